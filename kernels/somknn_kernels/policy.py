@@ -1,0 +1,139 @@
+"""The one place that says how kernels are compiled, cached and announced.
+
+Every kernel is decorated with `@kernel`. It releases the GIL and is single-threaded inside: parallelism comes
+from `parallel.run_tasks`, which calls kernels from several Python threads. Numba's own `parallel=True` was
+rejected for three reasons: it compiles five to ten times slower, its `workqueue` layer aborts the process when two Python
+threads call at once (numba#10565), and its OpenMP layer cannot be used in a forked child.
+
+Cache. Numba stamps a cached function with the modification time of its own file only, so a change in another
+file whose function was inlined goes unnoticed. Here the stamp is a digest of the file and of every kernel file
+that it imports, and names a folder of its own: a stale kernel cannot be loaded, several checkouts can
+share one cache, and an installation in a read-only place works.
+"""
+
+import ast
+import functools
+import hashlib
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numba
+from numba.core import caching, event
+
+PACKAGE = __package__ or "somknn_kernels"
+PACKAGE_FOLDER = Path(__file__).parent
+
+
+def cache_folder() -> Path:
+    """Folder of the compiled kernels: $SOMKNN_CACHE_DIR, else $NUMBA_CACHE_DIR, else the user's cache folder."""
+    chosen = os.environ.get("SOMKNN_CACHE_DIR") or os.environ.get("NUMBA_CACHE_DIR")
+    if chosen:
+        return Path(chosen) / "somknn-kernels"
+    if sys.platform == "darwin":
+        base = Path.home() / "Library" / "Caches"
+    else:
+        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return base / "somknn" / "kernels"
+
+
+@functools.cache
+def _imported_kernel_files(path: Path) -> frozenset[Path]:
+    """The kernel files that `path` imports, directly or not, and itself."""
+    files = {path}
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if not (isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == PACKAGE):
+            continue
+        names = [node.module or ""] + [f"{node.module}.{alias.name}" for alias in node.names]
+        for name in names:
+            found = PACKAGE_FOLDER.joinpath(*name.split(".")[1:]).with_suffix(".py")
+            if found.is_file() and found not in files:
+                files |= _imported_kernel_files(found)
+    return frozenset(files)
+
+
+@functools.cache
+def _source_digest(path: Path) -> str:
+    digest = hashlib.sha256()
+    for file in sorted(_imported_kernel_files(path)):
+        digest.update(file.name.encode() + b"\0" + file.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+class _KernelLocator(caching._CacheLocator):
+    """Says where a kernel's compiled code lies and which source it belongs to."""
+
+    def __init__(self, py_func, py_file):
+        self._lineno = py_func.__code__.co_firstlineno
+        self._digest = _source_digest(Path(py_file))
+        self._path = str(cache_folder() / f"{Path(py_file).stem}-{self._digest}")
+
+    def get_cache_path(self):
+        return self._path
+
+    def get_source_stamp(self):
+        return self._digest
+
+    def get_disambiguator(self):
+        return str(self._lineno)
+
+    @classmethod
+    def from_function(cls, py_func, py_file):
+        if not Path(py_file).is_file():
+            return None
+        locator = cls(py_func, py_file)
+        try:
+            locator.ensure_cache_path()
+        except OSError:
+            return None
+        return locator
+
+
+class _KernelCacheImpl(caching.CompileResultCacheImpl):
+    _locator_classes = [_KernelLocator]  # noqa: RUF012 (Numba's own name and type)
+
+
+class _KernelCache(caching.FunctionCache):
+    _impl_class = _KernelCacheImpl
+
+
+class _CompilationNotice(event.Listener):
+    """One line on stderr the first time that this process compiles a kernel."""
+
+    def __init__(self):
+        self.printed = False
+
+    def on_start(self, event):
+        name = getattr(event.data.get("dispatcher"), "__module__", "")
+        if not self.printed and str(name).startswith(PACKAGE):
+            self.printed = True
+            print(
+                f"somknn: compiling kernels for this machine (once; kept in {cache_folder()})",
+                file=sys.stderr,
+                flush=True,
+            )
+
+    def on_end(self, event):
+        pass
+
+
+_notice = _CompilationNotice()
+event.register("numba:compile", _notice)
+
+
+def kernel(function: Callable[..., Any]) -> Any:
+    """Compile `function` on first use: no GIL, strict IEEE arithmetic, cached on disk, C-like division."""
+    dispatcher = numba.njit(nogil=True, fastmath=False, error_model="numpy", boundscheck=False)(function)
+    try:
+        dispatcher._cache = _KernelCache(function)
+    except RuntimeError:
+        # No writable cache folder: the kernel is compiled again by every process.
+        pass
+    return dispatcher
+
+
+def inlined(function: Callable[..., Any]) -> Any:
+    """A helper that only other kernels call: compiled into its caller, so never cached by itself."""
+    return numba.njit(nogil=True, fastmath=False, error_model="numpy", boundscheck=False, inline="never")(function)

@@ -1,0 +1,26 @@
+"""The `somknn` command. Each subcommand lives in a module of its own, imported when it is asked for."""
+
+import importlib
+
+import click
+
+_COMMANDS = {
+    "run": "somknn.cli.run",
+    "info": "somknn.cli.info",
+}
+
+
+class _LazyGroup(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        return importlib.import_module(_COMMANDS[cmd_name]).command
+
+
+@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="somknn")
+def main() -> None:
+    """Exact nearest neighbours, self-organizing maps and prototype classifiers."""
