@@ -1,0 +1,84 @@
+"""Sums of rows by label over all threads: what K-Means centres and batch maps are made of."""
+
+import itertools
+
+import numpy as np
+
+from somknn_kernels import group_sums as kernels
+from somknn_kernels.parallel import run_tasks
+
+# Columns of one task: few enough to share wide rows among threads, enough for whole cache lines at a time.
+_COLUMNS = 256
+
+
+def group_sums(
+    X: np.ndarray,
+    labels: np.ndarray,
+    n_groups: int,
+    weights: np.ndarray | None = None,
+    n_threads: int = 1,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Sum of the rows, and number or weight of the rows, of every label.
+
+    Parameters
+    ----------
+    X : (n, d) uint8, float32 or float64, C-contiguous
+    labels : (n,) int64 in [0, n_groups)
+    n_groups : int
+    weights : (n,) float64, optional
+    n_threads : int
+        The result does not depend on it.
+
+    Returns
+    -------
+    sums : (n_groups, d)
+        int64 and exact for uint8 rows without weights, else float64, added in ascending row order.
+    totals : (n_groups,)
+        int64 numbers of rows, or float64 sums of weights.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> X = np.array([[1, 2], [3, 4], [5, 6]], dtype=np.uint8)
+    >>> sums, counts = group_sums(X, np.array([1, 0, 1]), 3)
+    >>> sums.tolist(), counts.tolist()
+    ([[3, 4], [6, 8], [0, 0]], [1, 2, 0])
+    """
+    n, d = X.shape
+    order = np.empty(n, np.int64)
+    starts = np.empty(n_groups + 1, np.int64)
+    kernels.sort_by_label(labels, starts, order)
+    if weights is not None:
+        totals = np.empty(n_groups)
+        kernels.sum_weights(weights, labels, totals)
+    else:
+        totals = np.diff(starts)
+    exact = X.dtype == np.uint8 and weights is None
+    sums = np.empty((n_groups, d), np.int64 if exact else np.float64)
+    blocks = _blocks(starts, d, n_threads)
+
+    def work(task: int) -> None:
+        first_group, last_group, first_column, last_column = blocks[task]
+        block = (order, starts, first_group, last_group, first_column, last_column, sums)
+        if weights is not None:
+            kernels.sum_groups_weighted(X, weights, *block)
+        elif exact:
+            kernels.sum_groups_bytes(X, *block)
+        else:
+            kernels.sum_groups_floats(X, *block)
+
+    run_tasks(work, len(blocks), n_threads)
+    return sums, totals
+
+
+def _blocks(starts: np.ndarray, d: int, n_threads: int) -> list[tuple[int, int, int, int]]:
+    """Blocks of groups (about as many rows in each) by blocks of columns."""
+    n_groups = len(starts) - 1
+    wanted = np.linspace(0, starts[-1], 4 * n_threads + 1)[1:-1]
+    cuts = np.unique([0, *np.searchsorted(starts, wanted), n_groups]) if n_threads > 1 else [0, n_groups]
+    columns = [0, *range(_COLUMNS, d - _COLUMNS // 2, _COLUMNS), d] if n_threads > 1 else [0, d]
+    return [
+        (int(g0), int(g1), c0, c1)
+        for g0, g1 in itertools.pairwise(cuts)
+        for c0, c1 in itertools.pairwise(columns)
+    ]
