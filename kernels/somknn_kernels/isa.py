@@ -18,6 +18,12 @@ class Vnni512(NamedTuple):
     code: int = 3
 
 
+class Vnni512Emulated(NamedTuple):
+    """The data layout and the arithmetic of `Vnni512` in plain vector operations: slow, for tests on other machines."""
+
+    code: int = 4
+
+
 class Vnni256(NamedTuple):
     """AVX-VNNI (client processors): `vpdpbusd` on 32-byte registers."""
 
@@ -36,9 +42,15 @@ class Portable(NamedTuple):
     code: int = 0
 
 
-Isa = Vnni512 | Vnni256 | Avx2 | Portable
+Isa = Vnni512 | Vnni512Emulated | Vnni256 | Avx2 | Portable
 
-NAMES: dict[str, Any] = {"vnni": Vnni512, "avxvnni": Vnni256, "avx2": Avx2, "portable": Portable}
+NAMES: dict[str, Any] = {
+    "vnni": Vnni512,
+    "avxvnni": Vnni256,
+    "avx2": Avx2,
+    "portable": Portable,
+    "vnni-emulated": Vnni512Emulated,
+}
 
 
 @functools.cache
@@ -70,6 +82,8 @@ def select(name: str | None = None) -> Isa:
     """
     name = name or os.environ.get("SOMKNN_ISA") or "auto"
     available = supported()
+    if name == "vnni-emulated":
+        return Vnni512Emulated()
     if name == "auto":
         return NAMES[available[0]]()
     if name == "vnni" and "vnni" not in available and "avxvnni" in available:

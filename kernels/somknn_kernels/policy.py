@@ -136,4 +136,6 @@ def kernel(function: Callable[..., Any]) -> Any:
 
 def inlined(function: Callable[..., Any]) -> Any:
     """A helper that only other kernels call: compiled into its caller, so never cached by itself."""
-    return numba.njit(nogil=True, fastmath=False, error_model="numpy", boundscheck=False, inline="never")(function)
+    return numba.njit(nogil=True, fastmath=False, error_model="numpy", boundscheck=False, inline="never")(
+        function
+    )

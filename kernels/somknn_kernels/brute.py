@@ -1,0 +1,185 @@
+"""Brute force at the machine's arithmetic peak: every query against every row, selection fused into the tile.
+
+Cost per query and row: d multiply-adds (bytes: 64 per instruction with VNNI, 16 with AVX2; float32: 8) and one
+comparison. Memory traffic is each block of rows once per task; from then on it lies in the level-2 cache.
+See docs/engine.md for the rates and the proof of the float32 margin.
+"""
+
+import numpy as np
+
+from somknn_kernels.distances import squared_distance_bytes, squared_distance_float64
+from somknn_kernels.packing import pack_bytes, pack_centred, square_bytes, sum_bytes
+from somknn_kernels.policy import inlined, kernel
+from somknn_kernels.selection import bound, offer
+from somknn_kernels.tiles import dot_tile
+
+LARGEST = np.int64(2**31 - 1)
+_UNIT = 2.0**-24  # half a unit in the last place of float32
+
+
+@inlined
+def _limit_bytes(worst, norm):
+    """`worst` - norm, clipped to int32."""
+    if worst > 4 * LARGEST:
+        return np.int32(LARGEST)
+    return np.int32(max(-LARGEST, min(LARGEST, worst - norm)))
+
+
+@inlined
+def _any_within(dots, row_norms, shift, limit):
+    found = False
+    for r in range(dots.shape[0]):
+        found |= row_norms[r] - np.int32(2) * (dots[r] + shift) <= limit
+    return found
+
+
+@kernel
+def brute_bytes(
+    isa, queries, q_start, q_stop, rows, r_start, r_stop, packed_queries, panels, flip, collector
+):
+    """Offer to `collector` every row in [r_start, r_stop) that a query in [q_start, q_stop) cannot rule out.
+
+    queries : uint8 (m, d); rows : uint8 (n, d), d <= 33,025, so that every sum fits 32 bits.
+    packed_queries : scratch (query tiles, groups, query tile, g); panels : scratch (panels of a block, groups, panel rows,
+    g), of the types that `dot_tile` takes. flip : what packed rows have subtracted, 128 (VNNI) or 0.
+    Exact: ‖t‖² - 2 q·t = ‖q-t‖² - ‖q‖² in integers. Rows are offered in ascending order.
+    """
+    n_tiles, _, tile, _ = packed_queries.shape
+    n_panels, _, panel, _ = panels.shape
+    shifts = np.zeros((n_tiles, tile), np.int32)
+    norms = np.zeros((n_tiles, tile), np.int64)
+    for t in range(n_tiles):
+        first = q_start + t * tile
+        count = min(tile, q_stop - first)
+        pack_bytes(queries, first, count, 0, packed_queries[t])
+        for j in range(count):
+            norms[t, j] = square_bytes(queries, first + j)
+            shifts[t, j] = flip * sum_bytes(queries, first + j)  # undoes what packed rows have subtracted
+    row_norms = np.empty((n_panels, panel), np.int32)
+    dots = np.empty((tile, panel), np.int32)
+    for block in range(r_start, r_stop, n_panels * panel):
+        used = min(n_panels, (r_stop - block + panel - 1) // panel)
+        for p in range(used):
+            first_row = block + p * panel
+            pack_bytes(rows, first_row, min(panel, r_stop - first_row), flip, panels[p])
+            for r in range(panel):
+                row_norms[p, r] = square_bytes(rows, first_row + r) if first_row + r < r_stop else LARGEST
+        for t in range(n_tiles):
+            first = q_start + t * tile
+            for p in range(used):
+                dot_tile(isa, packed_queries[t], panels[p], dots)
+                first_row = block + p * panel
+                count = min(panel, r_stop - first_row)
+                for j in range(min(tile, q_stop - first)):
+                    limit = _limit_bytes(bound(collector, first + j), norms[t, j])
+                    if _any_within(dots[j], row_norms[p], shifts[t, j], limit):
+                        for r in range(count):
+                            value = row_norms[p, r] - np.int32(2) * (dots[j, r] + shifts[t, j])
+                            if value <= limit:
+                                offer(collector, first + j, np.int64(value) + norms[t, j], first_row + r)
+
+
+@inlined
+def _limit_floats(worst, scale, query_square, query_error, row_square, row_error, d):
+    """What ‖t'‖² - 2 q'·t', as float32 arithmetic gives it, cannot exceed for a row within `worst` of the query.
+
+    Primes are the packed (centred, scaled, rounded) vectors; row_square and row_error are the largest of the block.
+    """
+    reach = np.sqrt(worst * (1.0 + (d + 8) * 2.0**-52)) * scale + query_error + row_error
+    product = np.sqrt(query_square * row_square)
+    chain = (d + 2) * _UNIT / (1.0 - (d + 2) * _UNIT)
+    rounding = 2.0 * chain * product + 4.0 * _UNIT * (row_square + product) + d * 2.0**-120
+    return (reach * reach - query_square + rounding) * 1.0 + 1e-12 * (reach * reach + query_square)
+
+
+@inlined
+def _any_not_beyond(dots, row_norms, limit):
+    found = False
+    for r in range(dots.shape[0]):
+        # Written as "not greater": what overflowed (NaN) is never ruled out.
+        found |= not (row_norms[r] - np.float32(2.0) * dots[r] > limit)
+    return found
+
+
+@kernel
+def brute_floats(
+    isa, queries, q_start, q_stop, rows, r_start, r_stop, packed_queries, panels, centre, scale, collector
+):
+    """As `brute_bytes`, for any number types: float32 proposes with a proven margin, float64 decides.
+
+    packed_queries : float32 scratch (query tiles, d, query tile, 1); panels : float32 scratch (panels, d, panel
+    rows, 1); centre : float64 (d,); scale : a power of two that brings the rows near 1.
+    """
+    n_tiles, d, tile, _ = packed_queries.shape
+    n_panels, _, panel, _ = panels.shape
+    squares = np.zeros((n_tiles, tile))
+    errors = np.zeros((n_tiles, tile))
+    for t in range(n_tiles):
+        first = q_start + t * tile
+        pack_centred(
+            queries, first, min(tile, q_stop - first), centre, scale, packed_queries[t], squares[t], errors[t]
+        )
+    row_squares = np.empty((n_panels, panel))
+    row_errors = np.empty((n_panels, panel))
+    row_norms = np.empty((n_panels, panel), np.float32)
+    dots = np.empty((tile, panel), np.float32)
+    sums = np.empty(8)
+    for block in range(r_start, r_stop, n_panels * panel):
+        used = min(n_panels, (r_stop - block + panel - 1) // panel)
+        for p in range(used):
+            first_row = block + p * panel
+            count = min(panel, r_stop - first_row)
+            pack_centred(rows, first_row, count, centre, scale, panels[p], row_squares[p], row_errors[p])
+            for r in range(panel):
+                row_norms[p, r] = np.float32(row_squares[p, r]) if r < count else np.float32(np.inf)
+        largest_square = row_squares[:used].max()
+        largest_error = row_errors[:used].max()
+        for t in range(n_tiles):
+            first = q_start + t * tile
+            for p in range(used):
+                dot_tile(isa, packed_queries[t], panels[p], dots)
+                first_row = block + p * panel
+                count = min(panel, r_stop - first_row)
+                for j in range(min(tile, q_stop - first)):
+                    worst = bound(collector, first + j)
+                    limit = _limit_floats(
+                        worst, scale, squares[t, j], errors[t, j], largest_square, largest_error, d
+                    )
+                    if _any_not_beyond(dots[j], row_norms[p], limit):
+                        for r in range(count):
+                            if not (row_norms[p, r] - np.float32(2.0) * dots[j, r] > limit):
+                                exact = squared_distance_float64(
+                                    queries, first + j, rows, first_row + r, sums
+                                )
+                                offer(collector, first + j, exact, first_row + r)
+                                worst = bound(collector, first + j)
+                                limit = _limit_floats(
+                                    worst,
+                                    scale,
+                                    squares[t, j],
+                                    errors[t, j],
+                                    largest_square,
+                                    largest_error,
+                                    d,
+                                )
+
+
+@kernel
+def rowwise_bytes(isa, queries, q_start, q_stop, rows, r_start, r_stop, collector):
+    """As `brute_bytes`, for a handful of queries: streams the rows once, unpacked; limited by memory bandwidth."""
+    for r in range(r_start, r_stop):
+        for query in range(q_start, q_stop):
+            distance = squared_distance_bytes(isa, queries, query, rows, r)
+            if distance <= bound(collector, query):
+                offer(collector, query, distance, r)
+
+
+@kernel
+def rowwise_floats(queries, q_start, q_stop, rows, r_start, r_stop, collector):
+    """As `brute_floats`, for a handful of queries: every distance in float64."""
+    sums = np.empty(8)
+    for r in range(r_start, r_stop):
+        for query in range(q_start, q_stop):
+            distance = squared_distance_float64(queries, query, rows, r, sums)
+            if distance <= bound(collector, query):
+                offer(collector, query, distance, r)

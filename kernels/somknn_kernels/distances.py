@@ -1,0 +1,145 @@
+"""Exact squared distances between single rows: the arithmetic that decides every neighbour list.
+
+Bytes: integers, exact in 64 bits at any width. Anything with a float in it: float64, by one order of summation that
+is the same on every machine: eight running sums, sum l taking the dimensions l, l+8, l+16, …, then
+((0+4)+(2+6)) + ((1+5)+(3+7)), then the last d mod 8 dimensions one by one. Products are not fused, so the result
+does not depend on whether the processor has FMA.
+"""
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+from somknn_kernels.isa import Portable
+from somknn_kernels.policy import inlined
+from somknn_kernels.tiles import I8, I16, I32, I64, _every, _marker, _pair_products_int16, _pointer
+
+_BLOCK = 16384  # dimensions whose squared byte differences fit an int32 lane: 16384 / 8 · 255² < 2^31
+
+
+def _counted_loop(builder, start, stop, step, carried, body):
+    """for i in range(start, stop, step): carried = body(i, carried); returns the final values (stop >= start)."""
+    before = builder.block
+    head, inside, done = (builder.append_basic_block(name) for name in ("head", "inside", "done"))
+    builder.branch(head)
+    builder.position_at_end(head)
+    index = builder.phi(I64)
+    index.add_incoming(start, before)
+    values = [builder.phi(value.type) for value in carried]
+    for phi, value in zip(values, carried, strict=True):
+        phi.add_incoming(value, before)
+    builder.cbranch(builder.icmp_signed("<", index, stop), inside, done)
+    builder.position_at_end(inside)
+    results = body(index, values)
+    following = builder.add(index, I64(step))
+    index.add_incoming(following, builder.block)
+    for phi, value in zip(values, results, strict=True):
+        phi.add_incoming(value, builder.block)
+    builder.branch(head)
+    builder.position_at_end(done)
+    return values
+
+
+@intrinsic
+def _byte_squares(typing_context, isa, a, a_start, b, b_start, length):
+    """Sum of (a - b)² over `length` bytes (a multiple of 16, at most _BLOCK) from two flat uint8 arrays, as int64."""
+    signature = types.int64(isa, a, types.int64, b, types.int64, types.int64)
+    marker = _marker(isa)
+
+    def codegen(context, builder, signature, arguments):
+        _, a, a_start, b, b_start, length = arguments
+        pa = builder.gep(_pointer(context, builder, signature.args[1], a, I8), [a_start])
+        pb = builder.gep(_pointer(context, builder, signature.args[3], b, I8), [b_start])
+        octets, shorts, words = ir.VectorType(I8, 16), ir.VectorType(I16, 16), ir.VectorType(I32, 8)
+
+        def body(index, sums):
+            def load(pointer):
+                value = builder.load(builder.bitcast(builder.gep(pointer, [index]), octets.as_pointer()))
+                value.align = 1
+                return builder.zext(value, shorts)
+
+            difference = builder.sub(load(pa), load(pb))
+            return [_pair_products_int16(builder, marker, sums[0], difference, difference)]
+
+        (total,) = _counted_loop(builder, I64(0), length, 16, [ir.Constant(words, None)], body)
+        while total.type.count > 2:
+            total = builder.add(_every(builder, total, 0, 2), _every(builder, total, 1, 2))
+        ends = [builder.zext(builder.extract_element(total, I32(i)), I64) for i in range(2)]
+        return builder.add(*ends)
+
+    return signature, codegen
+
+
+@intrinsic
+def _eight_sums(typing_context, a, a_start, b, b_start, length, sums):
+    """sums[l] = sum of (a - b)² over the dimensions l, l+8, … below `length` (a multiple of 8), in float64."""
+    signature = types.void(a, types.int64, b, types.int64, types.int64, sums)
+
+    def codegen(context, builder, signature, arguments):
+        a, a_start, b, b_start, length, sums = arguments
+        doubles = ir.VectorType(ir.DoubleType(), 8)
+
+        def pointer(position, array, start):
+            array_type = signature.args[position]
+            element = context.get_data_type(array_type.dtype)
+            return (
+                builder.gep(_pointer(context, builder, array_type, array, element), [start]),
+                element,
+                array_type.dtype,
+            )
+
+        pa, pb = pointer(0, a, a_start), pointer(2, b, b_start)
+
+        def load(source, index):
+            data, element, dtype = source
+            vector = ir.VectorType(element, 8)
+            value = builder.load(builder.bitcast(builder.gep(data, [index]), vector.as_pointer()))
+            value.align = 1
+            if isinstance(dtype, types.Integer):
+                return builder.sitofp(value, doubles) if dtype.signed else builder.uitofp(value, doubles)
+            return value if dtype == types.float64 else builder.fpext(value, doubles)
+
+        def body(index, totals):
+            difference = builder.fsub(load(pa, index), load(pb, index))
+            return [builder.fadd(totals[0], builder.fmul(difference, difference))]
+
+        (total,) = _counted_loop(builder, I64(0), length, 8, [ir.Constant(doubles, None)], body)
+        target = _pointer(context, builder, signature.args[5], sums, doubles)
+        builder.store(total, target).align = 8
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+@inlined
+def squared_distance_bytes(isa, a, i, b, j):
+    """Exact squared distance (int64) of rows a[i] and b[j], uint8, C-contiguous."""
+    d = a.shape[1]
+    flat_a, flat_b = a.reshape(-1), b.reshape(-1)
+    start_a, start_b = np.int64(i) * d, np.int64(j) * d
+    whole = d - d % 16
+    total = np.int64(0)
+    for start in range(0, whole, _BLOCK):
+        length = min(_BLOCK, whole - start)
+        total += _byte_squares(isa, flat_a, start_a + start, flat_b, start_b + start, length)
+    for c in range(whole, d):
+        difference = np.int64(a[i, c]) - np.int64(b[j, c])
+        total += difference * difference
+    return total
+
+
+@inlined
+def squared_distance_float64(a, i, b, j, sums):
+    """Squared distance (float64, the module's order of summation) of rows a[i] and b[j] of any two number types.
+
+    sums : float64 (8,), scratch.
+    """
+    d = a.shape[1]
+    whole = d - d % 8
+    _eight_sums(a.reshape(-1), np.int64(i) * d, b.reshape(-1), np.int64(j) * d, whole, sums)
+    total = ((sums[0] + sums[4]) + (sums[2] + sums[6])) + ((sums[1] + sums[5]) + (sums[3] + sums[7]))
+    for c in range(whole, d):
+        difference = np.float64(a[i, c]) - np.float64(b[j, c])
+        total += difference * difference
+    return total

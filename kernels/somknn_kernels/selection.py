@@ -1,0 +1,140 @@
+"""Collectors: what happens to a (distance, row) pair that the search could not rule out.
+
+`Nearest` keeps the k best of each query, ordered by distance, then by row: a bounded max-heap in two arrays, the worst of
+the kept pairs at position 0, so one comparison rejects almost every newcomer. n rows in random order insert about
+k·ln(n/k) times, at log2(k) steps each: some 50 insertions a query for k = 5 and n = 60,000, some 5,000 for k = 1,000.
+
+`Within` takes every pair up to a distance. It runs twice, first to count, then to fill arrays of just the right size.
+
+A search kernel knows a collector by two functions, `bound` (a pair beyond it is of no use) and `offer`; Numba
+compiles it once for each kind.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from numba.extending import overload
+
+from somknn_kernels.policy import inlined, kernel
+
+NO_INDEX = np.iinfo(np.int64).max
+
+
+@inlined
+def precedes(distance_a, index_a, distance_b, index_b):
+    """Whether pair a comes before pair b."""
+    return distance_a < distance_b or (distance_a == distance_b and index_a < index_b)
+
+
+@inlined
+def sift_down(distances, indices, position, size):
+    """Restore the heap below `position`, where a smaller pair has been written."""
+    distance, index = distances[position], indices[position]
+    while True:
+        child = 2 * position + 1
+        if child >= size:
+            break
+        if child + 1 < size and precedes(
+            distances[child], indices[child], distances[child + 1], indices[child + 1]
+        ):
+            child += 1
+        if not precedes(distance, index, distances[child], indices[child]):
+            break
+        distances[position], indices[position] = distances[child], indices[child]
+        position = child
+    distances[position], indices[position] = distance, index
+
+
+@inlined
+def push(distances, indices, distance, index):
+    """Offer a pair to a full heap (filled with worst possible pairs at first); returns whether it was taken."""
+    if not precedes(distance, index, distances[0], indices[0]):
+        return False
+    distances[0], indices[0] = distance, index
+    sift_down(distances, indices, 0, distances.shape[0])
+    return True
+
+
+@inlined
+def sort_heap(distances, indices):
+    """Turn a heap into the ascending list of its pairs, in place."""
+    for last in range(distances.shape[0] - 1, 0, -1):
+        distances[0], distances[last] = distances[last], distances[0]
+        indices[0], indices[last] = indices[last], indices[0]
+        sift_down(distances, indices, 0, last)
+
+
+class Nearest(NamedTuple):
+    """The k best pairs of each query. distances : int64 or float64 (m, k), the largest value at first; indices : int64 (m, k)."""
+
+    distances: Any
+    indices: Any
+
+
+class Within(NamedTuple):
+    """All pairs up to limits[query]. counts : int64 (m,), running; starts : int64 (m,), first place of each query in `distances` and
+    `indices`, which are empty while counting."""
+
+    limits: Any
+    counts: Any
+    starts: Any
+    distances: Any
+    indices: Any
+
+
+def bound(collector, query):
+    """The largest distance of a pair that `offer` may still take."""
+    raise NotImplementedError("only inside kernels")
+
+
+def offer(collector, query, distance, index):
+    """Hand a pair to the collector."""
+    raise NotImplementedError("only inside kernels")
+
+
+@overload(bound)
+def _bound(collector, query):
+    if collector.instance_class is Nearest:
+        return lambda collector, query: collector.distances[query, 0]
+    return lambda collector, query: collector.limits[query]
+
+
+@overload(offer)
+def _offer(collector, query, distance, index):
+    if collector.instance_class is Nearest:
+
+        def keep_best(collector, query, distance, index):
+            push(collector.distances[query], collector.indices[query], distance, index)
+
+        return keep_best
+
+    def keep_all(collector, query, distance, index):
+        if distance <= collector.limits[query]:
+            if collector.indices.shape[0] > 0:
+                place = collector.starts[query] + collector.counts[query]
+                collector.distances[place] = distance
+                collector.indices[place] = index
+            collector.counts[query] += 1
+
+    return keep_all
+
+
+@kernel
+def merge_parts(part_distances, part_indices, distances, indices):
+    """Merge the heaps of several parts of the rows into ascending lists.
+
+    part_distances, part_indices : (parts, m, k); distances, indices : (m, k), filled.
+    """
+    for query in range(distances.shape[0]):
+        distances[query] = part_distances[0, query]
+        indices[query] = part_indices[0, query]
+        for part in range(1, part_distances.shape[0]):
+            for position in range(distances.shape[1]):
+                push(
+                    distances[query],
+                    indices[query],
+                    part_distances[part, query, position],
+                    part_indices[part, query, position],
+                )
+        sort_heap(distances[query], indices[query])

@@ -1,0 +1,320 @@
+"""Register-blocked inner products: the few lines of LLVM IR on which everything else stands.
+
+A tile multiplies a handful of queries with a panel of rows and keeps every accumulator in a register. Both operands
+are packed so that the loop over the dimensions reads memory strictly forward:
+
+    panel     [groups][panel rows][g]     one vector load gives g dimensions of `lanes` rows
+    queries   [groups][query tile][g]     one 4-byte broadcast gives the same g dimensions of one query
+
+`g` elements make 4 bytes: 4 bytes (VNNI), 2 int16 (AVX2, portable) or 1 float32. No horizontal sum is ever needed.
+
+Each tile is an `@intrinsic` at module level that reads the instruction set from the type of its first argument (see
+`isa`). Made inside a factory it would be a closure cell of the kernel that uses it, and such kernels are never found in Numba's
+cache again (tried).
+
+Two facts that the widths below come from. On AVX2 a register tile is 6 queries by 2 vectors: 12 accumulators, 2 panel
+vectors, 1 broadcast and 1 product fill the 16 registers; on AMD Zen 3 it reaches 99% of two `vpmaddwd` a cycle (4×3 reaches 65%, 5×2 97%,
+12×1 95%). With 32 registers (AVX-512) 6 by 4 is best; 12 and 14 by 2 were slower.
+"""
+
+import llvmlite.binding
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from somknn_kernels.isa import Avx2, Isa, Portable, Vnni256, Vnni512, Vnni512Emulated
+
+I1, I8, I16, I32, I64 = (ir.IntType(bits) for bits in (1, 8, 16, 32, 64))
+F32, F64 = ir.FloatType(), ir.DoubleType()
+
+# marker: (queries in a tile, vectors in a panel, bytes of a vector)
+_SHAPES = {
+    Vnni512: (6, 4, 64),
+    Vnni512Emulated: (6, 4, 64),
+    Vnni256: (6, 2, 32),
+    Avx2: (6, 2, 32),
+    Portable: (4, 2, 16),
+}
+_BYTE_DOT = (Vnni512, Vnni512Emulated, Vnni256)
+
+
+def query_tile(isa: Isa) -> int:
+    """Number of queries that a tile takes."""
+    return _SHAPES[type(isa)][0]
+
+
+def panel_rows(isa: Isa) -> int:
+    """Number of rows in a panel of `dot_tile_*`: one 4-byte accumulator for each."""
+    _, vectors, width = _SHAPES[type(isa)]
+    return vectors * width // 4
+
+
+def integer_group(isa: Isa) -> int:
+    """Dimensions per 4-byte group of the integer tile: 4 bytes with VNNI, else 2 int16."""
+    return 4 if isinstance(isa, _BYTE_DOT) else 2
+
+
+def scan_panel_rows(isa: Isa) -> int:
+    """Number of rows in a panel of `scan_tile`: int16 accumulators (int32 with VNNI)."""
+    _, vectors, width = _SHAPES[type(isa)]
+    return vectors * width // (4 if isinstance(isa, _BYTE_DOT) else 2)
+
+
+def scan_group(isa: Isa) -> int:
+    """Dimensions per group of `scan_tile`: 4 bytes with VNNI, else 2 bytes."""
+    return 4 if isinstance(isa, _BYTE_DOT) else 2
+
+
+def _marker(isa_type):
+    return isa_type.instance_class
+
+
+def _function(module, name, result, arguments):
+    found = module.globals.get(name)
+    return found or ir.Function(module, ir.FunctionType(result, arguments), name)
+
+
+def _splat(builder, scalar, lanes):
+    vector = ir.VectorType(scalar.type, lanes)
+    undefined = ir.Constant(vector, ir.Undefined)
+    first = builder.insert_element(undefined, scalar, I32(0))
+    return builder.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(I32, lanes), [0] * lanes))
+
+
+def _every(builder, vector, start, step):
+    """Lanes start, start + step, … of a vector."""
+    count = vector.type.count // step
+    mask = ir.Constant(ir.VectorType(I32, count), [start + step * i for i in range(count)])
+    return builder.shuffle_vector(vector, ir.Constant(vector.type, ir.Undefined), mask)
+
+
+def _pair_products_int16(builder, marker, accumulator, a, b):
+    """accumulator[i] + a[2i]·b[2i] + a[2i+1]·b[2i+1] for int16 vectors, int32 lanes."""
+    lanes = accumulator.type.count
+    shorts = ir.VectorType(I16, 2 * lanes)
+    a, b = builder.bitcast(a, shorts), builder.bitcast(b, shorts)
+    if marker is not Portable and lanes == 8:
+        madd = _function(builder.module, "llvm.x86.avx2.pmadd.wd", accumulator.type, [shorts, shorts])
+        return builder.add(accumulator, builder.call(madd, [a, b]))
+    wide = accumulator.type
+    for start in (0, 1):
+        product = builder.mul(
+            builder.sext(_every(builder, a, start, 2), wide), builder.sext(_every(builder, b, start, 2), wide)
+        )
+        accumulator = builder.add(accumulator, product)
+    return accumulator
+
+
+def _quad_products_bytes(builder, marker, accumulator, unsigned, signed):
+    """accumulator[i] + the four products of bytes 4i … 4i+3, one operand unsigned: `vpdpbusd`."""
+    lanes = accumulator.type.count
+    octets = ir.VectorType(I8, 4 * lanes)
+    if marker is Vnni512Emulated:
+        wide = accumulator.type
+        unsigned, signed = builder.bitcast(unsigned, octets), builder.bitcast(signed, octets)
+        for start in range(4):
+            product = builder.mul(
+                builder.zext(_every(builder, unsigned, start, 4), wide),
+                builder.sext(_every(builder, signed, start, 4), wide),
+            )
+            accumulator = builder.add(accumulator, product)
+        return accumulator
+    # LLVM 22 changed the operands of this intrinsic from int32 to int8 vectors.
+    operand = octets if llvmlite.binding.llvm_version_info[0] >= 22 else accumulator.type
+    name = f"llvm.x86.avx512.vpdpbusd.{lanes * 32}"
+    instruction = _function(builder.module, name, accumulator.type, [accumulator.type, operand, operand])
+    return builder.call(
+        instruction, [accumulator, builder.bitcast(unsigned, operand), builder.bitcast(signed, operand)]
+    )
+
+
+def _pair_products_bytes(builder, marker, accumulator, unsigned, signed):
+    """accumulator[i] + the two products of bytes 2i, 2i+1, modulo 2^16; the caller excludes saturation of a pair."""
+    lanes = accumulator.type.count
+    octets = ir.VectorType(I8, 2 * lanes)
+    unsigned, signed = builder.bitcast(unsigned, octets), builder.bitcast(signed, octets)
+    if marker is not Portable and lanes == 16:
+        madd = _function(builder.module, "llvm.x86.avx2.pmadd.ub.sw", accumulator.type, [octets, octets])
+        return builder.add(accumulator, builder.call(madd, [unsigned, signed]))
+    wide = accumulator.type
+    for start in (0, 1):
+        product = builder.mul(
+            builder.zext(_every(builder, unsigned, start, 2), wide),
+            builder.sext(_every(builder, signed, start, 2), wide),
+        )
+        accumulator = builder.add(accumulator, product)
+    return accumulator
+
+
+def _tile_loop(builder, shape, groups, queries, panel, initial, multiply):
+    """Emit the loop over the groups; returns the accumulators [query][vector].
+
+    `queries` points to 4-byte (or 2-byte) broadcast units, `panel` to whole vectors, `initial[query][vector]` are the
+    starting values and `multiply(accumulator, query vector, panel vector)` adds one group's products.
+    """
+    n_queries, n_vectors = shape
+    before = builder.block
+    loop = builder.append_basic_block("tile")
+    done = builder.append_basic_block("tile_done")
+    builder.branch(loop)
+    builder.position_at_end(loop)
+    group = builder.phi(I64)
+    group.add_incoming(I64(0), before)
+    sums = [[builder.phi(value.type) for value in row] for row in initial]
+    vector_index = builder.mul(group, I64(n_vectors))
+    rows = []
+    for v in range(n_vectors):
+        row = builder.load(builder.gep(panel, [builder.add(vector_index, I64(v))]))
+        row.align = 4
+        rows.append(row)
+    query_index = builder.mul(group, I64(n_queries))
+    results = []
+    for j in range(n_queries):
+        unit = builder.load(builder.gep(queries, [builder.add(query_index, I64(j))]))
+        unit.align = 1
+        lanes = (
+            rows[0].type.count * rows[0].type.element.width // unit.type.width
+            if unit.type != F32
+            else rows[0].type.count
+        )
+        query = _splat(builder, unit, lanes)
+        results.append([multiply(sums[j][v], query, rows[v]) for v in range(n_vectors)])
+    following = builder.add(group, I64(1))
+    group.add_incoming(following, loop)
+    for j in range(n_queries):
+        for v in range(n_vectors):
+            sums[j][v].add_incoming(initial[j][v], before)
+            sums[j][v].add_incoming(results[j][v], loop)
+    builder.cbranch(builder.icmp_signed("<", following, groups), loop, done)
+    builder.position_at_end(done)
+    return results
+
+
+def _pointer(context, builder, array_type, array, element_type):
+    data = context.make_array(array_type)(context, builder, array).data
+    return builder.bitcast(data, element_type.as_pointer())
+
+
+@intrinsic
+def dot_tile(typing_context, isa, queries, panel, out):
+    """out[j, r] = inner product of query j and panel row r, for one tile.
+
+    queries : (groups, query tile, g), C-contiguous; panel : (groups, panel rows, g); out : (query tile, panel rows).
+    Elements: uint8 queries with int8 panel (VNNI), int16 with int16, float32 with float32; out is int32 or
+    float32. Integer sums are exact modulo 2^32. A float32 sum is a chain over the groups (fused where the
+    hardware fuses), so its error is at most groups·2^-24/(1 - groups·2^-24) times the sum of absolute products.
+    """
+    signature = types.void(isa, queries, panel, out)
+    marker = _marker(isa)
+    n_queries, n_vectors, width = _SHAPES[marker]
+    lanes = width // 4
+    floats = panel.dtype == types.float32
+
+    def codegen(context, builder, signature, arguments):
+        _, queries_type, panel_type, out_type = signature.args
+        accumulator = ir.VectorType(F32 if floats else I32, lanes)
+        unit = F32 if floats else I32
+
+        def multiply(total, query, row):
+            if floats:
+                if marker is Portable:  # without FMA in hardware llvm.fma is a call into the C library
+                    return builder.fadd(total, builder.fmul(query, row))
+                name = f"llvm.fma.v{lanes}f32"
+                fma = _function(builder.module, name, accumulator, [accumulator] * 3)
+                return builder.call(fma, [query, row, total])
+            if panel_type.dtype == types.int16:
+                return _pair_products_int16(builder, marker, total, query, row)
+            return _quad_products_bytes(builder, marker, total, query, row)
+
+        zero = ir.Constant(accumulator, None)
+        groups = cgutils.unpack_tuple(
+            builder, context.make_array(panel_type)(context, builder, arguments[2]).shape, panel_type.ndim
+        )[0]
+        sums = _tile_loop(
+            builder,
+            (n_queries, n_vectors),
+            groups,
+            _pointer(context, builder, queries_type, arguments[1], unit),
+            _pointer(context, builder, panel_type, arguments[2], accumulator),
+            [[zero] * n_vectors for _ in range(n_queries)],
+            multiply,
+        )
+        target = _pointer(context, builder, out_type, arguments[3], accumulator)
+        for j in range(n_queries):
+            for v in range(n_vectors):
+                stored = builder.store(sums[j][v], builder.gep(target, [I64(j * n_vectors + v)]))
+                stored.align = 4
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+@intrinsic
+def scan_tile(typing_context, isa, queries, panel, half_norms, offsets, tops, masks):
+    """masks[j] = bits of the panel rows that query j cannot rule out; returns whether any bit is set.
+
+    With A = (inner product of signed query and unsigned row bytes) - half_norms[row] - offsets[j], row r survives
+    for query j when 0 <= A <= tops[j], A taken modulo 2^16 (modulo 2^32 with VNNI). `docs/engine.md` shows that no
+    true neighbour is lost to the wrap-around.
+
+    queries : int8 (groups, query tile, 4), with two-byte groups each pair stored twice; panel : uint8 (groups,
+    panel rows, g); half_norms : int32 (panel rows,); offsets, tops : int32 (query tile,); masks : uint64 (query tile,).
+    Returns uint64: the masks or-ed together.
+    """
+    signature = types.uint64(isa, queries, panel, half_norms, offsets, tops, masks)
+    marker = _marker(isa)
+    n_queries, n_vectors, width = _SHAPES[marker]
+    bytes_per_lane = 4 if marker in _BYTE_DOT else 2
+    lanes = width // bytes_per_lane
+
+    def codegen(context, builder, signature, arguments):
+        element = I32 if bytes_per_lane == 4 else I16
+        accumulator = ir.VectorType(element, lanes)
+        multiply_bytes = _quad_products_bytes if bytes_per_lane == 4 else _pair_products_bytes
+
+        def multiply(total, query, row):
+            return multiply_bytes(builder, marker, total, row, query)
+
+        def pointer(position, element_type):
+            return _pointer(context, builder, signature.args[position], arguments[position], element_type)
+
+        panel_array = context.make_array(signature.args[2])(context, builder, arguments[2])
+        groups = cgutils.unpack_tuple(builder, panel_array.shape, signature.args[2].ndim)[0]
+        norms = []
+        for v in range(n_vectors):
+            loaded = builder.load(builder.gep(pointer(3, accumulator), [I64(v)]))
+            loaded.align = 2
+            norms.append(loaded)
+
+        def per_query(position, j):
+            value = builder.load(builder.gep(pointer(position, I32), [I64(j)]))
+            return _splat(builder, value if element is I32 else builder.trunc(value, I16), lanes)
+
+        # -(half norm) - offset, computed as -(half norm + offset); one subtraction per accumulator.
+        initial = []
+        for j in range(n_queries):
+            offset = builder.neg(per_query(4, j))
+            initial.append([builder.sub(offset, norm) for norm in norms])
+        sums = _tile_loop(
+            builder,
+            (n_queries, n_vectors),
+            groups,
+            pointer(1, I32),
+            pointer(2, accumulator),
+            initial,
+            multiply,
+        )
+        combined = I64(0)
+        for j in range(n_queries):
+            top = per_query(5, j)
+            mask = I64(0)
+            for v in range(n_vectors):
+                alive = builder.icmp_unsigned("<=", sums[j][v], top)
+                bits = builder.zext(builder.bitcast(alive, ir.IntType(lanes)), I64)
+                mask = builder.or_(mask, builder.shl(bits, I64(v * lanes)))
+            builder.store(mask, builder.gep(pointer(6, I64), [I64(j)]))
+            combined = builder.or_(combined, mask)
+        return combined
+
+    return signature, codegen

@@ -1,0 +1,5 @@
+"""Exact nearest neighbours: the search index and the scikit-learn estimators on top of it."""
+
+from somknn.neighbors.index import ExactIndex
+
+__all__ = ["ExactIndex"]

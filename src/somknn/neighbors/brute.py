@@ -1,0 +1,126 @@
+"""Brute-force search: prepares the kernels' scratch, splits the work, merges the parts."""
+
+import numpy as np
+from somknn_kernels import brute, selection, tiles
+from somknn_kernels.isa import Isa
+from somknn_kernels.parallel import run_tasks
+from somknn_kernels.selection import Nearest, Within
+
+WIDEST_BYTES = 33_025  # above this a sum of squared byte differences can pass 2^31
+_BLOCK_BYTES = 200_000  # of packed rows: they stay in the level-2 cache beside a tile of queries
+_QUERIES_PER_TASK = (
+    2560  # at most: packing a block of rows then costs 5% of its products, and the packed queries fit level 3
+)
+_FEW_QUERIES = 4  # up to here packing costs more than it saves
+
+
+class BruteSearch:
+    """Every query against every row of `rows` (n, d), uint8, float32 or float64, C-contiguous and finite."""
+
+    def __init__(self, rows: np.ndarray, isa: Isa):
+        self.rows = rows
+        self.isa = isa
+        self.centre = np.zeros(rows.shape[1])
+        self.scale = 1.0
+        if rows.dtype != np.uint8 or rows.shape[1] > WIDEST_BYTES:
+            # The middle of the range: any point does for exactness, this one cannot overflow.
+            low, high = rows.min(axis=0).astype(np.float64), rows.max(axis=0).astype(np.float64)
+            self.centre = low / 2 + high / 2
+            largest = float(np.max(high / 2 - low / 2, initial=0.0))
+            if largest > 0:
+                self.scale = float(2.0 ** -np.clip(np.frexp(largest)[1], -1000, 1000))
+
+    def integers(self, queries: np.ndarray) -> bool:
+        """Whether squared distances to these queries are computed, and returned, as integers."""
+        return self.rows.dtype == np.uint8 and queries.dtype == np.uint8
+
+    def nearest(self, queries: np.ndarray, k: int, n_threads: int) -> tuple[np.ndarray, np.ndarray]:
+        """Squared distances (int64 or float64) and rows (int64) of the k nearest, both (m, k), ascending."""
+        m, n = len(queries), len(self.rows)
+        dtype, worst = (np.int64, np.iinfo(np.int64).max) if self.integers(queries) else (np.float64, np.inf)
+        query_edges = self._query_edges(m, n_threads)
+        n_chunks = len(query_edges) - 1
+        # Few queries: the rows are split instead, and every part keeps its own k best.
+        n_parts = 1 if n_chunks >= n_threads else max(1, min(n_threads // n_chunks, n // max(64, k)))
+        distances = np.full((n_parts, m, k), worst, dtype)
+        indices = np.full((n_parts, m, k), selection.NO_INDEX, np.int64)
+        row_edges = np.linspace(0, n, n_parts + 1).astype(np.int64)
+
+        def work(task: int) -> None:
+            chunk, part = divmod(task, n_parts)
+            self._search(
+                queries,
+                query_edges[chunk : chunk + 2],
+                row_edges[part : part + 2],
+                Nearest(distances[part], indices[part]),
+            )
+
+        run_tasks(work, n_chunks * n_parts, n_threads)
+        merged_distances, merged_indices = np.empty((m, k), dtype), np.empty((m, k), np.int64)
+        selection.merge_parts(distances, indices, merged_distances, merged_indices)
+        return merged_distances, merged_indices
+
+    def within(
+        self, queries: np.ndarray, limits: np.ndarray, n_threads: int
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """All rows whose squared distance is at most limits[query], in ascending row order.
+
+        Returns starts (m + 1,), and distances and rows (starts[-1],): those of query i at starts[i]:starts[i + 1].
+        """
+        m = len(queries)
+        edges = self._query_edges(m, n_threads)
+
+        def run(collector: Within) -> None:
+            def work(task: int) -> None:
+                self._search(queries, edges[task : task + 2], (0, len(self.rows)), collector)
+
+            run_tasks(work, len(edges) - 1, n_threads)
+
+        return collect_within(run, limits, np.int64 if self.integers(queries) else np.float64)
+
+    @staticmethod
+    def _query_edges(m: int, n_threads: int) -> np.ndarray:
+        n_chunks = -(-m // _QUERIES_PER_TASK)
+        if m > 32 * n_threads:
+            n_chunks = n_threads * -(-n_chunks // n_threads)
+        return np.linspace(0, m, n_chunks + 1).astype(np.int64)
+
+    def _search(self, queries, query_range, row_range, collector) -> None:
+        (q_start, q_stop), (r_start, r_stop) = query_range, row_range
+        d = self.rows.shape[1]
+        span = (queries, q_start, q_stop, self.rows, r_start, r_stop)
+        few = q_stop - q_start <= _FEW_QUERIES
+        if self.integers(queries):
+            if few:
+                brute.rowwise_bytes(self.isa, *span, collector)
+                return
+            g = tiles.integer_group(self.isa)
+            query_type, row_type, flip = (np.uint8, np.int8, 128) if g == 4 else (np.int16, np.int16, 0)
+            packed, panels = self._scratch(
+                q_stop - q_start, r_stop - r_start, -(-d // g), g, query_type, row_type
+            )
+            brute.brute_bytes(self.isa, *span, packed, panels, flip, collector)
+        elif few:
+            brute.rowwise_floats(*span, collector)
+        else:
+            packed, panels = self._scratch(q_stop - q_start, r_stop - r_start, d, 1, np.float32, np.float32)
+            brute.brute_floats(self.isa, *span, packed, panels, self.centre, self.scale, collector)
+
+    def _scratch(self, n_queries, n_rows, groups, g, query_type, row_type):
+        tile, panel = tiles.query_tile(self.isa), tiles.panel_rows(self.isa)
+        n_panels = max(1, min(_BLOCK_BYTES // (groups * panel * 4), -(-n_rows // panel)))
+        packed_queries = np.empty((-(-n_queries // tile), groups, tile, g), query_type)
+        return packed_queries, np.empty((n_panels, groups, panel, g), row_type)
+
+
+def collect_within(run, limits: np.ndarray, dtype) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Call `run(collector)` twice, first to count and then to fill arrays of exactly the right size."""
+    counts, starts = np.zeros(len(limits), np.int64), np.zeros(len(limits) + 1, np.int64)
+    nothing = np.empty(0, dtype), np.empty(0, np.int64)
+    run(Within(limits, counts, starts, *nothing))
+    np.cumsum(counts, out=starts[1:])
+    distances, indices = np.empty(starts[-1], dtype), np.empty(starts[-1], np.int64)
+    if starts[-1]:
+        counts[:] = 0
+        run(Within(limits, counts, starts, distances, indices))
+    return starts, distances, indices

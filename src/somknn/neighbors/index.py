@@ -1,0 +1,143 @@
+"""The exact search index that everything else in somknn asks for neighbours.
+
+    KNeighbors*, SOM, KMeans, prototypes
+              |
+         ExactIndex                       validates, chooses the algorithm, the instruction set, the threads
+          /       \\
+   BruteSearch   PrunedSearch             prepare scratch, split the work over threads
+          \\       /
+      somknn_kernels                      loops
+
+The neighbours never depend on the algorithm, the instruction set, the threads or how the queries are batched.
+"""
+
+from typing import Any
+
+import numpy as np
+from somknn_kernels import isa as isa_module
+from somknn_kernels.parallel import resolve_n_threads
+
+from somknn.neighbors.brute import BruteSearch
+
+ALGORITHMS = ("auto", "brute", "pruned")
+DTYPES = (np.dtype(np.uint8), np.dtype(np.float32), np.dtype(np.float64))
+
+
+def as_rows(array: Any, name: str, n_features: int | None = None) -> np.ndarray:
+    """`array` as C-contiguous rows of uint8, float32 or float64, finite; copied only where it must be.
+
+    Raises TypeError for another dtype and ValueError for another shape, NaN or infinity (row and column named).
+    """
+    rows = np.asarray(array)
+    if rows.dtype not in DTYPES:
+        raise TypeError(f"{name} must be uint8, float32 or float64, got {rows.dtype}")
+    if rows.ndim != 2 or 0 in rows.shape:
+        raise ValueError(f"{name} must have the shape (rows, features), neither of them 0; got {rows.shape}")
+    if n_features is not None and rows.shape[1] != n_features:
+        raise ValueError(f"{name} has {rows.shape[1]} features, but the index was fitted with {n_features}")
+    if rows.dtype != np.uint8 and not np.isfinite(rows.sum(dtype=np.float64)):
+        bad = np.argwhere(~np.isfinite(rows))
+        if len(bad):
+            row, column = bad[0]
+            raise ValueError(
+                f"{name} contains {rows[row, column]} in row {row}, column {column}; remove or impute it"
+            )
+    # Native byte order and C order; a plain ndarray even for memory maps, so that Numba sees one type.
+    return np.ascontiguousarray(rows, dtype=rows.dtype.newbyteorder("=")).view(np.ndarray)
+
+
+class ExactIndex:
+    """Exact k-nearest-neighbour and radius search under squared Euclidean distance.
+
+    Parameters
+    ----------
+    algorithm : {"auto", "brute", "pruned"}
+        "brute" compares every pair. "pruned" first rules out what a certified lower bound allows. "auto" decides
+        at `fit` from a sample of the rows.
+    n_jobs : int or None
+        Threads; None and -1 mean all that `NUMBA_NUM_THREADS` allows.
+    isa : str or None
+        Instruction set: None (the best available, or `$SOMKNN_ISA`), "vnni", "avxvnni", "avx2", "portable".
+
+    Attributes
+    ----------
+    algorithm_ : str
+        "brute" or "pruned": what `fit` chose.
+    isa_ : str
+        The instruction set in use.
+    rows_ : ndarray (n, d)
+        The fitted rows; the caller's own array where that was C-contiguous.
+
+    Notes
+    -----
+    uint8 queries against uint8 rows give int64 distances, exact at any width. Everything else gives float64
+    distances, computed in one fixed order of summation (`somknn_kernels.distances`). Equal distances are ordered by row.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> rows = np.array([[0, 0], [3, 4], [3, 4], [10, 0]], dtype=np.uint8)
+    >>> distances, indices = ExactIndex().fit(rows).search(np.array([[3, 3]], dtype=np.uint8), k=3)
+    >>> distances, indices
+    (array([[ 1,  1, 18]]), array([[1, 2, 0]]))
+    """
+
+    def __init__(self, algorithm: str = "auto", *, n_jobs: int | None = None, isa: str | None = None):
+        self.algorithm = algorithm
+        self.n_jobs = n_jobs
+        self.isa = isa
+
+    def fit(self, X: Any) -> "ExactIndex":
+        """Take the rows `X` (n, d), uint8, float32 or float64; they must not change while the index is in use."""
+        if self.algorithm not in ALGORITHMS:
+            raise ValueError(f"algorithm must be one of {', '.join(ALGORITHMS)}; got {self.algorithm!r}")
+        isa = isa_module.select(self.isa)
+        self.isa_ = isa_module.name_of(isa)
+        self.rows_ = as_rows(X, "X")
+        self.algorithm_ = "brute"
+        self._brute = BruteSearch(self.rows_, isa)
+        return self
+
+    def search(self, Q: Any, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """The k nearest rows of every query.
+
+        Parameters
+        ----------
+        Q : array (m, d), uint8, float32 or float64
+        k : int, 1 to n
+
+        Returns
+        -------
+        squared_distances : ndarray (m, k), int64 or float64, ascending
+        indices : ndarray (m, k), int64
+        """
+        queries = self._queries(Q)
+        if not 1 <= k <= len(self.rows_):
+            raise ValueError(f"k must be between 1 and the number of rows, {len(self.rows_)}; got {k}")
+        return self._brute.nearest(queries, int(k), resolve_n_threads(self.n_jobs))
+
+    def search_within(self, Q: Any, squared_radius: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """All rows whose squared distance to a query is at most `squared_radius`.
+
+        Returns
+        -------
+        starts : ndarray (m + 1,), int64
+        squared_distances, indices : ndarrays (starts[-1],)
+            Those of query i are at starts[i]:starts[i + 1], by ascending row.
+        """
+        queries = self._queries(Q)
+        if not squared_radius >= 0:
+            raise ValueError(f"squared_radius must not be negative or NaN, got {squared_radius}")
+        if self._brute.integers(queries):
+            limits = np.full(len(queries), min(np.floor(squared_radius), 2**62), np.int64)
+        else:
+            limits = np.full(len(queries), squared_radius, np.float64)
+        return self._brute.within(queries, limits, resolve_n_threads(self.n_jobs))
+
+    def _queries(self, Q: Any) -> np.ndarray:
+        if not hasattr(self, "rows_"):
+            raise ValueError("this index has no rows yet; call fit first")
+        queries = np.asarray(Q)
+        if queries.ndim == 2 and len(queries) == 0 and queries.shape[1] == self.rows_.shape[1]:
+            return np.ascontiguousarray(queries)
+        return as_rows(queries, "Q", self.rows_.shape[1])
