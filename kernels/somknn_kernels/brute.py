@@ -7,7 +7,7 @@ See docs/engine.md for the rates and the proof of the float32 margin.
 
 import numpy as np
 
-from somknn_kernels.distances import squared_distance_bytes, squared_distance_float64
+from somknn_kernels.distances import squared_distance
 from somknn_kernels.packing import pack_bytes, pack_centred, square_bytes, sum_bytes
 from somknn_kernels.policy import inlined, kernel
 from somknn_kernels.selection import bound, offer
@@ -34,9 +34,7 @@ def _any_within(dots, row_norms, shift, limit):
 
 
 @kernel
-def brute_bytes(
-    isa, queries, q_start, q_stop, rows, r_start, r_stop, packed_queries, panels, flip, collector
-):
+def brute_bytes(isa, queries, q_start, q_stop, rows, r_start, r_stop, packed_queries, panels, flip, collector):
     """Offer to `collector` every row in [r_start, r_stop) that a query in [q_start, q_stop) cannot rule out.
 
     queries : uint8 (m, d); rows : uint8 (n, d), d <= 33,025, so that every sum fits 32 bits.
@@ -116,9 +114,7 @@ def brute_floats(
     errors = np.zeros((n_tiles, tile))
     for t in range(n_tiles):
         first = q_start + t * tile
-        pack_centred(
-            queries, first, min(tile, q_stop - first), centre, scale, packed_queries[t], squares[t], errors[t]
-        )
+        pack_centred(queries, first, min(tile, q_stop - first), centre, scale, packed_queries[t], squares[t], errors[t])
     row_squares = np.empty((n_panels, panel))
     row_errors = np.empty((n_panels, panel))
     row_norms = np.empty((n_panels, panel), np.float32)
@@ -142,15 +138,11 @@ def brute_floats(
                 count = min(panel, r_stop - first_row)
                 for j in range(min(tile, q_stop - first)):
                     worst = bound(collector, first + j)
-                    limit = _limit_floats(
-                        worst, scale, squares[t, j], errors[t, j], largest_square, largest_error, d
-                    )
+                    limit = _limit_floats(worst, scale, squares[t, j], errors[t, j], largest_square, largest_error, d)
                     if _any_not_beyond(dots[j], row_norms[p], limit):
                         for r in range(count):
                             if not (row_norms[p, r] - np.float32(2.0) * dots[j, r] > limit):
-                                exact = squared_distance_float64(
-                                    queries, first + j, rows, first_row + r, sums
-                                )
+                                exact = squared_distance(isa, queries, first + j, rows, first_row + r, sums)
                                 offer(collector, first + j, exact, first_row + r)
                                 worst = bound(collector, first + j)
                                 limit = _limit_floats(
@@ -165,21 +157,11 @@ def brute_floats(
 
 
 @kernel
-def rowwise_bytes(isa, queries, q_start, q_stop, rows, r_start, r_stop, collector):
-    """As `brute_bytes`, for a handful of queries: streams the rows once, unpacked; limited by memory bandwidth."""
-    for r in range(r_start, r_stop):
-        for query in range(q_start, q_stop):
-            distance = squared_distance_bytes(isa, queries, query, rows, r)
-            if distance <= bound(collector, query):
-                offer(collector, query, distance, r)
-
-
-@kernel
-def rowwise_floats(queries, q_start, q_stop, rows, r_start, r_stop, collector):
-    """As `brute_floats`, for a handful of queries: every distance in float64."""
+def rowwise(isa, queries, q_start, q_stop, rows, r_start, r_stop, collector):
+    """The same for a handful of queries of any types: streams the rows once, unpacked; limited by memory bandwidth."""
     sums = np.empty(8)
     for r in range(r_start, r_stop):
         for query in range(q_start, q_stop):
-            distance = squared_distance_float64(queries, query, rows, r, sums)
+            distance = squared_distance(isa, queries, query, rows, r, sums)
             if distance <= bound(collector, query):
                 offer(collector, query, distance, r)

@@ -9,9 +9,8 @@ does not depend on whether the processor has FMA.
 import numpy as np
 from llvmlite import ir
 from numba import types
-from numba.extending import intrinsic
+from numba.extending import intrinsic, overload
 
-from somknn_kernels.isa import Portable
 from somknn_kernels.policy import inlined
 from somknn_kernels.tiles import I8, I16, I32, I64, _every, _marker, _pair_products_int16, _pointer
 
@@ -143,3 +142,15 @@ def squared_distance_float64(a, i, b, j, sums):
         difference = np.float64(a[i, c]) - np.float64(b[j, c])
         total += difference * difference
     return total
+
+
+def squared_distance(isa, a, i, b, j, sums):
+    """Squared distance of rows a[i] and b[j]: int64 between bytes, else float64. sums : float64 (8,), scratch."""
+    raise NotImplementedError("only inside kernels")
+
+
+@overload(squared_distance, inline="never")
+def _squared_distance(isa, a, i, b, j, sums):
+    if a.dtype == types.uint8 and b.dtype == types.uint8:
+        return lambda isa, a, i, b, j, sums: squared_distance_bytes(isa, a, i, b, j)
+    return lambda isa, a, i, b, j, sums: squared_distance_float64(a, i, b, j, sums)

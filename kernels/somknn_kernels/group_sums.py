@@ -70,9 +70,7 @@ def sum_groups_bytes(X, order, starts, first_group, last_group, first_column, la
             c = X[order[position + 2], first_column:last_column]
             d = X[order[position + 3], first_column:last_column]
             for column in range(width):
-                part[column] += (
-                    np.int32(a[column]) + np.int32(b[column]) + np.int32(c[column]) + np.int32(d[column])
-                )
+                part[column] += np.int32(a[column]) + np.int32(b[column]) + np.int32(c[column]) + np.int32(d[column])
             position += 4
             pending += 4
             if pending >= _FLUSH_ROWS - 4:

@@ -26,9 +26,7 @@ def pack_bytes(source, first, count, flip, out):
             for c in range(whole, groups):
                 for e in range(g):
                     column = c * g + e
-                    out[c, r, e] = (
-                        np.int16(source[first + r, column]) - flip if column < d else np.int16(-flip)
-                    )
+                    out[c, r, e] = np.int16(source[first + r, column]) - flip if column < d else np.int16(-flip)
         else:
             for c in range(groups):
                 for e in range(g):

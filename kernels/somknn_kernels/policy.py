@@ -12,6 +12,7 @@ share one cache, and an installation in a read-only place works.
 """
 
 import ast
+import contextlib
 import functools
 import hashlib
 import os
@@ -126,16 +127,12 @@ event.register("numba:compile", _notice)
 def kernel(function: Callable[..., Any]) -> Any:
     """Compile `function` on first use: no GIL, strict IEEE arithmetic, cached on disk, C-like division."""
     dispatcher = numba.njit(nogil=True, fastmath=False, error_model="numpy", boundscheck=False)(function)
-    try:
+    # Without a writable cache folder every process compiles the kernel again.
+    with contextlib.suppress(RuntimeError):
         dispatcher._cache = _KernelCache(function)
-    except RuntimeError:
-        # No writable cache folder: the kernel is compiled again by every process.
-        pass
     return dispatcher
 
 
 def inlined(function: Callable[..., Any]) -> Any:
     """A helper that only other kernels call: compiled into its caller, so never cached by itself."""
-    return numba.njit(nogil=True, fastmath=False, error_model="numpy", boundscheck=False, inline="never")(
-        function
-    )
+    return numba.njit(nogil=True, fastmath=False, error_model="numpy", boundscheck=False, inline="never")(function)

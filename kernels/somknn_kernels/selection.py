@@ -13,7 +13,6 @@ compiles it once for each kind.
 from typing import Any, NamedTuple
 
 import numpy as np
-
 from numba.extending import overload
 
 from somknn_kernels.policy import inlined, kernel
@@ -35,9 +34,7 @@ def sift_down(distances, indices, position, size):
         child = 2 * position + 1
         if child >= size:
             break
-        if child + 1 < size and precedes(
-            distances[child], indices[child], distances[child + 1], indices[child + 1]
-        ):
+        if child + 1 < size and precedes(distances[child], indices[child], distances[child + 1], indices[child + 1]):
             child += 1
         if not precedes(distance, index, distances[child], indices[child]):
             break

@@ -97,6 +97,10 @@ def _pair_products_int16(builder, marker, accumulator, a, b):
     if marker is not Portable and lanes == 8:
         madd = _function(builder.module, "llvm.x86.avx2.pmadd.wd", accumulator.type, [shorts, shorts])
         return builder.add(accumulator, builder.call(madd, [a, b]))
+    if marker is Vnni512:
+        name = "llvm.x86.avx512.pmaddw.d.512"
+        madd = _function(builder.module, name, accumulator.type, [shorts, shorts])
+        return builder.add(accumulator, builder.call(madd, [a, b]))
     wide = accumulator.type
     for start in (0, 1):
         product = builder.mul(
@@ -259,7 +263,7 @@ def scan_tile(typing_context, isa, queries, panel, half_norms, offsets, tops, ma
     true neighbour is lost to the wrap-around.
 
     queries : int8 (groups, query tile, 4), with two-byte groups each pair stored twice; panel : uint8 (groups,
-    panel rows, g); half_norms : int32 (panel rows,); offsets, tops : int32 (query tile,); masks : uint64 (query tile,).
+    panel rows, g); half_norms : int16, with VNNI int32 (panel rows,); offsets, tops : int32 (query tile,); masks : uint64 (query tile,).
     Returns uint64: the masks or-ed together.
     """
     signature = types.uint64(isa, queries, panel, half_norms, offsets, tops, masks)
@@ -318,3 +322,32 @@ def scan_tile(typing_context, isa, queries, panel, half_norms, offsets, tops, ma
         return combined
 
     return signature, codegen
+
+
+@intrinsic
+def prefetch(typing_context, array, start, size):
+    """Ask for the cache lines of `size` bytes from element `start` of a flat array; changes nothing."""
+    signature = types.void(array, types.int64, types.int64)
+
+    def codegen(context, builder, signature, arguments):
+        array, start, size = arguments
+        array_type = signature.args[0]
+        element = context.get_data_type(array_type.dtype)
+        pointer = builder.gep(_pointer(context, builder, array_type, array, element), [start])
+        pointer = builder.bitcast(pointer, I8.as_pointer())
+        fetch = _function(builder.module, "llvm.prefetch.p0", ir.VoidType(), [I8.as_pointer(), I32, I32, I32])
+        with cgutils.for_range_slice(builder, I64(0), size, I64(64), intp=I64) as (offset, _):
+            builder.call(fetch, [builder.gep(pointer, [offset]), I32(0), I32(3), I32(1)])
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+@intrinsic
+def trailing_zeros(typing_context, mask):
+    """Position of the lowest bit of a uint64 that is not zero, int64."""
+
+    def codegen(context, builder, signature, arguments):
+        return builder.cttz(arguments[0], ir.Constant(I1, 1))
+
+    return types.int64(types.uint64), codegen

@@ -77,8 +77,4 @@ def _blocks(starts: np.ndarray, d: int, n_threads: int) -> list[tuple[int, int, 
     wanted = np.linspace(0, starts[-1], 4 * n_threads + 1)[1:-1]
     cuts = np.unique([0, *np.searchsorted(starts, wanted), n_groups]) if n_threads > 1 else [0, n_groups]
     columns = [0, *range(_COLUMNS, d - _COLUMNS // 2, _COLUMNS), d] if n_threads > 1 else [0, d]
-    return [
-        (int(g0), int(g1), c0, c1)
-        for g0, g1 in itertools.pairwise(cuts)
-        for c0, c1 in itertools.pairwise(columns)
-    ]
+    return [(int(g0), int(g1), c0, c1) for g0, g1 in itertools.pairwise(cuts) for c0, c1 in itertools.pairwise(columns)]

@@ -1,6 +1,7 @@
 """Brute-force search: prepares the kernels' scratch, splits the work, merges the parts."""
 
 import numpy as np
+
 from somknn_kernels import brute, selection, tiles
 from somknn_kernels.isa import Isa
 from somknn_kernels.parallel import run_tasks
@@ -41,7 +42,7 @@ class BruteSearch:
         query_edges = self._query_edges(m, n_threads)
         n_chunks = len(query_edges) - 1
         # Few queries: the rows are split instead, and every part keeps its own k best.
-        n_parts = 1 if n_chunks >= n_threads else max(1, min(n_threads // n_chunks, n // max(64, k)))
+        n_parts = 1 if n_chunks >= n_threads or m == 0 else max(1, min(n_threads // n_chunks, n // max(64, k)))
         distances = np.full((n_parts, m, k), worst, dtype)
         indices = np.full((n_parts, m, k), selection.NO_INDEX, np.int64)
         row_edges = np.linspace(0, n, n_parts + 1).astype(np.int64)
@@ -89,19 +90,13 @@ class BruteSearch:
         (q_start, q_stop), (r_start, r_stop) = query_range, row_range
         d = self.rows.shape[1]
         span = (queries, q_start, q_stop, self.rows, r_start, r_stop)
-        few = q_stop - q_start <= _FEW_QUERIES
-        if self.integers(queries):
-            if few:
-                brute.rowwise_bytes(self.isa, *span, collector)
-                return
+        if q_stop - q_start <= _FEW_QUERIES:
+            brute.rowwise(self.isa, *span, collector)
+        elif self.integers(queries) and d <= WIDEST_BYTES:
             g = tiles.integer_group(self.isa)
             query_type, row_type, flip = (np.uint8, np.int8, 128) if g == 4 else (np.int16, np.int16, 0)
-            packed, panels = self._scratch(
-                q_stop - q_start, r_stop - r_start, -(-d // g), g, query_type, row_type
-            )
+            packed, panels = self._scratch(q_stop - q_start, r_stop - r_start, -(-d // g), g, query_type, row_type)
             brute.brute_bytes(self.isa, *span, packed, panels, flip, collector)
-        elif few:
-            brute.rowwise_floats(*span, collector)
         else:
             packed, panels = self._scratch(q_stop - q_start, r_stop - r_start, d, 1, np.float32, np.float32)
             brute.brute_floats(self.isa, *span, packed, panels, self.centre, self.scale, collector)

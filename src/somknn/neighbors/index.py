@@ -14,10 +14,10 @@ The neighbours never depend on the algorithm, the instruction set, the threads o
 from typing import Any
 
 import numpy as np
-from somknn_kernels import isa as isa_module
-from somknn_kernels.parallel import resolve_n_threads
 
 from somknn.neighbors.brute import BruteSearch
+from somknn_kernels import isa as isa_module
+from somknn_kernels.parallel import resolve_n_threads
 
 ALGORITHMS = ("auto", "brute", "pruned")
 DTYPES = (np.dtype(np.uint8), np.dtype(np.float32), np.dtype(np.float64))
@@ -39,9 +39,7 @@ def as_rows(array: Any, name: str, n_features: int | None = None) -> np.ndarray:
         bad = np.argwhere(~np.isfinite(rows))
         if len(bad):
             row, column = bad[0]
-            raise ValueError(
-                f"{name} contains {rows[row, column]} in row {row}, column {column}; remove or impute it"
-            )
+            raise ValueError(f"{name} contains {rows[row, column]} in row {row}, column {column}; remove or impute it")
     # Native byte order and C order; a plain ndarray even for memory maps, so that Numba sees one type.
     return np.ascontiguousarray(rows, dtype=rows.dtype.newbyteorder("=")).view(np.ndarray)
 
