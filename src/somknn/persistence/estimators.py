@@ -1,0 +1,346 @@
+"""Estimators to and from the contents of a model file; a table says which classes a file may name."""
+
+import importlib
+import os
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+
+import somknn
+from somknn.persistence import container
+from somknn.persistence.container import ModelFileError
+from somknn.persistence.encoding import decode, encode
+
+# Every class that a model file may name, and where it lives. A file cannot cause any other import.
+CLASSES: dict[str, str] = {
+    "NearestNeighbors": "somknn.neighbors:NearestNeighbors",
+    "KNeighborsClassifier": "somknn.neighbors:KNeighborsClassifier",
+    "KNeighborsRegressor": "somknn.neighbors:KNeighborsRegressor",
+    "KNeighborsTransformer": "somknn.neighbors:KNeighborsTransformer",
+    "SOM": "somknn.som:SOM",
+    "SOMClassifier": "somknn.som:SOMClassifier",
+    "SOMFeatureSelector": "somknn.som:SOMFeatureSelector",
+    "KMeans": "somknn.prototypes:KMeans",
+    "LVQ": "somknn.prototypes:LVQ",
+    "PrototypeClassifier": "somknn.prototypes:PrototypeClassifier",
+    "DeformationClassifier": "somknn.images:DeformationClassifier",
+    "Pipeline": "sklearn.pipeline:Pipeline",
+}
+
+_CHUNK = 1 << 20
+
+
+class InputSchema(NamedTuple):
+    """The rows a saved model expects: number of columns, dtype it was fitted on, column names, where
+    known."""
+
+    n_features: int | None
+    dtype: str | None
+    feature_names: list[str] | None
+
+
+class Savable:
+    """Mixin: `save` for an estimator that follows scikit-learn's conventions."""
+
+    _index_limits: ClassVar[dict[str, str]] = {}
+    _may_hold_nonfinite: ClassVar[set[str]] = set()
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Save the fitted estimator as one safetensors file; `somknn.load(path)` reads it back.
+
+        The file holds arrays and JSON only, never a pickle. It is written completely or not at all.
+
+        Parameters
+        ----------
+        path : path-like
+            The file to write; ".safetensors" is the usual ending. An existing file is replaced.
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError
+            If the estimator is not fitted.
+        TypeError
+            If a parameter or fitted attribute cannot be saved (a function, a random number generator).
+        """
+        save(self, path)
+
+    def _state_to_save(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        fitted = {name: value for name, value in vars(self).items() if _is_fitted_name(name)}
+        arrays = {name: value for name, value in fitted.items() if _is_plain_array(value)}
+        return arrays, {name: value for name, value in fitted.items() if name not in arrays}
+
+    def _restore(self, arrays: dict[str, np.ndarray], state: dict[str, Any]) -> None:
+        for name, value in [*arrays.items(), *state.items()]:
+            if not _is_fitted_name(name) or hasattr(type(self), name):
+                raise ModelFileError(f"{type(self).__name__} has no fitted attribute {name!r}")
+            setattr(self, name, value)
+
+
+def _is_fitted_name(name: str) -> bool:
+    return name.isidentifier() and name.endswith("_") and not name.startswith("_")
+
+
+def _is_plain_array(value: Any) -> bool:
+    return isinstance(value, np.ndarray) and container.can_store(value.dtype)
+
+
+def expect_array(
+    arrays: dict[str, np.ndarray],
+    name: str,
+    *,
+    shape: tuple[int | None, ...] | None = None,
+    dtype: Any = None,
+    below: int | None = None,
+) -> np.ndarray:
+    """The array `name` of a model file, checked.
+
+    Parameters
+    ----------
+    shape : tuple of int or None
+        Lengths that it must have; None leaves one free.
+    dtype : dtype, or a sequence of them
+        What it may be.
+    below : int
+        For positions: every value must lie in [0, below).
+
+    Raises
+    ------
+    ModelFileError
+        If the array is missing or different.
+    """
+    if name not in arrays:
+        raise ModelFileError(f"array {name!r} is missing")
+    array = arrays[name]
+    if shape is not None and (
+        array.ndim != len(shape)
+        or any(want not in (None, n) for want, n in zip(shape, array.shape, strict=True))
+    ):
+        raise ModelFileError(f"array {name!r} has shape {array.shape}, not the expected {shape}")
+    if dtype is not None:
+        allowed = [np.dtype(d) for d in (dtype if isinstance(dtype, list | tuple) else [dtype])]
+        if array.dtype not in allowed:
+            raise ModelFileError(
+                f"array {name!r} has dtype {array.dtype}, not {', '.join(map(str, allowed))}"
+            )
+    if below is not None:
+        if array.dtype.kind not in "iu":
+            raise ModelFileError(f"array {name!r} has dtype {array.dtype}, not an integer one")
+        if array.size and (array.min() < 0 or array.max() >= below):
+            raise ModelFileError(f"array {name!r} holds positions outside 0 to {below - 1}")
+    return array
+
+
+def _class_of(name: Any) -> type:
+    if not isinstance(name, str) or name not in CLASSES:
+        raise ModelFileError(f"holds a {name!r}, which this version of somknn does not know")
+    module, _, attribute = CLASSES[name].partition(":")
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError):
+        raise ModelFileError(f"holds a {name}, which this installation of somknn lacks") from None
+
+
+def _registered_name(estimator: Any) -> str:
+    name = type(estimator).__name__
+    if name not in CLASSES or _class_of(name) is not type(estimator):
+        raise TypeError(
+            f"{type(estimator).__module__}.{name} cannot be saved: model files hold somknn's own estimators "
+            "and scikit-learn Pipelines made of them"
+        )
+    return name
+
+
+def _check_finite(array: np.ndarray, name: str) -> None:
+    if array.dtype.kind != "f" or array.size == 0:
+        return
+    flat = array.reshape(-1)
+    for start in range(0, flat.size, _CHUNK):
+        if not np.isfinite(flat[start : start + _CHUNK]).all():
+            raise ModelFileError(f"array {name!r} holds NaN or infinity")
+
+
+def _check_state(estimator: Any, arrays: dict[str, np.ndarray]) -> None:
+    """Finiteness of what an estimator is about to save or to restore."""
+    allowed = getattr(type(estimator), "_may_hold_nonfinite", ())
+    for name, array in arrays.items():
+        if name not in allowed:
+            _check_finite(array, name)
+
+
+def _check_index_limits(estimator: Any) -> None:
+    for name, reference in getattr(type(estimator), "_index_limits", {}).items():
+        if getattr(estimator, name, None) is None:
+            continue
+        values = {name: np.asarray(getattr(estimator, name))}
+        expect_array(values, name, below=len(getattr(estimator, reference, ())))
+
+
+def _state_of(estimator: Any) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    if isinstance(estimator, Savable):
+        return estimator._state_to_save()
+    return {}, {}  # a Pipeline: everything that it learned is in its steps, which are parameters
+
+
+def _encode_estimator(estimator: Any, key: str, arrays: dict[str, np.ndarray]) -> dict[str, Any]:
+    name = _registered_name(estimator)
+    prefix = f"{key}/" if key else ""
+
+    def nested(inner: Any, inner_key: str) -> dict[str, Any]:
+        return _encode_estimator(inner, inner_key, arrays)
+
+    params = {
+        param: encode(value, f"{prefix}{param}", f"parameter {param!r} of {name}", arrays, nested)
+        for param, value in estimator.get_params(deep=False).items()
+        if not (name == "Pipeline" and param == "memory")  # a cache folder of the machine that fitted it
+    }
+    own_arrays, state = _state_of(estimator)
+    try:
+        _check_state(estimator, own_arrays)
+    except ModelFileError as error:
+        raise ValueError(f"{name} cannot be saved: {error}") from None
+    places = {}
+    for array_name, array in own_arrays.items():
+        if not _is_plain_array(array):
+            raise TypeError(
+                f"{name} cannot be saved: array {array_name!r} has dtype {np.asarray(array).dtype}"
+            )
+        places[array_name] = f"{prefix}{array_name}"
+        arrays[places[array_name]] = array
+    return {
+        "class": name,
+        "params": params,
+        "arrays": places,
+        "state": {
+            item: encode(value, f"{prefix}{item}", f"attribute {item!r} of {name}", arrays, nested)
+            for item, value in state.items()
+        },
+    }
+
+
+def _check_steps(params: dict[str, Any]) -> None:
+    steps = params.get("steps")
+    if set(params) - {"steps", "transform_input", "verbose"} or not isinstance(steps, list) or not steps:
+        raise ModelFileError("damaged model header (a Pipeline)")
+    for step in steps:
+        pair = isinstance(step, tuple) and len(step) == 2 and isinstance(step[0], str)
+        if not pair or not (step[1] is None or step[1] == "passthrough" or hasattr(step[1], "get_params")):
+            raise ModelFileError("damaged model header (a step of a Pipeline)")
+
+
+def _decode_estimator(content: Any, arrays: dict[str, np.ndarray]) -> Any:
+    if not isinstance(content, dict) or set(content) != {"class", "params", "arrays", "state"}:
+        raise ModelFileError("damaged model header (an estimator)")
+    cls: Any = _class_of(content["class"])
+    if not all(isinstance(content[part], dict) for part in ("params", "arrays", "state")):
+        raise ModelFileError("damaged model header (an estimator)")
+
+    def nested(inner: Any) -> Any:
+        return _decode_estimator(inner, arrays)
+
+    known = set(cls._get_param_names())
+    unknown = sorted(set(content["params"]) - known)
+    if unknown:
+        raise ModelFileError(f"{content['class']} has no parameter {unknown[0]!r} in this version of somknn")
+    params = {name: decode(value, arrays, nested) for name, value in content["params"].items()}
+    if content["class"] == "Pipeline":
+        _check_steps(params)
+    estimator = cls(**params)
+    own_arrays = {}
+    for name, place in content["arrays"].items():
+        if not isinstance(place, str) or place not in arrays:
+            raise ModelFileError(f"array {name!r} is missing")
+        own_arrays[name] = arrays[place]
+    state = {name: decode(value, arrays, nested) for name, value in content["state"].items()}
+    _check_state(estimator, own_arrays)
+    if isinstance(estimator, Savable):
+        estimator._restore(own_arrays, state)
+        _check_index_limits(estimator)
+    elif own_arrays or state:
+        raise ModelFileError(f"damaged model header (state of a {content['class']})")
+    return estimator
+
+
+def input_schema(estimator: Any) -> InputSchema:
+    """The rows that a fitted estimator expects."""
+    width = getattr(estimator, "n_features_in_", None)
+    names = getattr(estimator, "feature_names_in_", None)
+    first = estimator.steps[0][1] if hasattr(estimator, "steps") else estimator
+    dtype = getattr(first, "_input_dtype", None)
+    return InputSchema(
+        None if width is None else int(width),
+        None if dtype is None else str(np.dtype(dtype)),
+        None if names is None else [str(name) for name in names],
+    )
+
+
+def save(estimator: Any, path: str | os.PathLike) -> None:
+    """Save a fitted estimator, or a scikit-learn Pipeline of somknn estimators, as one safetensors file.
+
+    See `Savable.save`.
+    """
+    from sklearn.utils.validation import check_is_fitted
+
+    _registered_name(estimator)
+    check_is_fitted(estimator)
+    arrays: dict[str, np.ndarray] = {}
+    content = _encode_estimator(estimator, "", arrays)
+    classes = getattr(estimator, "classes_", None)
+    document = {
+        "somknn_version": somknn.__version__,
+        "estimator": content,
+        "input": input_schema(estimator)._asdict(),
+        "classes": None if classes is None else [str(label) for label in np.asarray(classes).ravel()],
+    }
+    container.write(path, arrays, document)
+
+
+def _read(path: str | os.PathLike, memory_map: bool) -> tuple[Any, dict[str, Any]]:
+    arrays, document = container.read(path, memory_map=memory_map)
+    try:
+        return _decode_estimator(document.get("estimator"), arrays), document
+    except ModelFileError as error:
+        raise ModelFileError(f"{os.fspath(path)}: {error}") from None
+    except RecursionError:
+        raise ModelFileError(f"{os.fspath(path)}: damaged header (nested too deeply)") from None
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError) as error:
+        # A header with a right digest whose contents do not fit the class: written by something else.
+        reason = " ".join(str(error).split())
+        raise ModelFileError(
+            f"{os.fspath(path)}: the model's contents do not fit its class ({reason})"
+        ) from error
+
+
+def load(path: str | os.PathLike, *, memory_map: bool = True) -> Any:
+    """Load an estimator that `save` wrote.
+
+    The file is verified before it is used: its layout, the SHA-256 digest of the header and of each array,
+    finite numbers, and positions within range. Nothing in the file is executed. Arrays are mapped from the
+    file, read-only: processes that load the same model share the memory. Replace a model file by saving to
+    its path (which renames), never by writing into it while it is loaded.
+
+    Parameters
+    ----------
+    path : path-like
+        The file.
+    memory_map : bool, default=True
+        False reads the arrays into memory instead, for a file that may change or go away.
+
+    Returns
+    -------
+    estimator
+        Fitted, ready to predict.
+
+    Raises
+    ------
+    ModelFileError
+        A ValueError: the file is damaged, truncated, from a newer version of the format, or no model file.
+    OSError
+        If the file cannot be opened.
+    """
+    return _read(path, memory_map)[0]
+
+
+def describe(path: str | os.PathLike) -> dict[str, Any]:
+    """The JSON header of a model file: class, parameters, classes, expected input. Arrays are verified
+    too."""
+    return container.read(path)[1]
