@@ -26,10 +26,10 @@ def _limit_bytes(worst, norm):
 
 
 @inlined
-def _any_within(dots, row_norms, shift, limit):
+def _any_within(dots, j, row_norms, p, shift, limit):
     found = False
-    for r in range(dots.shape[0]):
-        found |= row_norms[r] - np.int32(2) * (dots[r] + shift) <= limit
+    for r in range(dots.shape[1]):
+        found |= row_norms[p, r] - np.int32(2) * (dots[j, r] + shift) <= limit
     return found
 
 
@@ -65,12 +65,12 @@ def brute_bytes(isa, queries, q_start, q_stop, rows, r_start, r_stop, packed_que
         for t in range(n_tiles):
             first = q_start + t * tile
             for p in range(used):
-                dot_tile(isa, packed_queries[t], panels[p], dots)
+                dot_tile(isa, packed_queries, t, panels, p, dots)
                 first_row = block + p * panel
                 count = min(panel, r_stop - first_row)
                 for j in range(min(tile, q_stop - first)):
                     limit = _limit_bytes(bound(collector, first + j), norms[t, j])
-                    if _any_within(dots[j], row_norms[p], shifts[t, j], limit):
+                    if _any_within(dots, j, row_norms, p, shifts[t, j], limit):
                         for r in range(count):
                             value = row_norms[p, r] - np.int32(2) * (dots[j, r] + shifts[t, j])
                             if value <= limit:
@@ -91,11 +91,11 @@ def _limit_floats(worst, scale, query_square, query_error, row_square, row_error
 
 
 @inlined
-def _any_not_beyond(dots, row_norms, limit):
+def _any_not_beyond(dots, j, row_norms, p, limit):
     found = False
-    for r in range(dots.shape[0]):
+    for r in range(dots.shape[1]):
         # Written as "not greater": what overflowed (NaN) is never ruled out.
-        found |= not (row_norms[r] - np.float32(2.0) * dots[r] > limit)
+        found |= not (row_norms[p, r] - np.float32(2.0) * dots[j, r] > limit)
     return found
 
 
@@ -133,13 +133,13 @@ def brute_floats(
         for t in range(n_tiles):
             first = q_start + t * tile
             for p in range(used):
-                dot_tile(isa, packed_queries[t], panels[p], dots)
+                dot_tile(isa, packed_queries, t, panels, p, dots)
                 first_row = block + p * panel
                 count = min(panel, r_stop - first_row)
                 for j in range(min(tile, q_stop - first)):
                     worst = bound(collector, first + j)
                     limit = _limit_floats(worst, scale, squares[t, j], errors[t, j], largest_square, largest_error, d)
-                    if _any_not_beyond(dots[j], row_norms[p], limit):
+                    if _any_not_beyond(dots, j, row_norms, p, limit):
                         for r in range(count):
                             if not (row_norms[p, r] - np.float32(2.0) * dots[j, r] > limit):
                                 exact = squared_distance(isa, queries, first + j, rows, first_row + r, sums)

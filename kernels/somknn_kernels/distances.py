@@ -41,15 +41,15 @@ def _counted_loop(builder, start, stop, step, carried, body):
 
 
 @intrinsic
-def _byte_squares(typing_context, isa, a, a_start, b, b_start, length):
-    """Sum of (a - b)² over `length` bytes (a multiple of 16, at most _BLOCK) from two flat uint8 arrays, as int64."""
-    signature = types.int64(isa, a, types.int64, b, types.int64, types.int64)
+def _byte_squares(typing_context, isa, a, i, b, j, start, length):
+    """Sum of (a[i] - b[j])² over `length` bytes (a multiple of 16, at most _BLOCK) from column `start` on, as int64."""
+    signature = types.int64(isa, a, types.int64, b, types.int64, types.int64, types.int64)
     marker = _marker(isa)
 
     def codegen(context, builder, signature, arguments):
-        _, a, a_start, b, b_start, length = arguments
-        pa = builder.gep(_pointer(context, builder, signature.args[1], a, I8), [a_start])
-        pb = builder.gep(_pointer(context, builder, signature.args[3], b, I8), [b_start])
+        _, a, i, b, j, start, length = arguments
+        pa = builder.gep(_pointer(context, builder, signature.args[1], a, I8, i), [start])
+        pb = builder.gep(_pointer(context, builder, signature.args[3], b, I8, j), [start])
         octets, shorts, words = ir.VectorType(I8, 16), ir.VectorType(I16, 16), ir.VectorType(I32, 8)
 
         def body(index, sums):
@@ -71,24 +71,20 @@ def _byte_squares(typing_context, isa, a, a_start, b, b_start, length):
 
 
 @intrinsic
-def _eight_sums(typing_context, a, a_start, b, b_start, length, sums):
-    """sums[l] = sum of (a - b)² over the dimensions l, l+8, … below `length` (a multiple of 8), in float64."""
+def _eight_sums(typing_context, a, i, b, j, length, sums):
+    """sums[l] = sum of (a[i] - b[j])² over the dimensions l, l+8, … below `length` (a multiple of 8), in float64."""
     signature = types.void(a, types.int64, b, types.int64, types.int64, sums)
 
     def codegen(context, builder, signature, arguments):
-        a, a_start, b, b_start, length, sums = arguments
+        a, i, b, j, length, sums = arguments
         doubles = ir.VectorType(ir.DoubleType(), 8)
 
-        def pointer(position, array, start):
+        def pointer(position, array, row):
             array_type = signature.args[position]
             element = context.get_data_type(array_type.dtype)
-            return (
-                builder.gep(_pointer(context, builder, array_type, array, element), [start]),
-                element,
-                array_type.dtype,
-            )
+            return _pointer(context, builder, array_type, array, element, row), element, array_type.dtype
 
-        pa, pb = pointer(0, a, a_start), pointer(2, b, b_start)
+        pa, pb = pointer(0, a, i), pointer(2, b, j)
 
         def load(source, index):
             data, element, dtype = source
@@ -115,13 +111,11 @@ def _eight_sums(typing_context, a, a_start, b, b_start, length, sums):
 def squared_distance_bytes(isa, a, i, b, j):
     """Exact squared distance (int64) of rows a[i] and b[j], uint8, C-contiguous."""
     d = a.shape[1]
-    flat_a, flat_b = a.reshape(-1), b.reshape(-1)
-    start_a, start_b = np.int64(i) * d, np.int64(j) * d
     whole = d - d % 16
     total = np.int64(0)
     for start in range(0, whole, _BLOCK):
         length = min(_BLOCK, whole - start)
-        total += _byte_squares(isa, flat_a, start_a + start, flat_b, start_b + start, length)
+        total += _byte_squares(isa, a, i, b, j, start, length)
     for c in range(whole, d):
         difference = np.int64(a[i, c]) - np.int64(b[j, c])
         total += difference * difference
@@ -136,7 +130,7 @@ def squared_distance_float64(a, i, b, j, sums):
     """
     d = a.shape[1]
     whole = d - d % 8
-    _eight_sums(a.reshape(-1), np.int64(i) * d, b.reshape(-1), np.int64(j) * d, whole, sums)
+    _eight_sums(a, i, b, j, whole, sums)
     total = ((sums[0] + sums[4]) + (sums[2] + sums[6])) + ((sums[1] + sums[5]) + (sums[3] + sums[7]))
     for c in range(whole, d):
         difference = np.float64(a[i, c]) - np.float64(b[j, c])

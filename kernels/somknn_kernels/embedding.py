@@ -28,7 +28,7 @@ def _hadamard(vector):
 
 @inlined
 def _pack_int16(source, row, centre, unit_norm, out, slot):
-    """out[c // 2, slot, c % 2] = rounded (x - centre) / unit; returns (unit, squared norm, squared error) of what was packed.
+    """out[0, c // 2, slot, c % 2] = rounded (x - centre) / unit; returns (unit, squared norm, squared error) of what was packed.
 
     unit_norm : the norm that the packed integers may have, or 0 for integers as they are (bytes, integer centre).
     """
@@ -49,7 +49,7 @@ def _pack_int16(source, row, centre, unit_norm, out, slot):
         exact = np.float64(source[row, c]) - centre[c]
         scaled = exact * inverse
         rounded = np.rint(scaled) if abs(scaled) <= 32767.0 else 0.0
-        out[c // 2, slot, c % 2] = np.int16(rounded)
+        out[0, c // 2, slot, c % 2] = np.int16(rounded)
         packed = rounded * unit
         square += packed * packed
         error += (exact - packed) * (exact - packed)
@@ -70,7 +70,7 @@ def embed(isa, source, start, stop, centre, unit_norm, axes, inverse_scale, spec
     """
     n_panels, groups, panel, _ = axes.shape
     tile = 4 if panel == 8 else 6
-    queries = np.zeros((groups, tile, 2), np.int16)
+    queries = np.zeros((1, groups, tile, 2), np.int16)
     dots = np.empty((tile, panel), np.int32)
     products = np.empty((tile, n_panels * panel), np.int32)
     smallest, largest = spectrum
@@ -87,7 +87,7 @@ def embed(isa, source, start, stop, centre, unit_norm, axes, inverse_scale, spec
         for j in range(count):
             units[j], squares[j], packed_errors[j] = _pack_int16(source, first + j, centre, unit_norm, queries, j)
         for p in range(n_panels):
-            dot_tile(isa, queries, axes[p], dots)
+            dot_tile(isa, queries, 0, axes, p, dots)
             products[:, p * panel : (p + 1) * panel] = dots
         for j in range(count):
             place = first + j - start

@@ -17,11 +17,10 @@ import numpy as np
 from somknn_kernels.distances import squared_distance, squared_distance_bytes
 from somknn_kernels.policy import inlined, kernel
 from somknn_kernels.selection import NO_INDEX, bound, offer, push
-from somknn_kernels.tiles import prefetch, scan_tile, trailing_zeros
+from somknn_kernels.tiles import prefetch_row, scan_tile, trailing_zeros
 
 _CERTAIN = 1.0 + 1e-9  # covers the rounding of the few float64 operations of a threshold
 _LIST = 4096  # survivors that are collected before they are looked at
-_EVERYTHING = 65535
 
 
 class Screen(NamedTuple):
@@ -29,8 +28,8 @@ class Screen(NamedTuple):
 
     panels : uint8 (panels, groups, panel rows, g), codes plus `lift`; half_norms : int16 or int32 (panels, panel rows),
     half the codes' squared norms, rounded down; order : int32 (places,), the row at each place, -1 where there is none;
-    step, error : float64, stage 1's unit and the largest error of the rows in the first `screened` panels (rows in later panels
-    survive stage 1 unseen); second : uint8 (places, P), P = 0 without a stage 2; second_errors : float32 (places,);
+    step : float64, stage 1's unit; errors : float64 (2,), the largest error of a row in the first `n_usual` panels and in the
+    others, where the rows are whose codes had to be clipped; second : uint8 (places, P), P = 0 without a stage 2; second_errors : float32 (places,);
     second_step : float64.
     """
 
@@ -38,9 +37,9 @@ class Screen(NamedTuple):
     half_norms: Any
     order: Any
     step: Any
-    error: Any
+    errors: Any
     lift: Any
-    screened: Any
+    n_usual: Any
     second: Any
     second_errors: Any
     second_step: Any
@@ -103,53 +102,47 @@ def seed(isa, queries, rows, screen, probes, windows, start, stop, n_candidates,
     windows : int64 (slots, 2), the places to look at, at least n_candidates >= k of them. The candidates are the nearest by
     the second vectors.
     """
-    near = np.empty(n_candidates, np.int64)
-    places = np.empty(n_candidates, np.int64)
-    best = np.empty(k, ceilings.dtype)
-    who = np.empty(k, np.int64)
+    order, query_order, second, query_second = screen.order, probes.order, screen.second, probes.second
+    near = np.empty((1, n_candidates), np.int64)
+    places = np.empty((1, n_candidates), np.int64)
+    best = np.empty((1, k), ceilings.dtype)
+    who = np.empty((1, k), np.int64)
     sums = np.empty(8)
     for slot in range(start, stop):
-        query = probes.order[slot]
+        query = query_order[slot]
         if query < 0:
             continue
         near[:] = NO_INDEX
         places[:] = NO_INDEX
         for place in range(windows[slot, 0], windows[slot, 1]):
-            if screen.order[place] >= 0:
-                distance = squared_distance_bytes(isa, probes.second, slot, screen.second, place)
-                if distance < near[0]:
-                    push(near, places, distance, place)
+            if order[place] >= 0:
+                distance = squared_distance_bytes(isa, query_second, slot, second, place)
+                if distance < near[0, 0]:
+                    push(near, places, 0, distance, place)
         for i in range(n_candidates):
-            if places[i] != NO_INDEX:
-                row = np.int64(screen.order[places[i]])
-                prefetch(rows.reshape(-1), row * rows.shape[1], rows.shape[1] * rows.itemsize)
+            if places[0, i] != NO_INDEX:
+                prefetch_row(rows, np.int64(order[places[0, i]]))
         best[:] = ceilings[query]
         who[:] = NO_INDEX
         for i in range(n_candidates):
-            if places[i] != NO_INDEX:
-                row = np.int64(screen.order[places[i]])
-                push(best, who, squared_distance(isa, queries, query, rows, row, sums), row)
-        ceilings[query] = best[0]
+            if places[0, i] != NO_INDEX:
+                row = np.int64(order[places[0, i]])
+                push(best, who, 0, squared_distance(isa, queries, query, rows, row, sums), row)
+        ceilings[query] = best[0, 0]
 
 
 @inlined
-def _set_thresholds(screen, probes, slot, worst, reaches, offsets, tops, j):
-    """What slot's query may rule out now that nothing beyond `worst` is of use to it."""
-    reach = np.sqrt(np.float64(worst)) * _CERTAIN
-    reaches[j] = reach
-    ratio = (reach + probes.errors[slot] + screen.error) / screen.step
+def _thresholds(step, error, lift, wrap, probe_error, norm, total, reach):
+    """(offset, top) for `scan_tile`: what a query may rule out when nothing beyond the distance `reach` is of use to it.
+
+    error : the largest of the rows'; wrap : the largest top that 16-bit sums can tell apart.
+    """
+    ratio = (reach + probe_error + error) / step
     square = ratio * ratio * _CERTAIN + 1.0
-    norm = probes.squares[slot]
-    highest = (norm + 1) // 2
-    shift = screen.lift * probes.sums[slot]
-    if square < 2.0**28:  # false for NaN too
-        lowest = -((np.int64(square) - norm) // 2)
-        top = highest - lowest
-        offsets[j] = lowest + shift
-        tops[j] = min(top, _EVERYTHING) if screen.half_norms.itemsize == 2 else top
-    else:
-        offsets[j] = 0
-        tops[j] = -1  # as an unsigned number the largest: all survive
+    if not square < 2.0**28:  # NaN too
+        return np.int32(0), np.int32(-1)  # -1 is the largest unsigned number: all survive
+    lowest = -((np.int64(square) - norm) // 2)
+    return np.int32(lowest + lift * total), np.int32(min((norm + 1) // 2 - lowest, wrap))
 
 
 @kernel
@@ -159,8 +152,19 @@ def search(isa, queries, rows, screen, probes, first_tile, last_tile, panels_per
     ceilings : int64 or float64 (m,), see above. counts : int64 (2,), survivors of stages 1 and 2 are added.
     Exact for any order of the rows, any ceilings that are not too low, and any grouping of the queries.
     """
-    n_panels, _, panel_rows, _ = screen.panels.shape
-    tile = probes.packed.shape[2]
+    # Plain local names: reading a field of a tuple in a loop counts references, atomically.
+    panels, half_norms, order, second, second_errors = (
+        screen.panels,
+        screen.half_norms,
+        screen.order,
+        screen.second,
+        screen.second_errors,
+    )
+    step, lift, second_step = screen.step, screen.lift, screen.second_step
+    slots, packed, query_second, query_second_errors = probes.order, probes.packed, probes.second, probes.second_errors
+    probe_errors, norms, totals = probes.errors, probes.squares, probes.sums
+    panel_rows, tile, width = panels.shape[2], packed.shape[2], second.shape[1]
+    wrap = np.int64(65535) if panels.shape[3] == 2 else np.int64(2**31 - 1)
     n_tiles = last_tile - first_tile
     offsets = np.zeros((n_tiles, tile), np.int32)
     tops = np.zeros((n_tiles, tile), np.int32)
@@ -169,78 +173,80 @@ def search(isa, queries, rows, screen, probes, first_tile, last_tile, panels_per
     who = np.empty(_LIST, np.int64)
     places = np.empty(_LIST, np.int64)
     sums = np.empty(8)
-    flat_second = screen.second.reshape(-1)
-    flat_rows = rows.reshape(-1)
-    row_bytes = rows.shape[1] * rows.itemsize
-    width = screen.second.shape[1]
-    for t in range(n_tiles):
-        for j in range(tile):
-            slot = (first_tile + t) * tile + j
-            query = probes.order[slot]
-            if query >= 0:
-                worst = min(ceilings[query], bound(collector, query))
-                _set_thresholds(screen, probes, slot, worst, reaches[t], offsets[t], tops[t], j)
-    for block in range(0, n_panels, panels_per_block):
-        block_end = min(block + panels_per_block, n_panels)
+    for kind in range(2):
+        error = screen.errors[kind]
+        kind_start = 0 if kind == 0 else screen.n_usual
+        kind_stop = screen.n_usual if kind == 0 else panels.shape[0]
+        if kind_start == kind_stop:
+            continue
         for t in range(n_tiles):
-            base = (first_tile + t) * tile
-            panel = block
-            while panel < block_end:
-                found = 0
-                while panel < block_end and found <= _LIST - tile * panel_rows:
-                    if panel < screen.screened:
+            for j in range(tile):
+                slot = (first_tile + t) * tile + j
+                query = slots[slot]
+                if query >= 0:
+                    reaches[t, j] = np.sqrt(np.float64(min(ceilings[query], bound(collector, query)))) * _CERTAIN
+                    offsets[t, j], tops[t, j] = _thresholds(
+                        step, error, lift, wrap, probe_errors[slot], norms[slot], totals[slot], reaches[t, j]
+                    )
+        for block in range(kind_start, kind_stop, panels_per_block):
+            block_end = min(block + panels_per_block, kind_stop)
+            for t in range(n_tiles):
+                base = (first_tile + t) * tile
+                panel = block
+                while panel < block_end:
+                    found = 0
+                    while panel < block_end and found <= _LIST - tile * panel_rows:
                         alive = scan_tile(
-                            isa,
-                            probes.packed[first_tile + t],
-                            screen.panels[panel],
-                            screen.half_norms[panel],
-                            offsets[t],
-                            tops[t],
-                            masks,
+                            isa, packed, first_tile + t, panels, half_norms, panel, offsets, tops, t, masks
                         )
-                    else:
-                        alive = np.uint64(1)
-                        masks[:] = ~np.uint64(0) >> np.uint64(64 - panel_rows)
-                    if alive != 0:
-                        for j in range(tile):
-                            mask = masks[j]
-                            while mask != 0:
-                                place = panel * panel_rows + trailing_zeros(mask)
-                                mask &= mask - np.uint64(1)
-                                who[found] = j
-                                places[found] = place
-                                found += 1
-                                if width > 0:
-                                    prefetch(flat_second, place * width, width)
-                    panel += 1
-                counts[0] += found
-                kept = 0
-                for i in range(found):
-                    j, place = who[i], places[i]
-                    slot = base + j
-                    row = np.int64(screen.order[place])
-                    if row < 0 or probes.order[slot] < 0:
-                        continue
-                    if width > 0:
-                        distance = squared_distance_bytes(isa, probes.second, slot, screen.second, place)
-                        reach = reaches[t, j] + probes.second_errors[slot] + np.float64(screen.second_errors[place])
-                        ratio = reach / screen.second_step
-                        if np.float64(distance) > ratio * ratio * _CERTAIN:
+                        if alive != 0:
+                            for j in range(tile):
+                                mask = masks[j]
+                                while mask != 0:
+                                    place = panel * panel_rows + trailing_zeros(mask)
+                                    mask &= mask - np.uint64(1)
+                                    who[found] = j
+                                    places[found] = place
+                                    found += 1
+                                    prefetch_row(second, place)
+                        panel += 1
+                    counts[0] += found
+                    kept = 0
+                    for i in range(found):
+                        j, place = who[i], places[i]
+                        slot = base + j
+                        row = np.int64(order[place])
+                        if row < 0 or slots[slot] < 0:
                             continue
-                    who[kept] = j
-                    places[kept] = row
-                    kept += 1
-                    prefetch(flat_rows, row * rows.shape[1], row_bytes)
-                counts[1] += kept
-                for i in range(kept):
-                    j, row = who[i], places[i]
-                    slot = base + j
-                    query = probes.order[slot]
-                    distance = squared_distance(isa, queries, query, rows, row, sums)
-                    before = bound(collector, query)
-                    if distance <= min(before, ceilings[query]):
-                        offer(collector, query, distance, row)
-                        after = bound(collector, query)
-                        if after < before:
-                            worst = min(after, ceilings[query])
-                            _set_thresholds(screen, probes, slot, worst, reaches[t], offsets[t], tops[t], j)
+                        if width > 0:
+                            distance = squared_distance_bytes(isa, query_second, slot, second, place)
+                            reach = reaches[t, j] + query_second_errors[slot] + np.float64(second_errors[place])
+                            ratio = reach / second_step
+                            if np.float64(distance) > ratio * ratio * _CERTAIN:
+                                continue
+                        who[kept] = j
+                        places[kept] = row
+                        kept += 1
+                        prefetch_row(rows, row)
+                    counts[1] += kept
+                    for i in range(kept):
+                        j, row = who[i], places[i]
+                        slot = base + j
+                        query = slots[slot]
+                        distance = squared_distance(isa, queries, query, rows, row, sums)
+                        before = min(bound(collector, query), ceilings[query])
+                        if distance <= before:
+                            offer(collector, query, distance, row)
+                            after = min(bound(collector, query), ceilings[query])
+                            if after < before:
+                                reaches[t, j] = np.sqrt(np.float64(after)) * _CERTAIN
+                                offsets[t, j], tops[t, j] = _thresholds(
+                                    step,
+                                    error,
+                                    lift,
+                                    wrap,
+                                    probe_errors[slot],
+                                    norms[slot],
+                                    totals[slot],
+                                    reaches[t, j],
+                                )

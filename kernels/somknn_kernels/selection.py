@@ -27,39 +27,39 @@ def precedes(distance_a, index_a, distance_b, index_b):
 
 
 @inlined
-def sift_down(distances, indices, position, size):
-    """Restore the heap below `position`, where a smaller pair has been written."""
-    distance, index = distances[position], indices[position]
+def sift_down(distances, indices, heap, position, size):
+    """Restore heap number `heap` (a row of both arrays) below `position`, where a smaller pair has been written."""
+    distance, index = distances[heap, position], indices[heap, position]
     while True:
         child = 2 * position + 1
         if child >= size:
             break
-        if child + 1 < size and precedes(distances[child], indices[child], distances[child + 1], indices[child + 1]):
+        if child + 1 < size and precedes(
+            distances[heap, child], indices[heap, child], distances[heap, child + 1], indices[heap, child + 1]
+        ):
             child += 1
-        if not precedes(distance, index, distances[child], indices[child]):
+        if not precedes(distance, index, distances[heap, child], indices[heap, child]):
             break
-        distances[position], indices[position] = distances[child], indices[child]
+        distances[heap, position], indices[heap, position] = distances[heap, child], indices[heap, child]
         position = child
-    distances[position], indices[position] = distance, index
+    distances[heap, position], indices[heap, position] = distance, index
 
 
 @inlined
-def push(distances, indices, distance, index):
-    """Offer a pair to a full heap (filled with worst possible pairs at first); returns whether it was taken."""
-    if not precedes(distance, index, distances[0], indices[0]):
-        return False
-    distances[0], indices[0] = distance, index
-    sift_down(distances, indices, 0, distances.shape[0])
-    return True
+def push(distances, indices, heap, distance, index):
+    """Offer a pair to a full heap (filled with worst possible pairs at first)."""
+    if precedes(distance, index, distances[heap, 0], indices[heap, 0]):
+        distances[heap, 0], indices[heap, 0] = distance, index
+        sift_down(distances, indices, heap, 0, distances.shape[1])
 
 
 @inlined
-def sort_heap(distances, indices):
+def sort_heap(distances, indices, heap):
     """Turn a heap into the ascending list of its pairs, in place."""
-    for last in range(distances.shape[0] - 1, 0, -1):
-        distances[0], distances[last] = distances[last], distances[0]
-        indices[0], indices[last] = indices[last], indices[0]
-        sift_down(distances, indices, 0, last)
+    for last in range(distances.shape[1] - 1, 0, -1):
+        distances[heap, 0], distances[heap, last] = distances[heap, last], distances[heap, 0]
+        indices[heap, 0], indices[heap, last] = indices[heap, last], indices[heap, 0]
+        sift_down(distances, indices, heap, 0, last)
 
 
 class Nearest(NamedTuple):
@@ -102,7 +102,7 @@ def _offer(collector, query, distance, index):
     if collector.instance_class is Nearest:
 
         def keep_best(collector, query, distance, index):
-            push(collector.distances[query], collector.indices[query], distance, index)
+            push(collector.distances, collector.indices, query, distance, index)
 
         return keep_best
 
@@ -128,10 +128,6 @@ def merge_parts(part_distances, part_indices, distances, indices):
         indices[query] = part_indices[0, query]
         for part in range(1, part_distances.shape[0]):
             for position in range(distances.shape[1]):
-                push(
-                    distances[query],
-                    indices[query],
-                    part_distances[part, query, position],
-                    part_indices[part, query, position],
-                )
-        sort_heap(distances[query], indices[query])
+                pair = part_distances[part, query, position], part_indices[part, query, position]
+                push(distances, indices, query, pair[0], pair[1])
+        sort_heap(distances, indices, query)

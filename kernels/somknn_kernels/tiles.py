@@ -195,28 +195,46 @@ def _tile_loop(builder, shape, groups, queries, panel, initial, multiply):
     return results
 
 
-def _pointer(context, builder, array_type, array, element_type):
-    data = context.make_array(array_type)(context, builder, array).data
+def _pointer(context, builder, array_type, array, element_type, index=None):
+    """Pointer to an array's data, or to its item `index` along the first axis, seen as elements of another type.
+
+    Kernels hand over whole arrays and an index: a slice would be a new array object, and counting references to
+    it, atomically and in every thread, costs as much as a tile of short vectors (measured).
+    """
+    struct = context.make_array(array_type)(context, builder, array)
+    data = struct.data
+    if index is not None:
+        lengths = cgutils.unpack_tuple(builder, struct.shape, array_type.ndim)[1:]
+        for length in lengths:
+            index = builder.mul(index, length)
+        data = builder.gep(data, [index])
     return builder.bitcast(data, element_type.as_pointer())
 
 
-@intrinsic
-def dot_tile(typing_context, isa, queries, panel, out):
-    """out[j, r] = inner product of query j and panel row r, for one tile.
+def _length(context, builder, array_type, array, axis):
+    return cgutils.unpack_tuple(
+        builder, context.make_array(array_type)(context, builder, array).shape, array_type.ndim
+    )[axis]
 
-    queries : (groups, query tile, g), C-contiguous; panel : (groups, panel rows, g); out : (query tile, panel rows).
-    Elements: uint8 queries with int8 panel (VNNI), int16 with int16, float32 with float32; out is int32 or
-    float32. Integer sums are exact modulo 2^32. A float32 sum is a chain over the groups (fused where the
-    hardware fuses), so its error is at most groups·2^-24/(1 - groups·2^-24) times the sum of absolute products.
+
+@intrinsic
+def dot_tile(typing_context, isa, queries, tile, panels, panel, out):
+    """out[j, r] = inner product of query j of one tile and row r of one panel.
+
+    queries : (tiles, groups, query tile, g), C-contiguous; panels : (panels, groups, panel rows, g); tile, panel :
+    int64; out : (query tile, panel rows). Elements: uint8 queries with int8 panels (VNNI), int16 with int16, float32 with float32;
+    out is int32 or float32. Integer sums are exact modulo 2^32. A float32 sum is a chain over the groups (fused where
+    the hardware fuses), so its error is at most groups·2^-24/(1 - groups·2^-24) times the sum of absolute products.
     """
-    signature = types.void(isa, queries, panel, out)
+    signature = types.void(isa, queries, types.int64, panels, types.int64, out)
     marker = _marker(isa)
     n_queries, n_vectors, width = _SHAPES[marker]
     lanes = width // 4
-    floats = panel.dtype == types.float32
+    floats = panels.dtype == types.float32
 
     def codegen(context, builder, signature, arguments):
-        _, queries_type, panel_type, out_type = signature.args
+        _, queries_type, _, panels_type, _, out_type = signature.args
+        _, queries, tile, panels, panel, out = arguments
         accumulator = ir.VectorType(F32 if floats else I32, lanes)
         unit = F32 if floats else I32
 
@@ -227,24 +245,21 @@ def dot_tile(typing_context, isa, queries, panel, out):
                 name = f"llvm.fma.v{lanes}f32"
                 fma = _function(builder.module, name, accumulator, [accumulator] * 3)
                 return builder.call(fma, [query, row, total])
-            if panel_type.dtype == types.int16:
+            if panels_type.dtype == types.int16:
                 return _pair_products_int16(builder, marker, total, query, row)
             return _quad_products_bytes(builder, marker, total, query, row)
 
         zero = ir.Constant(accumulator, None)
-        groups = cgutils.unpack_tuple(
-            builder, context.make_array(panel_type)(context, builder, arguments[2]).shape, panel_type.ndim
-        )[0]
         sums = _tile_loop(
             builder,
             (n_queries, n_vectors),
-            groups,
-            _pointer(context, builder, queries_type, arguments[1], unit),
-            _pointer(context, builder, panel_type, arguments[2], accumulator),
+            _length(context, builder, panels_type, panels, 1),
+            _pointer(context, builder, queries_type, queries, unit, tile),
+            _pointer(context, builder, panels_type, panels, accumulator, panel),
             [[zero] * n_vectors for _ in range(n_queries)],
             multiply,
         )
-        target = _pointer(context, builder, out_type, arguments[3], accumulator)
+        target = _pointer(context, builder, out_type, out, accumulator)
         for j in range(n_queries):
             for v in range(n_vectors):
                 stored = builder.store(sums[j][v], builder.gep(target, [I64(j * n_vectors + v)]))
@@ -255,18 +270,20 @@ def dot_tile(typing_context, isa, queries, panel, out):
 
 
 @intrinsic
-def scan_tile(typing_context, isa, queries, panel, half_norms, offsets, tops, masks):
-    """masks[j] = bits of the panel rows that query j cannot rule out; returns whether any bit is set.
+def scan_tile(typing_context, isa, queries, tile, panels, half_norms, panel, offsets, tops, thresholds, masks):
+    """masks[j] = bits of the rows of one panel that query j of one tile cannot rule out; returns them or-ed together.
 
-    With A = (inner product of signed query and unsigned row bytes) - half_norms[row] - offsets[j], row r survives
-    for query j when 0 <= A <= tops[j], A taken modulo 2^16 (modulo 2^32 with VNNI). `docs/engine.md` shows that no
-    true neighbour is lost to the wrap-around.
+    With A = (inner product of signed query and unsigned row bytes) - half_norms[panel, row] - offsets[thresholds, j], a row
+    survives for query j when 0 <= A <= tops[thresholds, j], A taken modulo 2^16 (modulo 2^32 with VNNI). docs/engine.md
+    shows that no true neighbour is lost to the wrap-around.
 
-    queries : int8 (groups, query tile, 4), with two-byte groups each pair stored twice; panel : uint8 (groups,
-    panel rows, g); half_norms : int16, with VNNI int32 (panel rows,); offsets, tops : int32 (query tile,); masks : uint64 (query tile,).
-    Returns uint64: the masks or-ed together.
+    queries : int8 (tiles, groups, query tile, 4), with two-byte groups each pair stored twice; panels : uint8 (panels,
+    groups, panel rows, g); half_norms : int16, with VNNI int32 (panels, panel rows); offsets, tops : int32 (…, query tile);
+    tile, panel, thresholds : int64; masks : uint64 (query tile,).
     """
-    signature = types.uint64(isa, queries, panel, half_norms, offsets, tops, masks)
+    signature = types.uint64(
+        isa, queries, types.int64, panels, half_norms, types.int64, offsets, tops, types.int64, masks
+    )
     marker = _marker(isa)
     n_queries, n_vectors, width = _SHAPES[marker]
     bytes_per_lane = 4 if marker in _BYTE_DOT else 2
@@ -280,44 +297,46 @@ def scan_tile(typing_context, isa, queries, panel, half_norms, offsets, tops, ma
         def multiply(total, query, row):
             return multiply_bytes(builder, marker, total, row, query)
 
-        def pointer(position, element_type):
-            return _pointer(context, builder, signature.args[position], arguments[position], element_type)
+        def pointer(position, element_type, index=None):
+            return _pointer(context, builder, signature.args[position], arguments[position], element_type, index)
 
-        panel_array = context.make_array(signature.args[2])(context, builder, arguments[2])
-        groups = cgutils.unpack_tuple(builder, panel_array.shape, signature.args[2].ndim)[0]
+        tile, panel, thresholds = arguments[2], arguments[5], arguments[8]
+        norm_pointer = pointer(4, accumulator, panel)
         norms = []
         for v in range(n_vectors):
-            loaded = builder.load(builder.gep(pointer(3, accumulator), [I64(v)]))
+            loaded = builder.load(builder.gep(norm_pointer, [I64(v)]))
             loaded.align = 2
             norms.append(loaded)
 
         def per_query(position, j):
-            value = builder.load(builder.gep(pointer(position, I32), [I64(j)]))
+            value = builder.load(builder.gep(pointer(position, I32, thresholds), [I64(j)]))
             return _splat(builder, value if element is I32 else builder.trunc(value, I16), lanes)
 
-        # -(half norm) - offset, computed as -(half norm + offset); one subtraction per accumulator.
+        # The sums start at -(half norm) - offset, so that the comparison needs nothing but the sums.
         initial = []
         for j in range(n_queries):
-            offset = builder.neg(per_query(4, j))
+            offset = builder.neg(per_query(6, j))
             initial.append([builder.sub(offset, norm) for norm in norms])
+        groups = _length(context, builder, signature.args[3], arguments[3], 1)
         sums = _tile_loop(
             builder,
             (n_queries, n_vectors),
             groups,
-            pointer(1, I32),
-            pointer(2, accumulator),
+            pointer(1, I32, tile),
+            pointer(3, accumulator, panel),
             initial,
             multiply,
         )
         combined = I64(0)
+        mask_pointer = pointer(9, I64)
         for j in range(n_queries):
-            top = per_query(5, j)
+            top = per_query(7, j)
             mask = I64(0)
             for v in range(n_vectors):
                 alive = builder.icmp_unsigned("<=", sums[j][v], top)
                 bits = builder.zext(builder.bitcast(alive, ir.IntType(lanes)), I64)
                 mask = builder.or_(mask, builder.shl(bits, I64(v * lanes)))
-            builder.store(mask, builder.gep(pointer(6, I64), [I64(j)]))
+            builder.store(mask, builder.gep(mask_pointer, [I64(j)]))
             combined = builder.or_(combined, mask)
         return combined
 
@@ -325,16 +344,16 @@ def scan_tile(typing_context, isa, queries, panel, half_norms, offsets, tops, ma
 
 
 @intrinsic
-def prefetch(typing_context, array, start, size):
-    """Ask for the cache lines of `size` bytes from element `start` of a flat array; changes nothing."""
-    signature = types.void(array, types.int64, types.int64)
+def prefetch_row(typing_context, array, row):
+    """Ask for the cache lines of array[row] (two dimensions, C-contiguous); changes nothing."""
+    signature = types.void(array, types.int64)
 
     def codegen(context, builder, signature, arguments):
-        array, start, size = arguments
+        array, row = arguments
         array_type = signature.args[0]
-        element = context.get_data_type(array_type.dtype)
-        pointer = builder.gep(_pointer(context, builder, array_type, array, element), [start])
-        pointer = builder.bitcast(pointer, I8.as_pointer())
+        element_size = context.get_abi_sizeof(context.get_data_type(array_type.dtype))
+        size = builder.mul(_length(context, builder, array_type, array, 1), I64(element_size))
+        pointer = _pointer(context, builder, array_type, array, I8, row)
         fetch = _function(builder.module, "llvm.prefetch.p0", ir.VoidType(), [I8.as_pointer(), I32, I32, I32])
         with cgutils.for_range_slice(builder, I64(0), size, I64(64), intp=I64) as (offset, _):
             builder.call(fetch, [builder.gep(pointer, [offset]), I32(0), I32(3), I32(1)])

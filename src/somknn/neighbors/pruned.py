@@ -49,7 +49,7 @@ class PrunedSearch:
         vectors = self.embedding.embed(rows, n_threads, probes=False)
         # A row whose codes had to be clipped would loosen the bound for all: such rows go last and are not screened.
         usual = np.median(vectors.short_errors)
-        rare = ~(vectors.short_errors <= 2 * usual)
+        rare = ~(vectors.short_errors <= 1.2 * usual)
         n_cells = int(np.clip(np.sqrt(len(rows)), 1, 1024))
         self.cells = _coarse_cells(vectors.coarse, n_cells)
         label = nearest_cell(vectors.coarse, self.cells)
@@ -72,13 +72,13 @@ class PrunedSearch:
         panels = np.zeros((n_places // panel, groups, panel, g), np.uint8)
         half_norms = np.zeros((n_places // panel, panel), half_type)
         pruned.pack_screen(vectors.short[taken], places, _LIFT, panels, half_norms)
-        errors = vectors.short_errors[order[:n_screened]]
+        errors = vectors.short_errors[order]
         self.screen = Screen(
             panels,
             half_norms,
             places,
             self.embedding.short_step,
-            float(errors.max(initial=0.0)),
+            np.array([errors[:n_screened].max(initial=0.0), errors[n_screened:].max(initial=0.0)]),
             _LIFT,
             first_rare // panel,
             vectors.full[taken],
