@@ -1,9 +1,9 @@
 """What the neighbours of a query say together: class votes, class shares, weighted means.
 
-Every kernel walks the neighbours of a query in their order (distance, then row index) and adds in float64 in that
-order, so results are the same bits for any number of threads. Callers cut the queries into slices; each task has its
-own `votes` scratch. Cost per query: O(k) operations, k·16 bytes of neighbours and k random reads of codes or targets.
-The number of classes does not matter: only classes that occur among the neighbours are touched.
+Every kernel walks the neighbours of a query in their order (distance, then row index) and adds in float64 in
+that order, so results are the same bits for any number of threads. Callers cut the queries into slices; each task
+has its own `votes` scratch. Cost per query: O(k) operations, 16·k bytes of neighbours and k random reads of codes
+or targets. The number of classes does not matter: only those that occur among the neighbours are touched.
 """
 
 import numpy as np
@@ -62,8 +62,8 @@ def vote(codes, neighbours, squared, weights, nearest_first, votes, out):
     weights : (m, k) float64 or None
         Weight of each neighbour, not negative; None counts each as 1.
     nearest_first : bool
-        Who wins among classes with equal sums: True, the one that holds the nearest neighbour, then the smaller code; False,
-        the smaller code.
+        Who wins among classes with equal sums. True: the one that holds the nearest neighbour, then the
+        smaller code. False: the smaller code.
     votes : (c,) float64
         Scratch; zeros on entry and on return.
     out : (m,) int32
@@ -79,9 +79,10 @@ def vote(codes, neighbours, squared, weights, nearest_first, votes, out):
             code = codes[neighbours[q, r]]
             if votes[code] > votes[best]:
                 best, best_rank = code, r
-            elif votes[code] == votes[best] and code < best:
-                if not nearest_first or squared[q, r] == squared[q, best_rank]:
-                    best = code
+            elif votes[code] < votes[best] or code >= best:
+                continue
+            elif not nearest_first or squared[q, r] == squared[q, best_rank]:
+                best = code
         out[q] = best
         for r in range(k):
             votes[codes[neighbours[q, r]]] = 0.0

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from reference import voting as reference
 from scipy.stats import mode
+
+from reference import voting as reference
 from somknn_kernels import voting
 
 

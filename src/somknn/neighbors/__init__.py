@@ -1,5 +1,15 @@
 """Exact nearest neighbours: the search index and the scikit-learn estimators on top of it."""
 
+from somknn.neighbors.classification import KNeighborsClassifier
+from somknn.neighbors.graph import KNeighborsTransformer
 from somknn.neighbors.index import ExactIndex
+from somknn.neighbors.regression import KNeighborsRegressor
+from somknn.neighbors.unsupervised import NearestNeighbors
 
-__all__ = ["ExactIndex"]
+__all__ = [
+    "ExactIndex",
+    "KNeighborsClassifier",
+    "KNeighborsRegressor",
+    "KNeighborsTransformer",
+    "NearestNeighbors",
+]

@@ -1,0 +1,168 @@
+"""What the k-NN estimators share: parameters, the fitted index, k-neighbour queries, saving."""
+
+from numbers import Integral, Real
+from typing import Any, ClassVar
+
+import numpy as np
+import sklearn
+from scipy import sparse
+from sklearn.base import BaseEstimator
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.validation import check_is_fitted
+
+from somknn.neighbors.backends import BACKENDS, make_index
+from somknn.neighbors.validation import check_n_neighbors, validate_rows
+from somknn.persistence import Savable, expect_array
+
+
+class NeighborsBase(Savable, BaseEstimator):
+    """Base of the estimators. Subclasses define `__init__`, `fit` and what they do with the neighbours."""
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "n_neighbors": [Interval(Integral, 1, None, closed="left")],
+        "algorithm": [StrOptions({"auto", "brute", "pruned"})],
+        "backend": [StrOptions(set(BACKENDS))],
+        "metric": [StrOptions({"euclidean", "l2", "minkowski"})],
+        "p": [Interval(Real, 2, 2, closed="both")],
+        "n_jobs": [Integral, None],
+    }
+    # Fitted through `_fit_rows`.
+    n_neighbors: int
+    algorithm: str
+    backend: str
+    n_jobs: int | None
+
+    def _fit_rows(self, X: np.ndarray) -> None:
+        self._index = make_index(self.backend, self.algorithm, self.n_jobs).fit(X)
+        self.n_samples_fit_ = len(X)
+        self.effective_metric_ = "euclidean"
+
+    @property
+    def _fit_X(self) -> np.ndarray:
+        return self._index.rows_
+
+    @property
+    def _input_dtype(self) -> np.dtype:
+        return self._fit_X.dtype
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "_index")
+
+    def _nearest(self, X: Any, n_neighbors: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """Squared distances and rows of the nearest neighbours of `X`; None asks for those of the fitted rows."""
+        check_is_fitted(self)
+        k = check_n_neighbors(n_neighbors, self.n_neighbors)
+        queries = self._fit_X if X is None else validate_rows(self, X, reset=False)
+        if k + (X is None) > self.n_samples_fit_:
+            sign = "<" if X is None else "<="
+            raise ValueError(
+                f"Expected n_neighbors {sign} n_samples_fit, but n_neighbors = {k}, "
+                f"n_samples_fit = {self.n_samples_fit_}, n_samples = {len(queries)}"
+            )
+        # Set after `fit`, as `set_params(n_jobs=...)` does, it still counts.
+        self._index.n_jobs = self.n_jobs
+        if X is not None:
+            return self._index.search(queries, k)
+        return _without_self(*self._index.search(queries, k + 1))
+
+    def kneighbors(
+        self,
+        X: Any = None,
+        n_neighbors: int | None = None,
+        return_distance: bool = True,
+        *,
+        squared: bool = False,
+    ) -> Any:
+        """Find the nearest rows of the fitted data.
+
+        Parameters
+        ----------
+        X : array-like of shape (m, n_features), default=None
+            Queries. None: the fitted rows themselves, none of which is its own neighbour.
+        n_neighbors : int, default=None
+            Neighbours per query; by default the parameter of the same name.
+        return_distance : bool, default=True
+            Whether to return distances as well.
+        squared : bool, default=False
+            Squared distances, as they were computed: int64 where queries and fitted rows are both held as uint8
+            (the module `somknn.neighbors.validation` says when), float64 otherwise.
+
+        Returns
+        -------
+        distances : ndarray of shape (m, n_neighbors), float64 or int64
+            Euclidean distances, ascending. Only with `return_distance=True`.
+        indices : ndarray of shape (m, n_neighbors), int64
+            Row numbers; equal distances come in order of row number.
+
+        Raises
+        ------
+        ValueError
+            For more neighbours than rows, NaN, infinity, or another number of features.
+        """
+        squared_distances, indices = self._nearest(X, n_neighbors)
+        if not return_distance:
+            return indices
+        return (squared_distances if squared else np.sqrt(squared_distances)), indices
+
+    def kneighbors_graph(
+        self, X: Any = None, n_neighbors: int | None = None, mode: str = "connectivity"
+    ) -> sparse.csr_matrix | sparse.csr_array:
+        """The graph of nearest neighbours as a sparse matrix.
+
+        Parameters
+        ----------
+        X, n_neighbors
+            As in `kneighbors`.
+        mode : {"connectivity", "distance"}, default="connectivity"
+            What the entries are: ones, or Euclidean distances.
+
+        Returns
+        -------
+        CSR matrix of shape (m, n_samples_fit), float64
+            `n_neighbors` entries in each row, nearest first. A sparse array instead where scikit-learn's setting
+            `sparse_interface` says so.
+        """
+        if mode not in ("connectivity", "distance"):
+            raise ValueError(f"mode must be 'connectivity' or 'distance', got {mode!r}")
+        squared_distances, indices = self._nearest(X, n_neighbors)
+        values = np.sqrt(squared_distances) if mode == "distance" else np.ones(indices.shape)
+        starts = np.arange(len(indices) + 1) * indices.shape[1]
+        return as_csr(values.ravel(), indices.ravel(), starts, self.n_samples_fit_)
+
+    def _state_to_save(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        arrays, state = super()._state_to_save()
+        return {**arrays, "fit_X": self._fit_X}, state
+
+    def _restore(self, arrays: dict[str, np.ndarray], state: dict[str, Any]) -> None:
+        X = expect_array(arrays, "fit_X", shape=(None, None), dtype=[np.uint8, np.float32, np.float64])
+        super()._restore({name: array for name, array in arrays.items() if name != "fit_X"}, state)
+        if getattr(self, "n_features_in_", None) != X.shape[1]:
+            raise ValueError(f"{X.shape[1]} columns of data do not match n_features_in_")
+        self._validate_params()
+        self._fit_rows(X)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = False
+        return tags
+
+
+def _without_self(squared_distances: np.ndarray, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Drop query i from the neighbours of query i: one column less.
+
+    A row with more duplicates than neighbours may be missing from its own list: then all listed are at distance zero, and the
+    last of them is one too many.
+    """
+    m, k = indices.shape
+    keep = indices != np.arange(m)[:, None]
+    keep[keep.all(axis=1), -1] = False
+    return squared_distances[keep].reshape(m, k - 1), indices[keep].reshape(m, k - 1)
+
+
+def as_csr(
+    values: np.ndarray, columns: np.ndarray, starts: np.ndarray, n_columns: int
+) -> sparse.csr_matrix | sparse.csr_array:
+    """A CSR matrix, or sparse array, whichever scikit-learn is configured to return."""
+    as_array = sklearn.get_config().get("sparse_interface") == "sparray"
+    make = sparse.csr_array if as_array else sparse.csr_matrix
+    return make((values, columns, starts), shape=(len(starts) - 1, n_columns))

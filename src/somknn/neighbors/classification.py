@@ -1,0 +1,225 @@
+"""`KNeighborsClassifier`: a vote among the nearest neighbours."""
+
+import warnings
+from typing import Any, ClassVar
+
+import numpy as np
+from sklearn.base import ClassifierMixin, MultiOutputMixin
+from sklearn.exceptions import DataConversionWarning
+from sklearn.utils._param_validation import StrOptions
+from sklearn.utils.multiclass import check_classification_targets
+
+from somknn.neighbors.base import NeighborsBase
+from somknn.neighbors.validation import validate_rows_and_targets
+from somknn.neighbors.weighting import class_shares, neighbour_weights, winning_codes
+from somknn.persistence import expect_array
+
+
+class KNeighborsClassifier(MultiOutputMixin, ClassifierMixin, NeighborsBase):
+    """Classification by a vote among the exact nearest neighbours.
+
+    Parameters
+    ----------
+    n_neighbors : int, default=5
+        Neighbours that vote.
+    weights : {"uniform", "distance"}, callable or None, default="uniform"
+        "uniform" (or None): every neighbour counts 1. "distance": 1/distance; neighbours at distance zero, if
+        there are any, decide alone. A function receives Euclidean distances (m, n_neighbors) and returns
+        weights of the same shape, 0 or greater; infinite ones decide alone.
+    tie_break : {"nearest", "first"}, default="nearest"
+        Who wins among classes with equal votes. "nearest": the class of the nearest neighbour among theirs, and
+        between equally near ones the smaller class. "first": the smaller class, which is scikit-learn's rule.
+    algorithm : {"auto", "brute", "pruned"}, default="auto"
+        How the index searches; never changes the answer. See `somknn.neighbors.ExactIndex`.
+    backend : {"numba", "faiss"}, default="numba"
+        Who searches; never changes the answer.
+    metric : {"minkowski", "euclidean", "l2"}, default="minkowski"
+        All the same distance; accepted so that code written for scikit-learn runs.
+    p : 2
+        Accepted for the same reason; no other power is supported.
+    n_jobs : int, default=None
+        Threads; None and -1 mean all that `NUMBA_NUM_THREADS` allows.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,), or a list of them for several outputs
+        Sorted class labels.
+    outputs_2d_ : bool
+        Whether `y` had several columns.
+    n_features_in_, n_samples_fit_ : int
+        Width and number of the fitted rows.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the columns, where `X` had them.
+
+    Notes
+    -----
+    Input dtypes: see `NearestNeighbors`. With ties, `predict` under "nearest" may choose another class than the first
+    maximum of `predict_proba`.
+
+    References
+    ----------
+    T. Cover and P. Hart, "Nearest neighbor pattern classification", IEEE Transactions on Information Theory 13(1),
+    1967.
+
+    Examples
+    --------
+    >>> from somknn import KNeighborsClassifier
+    >>> rows, labels = [[0], [1], [2], [3]], ["low", "low", "high", "high"]
+    >>> classifier = KNeighborsClassifier(n_neighbors=3).fit(rows, labels)
+    >>> classifier.predict([[1], [3]])
+    array(['low', 'high'], dtype='<U4')
+    >>> classifier.predict_proba([[0]]).round(3)
+    array([[0.333, 0.667]])
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        **NeighborsBase._parameter_constraints,
+        "weights": [StrOptions({"uniform", "distance"}), callable, None],
+        "tie_break": [StrOptions({"nearest", "first"})],
+    }
+
+    def __init__(
+        self,
+        n_neighbors=5,
+        *,
+        weights="uniform",
+        tie_break="nearest",
+        algorithm="auto",
+        backend="numba",
+        metric="minkowski",
+        p=2,
+        n_jobs=None,
+    ):
+        self.n_neighbors = n_neighbors
+        self.weights = weights
+        self.tie_break = tie_break
+        self.algorithm = algorithm
+        self.backend = backend
+        self.metric = metric
+        self.p = p
+        self.n_jobs = n_jobs
+
+    def fit(self, X: Any, y: Any) -> "KNeighborsClassifier":
+        """Take the labelled rows.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, n_features)
+            Rows.
+        y : array-like of shape (n,) or (n, n_outputs)
+            Labels of any kind that sorts: numbers, text, booleans.
+
+        Returns
+        -------
+        self
+        """
+        self._validate_params()
+        X, y = validate_rows_and_targets(self, X, y, numeric_targets=False)
+        check_classification_targets(y)
+        self.outputs_2d_ = y.ndim == 2 and y.shape[1] > 1
+        if y.ndim == 2 and not self.outputs_2d_:
+            warnings.warn(
+                "A column-vector y was passed when a 1d array was expected. Please change the shape of y to "
+                "(n_samples,), for example using ravel().",
+                DataConversionWarning,
+                stacklevel=2,
+            )
+        classes, codes = zip(
+            *(np.unique(column, return_inverse=True) for column in y.reshape(len(y), -1).T), strict=True
+        )
+        self.classes_: Any = list(classes) if self.outputs_2d_ else classes[0]
+        # One row for each output, so that a kernel reads contiguous codes.
+        self._codes = np.array(codes, dtype=np.int32)
+        self._fit_rows(X)
+        return self
+
+    @property
+    def _classes(self) -> list[np.ndarray]:
+        return self.classes_ if self.outputs_2d_ else [self.classes_]
+
+    def predict(self, X: Any) -> np.ndarray:
+        """The class of each query.
+
+        Parameters
+        ----------
+        X : array-like of shape (m, n_features), or None
+            Queries. None: the fitted rows, each without itself (leave one out).
+
+        Returns
+        -------
+        ndarray of shape (m,) or (m, n_outputs)
+            Labels, of the dtype that `y` had.
+        """
+        neighbours = self._nearest(X)
+        weights = neighbour_weights(self.weights, neighbours[0], self.n_jobs)
+        columns = [
+            classes[
+                winning_codes(
+                    codes,
+                    len(classes),
+                    neighbours,
+                    weights,
+                    nearest_first=self.tie_break == "nearest",
+                    n_jobs=self.n_jobs,
+                )
+            ]
+            for codes, classes in zip(self._codes, self._classes, strict=True)
+        ]
+        return np.stack(columns, axis=1) if self.outputs_2d_ else columns[0]
+
+    def predict_proba(self, X: Any) -> Any:
+        """Each class's share of the votes.
+
+        Parameters
+        ----------
+        X : array-like of shape (m, n_features), or None
+            Queries, as in `predict`.
+
+        Returns
+        -------
+        ndarray of shape (m, n_classes), float64, or a list of them for several outputs
+            Columns in the order of `classes_`.
+        """
+        squared_distances, indices = self._nearest(X)
+        weights = neighbour_weights(self.weights, squared_distances, self.n_jobs)
+        shares = [
+            class_shares(codes, len(classes), indices, weights, self.n_jobs)
+            for codes, classes in zip(self._codes, self._classes, strict=True)
+        ]
+        return shares if self.outputs_2d_ else shares[0]
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Accuracy of `predict(X)`; `score(None, y)` with the fitted labels is leave-one-out accuracy.
+
+        Parameters
+        ----------
+        X : array-like of shape (m, n_features), or None
+            Queries.
+        y : array-like of shape (m,) or (m, n_outputs)
+            Their labels.
+        sample_weight : array-like of shape (m,), default=None
+            How much each query counts.
+
+        Returns
+        -------
+        float
+        """
+        return super().score(X, y, sample_weight)
+
+    def _state_to_save(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        arrays, state = super()._state_to_save()
+        return {**arrays, "codes": self._codes}, state
+
+    def _restore(self, arrays: dict[str, np.ndarray], state: dict[str, Any]) -> None:
+        codes = expect_array(arrays, "codes", shape=(None, None), dtype=np.int32)
+        super()._restore({name: array for name, array in arrays.items() if name != "codes"}, state)
+        if codes.shape != (len(self._classes), self.n_samples_fit_):
+            raise ValueError(f"class codes of shape {codes.shape} do not match the rows and classes")
+        for output, classes in zip(codes, self._classes, strict=True):
+            expect_array({"codes": output}, "codes", below=len(classes))
+        self._codes = codes
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_label = True
+        return tags

@@ -1,0 +1,124 @@
+"""`KNeighborsTransformer`: the graph of nearest neighbours as a step of a pipeline."""
+
+from typing import Any, ClassVar
+
+from scipy import sparse
+from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.utils._param_validation import StrOptions
+from sklearn.utils.validation import check_is_fitted
+
+from somknn.neighbors.base import NeighborsBase
+from somknn.neighbors.validation import validate_rows
+
+
+class KNeighborsTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeighborsBase):
+    """Rows to the sparse graph of their exact nearest neighbours, for estimators with `metric="precomputed"`.
+
+    Parameters
+    ----------
+    mode : {"distance", "connectivity"}, default="distance"
+        Entries of the graph: Euclidean distances, or ones.
+    n_neighbors : int, default=5
+        Neighbours of each row. With `mode="distance"` one more is stored, since each fitted row counts as its own
+        neighbour and the estimators that use such graphs expect it (scikit-learn's convention).
+    algorithm : {"auto", "brute", "pruned"}, default="auto"
+        How the index searches; never changes the answer. See `somknn.neighbors.ExactIndex`.
+    backend : {"numba", "faiss"}, default="numba"
+        Who searches; never changes the answer.
+    metric : {"minkowski", "euclidean", "l2"}, default="minkowski"
+        All the same distance; accepted so that code written for scikit-learn runs.
+    p : 2
+        Accepted for the same reason; no other power is supported.
+    n_jobs : int, default=None
+        Threads; None and -1 mean all that `NUMBA_NUM_THREADS` allows.
+
+    Attributes
+    ----------
+    n_features_in_, n_samples_fit_ : int
+        Width and number of the fitted rows.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the columns, where `X` had them.
+
+    Examples
+    --------
+    >>> from somknn import KNeighborsTransformer
+    >>> KNeighborsTransformer(n_neighbors=1).fit_transform([[0.0], [1.0], [3.0]]).toarray()
+    array([[0., 1., 0.],
+           [1., 0., 0.],
+           [0., 2., 0.]])
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        **NeighborsBase._parameter_constraints,
+        "mode": [StrOptions({"distance", "connectivity"})],
+    }
+
+    def __init__(
+        self,
+        *,
+        mode="distance",
+        n_neighbors=5,
+        algorithm="auto",
+        backend="numba",
+        metric="minkowski",
+        p=2,
+        n_jobs=None,
+    ):
+        self.mode = mode
+        self.n_neighbors = n_neighbors
+        self.algorithm = algorithm
+        self.backend = backend
+        self.metric = metric
+        self.p = p
+        self.n_jobs = n_jobs
+
+    def fit(self, X: Any, y: Any = None) -> "KNeighborsTransformer":
+        """Take the rows to search among.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, n_features)
+            Rows.
+        y : ignored
+
+        Returns
+        -------
+        self
+        """
+        self._validate_params()
+        self._fit_rows(validate_rows(self, X, reset=True))
+        return self
+
+    @property
+    def _n_features_out(self) -> int:
+        return self.n_samples_fit_
+
+    def transform(self, X: Any) -> sparse.csr_matrix | sparse.csr_array:
+        """The graph from queries to fitted rows.
+
+        Parameters
+        ----------
+        X : array-like of shape (m, n_features)
+            Queries.
+
+        Returns
+        -------
+        CSR matrix of shape (m, n_samples_fit), float64
+        """
+        check_is_fitted(self)
+        return self.kneighbors_graph(X, self.n_neighbors + (self.mode == "distance"), mode=self.mode)
+
+    def fit_transform(self, X: Any, y: Any = None) -> sparse.csr_matrix | sparse.csr_array:
+        """`fit(X)`, then `transform(X)`.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, n_features)
+            Rows.
+        y : ignored
+
+        Returns
+        -------
+        CSR matrix of shape (n, n), float64
+        """
+        return self.fit(X).transform(X)

@@ -1,0 +1,125 @@
+"""`KNeighborsRegressor`: the mean of the nearest neighbours' targets."""
+
+from typing import Any, ClassVar
+
+import numpy as np
+from sklearn.base import MultiOutputMixin, RegressorMixin
+from sklearn.utils._param_validation import StrOptions
+
+from somknn.neighbors.base import NeighborsBase
+from somknn.neighbors.validation import validate_rows_and_targets
+from somknn.neighbors.weighting import mean_targets, neighbour_weights
+from somknn.persistence import expect_array
+
+
+class KNeighborsRegressor(MultiOutputMixin, RegressorMixin, NeighborsBase):
+    """Regression by the weighted mean of the exact nearest neighbours' targets.
+
+    Parameters
+    ----------
+    n_neighbors : int, default=5
+        Neighbours that are averaged.
+    weights : {"uniform", "distance"}, callable or None, default="uniform"
+        As in `KNeighborsClassifier`.
+    algorithm : {"auto", "brute", "pruned"}, default="auto"
+        How the index searches; never changes the answer. See `somknn.neighbors.ExactIndex`.
+    backend : {"numba", "faiss"}, default="numba"
+        Who searches; never changes the answer.
+    metric : {"minkowski", "euclidean", "l2"}, default="minkowski"
+        All the same distance; accepted so that code written for scikit-learn runs.
+    p : 2
+        Accepted for the same reason; no other power is supported.
+    n_jobs : int, default=None
+        Threads; None and -1 mean all that `NUMBA_NUM_THREADS` allows.
+
+    Attributes
+    ----------
+    n_features_in_, n_samples_fit_ : int
+        Width and number of the fitted rows.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the columns, where `X` had them.
+
+    Notes
+    -----
+    Input dtypes: see `NearestNeighbors`. Targets are averaged in float64, whatever their dtype.
+
+    Examples
+    --------
+    >>> from somknn import KNeighborsRegressor
+    >>> regressor = KNeighborsRegressor(n_neighbors=2).fit([[0], [1], [2], [3]], [0.0, 1.0, 4.0, 9.0])
+    >>> regressor.predict([[0.4], [2.9]])
+    array([0.5, 6.5])
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        **NeighborsBase._parameter_constraints,
+        "weights": [StrOptions({"uniform", "distance"}), callable, None],
+    }
+
+    def __init__(
+        self,
+        n_neighbors=5,
+        *,
+        weights="uniform",
+        algorithm="auto",
+        backend="numba",
+        metric="minkowski",
+        p=2,
+        n_jobs=None,
+    ):
+        self.n_neighbors = n_neighbors
+        self.weights = weights
+        self.algorithm = algorithm
+        self.backend = backend
+        self.metric = metric
+        self.p = p
+        self.n_jobs = n_jobs
+
+    def fit(self, X: Any, y: Any) -> "KNeighborsRegressor":
+        """Take the rows and their targets.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, n_features)
+            Rows.
+        y : array-like of shape (n,) or (n, n_outputs)
+            Numbers.
+
+        Returns
+        -------
+        self
+        """
+        self._validate_params()
+        X, y = validate_rows_and_targets(self, X, y, numeric_targets=True)
+        self._targets = np.ascontiguousarray(y, dtype=np.float64)
+        self._fit_rows(X)
+        return self
+
+    def predict(self, X: Any) -> np.ndarray:
+        """The mean target of each query's neighbours.
+
+        Parameters
+        ----------
+        X : array-like of shape (m, n_features), or None
+            Queries. None: the fitted rows, each without itself (leave one out).
+
+        Returns
+        -------
+        ndarray of shape (m,) or (m, n_outputs), float64
+        """
+        squared_distances, indices = self._nearest(X)
+        weights = neighbour_weights(self.weights, squared_distances, self.n_jobs)
+        targets = self._targets
+        means = mean_targets(targets.reshape(len(targets), -1), indices, weights, self.n_jobs)
+        return means if targets.ndim == 2 else means[:, 0]
+
+    def _state_to_save(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        arrays, state = super()._state_to_save()
+        return {**arrays, "targets": self._targets}, state
+
+    def _restore(self, arrays: dict[str, np.ndarray], state: dict[str, Any]) -> None:
+        targets = expect_array(arrays, "targets", dtype=np.float64)
+        super()._restore({name: array for name, array in arrays.items() if name != "targets"}, state)
+        if targets.ndim not in (1, 2) or len(targets) != self.n_samples_fit_:
+            raise ValueError(f"targets of shape {targets.shape} do not match the rows")
+        self._targets = targets

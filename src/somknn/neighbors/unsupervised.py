@@ -1,0 +1,210 @@
+"""`NearestNeighbors`: exact k-nearest-neighbour and radius queries."""
+
+from numbers import Real
+from typing import Any, ClassVar
+
+import numpy as np
+from scipy import sparse
+from sklearn.utils._param_validation import Interval
+from sklearn.utils.validation import check_is_fitted
+
+from somknn.neighbors.base import NeighborsBase, as_csr
+from somknn.neighbors.validation import validate_rows
+
+
+class NearestNeighbors(NeighborsBase):
+    """Exact nearest neighbours under the Euclidean distance.
+
+    Parameters
+    ----------
+    n_neighbors : int, default=5
+        Neighbours per query.
+    radius : float, default=1.0
+        Reach of `radius_neighbors`.
+    algorithm : {"auto", "brute", "pruned"}, default="auto"
+        How the index searches; never changes the answer. See `somknn.neighbors.ExactIndex`.
+    backend : {"numba", "faiss"}, default="numba"
+        Who searches; never changes the answer.
+    metric : {"minkowski", "euclidean", "l2"}, default="minkowski"
+        All the same distance; accepted so that code written for scikit-learn runs.
+    p : 2
+        Accepted for the same reason; no other power is supported.
+    n_jobs : int, default=None
+        Threads; None and -1 mean all that `NUMBA_NUM_THREADS` allows.
+
+    Attributes
+    ----------
+    n_features_in_, n_samples_fit_ : int
+        Width and number of the fitted rows.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the columns, where `X` had them.
+
+    Notes
+    -----
+    uint8, float32 and float64 rows are used as they are, without a float copy of bytes; C-contiguous rows are not
+    copied and must not be changed afterwards. Other number types are converted exactly:
+    `somknn.neighbors.validation`. Equal distances are ordered by row number.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from somknn import NearestNeighbors
+    >>> rows = np.array([[0, 0], [3, 4], [6, 8]], dtype=np.uint8)
+    >>> index = NearestNeighbors(n_neighbors=2).fit(rows)
+    >>> index.kneighbors([[0, 1]])
+    (array([[1.        , 4.24264069]]), array([[0, 1]]))
+    >>> index.kneighbors([[0, 1]], squared=True)
+    (array([[ 1, 18]]), array([[0, 1]]))
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        **NeighborsBase._parameter_constraints,
+        "radius": [Interval(Real, 0, None, closed="both")],
+    }
+
+    def __init__(
+        self,
+        *,
+        n_neighbors=5,
+        radius=1.0,
+        algorithm="auto",
+        backend="numba",
+        metric="minkowski",
+        p=2,
+        n_jobs=None,
+    ):
+        self.n_neighbors = n_neighbors
+        self.radius = radius
+        self.algorithm = algorithm
+        self.backend = backend
+        self.metric = metric
+        self.p = p
+        self.n_jobs = n_jobs
+
+    def fit(self, X: Any, y: Any = None) -> "NearestNeighbors":
+        """Take the rows to search among.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, n_features)
+            Rows.
+        y : ignored
+
+        Returns
+        -------
+        self
+        """
+        self._validate_params()
+        self._fit_rows(validate_rows(self, X, reset=True))
+        return self
+
+    def _within(self, X: Any, radius: float | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Starts, squared distances and rows of all neighbours within `radius`, rows ascending for each query."""
+        check_is_fitted(self)
+        radius = self.radius if radius is None else radius
+        if not radius >= 0:
+            raise ValueError(f"radius must be 0 or greater, got {radius}")
+        queries = self._fit_X if X is None else validate_rows(self, X, reset=False)
+        self._index.n_jobs = self.n_jobs
+        starts, squared_distances, indices = self._index.search_within(queries, _largest_square(float(radius)))
+        if X is not None:
+            return starts, squared_distances, indices
+        query_of = np.repeat(np.arange(len(queries)), np.diff(starts))
+        keep = indices != query_of
+        # Every row lies within any radius of itself, once.
+        return starts - np.arange(len(starts)), squared_distances[keep], indices[keep]
+
+    def radius_neighbors(
+        self,
+        X: Any = None,
+        radius: float | None = None,
+        return_distance: bool = True,
+        sort_results: bool = False,
+        *,
+        squared: bool = False,
+    ) -> Any:
+        """Find all fitted rows within a distance, the boundary included.
+
+        Parameters
+        ----------
+        X : array-like of shape (m, n_features), default=None
+            Queries. None: the fitted rows themselves, none of which is its own neighbour.
+        radius : float, default=None
+            Largest Euclidean distance; by default the parameter of the same name.
+        return_distance : bool, default=True
+            Whether to return distances as well.
+        sort_results : bool, default=False
+            Order each query's neighbours by distance, then row number; otherwise by row number.
+        squared : bool, default=False
+            Squared distances, as in `kneighbors`. The radius is a distance all the same.
+
+        Returns
+        -------
+        distances : ndarray of shape (m,) of float64 or int64 arrays
+            Only with `return_distance=True`.
+        indices : ndarray of shape (m,) of int64 arrays
+            Row numbers.
+        """
+        if sort_results and not return_distance:
+            raise ValueError("return_distance must be True if sort_results is True")
+        starts, squared_distances, indices = self._within(X, radius)
+        if sort_results:
+            order = _order_in_segments(starts, squared_distances)
+            squared_distances, indices = squared_distances[order], indices[order]
+        neighbours = _split(indices, starts)
+        if not return_distance:
+            return neighbours
+        return _split(squared_distances if squared else np.sqrt(squared_distances), starts), neighbours
+
+    def radius_neighbors_graph(
+        self,
+        X: Any = None,
+        radius: float | None = None,
+        mode: str = "connectivity",
+        sort_results: bool = False,
+    ) -> sparse.csr_matrix | sparse.csr_array:
+        """The graph of neighbours within a distance as a sparse matrix.
+
+        Parameters
+        ----------
+        X, radius, sort_results
+            As in `radius_neighbors`.
+        mode : {"connectivity", "distance"}, default="connectivity"
+            What the entries are: ones, or Euclidean distances.
+
+        Returns
+        -------
+        CSR matrix of shape (m, n_samples_fit), float64
+        """
+        if mode not in ("connectivity", "distance"):
+            raise ValueError(f"mode must be 'connectivity' or 'distance', got {mode!r}")
+        starts, squared_distances, indices = self._within(X, radius)
+        if sort_results:
+            order = _order_in_segments(starts, squared_distances)
+            squared_distances, indices = squared_distances[order], indices[order]
+        values = np.sqrt(squared_distances) if mode == "distance" else np.ones(len(indices))
+        return as_csr(values, indices, starts, self.n_samples_fit_)
+
+
+def _largest_square(radius: float) -> float:
+    """The largest float whose square root is at most `radius`, so that the boundary is that of the distances returned."""
+    square = radius * radius
+    if not np.isfinite(square):
+        return float("inf")
+    while square > 0 and np.sqrt(square) > radius:
+        square = float(np.nextafter(square, 0.0))
+    while np.sqrt(above := float(np.nextafter(square, np.inf))) <= radius:
+        square = above
+    return square
+
+
+def _order_in_segments(starts: np.ndarray, squared_distances: np.ndarray) -> np.ndarray:
+    segment = np.repeat(np.arange(len(starts) - 1), np.diff(starts))
+    return np.lexsort((squared_distances, segment))  # stable: equal distances stay in order of row number
+
+
+def _split(values: np.ndarray, starts: np.ndarray) -> np.ndarray:
+    parts = np.empty(len(starts) - 1, dtype=object)
+    for i in range(len(parts)):
+        parts[i] = values[starts[i] : starts[i + 1]].copy()  # no part keeps the rest alive
+    return parts

@@ -1,0 +1,140 @@
+"""From what a caller gives to the arrays that the index takes: one dtype, C order, finite, nothing rounded in silence.
+
+uint8, float32 and float64 are kept as they are. Every other number type is held in one that represents each of its
+values exactly, so distances are those of the values given:
+
+    bool                                      uint8
+    integers whose values all fit 0 to 255    uint8 (an eighth of int64's memory, and the fast integer path)
+    other int8, int16, uint16; float16        float32
+    other integers                            float64; beyond ±2**53 they are refused
+    long double                               float64, rounded as NumPy does
+"""
+
+from typing import Any
+
+import numpy as np
+import sklearn
+from sklearn.utils.validation import validate_data
+
+_KEPT = (np.dtype(np.uint8), np.dtype(np.float32), np.dtype(np.float64))
+_LARGEST_INTEGER = 2**53
+_CHECK_BYTES = 1 << 20  # of rows summed at a time by the check for NaN: it stays in cache
+
+
+def validate_rows(estimator: Any, X: Any, *, reset: bool) -> np.ndarray:
+    """`X` as rows for the index; `reset` records its number and names of features on `estimator`, else compares them.
+
+    Raises
+    ------
+    ValueError
+        For NaN or infinity (row and column named), another number of features, empty or not two-dimensional input.
+    TypeError
+        For sparse input, or cells that are no numbers.
+    """
+    X = validate_data(estimator, X, reset=reset, dtype="numeric", order="C", ensure_all_finite=False)
+    return prepare_rows(X, getattr(estimator, "feature_names_in_", None))
+
+
+def validate_rows_and_targets(estimator: Any, X: Any, y: Any, *, numeric_targets: bool) -> tuple[np.ndarray, Any]:
+    """As `validate_rows` for fitting, with targets of the same length (1-D or 2-D, finite)."""
+    X, y = validate_data(
+        estimator,
+        X,
+        y,
+        dtype="numeric",
+        order="C",
+        ensure_all_finite=False,
+        multi_output=True,
+        y_numeric=numeric_targets,
+    )
+    return prepare_rows(X, getattr(estimator, "feature_names_in_", None)), y
+
+
+def prepare_rows(X: np.ndarray, feature_names: Any = None) -> np.ndarray:
+    """A two-dimensional array of numbers in a dtype of the index, checked to be finite unless `assume_finite` is set."""
+    X = _as_exact_dtype(X)
+    if X.dtype.kind == "f" and not sklearn.get_config()["assume_finite"]:
+        check_finite(X, feature_names)
+    return X
+
+
+def _as_exact_dtype(X: np.ndarray) -> np.ndarray:
+    native = X.dtype.newbyteorder("=")
+    if native in _KEPT:
+        return X.astype(native, copy=False)
+    if native.kind == "b":
+        return X.astype(np.uint8)
+    if native.kind in "iu":
+        low, high = int(X.min()), int(X.max())
+        if 0 <= low and high <= 255:
+            return X.astype(np.uint8)
+        if native.itemsize <= 2:
+            return X.astype(np.float32)
+        if max(-low, high) > _LARGEST_INTEGER:
+            worst = np.argmax((X < -_LARGEST_INTEGER) | (X > _LARGEST_INTEGER))
+            row, column = divmod(int(worst), X.shape[1])
+            raise ValueError(
+                f"X holds the integer {X[row, column]} at row {row}, column {column}: float64 has no exact value "
+                "beyond 2**53; subtract an offset from that column first"
+            )
+    if native == np.float16:
+        return X.astype(np.float32)
+    return X.astype(np.float64)
+
+
+def check_finite(X: np.ndarray, feature_names: Any = None) -> None:
+    """Raise ValueError that names the first row and column of `X` with NaN or infinity."""
+    rows_at_once = max(1, _CHECK_BYTES // max(1, X.itemsize * X.shape[1]))
+    for start in range(0, len(X), rows_at_once):
+        block = X[start : start + rows_at_once]
+        with np.errstate(over="ignore", invalid="ignore"):
+            # A finite sum proves finite terms, at the speed of memory; a sum that overflowed proves nothing.
+            if np.isfinite(block.sum()):
+                continue
+        finite = np.isfinite(block)
+        if finite.all():
+            continue
+        row, column = divmod(int(np.argmin(finite)), X.shape[1])
+        what = "NaN" if np.isnan(block[row, column]) else "infinity"
+        name = "" if feature_names is None else f" ({feature_names[column]!r})"
+        raise ValueError(
+            f"X contains {what} at row {start + row}, column {column}{name}: "
+            "drop such rows or fill them in first, with sklearn.impute for example"
+        )
+
+
+def check_n_neighbors(n_neighbors: Any, default: int) -> int:
+    """`n_neighbors`, by default `default`, as an int of at least 1."""
+    if n_neighbors is None:
+        return int(default)
+    if isinstance(n_neighbors, bool) or not hasattr(n_neighbors, "__index__"):
+        raise TypeError(f"n_neighbors must be an integer, got {n_neighbors!r}")
+    if n_neighbors < 1:
+        raise ValueError(f"Expected n_neighbors > 0. Got {n_neighbors}")
+    return n_neighbors.__index__()
+
+
+def check_weights(weights: Any, shape: tuple[int, ...]) -> np.ndarray:
+    """What a user's weight function returned, as float64 of the neighbours' shape.
+
+    Where a query has infinite weights (1/distance at distance zero), those neighbours count 1 and the others 0.
+    Raises ValueError for another shape, NaN, negative weights, and a query whose weights are all zero.
+    """
+    weights = np.ascontiguousarray(weights, dtype=np.float64)
+    if weights.shape != shape:
+        raise ValueError(f"the weights function returned shape {weights.shape}, not that of the distances, {shape}")
+    if not (weights >= 0).all():
+        row, column = np.argwhere(~(weights >= 0))[0]
+        raise ValueError(
+            f"the weights function returned {weights[row, column]} for query {row}, neighbour {column}: "
+            "weights must be 0 or greater"
+        )
+    infinite = np.isinf(weights)
+    if infinite.any():
+        weights = np.where(infinite.any(axis=1, keepdims=True), infinite.astype(np.float64), weights)
+    empty = ~weights.any(axis=1)
+    if empty.any():
+        raise ValueError(
+            f"all neighbours of query {int(np.argmax(empty))} have weight zero: let the weights function leave some"
+        )
+    return weights
