@@ -1,9 +1,10 @@
 """What the neighbours of a query say together: class votes, class shares, weighted means.
 
 Every kernel walks the neighbours of a query in their order (distance, then row index) and adds in float64 in
-that order, so results are the same bits for any number of threads. Callers cut the queries into slices; each task
-has its own `votes` scratch. Cost per query: O(k) operations, 16·k bytes of neighbours and k random reads of codes
-or targets. The number of classes does not matter: only those that occur among the neighbours are touched.
+that order, so results are the same bits for any number of threads. Callers cut the queries into slices; each
+task has its own `votes` scratch. Cost per query: O(k) operations, 16·k bytes of neighbours and k random reads
+of codes or targets. The number of classes does not matter: only those that occur among the neighbours are
+touched.
 """
 
 import numpy as np

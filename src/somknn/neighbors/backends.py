@@ -1,4 +1,4 @@
-"""The search index behind an estimator, by the name of its backend. An optional backend is imported when asked for."""
+"""The search index behind an estimator, by the name of its backend. Optional ones are imported on demand."""
 
 import importlib
 from typing import Any

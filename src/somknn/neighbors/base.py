@@ -1,4 +1,4 @@
-"""What the k-NN estimators share: parameters, the fitted index, k-neighbour queries, saving."""
+"""What the k-NN estimators share: parameters, the fitted index, k-neighbour queries."""
 
 from numbers import Integral, Real
 from typing import Any, ClassVar
@@ -7,15 +7,14 @@ import numpy as np
 import sklearn
 from scipy import sparse
 from sklearn.base import BaseEstimator
-from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils._param_validation import Interval, Options, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from somknn.neighbors.backends import BACKENDS, make_index
 from somknn.neighbors.validation import check_n_neighbors, validate_rows
-from somknn.persistence import Savable, expect_array
 
 
-class NeighborsBase(Savable, BaseEstimator):
+class NeighborsBase(BaseEstimator):
     """Base of the estimators. Subclasses define `__init__`, `fit` and what they do with the neighbours."""
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
@@ -23,7 +22,7 @@ class NeighborsBase(Savable, BaseEstimator):
         "algorithm": [StrOptions({"auto", "brute", "pruned"})],
         "backend": [StrOptions(set(BACKENDS))],
         "metric": [StrOptions({"euclidean", "l2", "minkowski"})],
-        "p": [Interval(Real, 2, 2, closed="both")],
+        "p": [Options(Real, {2})],
         "n_jobs": [Integral, None],
     }
     # Fitted through `_fit_rows`.
@@ -49,7 +48,7 @@ class NeighborsBase(Savable, BaseEstimator):
         return hasattr(self, "_index")
 
     def _nearest(self, X: Any, n_neighbors: int | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """Squared distances and rows of the nearest neighbours of `X`; None asks for those of the fitted rows."""
+        """Squared distances and rows of the nearest neighbours of `X`; None stands for the fitted rows."""
         check_is_fitted(self)
         k = check_n_neighbors(n_neighbors, self.n_neighbors)
         queries = self._fit_X if X is None else validate_rows(self, X, reset=False)
@@ -84,8 +83,8 @@ class NeighborsBase(Savable, BaseEstimator):
         return_distance : bool, default=True
             Whether to return distances as well.
         squared : bool, default=False
-            Squared distances, as they were computed: int64 where queries and fitted rows are both held as uint8
-            (the module `somknn.neighbors.validation` says when), float64 otherwise.
+            Squared distances, as they were computed: int64 where queries and fitted rows are both held as
+            uint8 (the module `somknn.neighbors.validation` says when), float64 otherwise.
 
         Returns
         -------
@@ -119,8 +118,8 @@ class NeighborsBase(Savable, BaseEstimator):
         Returns
         -------
         CSR matrix of shape (m, n_samples_fit), float64
-            `n_neighbors` entries in each row, nearest first. A sparse array instead where scikit-learn's setting
-            `sparse_interface` says so.
+            `n_neighbors` entries in each row, nearest first. A sparse array instead where scikit-learn's
+            setting `sparse_interface` says so.
         """
         if mode not in ("connectivity", "distance"):
             raise ValueError(f"mode must be 'connectivity' or 'distance', got {mode!r}")
@@ -128,18 +127,6 @@ class NeighborsBase(Savable, BaseEstimator):
         values = np.sqrt(squared_distances) if mode == "distance" else np.ones(indices.shape)
         starts = np.arange(len(indices) + 1) * indices.shape[1]
         return as_csr(values.ravel(), indices.ravel(), starts, self.n_samples_fit_)
-
-    def _state_to_save(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-        arrays, state = super()._state_to_save()
-        return {**arrays, "fit_X": self._fit_X}, state
-
-    def _restore(self, arrays: dict[str, np.ndarray], state: dict[str, Any]) -> None:
-        X = expect_array(arrays, "fit_X", shape=(None, None), dtype=[np.uint8, np.float32, np.float64])
-        super()._restore({name: array for name, array in arrays.items() if name != "fit_X"}, state)
-        if getattr(self, "n_features_in_", None) != X.shape[1]:
-            raise ValueError(f"{X.shape[1]} columns of data do not match n_features_in_")
-        self._validate_params()
-        self._fit_rows(X)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -150,8 +137,8 @@ class NeighborsBase(Savable, BaseEstimator):
 def _without_self(squared_distances: np.ndarray, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Drop query i from the neighbours of query i: one column less.
 
-    A row with more duplicates than neighbours may be missing from its own list: then all listed are at distance zero, and the
-    last of them is one too many.
+    A row with more duplicates than neighbours may be missing from its own list: then all listed are at
+    distance zero, and the last of them is one too many.
     """
     m, k = indices.shape
     keep = indices != np.arange(m)[:, None]

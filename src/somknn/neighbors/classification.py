@@ -12,7 +12,6 @@ from sklearn.utils.multiclass import check_classification_targets
 from somknn.neighbors.base import NeighborsBase
 from somknn.neighbors.validation import validate_rows_and_targets
 from somknn.neighbors.weighting import class_shares, neighbour_weights, winning_codes
-from somknn.persistence import expect_array
 
 
 class KNeighborsClassifier(MultiOutputMixin, ClassifierMixin, NeighborsBase):
@@ -27,8 +26,9 @@ class KNeighborsClassifier(MultiOutputMixin, ClassifierMixin, NeighborsBase):
         there are any, decide alone. A function receives Euclidean distances (m, n_neighbors) and returns
         weights of the same shape, 0 or greater; infinite ones decide alone.
     tie_break : {"nearest", "first"}, default="nearest"
-        Who wins among classes with equal votes. "nearest": the class of the nearest neighbour among theirs, and
-        between equally near ones the smaller class. "first": the smaller class, which is scikit-learn's rule.
+        Who wins among classes with equal votes. "nearest": the class of the nearest neighbour among theirs,
+        and between equally near ones the smaller class. "first": the smaller class, which is scikit-learn's
+        rule.
     algorithm : {"auto", "brute", "pruned"}, default="auto"
         How the index searches; never changes the answer. See `somknn.neighbors.ExactIndex`.
     backend : {"numba", "faiss"}, default="numba"
@@ -53,13 +53,13 @@ class KNeighborsClassifier(MultiOutputMixin, ClassifierMixin, NeighborsBase):
 
     Notes
     -----
-    Input dtypes: see `NearestNeighbors`. With ties, `predict` under "nearest" may choose another class than the first
-    maximum of `predict_proba`.
+    Input dtypes: see `NearestNeighbors`. With ties, `predict` under "nearest" may choose another class than
+    the first maximum of `predict_proba`.
 
     References
     ----------
-    T. Cover and P. Hart, "Nearest neighbor pattern classification", IEEE Transactions on Information Theory 13(1),
-    1967.
+    T. Cover and P. Hart, "Nearest neighbor pattern classification", IEEE Transactions on Information Theory
+    13(1), 1967.
 
     Examples
     --------
@@ -205,19 +205,6 @@ class KNeighborsClassifier(MultiOutputMixin, ClassifierMixin, NeighborsBase):
         float
         """
         return super().score(X, y, sample_weight)
-
-    def _state_to_save(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-        arrays, state = super()._state_to_save()
-        return {**arrays, "codes": self._codes}, state
-
-    def _restore(self, arrays: dict[str, np.ndarray], state: dict[str, Any]) -> None:
-        codes = expect_array(arrays, "codes", shape=(None, None), dtype=np.int32)
-        super()._restore({name: array for name, array in arrays.items() if name != "codes"}, state)
-        if codes.shape != (len(self._classes), self.n_samples_fit_):
-            raise ValueError(f"class codes of shape {codes.shape} do not match the rows and classes")
-        for output, classes in zip(codes, self._classes, strict=True):
-            expect_array({"codes": output}, "codes", below=len(classes))
-        self._codes = codes
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

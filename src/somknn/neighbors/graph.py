@@ -19,8 +19,8 @@ class KNeighborsTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, N
     mode : {"distance", "connectivity"}, default="distance"
         Entries of the graph: Euclidean distances, or ones.
     n_neighbors : int, default=5
-        Neighbours of each row. With `mode="distance"` one more is stored, since each fitted row counts as its own
-        neighbour and the estimators that use such graphs expect it (scikit-learn's convention).
+        Neighbours of each row. With `mode="distance"` one more is stored, since each fitted row counts as its
+        own neighbour and the estimators that use such graphs expect it (scikit-learn's convention).
     algorithm : {"auto", "brute", "pruned"}, default="auto"
         How the index searches; never changes the answer. See `somknn.neighbors.ExactIndex`.
     backend : {"numba", "faiss"}, default="numba"

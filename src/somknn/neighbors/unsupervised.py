@@ -41,8 +41,8 @@ class NearestNeighbors(NeighborsBase):
 
     Notes
     -----
-    uint8, float32 and float64 rows are used as they are, without a float copy of bytes; C-contiguous rows are not
-    copied and must not be changed afterwards. Other number types are converted exactly:
+    uint8, float32 and float64 rows are used as they are, without a float copy of bytes; C-contiguous rows are
+    not copied and must not be changed afterwards. Other number types are converted exactly:
     `somknn.neighbors.validation`. Equal distances are ordered by row number.
 
     Examples
@@ -99,14 +99,16 @@ class NearestNeighbors(NeighborsBase):
         return self
 
     def _within(self, X: Any, radius: float | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Starts, squared distances and rows of all neighbours within `radius`, rows ascending for each query."""
+        """Starts, squared distances and rows of all neighbours within `radius`, by ascending row."""
         check_is_fitted(self)
         radius = self.radius if radius is None else radius
         if not radius >= 0:
             raise ValueError(f"radius must be 0 or greater, got {radius}")
         queries = self._fit_X if X is None else validate_rows(self, X, reset=False)
         self._index.n_jobs = self.n_jobs
-        starts, squared_distances, indices = self._index.search_within(queries, _largest_square(float(radius)))
+        starts, squared_distances, indices = self._index.search_within(
+            queries, _largest_square(float(radius))
+        )
         if X is not None:
             return starts, squared_distances, indices
         query_of = np.repeat(np.arange(len(queries)), np.diff(starts))
@@ -187,7 +189,7 @@ class NearestNeighbors(NeighborsBase):
 
 
 def _largest_square(radius: float) -> float:
-    """The largest float whose square root is at most `radius`, so that the boundary is that of the distances returned."""
+    """The largest float whose root is at most `radius`: the boundary is that of the distances returned."""
     square = radius * radius
     if not np.isfinite(square):
         return float("inf")

@@ -1,7 +1,7 @@
-"""From what a caller gives to the arrays that the index takes: one dtype, C order, finite, nothing rounded in silence.
+"""From what a caller gives to what the index takes: one dtype, C order, finite, nothing rounded in silence.
 
-uint8, float32 and float64 are kept as they are. Every other number type is held in one that represents each of its
-values exactly, so distances are those of the values given:
+uint8, float32 and float64 are kept as they are. Every other number type is held in one that represents each
+of its values exactly, so distances are those of the values given:
 
     bool                                      uint8
     integers whose values all fit 0 to 255    uint8 (an eighth of int64's memory, and the fast integer path)
@@ -22,12 +22,13 @@ _CHECK_BYTES = 1 << 20  # of rows summed at a time by the check for NaN: it stay
 
 
 def validate_rows(estimator: Any, X: Any, *, reset: bool) -> np.ndarray:
-    """`X` as rows for the index; `reset` records its number and names of features on `estimator`, else compares them.
+    """`X` as rows for the index; `reset` records number and names of features on `estimator`, else compares.
 
     Raises
     ------
     ValueError
-        For NaN or infinity (row and column named), another number of features, empty or not two-dimensional input.
+        For NaN or infinity (row and column named), another number of features, empty or not two-dimensional
+        input.
     TypeError
         For sparse input, or cells that are no numbers.
     """
@@ -35,7 +36,9 @@ def validate_rows(estimator: Any, X: Any, *, reset: bool) -> np.ndarray:
     return prepare_rows(X, getattr(estimator, "feature_names_in_", None))
 
 
-def validate_rows_and_targets(estimator: Any, X: Any, y: Any, *, numeric_targets: bool) -> tuple[np.ndarray, Any]:
+def validate_rows_and_targets(
+    estimator: Any, X: Any, y: Any, *, numeric_targets: bool
+) -> tuple[np.ndarray, Any]:
     """As `validate_rows` for fitting, with targets of the same length (1-D or 2-D, finite)."""
     X, y = validate_data(
         estimator,
@@ -51,7 +54,7 @@ def validate_rows_and_targets(estimator: Any, X: Any, y: Any, *, numeric_targets
 
 
 def prepare_rows(X: np.ndarray, feature_names: Any = None) -> np.ndarray:
-    """A two-dimensional array of numbers in a dtype of the index, checked to be finite unless `assume_finite` is set."""
+    """Two-dimensional numbers in a dtype of the index; finite, which `assume_finite` leaves unchecked."""
     X = _as_exact_dtype(X)
     if X.dtype.kind == "f" and not sklearn.get_config()["assume_finite"]:
         check_finite(X, feature_names)
@@ -66,7 +69,7 @@ def _as_exact_dtype(X: np.ndarray) -> np.ndarray:
         return X.astype(np.uint8)
     if native.kind in "iu":
         low, high = int(X.min()), int(X.max())
-        if 0 <= low and high <= 255:
+        if low >= 0 and high <= 255:
             return X.astype(np.uint8)
         if native.itemsize <= 2:
             return X.astype(np.float32)
@@ -74,7 +77,7 @@ def _as_exact_dtype(X: np.ndarray) -> np.ndarray:
             worst = np.argmax((X < -_LARGEST_INTEGER) | (X > _LARGEST_INTEGER))
             row, column = divmod(int(worst), X.shape[1])
             raise ValueError(
-                f"X holds the integer {X[row, column]} at row {row}, column {column}: float64 has no exact value "
+                f"X holds the integer {X[row, column]} at row {row}, column {column}: float64 is not exact "
                 "beyond 2**53; subtract an offset from that column first"
             )
     if native == np.float16:
@@ -117,12 +120,15 @@ def check_n_neighbors(n_neighbors: Any, default: int) -> int:
 def check_weights(weights: Any, shape: tuple[int, ...]) -> np.ndarray:
     """What a user's weight function returned, as float64 of the neighbours' shape.
 
-    Where a query has infinite weights (1/distance at distance zero), those neighbours count 1 and the others 0.
+    Where a query has infinite weights (1/distance at distance zero), those neighbours count 1 and the others
+    0.
     Raises ValueError for another shape, NaN, negative weights, and a query whose weights are all zero.
     """
     weights = np.ascontiguousarray(weights, dtype=np.float64)
     if weights.shape != shape:
-        raise ValueError(f"the weights function returned shape {weights.shape}, not that of the distances, {shape}")
+        raise ValueError(
+            f"the weights function returned shape {weights.shape}, not that of the distances, {shape}"
+        )
     if not (weights >= 0).all():
         row, column = np.argwhere(~(weights >= 0))[0]
         raise ValueError(
@@ -135,6 +141,6 @@ def check_weights(weights: Any, shape: tuple[int, ...]) -> np.ndarray:
     empty = ~weights.any(axis=1)
     if empty.any():
         raise ValueError(
-            f"all neighbours of query {int(np.argmax(empty))} have weight zero: let the weights function leave some"
+            f"all neighbours of query {int(np.argmax(empty))} have weight zero: change the weights function"
         )
     return weights
