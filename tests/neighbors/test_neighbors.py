@@ -49,9 +49,7 @@ def test_kneighbors_equals_the_oracle(digits, k, n_jobs):
     np.testing.assert_array_equal(model.kneighbors(Q, return_distance=False), indices)
 
 
-@pytest.mark.parametrize(
-    "dtype", [bool, np.int8, np.uint16, np.int64, np.float16, np.float32, ">f4", np.float64]
-)
+@pytest.mark.parametrize("dtype", [bool, np.int8, np.uint16, np.int64, np.float16, np.float32, ">f4", np.float64])
 def test_number_types_give_the_same_neighbours(digits, dtype):
     X, _, Q, _ = digits
     X, Q = X > 7 if dtype is bool else X, Q > 7 if dtype is bool else Q
@@ -88,9 +86,7 @@ def test_mixed_number_types(digits):
     X, _, Q, _ = digits
     squared, indices = oracle(X, Q, 5)
     for fit_dtype, query_dtype in [(np.uint8, np.float32), (np.float64, np.uint8), (np.float32, np.float64)]:
-        got, got_indices = (
-            NearestNeighbors().fit(X.astype(fit_dtype)).kneighbors(Q.astype(query_dtype), squared=True)
-        )
+        got, got_indices = NearestNeighbors().fit(X.astype(fit_dtype)).kneighbors(Q.astype(query_dtype), squared=True)
         assert got.dtype == np.float64
         np.testing.assert_array_equal(got, squared)
         np.testing.assert_array_equal(got_indices, indices)
@@ -132,9 +128,7 @@ def test_classifier_equals_scikit_learn(digits, weights, k):
     clear = squared[:, k - 1] < squared[:, k]
     assert clear.mean() > 0.9
     np.testing.assert_array_equal(ours.predict(Q)[clear], theirs.predict(Q.astype(float))[clear])
-    np.testing.assert_allclose(
-        ours.predict_proba(Q)[clear], theirs.predict_proba(Q.astype(float))[clear], rtol=1e-12
-    )
+    np.testing.assert_allclose(ours.predict_proba(Q)[clear], theirs.predict_proba(Q.astype(float))[clear], rtol=1e-12)
 
 
 @pytest.mark.parametrize("weights", ["uniform", "distance"])
@@ -204,9 +198,7 @@ def test_leave_one_out(digits):
     X, y, _, _ = digits
     ours = KNeighborsClassifier(3, tie_break="first").fit(X, y)
     alone = [
-        KNeighborsClassifier(3, tie_break="first")
-        .fit(np.delete(X, i, 0), np.delete(y, i))
-        .predict(X[i : i + 1])[0]
+        KNeighborsClassifier(3, tie_break="first").fit(np.delete(X, i, 0), np.delete(y, i)).predict(X[i : i + 1])[0]
         for i in range(30)
     ]
     np.testing.assert_array_equal(ours.predict(None)[:30], alone)
@@ -222,9 +214,7 @@ def test_graphs_equal_scikit_learn(mode):
         for method in ("kneighbors_graph", "radius_neighbors_graph"):
             got = getattr(ours, method)(queries, mode=mode)
             assert got.format == "csr"
-            np.testing.assert_allclose(
-                got.toarray(), getattr(theirs, method)(queries, mode=mode).toarray(), atol=1e-12
-            )
+            np.testing.assert_allclose(got.toarray(), getattr(theirs, method)(queries, mode=mode).toarray(), atol=1e-12)
     np.testing.assert_allclose(
         KNeighborsTransformer(mode=mode, n_neighbors=4).fit(X).transform(Q).toarray(),
         sk.KNeighborsTransformer(mode=mode, n_neighbors=4).fit(X).transform(Q).toarray(),
@@ -239,9 +229,7 @@ def test_radius_neighbours(digits, own):
     squared = ((queries[:, None].astype(int) - X[None].astype(int)) ** 2).sum(axis=2)
     if own:
         np.fill_diagonal(squared, 10**9)
-    distances, indices = (
-        NearestNeighbors(radius=25.0).fit(X).radius_neighbors(None if own else Q, sort_results=True)
-    )
+    distances, indices = NearestNeighbors(radius=25.0).fit(X).radius_neighbors(None if own else Q, sort_results=True)
     for i in range(len(queries)):
         expected = np.flatnonzero(squared[i] <= 625)
         expected = expected[np.argsort(squared[i][expected], kind="stable")]

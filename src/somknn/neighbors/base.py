@@ -1,4 +1,4 @@
-"""What the k-NN estimators share: parameters, the fitted index, k-neighbour queries."""
+"""What the k-NN estimators share: parameters, the fitted index, k-neighbour queries, saving."""
 
 from numbers import Integral, Real
 from typing import Any, ClassVar
@@ -12,9 +12,10 @@ from sklearn.utils.validation import check_is_fitted
 
 from somknn.neighbors.backends import BACKENDS, make_index
 from somknn.neighbors.validation import check_n_neighbors, validate_rows
+from somknn.persistence import Savable, expect_array
 
 
-class NeighborsBase(BaseEstimator):
+class NeighborsBase(Savable, BaseEstimator):
     """Base of the estimators. Subclasses define `__init__`, `fit` and what they do with the neighbours."""
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
@@ -127,6 +128,18 @@ class NeighborsBase(BaseEstimator):
         values = np.sqrt(squared_distances) if mode == "distance" else np.ones(indices.shape)
         starts = np.arange(len(indices) + 1) * indices.shape[1]
         return as_csr(values.ravel(), indices.ravel(), starts, self.n_samples_fit_)
+
+    def _state_to_save(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        arrays, state = super()._state_to_save()
+        return {**arrays, "fit_X": self._fit_X}, state
+
+    def _restore(self, arrays: dict[str, np.ndarray], state: dict[str, Any]) -> None:
+        X = expect_array(arrays, "fit_X", shape=(None, None), dtype=[np.uint8, np.float32, np.float64])
+        super()._restore({name: array for name, array in arrays.items() if name != "fit_X"}, state)
+        if getattr(self, "n_features_in_", None) != X.shape[1]:
+            raise ValueError(f"{X.shape[1]} columns of data do not match n_features_in_")
+        self._validate_params()
+        self._fit_rows(X)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

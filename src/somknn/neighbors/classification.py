@@ -12,6 +12,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from somknn.neighbors.base import NeighborsBase
 from somknn.neighbors.validation import validate_rows_and_targets
 from somknn.neighbors.weighting import class_shares, neighbour_weights, winning_codes
+from somknn.persistence import expect_array
 
 
 class KNeighborsClassifier(MultiOutputMixin, ClassifierMixin, NeighborsBase):
@@ -205,6 +206,19 @@ class KNeighborsClassifier(MultiOutputMixin, ClassifierMixin, NeighborsBase):
         float
         """
         return super().score(X, y, sample_weight)
+
+    def _state_to_save(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        arrays, state = super()._state_to_save()
+        return {**arrays, "codes": self._codes}, state
+
+    def _restore(self, arrays: dict[str, np.ndarray], state: dict[str, Any]) -> None:
+        codes = expect_array(arrays, "codes", shape=(None, None), dtype=np.int32)
+        super()._restore({name: array for name, array in arrays.items() if name != "codes"}, state)
+        if codes.shape != (len(self._classes), self.n_samples_fit_):
+            raise ValueError(f"class codes of shape {codes.shape} do not match the rows and classes")
+        for output, classes in zip(codes, self._classes, strict=True):
+            expect_array({"codes": output}, "codes", below=len(classes))
+        self._codes = codes
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

@@ -9,6 +9,7 @@ from sklearn.utils._param_validation import StrOptions
 from somknn.neighbors.base import NeighborsBase
 from somknn.neighbors.validation import validate_rows_and_targets
 from somknn.neighbors.weighting import mean_targets, neighbour_weights
+from somknn.persistence import expect_array
 
 
 class KNeighborsRegressor(MultiOutputMixin, RegressorMixin, NeighborsBase):
@@ -111,3 +112,14 @@ class KNeighborsRegressor(MultiOutputMixin, RegressorMixin, NeighborsBase):
         targets = self._targets
         means = mean_targets(targets.reshape(len(targets), -1), indices, weights, self.n_jobs)
         return means if targets.ndim == 2 else means[:, 0]
+
+    def _state_to_save(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        arrays, state = super()._state_to_save()
+        return {**arrays, "targets": self._targets}, state
+
+    def _restore(self, arrays: dict[str, np.ndarray], state: dict[str, Any]) -> None:
+        targets = expect_array(arrays, "targets", dtype=np.float64)
+        super()._restore({name: array for name, array in arrays.items() if name != "targets"}, state)
+        if targets.ndim not in (1, 2) or len(targets) != self.n_samples_fit_:
+            raise ValueError(f"targets of shape {targets.shape} do not match the rows")
+        self._targets = targets
