@@ -380,11 +380,7 @@ def test_mutated_containers(tmp_path_factory, mutations):
 TAGS = ["$array", "$float", "$scalar", "$dtype", "$type", "$tuple", "$dict", "$objects", "$estimator"]
 FIELDS = ["kind", "shape", "values", "class", "params", "arrays", "state", "steps"]
 JSON = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers()
-    | st.floats(allow_nan=False, allow_infinity=False)
-    | st.text(max_size=5),
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=5),
     lambda inner: (
         st.lists(inner, max_size=3)
         | st.dictionaries(
@@ -405,18 +401,11 @@ def mapping(names, values):
     st.fixed_dictionaries(
         {
             "class": st.sampled_from(["Half", "Nearest", "Pipeline", "SOM"]) | JSON,
-            "params": st.dictionaries(
-                st.sampled_from(["metric", "inner", "steps", "verbose"]), JSON, max_size=2
-            )
+            "params": st.dictionaries(st.sampled_from(["metric", "inner", "steps", "verbose"]), JSON, max_size=2)
             | JSON,
-            "arrays": st.dictionaries(
-                st.sampled_from(["rows_", "codes_", "x"]), st.sampled_from(["a", "b", "c"])
-            )
+            "arrays": st.dictionaries(st.sampled_from(["rows_", "codes_", "x"]), st.sampled_from(["a", "b", "c"]))
             | JSON,
-            "state": st.dictionaries(
-                st.sampled_from(["classes_", "n_features_in_", "fit", "__class__"]), JSON
-            )
-            | JSON,
+            "state": st.dictionaries(st.sampled_from(["classes_", "n_features_in_", "fit", "__class__"]), JSON) | JSON,
         }
     )
 )

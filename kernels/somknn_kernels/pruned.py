@@ -250,3 +250,15 @@ def search(isa, queries, rows, screen, probes, first_tile, last_tile, panels_per
                                     totals[slot],
                                     reaches[t, j],
                                 )
+
+
+@kernel
+def distances_to(isa, queries, rows, indices, start, stop, out):
+    """out[i, j] = exact squared distance of query i and row indices[i, j], for the queries in [start, stop).
+
+    indices : int64 (m, k); out : int64 (bytes) or float64 (m, k).
+    """
+    sums = np.empty(8)
+    for i in range(start, stop):
+        for j in range(indices.shape[1]):
+            out[i, j] = squared_distance(isa, queries, i, rows, indices[i, j], sums)

@@ -118,6 +118,18 @@ def _offer(collector, query, distance, index):
 
 
 @kernel
+def _sort_heaps(distances, indices):
+    for query in range(distances.shape[0]):
+        sort_heap(distances, indices, query)
+
+
+def sorted_heaps(distances, indices):
+    """Turn every row, a heap, into the ascending list of its pairs, in place; returns both arrays."""
+    _sort_heaps(distances, indices)
+    return distances, indices
+
+
+@kernel
 def merge_parts(part_distances, part_indices, distances, indices):
     """Merge the heaps of several parts of the rows into ascending lists.
 

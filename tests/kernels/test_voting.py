@@ -91,9 +91,7 @@ def test_means_equal_the_reference(case, n_outputs):
 @given(neighbourhoods())
 def test_inverse_distance_weights_equal_the_reference(case):
     squared = case[2]
-    np.testing.assert_array_equal(
-        inverse_distance_weights(squared), reference.inverse_distance_weights(squared)
-    )
+    np.testing.assert_array_equal(inverse_distance_weights(squared), reference.inverse_distance_weights(squared))
 
 
 def test_the_smallest_distances_keep_finite_weights():

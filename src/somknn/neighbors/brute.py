@@ -57,6 +57,8 @@ class BruteSearch:
             )
 
         run_tasks(work, n_chunks * n_parts, n_threads)
+        if n_parts == 1:
+            return selection.sorted_heaps(distances[0], indices[0])
         merged_distances, merged_indices = np.empty((m, k), dtype), np.empty((m, k), np.int64)
         selection.merge_parts(distances, indices, merged_distances, merged_indices)
         return merged_distances, merged_indices

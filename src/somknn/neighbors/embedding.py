@@ -27,7 +27,7 @@ def _leading_axes(centred: np.ndarray, n_axes: int) -> np.ndarray:
     Halko, Martinsson, Tropp (2011), "Finding structure with randomness", algorithm 4.4. The axes need not be
     accurate: any orthonormal columns give a valid bound, better ones a tighter one.
     """
-    n, d = centred.shape
+    d = centred.shape[1]
     scale = float(np.abs(centred).max(initial=0.0)) or 1.0
     work = (centred / scale).astype(np.float32)
     start = np.random.default_rng(0).standard_normal((d, min(d, n_axes + 16)), dtype=np.float32)
@@ -55,7 +55,7 @@ class Embedding:
         axes = np.zeros((n_full - 1, d))
         axes[:n_axes] = _leading_axes(sample - self.centre, n_axes).T
         self._round_axes(axes, n_axes, d, integers)
-        short, full, errors = self._embed(rows[np.linspace(0, len(rows) - 1, min(SAMPLE, len(rows))).astype(int)], 1)
+        short, full, _ = self._embed(rows[np.linspace(0, len(rows) - 1, min(SAMPLE, len(rows))).astype(int)], 1)
         self.short_middle, self.short_step = self._range(short, _SHORT_LIMIT)
         self.full_middle, self.full_step = self._range(full, _FULL_LIMIT)
         self._keep_modulus_wide(short)

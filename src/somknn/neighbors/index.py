@@ -16,8 +16,10 @@ from typing import Any
 import numpy as np
 
 from somknn.neighbors.brute import BruteSearch
+from somknn.neighbors.pruned import PrunedSearch, pays
 from somknn_kernels import isa as isa_module
 from somknn_kernels.parallel import resolve_n_threads
+from somknn_kernels.selection import NO_INDEX
 
 ALGORITHMS = ("auto", "brute", "pruned")
 DTYPES = (np.dtype(np.uint8), np.dtype(np.float32), np.dtype(np.float64))
@@ -63,6 +65,8 @@ class ExactIndex:
         "brute" or "pruned": what `fit` chose.
     isa_ : str
         The instruction set in use.
+    search_stats_ : dict
+        After a pruned search: `queries`, and per query the mean `rows_after_scan` and `rows_compared_exactly`.
     rows_ : ndarray (n, d)
         The fitted rows; the caller's own array where that was C-contiguous.
 
@@ -92,17 +96,29 @@ class ExactIndex:
         isa = isa_module.select(self.isa)
         self.isa_ = isa_module.name_of(isa)
         self.rows_ = as_rows(X, "X")
-        self.algorithm_ = "brute"
+        n_threads = resolve_n_threads(self.n_jobs)
         self._brute = BruteSearch(self.rows_, isa)
+        self._pruned = None
+        if self.algorithm == "pruned" or (self.algorithm == "auto" and pays(self.rows_, isa, n_threads)):
+            self._pruned = PrunedSearch(self.rows_, isa, n_threads)
+        self.algorithm_ = "brute" if self._pruned is None else "pruned"
+        self.search_stats_ = {}
         return self
 
-    def search(self, Q: Any, k: int) -> tuple[np.ndarray, np.ndarray]:
+    def search(self, Q: Any, k: int, upper_bounds: Any = None) -> tuple[np.ndarray, np.ndarray]:
         """The k nearest rows of every query.
 
         Parameters
         ----------
         Q : array (m, d), uint8, float32 or float64
         k : int, 1 to n
+        upper_bounds : array (m,) or None
+            For each query a squared distance that at least k rows do not exceed. Saves time, never changes the answer.
+
+        Raises
+        ------
+        ValueError
+            For a k out of range, queries of another width, NaN or infinity, or an upper bound that fewer than k rows keep.
 
         Returns
         -------
@@ -112,7 +128,20 @@ class ExactIndex:
         queries = self._queries(Q)
         if not 1 <= k <= len(self.rows_):
             raise ValueError(f"k must be between 1 and the number of rows, {len(self.rows_)}; got {k}")
-        return self._brute.nearest(queries, int(k), resolve_n_threads(self.n_jobs))
+        n_threads = resolve_n_threads(self.n_jobs)
+        # A large share of all rows cannot be had by ruling rows out.
+        if self._pruned is None or k > len(self.rows_) // 8 or len(queries) == 0:
+            return self._brute.nearest(queries, int(k), n_threads)
+        if upper_bounds is not None:
+            upper_bounds = np.asarray(upper_bounds)
+            if upper_bounds.shape != (len(queries),):
+                raise ValueError(f"upper_bounds must have the shape ({len(queries)},), got {upper_bounds.shape}")
+        distances, indices = self._pruned.nearest(queries, int(k), n_threads, upper_bounds)
+        if upper_bounds is not None and (indices[:, -1] == NO_INDEX).any():
+            query = int(np.argmax(indices[:, -1] == NO_INDEX))
+            raise ValueError(f"upper_bounds[{query}] is too low: fewer than k={k} rows are that near")
+        self._record(len(queries))
+        return distances, indices
 
     def search_within(self, Q: Any, squared_radius: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """All rows whose squared distance to a query is at most `squared_radius`.
@@ -130,7 +159,25 @@ class ExactIndex:
             limits = np.full(len(queries), min(np.floor(squared_radius), 2**62), np.int64)
         else:
             limits = np.full(len(queries), squared_radius, np.float64)
-        return self._brute.within(queries, limits, resolve_n_threads(self.n_jobs))
+        n_threads = resolve_n_threads(self.n_jobs)
+        if self._pruned is None or len(queries) == 0:
+            return self._brute.within(queries, limits, n_threads)
+        found = self._pruned.within(queries, limits, n_threads)
+        self._record(len(queries))
+        return found
+
+    def _record(self, n_queries: int) -> None:
+        scanned, exact = self._pruned.survivors
+        self.search_stats_ = {
+            "queries": n_queries,
+            "rows_after_scan": float(scanned),
+            "rows_compared_exactly": float(exact),
+        }
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that the index keeps beyond the rows."""
+        return 0 if self._pruned is None else self._pruned.nbytes
 
     def _queries(self, Q: Any) -> np.ndarray:
         if not hasattr(self, "rows_"):

@@ -106,9 +106,7 @@ class NearestNeighbors(NeighborsBase):
             raise ValueError(f"radius must be 0 or greater, got {radius}")
         queries = self._fit_X if X is None else validate_rows(self, X, reset=False)
         self._index.n_jobs = self.n_jobs
-        starts, squared_distances, indices = self._index.search_within(
-            queries, _largest_square(float(radius))
-        )
+        starts, squared_distances, indices = self._index.search_within(queries, _largest_square(float(radius)))
         if X is not None:
             return starts, squared_distances, indices
         query_of = np.repeat(np.arange(len(queries)), np.diff(starts))

@@ -36,9 +36,7 @@ def validate_rows(estimator: Any, X: Any, *, reset: bool) -> np.ndarray:
     return prepare_rows(X, getattr(estimator, "feature_names_in_", None))
 
 
-def validate_rows_and_targets(
-    estimator: Any, X: Any, y: Any, *, numeric_targets: bool
-) -> tuple[np.ndarray, Any]:
+def validate_rows_and_targets(estimator: Any, X: Any, y: Any, *, numeric_targets: bool) -> tuple[np.ndarray, Any]:
     """As `validate_rows` for fitting, with targets of the same length (1-D or 2-D, finite)."""
     X, y = validate_data(
         estimator,
@@ -126,9 +124,7 @@ def check_weights(weights: Any, shape: tuple[int, ...]) -> np.ndarray:
     """
     weights = np.ascontiguousarray(weights, dtype=np.float64)
     if weights.shape != shape:
-        raise ValueError(
-            f"the weights function returned shape {weights.shape}, not that of the distances, {shape}"
-        )
+        raise ValueError(f"the weights function returned shape {weights.shape}, not that of the distances, {shape}")
     if not (weights >= 0).all():
         row, column = np.argwhere(~(weights >= 0))[0]
         raise ValueError(

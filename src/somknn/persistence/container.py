@@ -180,9 +180,7 @@ def _finite(text: str) -> float:
 
 def _parse_json(text: str, what: str) -> dict[str, Any]:
     try:
-        value = json.loads(
-            text, object_pairs_hook=_without_repeats, parse_constant=_no_constant, parse_float=_finite
-        )
+        value = json.loads(text, object_pairs_hook=_without_repeats, parse_constant=_no_constant, parse_float=_finite)
     except ModelFileError:
         raise
     except ValueError:
@@ -196,9 +194,7 @@ def _read_header(buffer: mmap.mmap | bytes) -> tuple[dict[str, Any], int]:
     length = int.from_bytes(buffer[:8], "little")
     if length > len(buffer) - 8 or length > _LONGEST_HEADER:
         if buffer[:1] == b"\x80":
-            raise ModelFileError(
-                "a pickle, which can run any code when loaded; somknn reads safetensors only"
-            )
+            raise ModelFileError("a pickle, which can run any code when loaded; somknn reads safetensors only")
         raise ModelFileError("not a somknn model file, or a truncated one (header longer than the file)")
     try:
         text = bytes(buffer[8 : 8 + length]).decode("utf-8")
@@ -251,7 +247,5 @@ def _check_places(header: dict[str, Any], available: int) -> dict[str, tuple[int
             raise ModelFileError("damaged header (arrays overlap or leave a gap)")
         position = end
     if position != available:
-        raise ModelFileError(
-            f"the file is truncated or damaged ({available} bytes of arrays, {position} expected)"
-        )
+        raise ModelFileError(f"the file is truncated or damaged ({available} bytes of arrays, {position} expected)")
     return places

@@ -42,9 +42,7 @@ def encode(value: Any, key: str, what: str, arrays: dict[str, np.ndarray], estim
     if isinstance(value, np.ndarray):
         return _encode_array(value, key, what, arrays)
     if isinstance(value, list | tuple):
-        items = [
-            encode(item, f"{key}/{i}", f"{what}[{i}]", arrays, estimator) for i, item in enumerate(value)
-        ]
+        items = [encode(item, f"{key}/{i}", f"{what}[{i}]", arrays, estimator) for i, item in enumerate(value)]
         return items if isinstance(value, list) else {"$tuple": items}
     if isinstance(value, dict) and all(isinstance(name, str) for name in value):
         return {

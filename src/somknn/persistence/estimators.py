@@ -112,16 +112,13 @@ def expect_array(
         raise ModelFileError(f"array {name!r} is missing")
     array = arrays[name]
     if shape is not None and (
-        array.ndim != len(shape)
-        or any(want not in (None, n) for want, n in zip(shape, array.shape, strict=True))
+        array.ndim != len(shape) or any(want not in (None, n) for want, n in zip(shape, array.shape, strict=True))
     ):
         raise ModelFileError(f"array {name!r} has shape {array.shape}, not the expected {shape}")
     if dtype is not None:
         allowed = [np.dtype(d) for d in (dtype if isinstance(dtype, list | tuple) else [dtype])]
         if array.dtype not in allowed:
-            raise ModelFileError(
-                f"array {name!r} has dtype {array.dtype}, not {', '.join(map(str, allowed))}"
-            )
+            raise ModelFileError(f"array {name!r} has dtype {array.dtype}, not {', '.join(map(str, allowed))}")
     if below is not None:
         if array.dtype.kind not in "iu":
             raise ModelFileError(f"array {name!r} has dtype {array.dtype}, not an integer one")
@@ -201,9 +198,7 @@ def _encode_estimator(estimator: Any, key: str, arrays: dict[str, np.ndarray]) -
     places = {}
     for array_name, array in own_arrays.items():
         if not _is_plain_array(array):
-            raise TypeError(
-                f"{name} cannot be saved: array {array_name!r} has dtype {np.asarray(array).dtype}"
-            )
+            raise TypeError(f"{name} cannot be saved: array {array_name!r} has dtype {np.asarray(array).dtype}")
         places[array_name] = f"{prefix}{array_name}"
         arrays[places[array_name]] = array
     return {
@@ -305,9 +300,7 @@ def _read(path: str | os.PathLike, memory_map: bool) -> tuple[Any, dict[str, Any
     except (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError) as error:
         # A header with a right digest whose contents do not fit the class: written by something else.
         reason = " ".join(str(error).split())
-        raise ModelFileError(
-            f"{os.fspath(path)}: the model's contents do not fit its class ({reason})"
-        ) from error
+        raise ModelFileError(f"{os.fspath(path)}: the model's contents do not fit its class ({reason})") from error
 
 
 def load(path: str | os.PathLike, *, memory_map: bool = True) -> Any:

@@ -1,0 +1,114 @@
+"""Nearest codebook vectors of many rows, asked again and again while the codebook moves: SOM and K-Means.
+
+The rows' short vectors are computed once. Each call embeds the (small) codebook along the same axes, and the
+units that were nearest before give every row a tight bound before the scan begins.
+"""
+
+import numpy as np
+
+from somknn.neighbors.brute import BruteSearch
+from somknn.neighbors.embedding import Embedding
+from somknn.neighbors.index import as_rows
+from somknn.neighbors.pruned import build_probes, build_screen, run_search
+from somknn_kernels import isa as isa_module
+from somknn_kernels import pruned, selection
+from somknn_kernels.parallel import resolve_n_threads, run_tasks
+from somknn_kernels.selection import Nearest
+
+_CHUNK = 4096
+_FIRST_LOOK = 512  # units among which a first call seeks its bounds
+_TOO_MANY = 0.25  # of the codebook surviving the scan: brute force is then the better way
+
+
+class CodebookSearch:
+    """Exact nearest codebook vectors of the rows `X` (n, d).
+
+    Parameters
+    ----------
+    X : array (n, d), uint8, float32 or float64; must not change while the search is in use
+    n_jobs : int or None
+    algorithm : {"auto", "brute", "pruned"}
+        "auto" prunes from 64 units and 48 features on, until a call shows that too little is ruled out.
+
+    Attributes
+    ----------
+    survivors_ : ndarray (2,)
+        Mean numbers of units per row that passed the scan in the last call, and that were compared exactly.
+    """
+
+    def __init__(self, X, *, n_jobs: int | None = None, algorithm: str = "auto", isa: str | None = None):
+        if algorithm not in ("auto", "brute", "pruned"):
+            raise ValueError(f"algorithm must be auto, brute or pruned; got {algorithm!r}")
+        self.rows = as_rows(X, "X")
+        self.n_jobs, self.algorithm = n_jobs, algorithm
+        self.isa = isa_module.select(isa)
+        self.survivors_ = np.zeros(2)
+        self._probes = None
+        self._embedding: Embedding | None = None
+        self._hopeless = False
+
+    def _prepare(self, n_threads: int) -> None:
+        self._embedding = Embedding(self.rows, self.isa)
+        vectors = self._embedding.embed(self.rows, n_threads, probes=True)
+        self._probes = build_probes(self._embedding, vectors, np.arange(len(self.rows)))
+
+    def nearest(self, codebook, k: int = 1, previous: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """The k nearest codebook vectors of every row.
+
+        Parameters
+        ----------
+        codebook : array (n_units, d), uint8, float32 or float64
+        k : int
+        previous : int64 array (n, k) or None
+            k different units for each row that are likely to be near: the answer for the codebook before.
+
+        Returns
+        -------
+        squared_distances : ndarray (n, k), float64 (int64 where both sides are uint8), ascending
+        indices : ndarray (n, k), int64; ties to the lowest unit
+        """
+        units = as_rows(codebook, "codebook", self.rows.shape[1])
+        if not 1 <= k <= len(units):
+            raise ValueError(f"k must be between 1 and the number of units, {len(units)}; got {k}")
+        n_threads = resolve_n_threads(self.n_jobs)
+        small = len(units) < 64 or self.rows.shape[1] < 48 or self._hopeless
+        if self.algorithm == "brute" or (self.algorithm == "auto" and small):
+            return BruteSearch(units, self.isa).nearest(self.rows, k, n_threads)
+        if self._probes is None:
+            self._prepare(n_threads)
+        n = len(self.rows)
+        integers = self.rows.dtype == np.uint8 and units.dtype == np.uint8
+        dtype, worst = (np.int64, np.iinfo(np.int64).max) if integers else (np.float64, np.inf)
+        ceilings = np.full(n, worst, dtype)
+        if previous is not None:
+            self._lower(ceilings, units, np.ascontiguousarray(previous, np.int64).reshape(n, k), n_threads)
+        vectors = self._embedding.embed(units, n_threads, probes=False)
+        order = np.argsort(vectors.short_errors, kind="stable")
+        n_rare = int((~(vectors.short_errors <= 1.2 * np.median(vectors.short_errors))).sum())
+        screen = build_screen(self._embedding, vectors, order, n_rare)
+        distances, indices = np.full((n, k), worst, dtype), np.full((n, k), selection.NO_INDEX, np.int64)
+        before = None
+        if previous is None:
+            tile, places = self._probes.packed.shape[2], min(len(screen.order), max(_FIRST_LOOK, 2 * k))
+            windows = np.tile(np.array([0, places]), (len(self._probes.order), 1))
+
+            def before(first: int, last: int) -> None:
+                span = (windows, first * tile, last * tile, min(k + 1, len(units)), ceilings, k)
+                pruned.seed(self.isa, self.rows, units, screen, self._probes, *span)
+
+        self.survivors_ = run_search(
+            self.isa, self.rows, units, screen, self._probes, ceilings, Nearest(distances, indices), n_threads, before
+        )
+        if previous is not None and self.survivors_[0] > _TOO_MANY * len(units):
+            self._hopeless = True
+        return selection.sorted_heaps(distances, indices)
+
+    def _lower(self, ceilings: np.ndarray, units: np.ndarray, previous: np.ndarray, n_threads: int) -> None:
+        distances = np.empty(previous.shape, ceilings.dtype)
+
+        def work(task: int) -> None:
+            start, stop = task * _CHUNK, min((task + 1) * _CHUNK, len(ceilings))
+            pruned.distances_to(self.isa, self.rows, units, previous, start, stop, distances)
+            distances[start:stop].max(axis=1, out=ceilings[start:stop])
+
+        run_tasks(work, -(-len(ceilings) // _CHUNK), n_threads)
