@@ -237,8 +237,9 @@ def change_digest(envelope, header):
 
 
 def change_overlap(envelope, header):
-    begin, _ = header["rows_"]["data_offsets"]
-    header["rows_"]["data_offsets"] = [begin, begin + 150]
+    begin, end = header["rows_"]["data_offsets"]
+    assert begin >= 8
+    header["rows_"]["data_offsets"] = [begin - 8, end - 8]
 
 
 def change_huge(envelope, header):
