@@ -1,0 +1,310 @@
+"""Data sets to try things on and files of one's own, in one shape.
+
+>>> from somknn import datasets
+>>> digits = datasets.load("digits")
+>>> digits.X_train.shape, digits.X_test.shape, digits.image_shape
+((1438, 64), (359, 64), (8, 8))
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from somknn.datasets import readers, sources
+from somknn.datasets.augment import augmented, iter_augmented
+
+__all__ = ["Dataset", "augmented", "iter_augmented", "load"]
+
+_FASHION = [
+    "T-shirt/top",
+    "Trouser",
+    "Pullover",
+    "Dress",
+    "Coat",
+    "Sandal",
+    "Shirt",
+    "Sneaker",
+    "Bag",
+    "Ankle boot",
+]
+_TEST_SHARE = 0.2
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Rows and labels for training and test.
+
+    Attributes
+    ----------
+    X_train, X_test : ndarray, shape (n, d)
+        Flattened rows, dtype as stored.
+    y_train, y_test : ndarray, shape (n,)
+    image_shape : tuple of int, or None
+        (height, width) where rows are images.
+    feature_names, target_names : list of str
+    name : str
+    """
+
+    X_train: np.ndarray
+    y_train: np.ndarray
+    X_test: np.ndarray
+    y_test: np.ndarray
+    image_shape: tuple[int, ...] | None
+    feature_names: list[str]
+    target_names: list[str]
+    name: str
+
+
+@dataclass
+class _Rows:
+    X: np.ndarray
+    y: np.ndarray
+    image_shape: tuple[int, ...] | None = None
+    feature_names: list[str] | None = None
+
+
+def load(source: Any, *, train_size: int | None = None, test_size: int | None = None, random_state: int = 0) -> Dataset:
+    """Load a data set by name or from files.
+
+    Parameters
+    ----------
+    source : str, path-like, or a pair of paths (values, labels)
+        - "digits": 1,797 real 8×8 digits that scikit-learn ships (works offline);
+        - "mnist", "fashion-mnist": IDX files under ``$SOMKNN_DATA/<name>/``, else the user's cache folder,
+        else downloaded; - a folder with MNIST-like IDX files, or with one training and one test file; - an
+        IDX file of images whose labels lie beside it ("images" in the name becomes "labels"); - .npz with
+        X_train, y_train, X_test, y_test, or X and y; - .npy or .csv(.gz) with the label in the first column.
+        An .npy file named with an X has its labels in the file named
+          with a y, if there is one. A CSV may begin with a line of column names.
+
+        A file with "train" in its name takes its test rows from the file with "test" (or "t10k") instead, if
+        there is one.
+    train_size, test_size : int, optional
+        How many rows. Sources with a split of their own give their first ones. Other sources are split: by
+        default a fifth of the rows is for test, with the classes in proportion.
+    random_state : int, default=0
+        Seed of that split.
+
+    Raises
+    ------
+    FileNotFoundError
+        With the place where the files would be looked for.
+    ValueError
+        For a damaged file, with the file and, for a CSV, line and column.
+    """
+    if isinstance(source, str) and source == "digits":
+        dataset = _split(_digits(), "digits", train_size, test_size, random_state)
+    elif isinstance(source, str) and source in sources.MIRRORS:
+        found = sources.locate(source)
+        train = _pair(found["train_images"], found["train_labels"])
+        dataset = _join(train, _pair(found["test_images"], found["test_labels"]), source)
+        dataset = replace(dataset, target_names=_FASHION) if source == "fashion-mnist" else dataset
+        dataset = _first(dataset, train_size, test_size)
+    else:
+        dataset = _from_files(source, train_size, test_size, random_state)
+    return dataset
+
+
+def _from_files(source: Any, train_size: int | None, test_size: int | None, seed: int) -> Dataset:
+    if isinstance(source, Sequence) and not isinstance(source, str | bytes):
+        if len(source) != 2:
+            raise ValueError("expected a pair of paths: values and labels")
+        path, labels = Path(source[0]), Path(source[1])
+        train, other = _pair(path, labels), None
+    else:
+        path = Path(source)
+        if path.is_dir():
+            train, other = _folder(path)
+        elif path.is_file():
+            train, other = _read_with_test(path)
+        else:
+            known = ", ".join(["digits", *sources.MIRRORS])
+            raise FileNotFoundError(f"{source}: no such file or folder, nor a data set known by name ({known})")
+    if isinstance(train, dict):
+        X_train, y_train, X_test, y_test = (train[key] for key in _KEYS)
+        train, other = _Rows(*_checked(X_train, y_train, path)), _Rows(*_checked(X_test, y_test, path))
+    if other is None:
+        return _split(train, path.name, train_size, test_size, seed)
+    return _first(_join(train, other, path.name), train_size, test_size)
+
+
+_KEYS = ("X_train", "y_train", "X_test", "y_test")
+
+
+def _digits() -> _Rows:
+    from sklearn.datasets import load_digits
+
+    bunch = load_digits()
+    return _Rows(bunch.data.astype(np.uint8), bunch.target.astype(np.int64), (8, 8), list(bunch.feature_names))
+
+
+def _checked(X: np.ndarray, y: np.ndarray, path: Path) -> tuple[np.ndarray, np.ndarray, tuple[int, ...] | None]:
+    rows, shape = readers.to_rows(X, path)
+    y = np.asarray(y)
+    if y.ndim == 2 and y.shape[1] == 1:
+        y = y.ravel()
+    if y.ndim != 1 or len(y) != len(rows):
+        raise ValueError(f"{path}: {len(rows):,} rows but labels of shape {y.shape}; each row needs one label")
+    if y.dtype.kind == "f":
+        if not np.isfinite(y).all() or (y != np.rint(y)).any():
+            raise ValueError(f"{path}: labels must be whole numbers or text")
+        y = y.astype(np.int64)
+    return rows, y, shape
+
+
+def _read_array(path: Path) -> np.ndarray:
+    return readers.map_npy(path) if path.suffix == ".npy" else readers.read_idx(path)
+
+
+def _pair(values: Path, labels: Path) -> _Rows:
+    return _Rows(*_checked(_read_array(values), _read_array(labels), values))
+
+
+def _beside(path: Path, *swaps: tuple[str, str]) -> Path | None:
+    """The file beside `path` whose name has each first text replaced by the second; also with ".gz" added or
+    gone."""
+    name = path.name
+    for old, new in swaps:
+        if old not in name:
+            return None
+        name = name.replace(old, new)
+    for candidate in (name, name + ".gz", name.removesuffix(".gz")):
+        if (path.parent / candidate).is_file() and candidate != path.name:
+            return path.parent / candidate
+    return None
+
+
+def _labels_beside(path: Path) -> Path | None:
+    for swaps in ([("images", "labels"), ("idx3", "idx1")], [("images", "labels")], [("X", "y")], [("x", "y")]):
+        found = _beside(path, *swaps)
+        if found:
+            return found
+    return None
+
+
+def _read(path: Path) -> Any:
+    """Rows of one file, or for an .npz with a split a dict of its four arrays."""
+    name = path.name.removesuffix(".gz")
+    if name.endswith(".csv"):
+        X, y, names = readers.read_labelled_csv(path)
+        return _Rows(X, y, None, names)
+    if name.endswith(".npz"):
+        return _from_npz(path)
+    labels = _labels_beside(path)
+    if labels is not None:
+        return _pair(path, labels)
+    if name.endswith(".npy"):
+        array = readers.map_npy(path)
+        if array.ndim != 2 or array.shape[1] < 2 or array.dtype.kind not in "biuf":
+            raise ValueError(f"{path}: expected two dimensions with the label in column 1, or a file of labels beside")
+        return _Rows(*_checked(array[:, 1:], np.asarray(array[:, 0]), path))
+    readers.read_idx(path)  # says so where it is no IDX file at all
+    raise FileNotFoundError(f"{path}: its labels are not beside it; give a pair of paths (images, labels)")
+
+
+def _from_npz(path: Path) -> Any:
+    arrays = readers.read_npz(path)
+    lower = {name.lower(): array for name, array in arrays.items()}
+    if all(key.lower() in lower for key in _KEYS):
+        return {key: lower[key.lower()] for key in _KEYS}
+    for values, labels in (("x", "y"), ("data", "target"), ("images", "labels"), ("arr_0", "arr_1")):
+        if values in lower and labels in lower:
+            return _Rows(*_checked(lower[values], lower[labels], path))
+    raise ValueError(f"{path}: holds {sorted(arrays)}; expected X_train, y_train, X_test, y_test, or X and y")
+
+
+def _read_with_test(path: Path) -> tuple[Any, _Rows | None]:
+    train = _read(path)
+    for new in ("t10k", "test"):
+        other = _beside(path, ("train", new))
+        if other is not None and not isinstance(train, dict):
+            return train, _read(other)
+    return train, None
+
+
+def _folder(folder: Path) -> tuple[Any, _Rows | None]:
+    images = sources.idx_in(folder, sources.FILES["train_images"])
+    if images is not None:
+        return _read_with_test(images)
+    found = [p for p in sorted(folder.iterdir()) if "train" in p.name and "label" not in p.name and p.name[0] != "y"]
+    found = [p for p in found if p.name.removesuffix(".gz").endswith((".csv", ".npy", ".npz"))]
+    if len(found) != 1:
+        raise FileNotFoundError(
+            f"{folder}: expected {sources.FILES['train_images']}(.gz) and its labels, or one .csv, .npy or .npz file "
+            'with "train" in its name'
+        )
+    return _read_with_test(found[0])
+
+
+def _names(rows: _Rows) -> tuple[tuple[int, ...] | None, list[str]]:
+    width = rows.X.shape[1]
+    shape = rows.image_shape
+    names = rows.feature_names
+    if names is None and shape is not None and len(shape) == 2:
+        names = [f"pixel_{r}_{c}" for r in range(shape[0]) for c in range(shape[1])]
+    return shape, names if names is not None else [f"feature_{i}" for i in range(width)]
+
+
+def _join(train: _Rows, test: _Rows, name: str) -> Dataset:
+    if train.X.shape[1] != test.X.shape[1]:
+        raise ValueError(f"{name}: training rows have {train.X.shape[1]} values, test rows {test.X.shape[1]}")
+    if train.feature_names is not None and test.feature_names not in (None, train.feature_names):
+        raise ValueError(f"{name}: training and test files have different column names")
+    dtype = np.result_type(train.X, test.X)  # a CSV of few rows may look narrower than its sister
+    X_train, X_test = train.X.astype(dtype, copy=False), test.X.astype(dtype, copy=False)
+    y_train, y_test = train.y, test.y
+    if (y_train.dtype.kind == "U") != (y_test.dtype.kind == "U"):
+        y_train, y_test = y_train.astype(str), y_test.astype(str)
+    shape, names = _names(train)
+    targets = [str(label) for label in np.unique(np.concatenate([y_train, y_test]))]
+    return Dataset(X_train, y_train, X_test, y_test, shape, names, targets, name)
+
+
+def _check_size(size: int | None, available: int, what: str) -> int | None:
+    if size is None:
+        return None
+    if isinstance(size, bool) or not hasattr(size, "__index__") or not 1 <= size <= available:
+        raise ValueError(f"{what}={size!r} must be a whole number from 1 to {available:,}")
+    return size.__index__()
+
+
+def _first(dataset: Dataset, train_size: int | None, test_size: int | None) -> Dataset:
+    train = _check_size(train_size, len(dataset.X_train), "train_size")
+    test = _check_size(test_size, len(dataset.X_test), "test_size")
+    return replace(
+        dataset,
+        X_train=dataset.X_train[:train],
+        y_train=dataset.y_train[:train],
+        X_test=dataset.X_test[:test],
+        y_test=dataset.y_test[:test],
+    )
+
+
+def _split(rows: _Rows, name: str, train_size: int | None, test_size: int | None, seed: int) -> Dataset:
+    from sklearn.model_selection import train_test_split
+
+    n = len(rows.X)
+    if n < 2:
+        raise ValueError(f"{name}: one row cannot be split into training and test rows")
+    train_size = _check_size(train_size, n - 1, "train_size")
+    test_size = _check_size(test_size, n - (train_size or 1), "test_size")
+    if test_size is None:
+        test_size = min(max(1, round(n * _TEST_SHARE)), n - (train_size or 1))
+    if train_size is None:
+        train_size = n - test_size
+    _, counts = np.unique(rows.y, return_counts=True)
+    # Classes in proportion, where each is large enough to be on both sides.
+    proportional = counts.min() >= 2 and min(train_size, test_size) >= len(counts)
+    train, test = train_test_split(
+        np.arange(n),
+        train_size=train_size,
+        test_size=test_size,
+        random_state=seed,
+        stratify=rows.y if proportional else None,
+    )
+    shape, names = _names(rows)
+    targets = [str(label) for label in np.unique(rows.y)]
+    return Dataset(rows.X[train], rows.y[train], rows.X[test], rows.y[test], shape, names, targets, name)

@@ -1,0 +1,276 @@
+"""Arrays from IDX, .npy, .npz and CSV files. A file's own numbers are checked against its size before they
+are used.
+
+Every error is a ValueError of one line that names the file.
+"""
+
+import csv
+import errno
+import gzip
+import math
+import os
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+_IDX_TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
+_DEFLATE_RATIO = 1032  # no deflate stream expands further (zlib's technical details)
+_BLOCK = 1 << 20
+_LONGEST_LINE = 64 << 20
+_DAMAGED = (EOFError, gzip.BadGzipFile, zlib.error, zipfile.BadZipFile, NotImplementedError)
+
+
+def is_gzip(path: Path) -> bool:
+    """Whether the file begins as a gzip archive does."""
+    with open(path, "rb") as file:
+        return file.read(2) == b"\x1f\x8b"
+
+
+@contextmanager
+def open_stream(path: Path) -> Iterator[IO[bytes]]:
+    """The bytes of a file, decompressed if it is a gzip archive; damage becomes a ValueError."""
+    try:
+        if is_gzip(path):
+            with gzip.open(path, "rb") as file:
+                yield file
+        else:
+            with open(path, "rb") as file:
+                yield file
+    except _DAMAGED as error:
+        raise ValueError(f"{path}: truncated or damaged gzip archive ({error})") from None
+
+
+def most_bytes(path: Path) -> int:
+    """More than the contents of `path` can have, decompressed."""
+    size = os.path.getsize(path)
+    return size * _DEFLATE_RATIO + _BLOCK if is_gzip(path) else size
+
+
+def read_idx_header(file: IO[bytes], path: Path) -> tuple[np.dtype, tuple[int, ...]]:
+    """Dtype and shape that an IDX file announces, refused where the file cannot hold so much."""
+    start = file.read(4)
+    if len(start) < 4 or start[:2] != b"\0\0" or start[2] not in _IDX_TYPES or not 1 <= start[3] <= 8:
+        raise ValueError(f"{path}: not an IDX file")
+    lengths = file.read(4 * start[3])
+    if len(lengths) < 4 * start[3]:
+        raise ValueError(f"{path}: truncated IDX header")
+    shape = tuple(int(n) for n in np.frombuffer(lengths, ">u4"))
+    dtype = np.dtype(_IDX_TYPES[start[2]])
+    promised = math.prod(shape) * dtype.itemsize
+    if promised > most_bytes(path):
+        raise ValueError(f"{path}: the IDX header promises {promised:,} bytes of values, more than the file holds")
+    return dtype, shape
+
+
+def read_exactly(file: IO[bytes], dtype: np.dtype, shape: tuple[int, ...], path: Path) -> np.ndarray:
+    """An array read from a stream; a stream that ends early or goes on is refused."""
+    count = math.prod(shape)
+    array = np.empty(count, dtype=dtype)
+    view = memoryview(array).cast("B") if count else memoryview(bytearray())
+    position = 0
+    while position < len(view):
+        n = file.readinto(view[position : position + _BLOCK])  # type: ignore[attr-defined]
+        if not n:
+            raise ValueError(f"{path}: truncated, {position:,} bytes of values where {len(view):,} are promised")
+        position += n
+    if file.read(1):
+        raise ValueError(f"{path}: more bytes than the header promises ({len(view):,})")
+    return array.astype(dtype.newbyteorder("="), copy=False).reshape(shape)
+
+
+def read_idx(path: str | os.PathLike) -> np.ndarray:
+    """The array of an IDX file (the format of MNIST), gzip-compressed or not, in native byte order."""
+    path = Path(path)
+    with open_stream(path) as file:
+        dtype, shape = read_idx_header(file, path)
+        return read_exactly(file, dtype, shape, path)
+
+
+def _npy_header(file: IO[bytes], where: str) -> tuple[tuple[int, ...], bool, np.dtype]:
+    try:
+        version = np.lib.format.read_magic(file)
+        if version == (1, 0):
+            header = np.lib.format.read_array_header_1_0(file)
+        elif version == (2, 0):
+            header = np.lib.format.read_array_header_2_0(file)
+        else:
+            raise ValueError(f"version {version} of the format is not supported")
+    except Exception as error:  # damage makes NumPy's parser fail in many ways (SyntaxError, TokenError, ...)
+        raise ValueError(f"{where}: not a readable .npy file ({' '.join(str(error).split())[:200]})") from None
+    shape, _, dtype = header
+    if dtype.kind not in "biufSU":
+        raise ValueError(f"{where}: dtype {dtype} is not supported (numbers, or text for labels; never objects)")
+    if any(n < 0 for n in shape) or len(shape) > 8 or dtype.itemsize == 0:
+        raise ValueError(f"{where}: impossible shape {shape} or dtype {dtype} in its header")
+    return header
+
+
+def map_npy(path: str | os.PathLike) -> np.ndarray:
+    """A read-only memory map of the array of an .npy file, its header checked against the size of the
+    file."""
+    path = Path(path)
+    with open(path, "rb") as file:
+        shape, fortran, dtype = _npy_header(file, str(path))
+        offset = file.tell()
+        available = os.fstat(file.fileno()).st_size - offset
+    promised = math.prod(shape) * dtype.itemsize
+    if promised != available:
+        raise ValueError(f"{path}: the header promises {promised:,} bytes of values, the file holds {available:,}")
+    if promised == 0:
+        return np.empty(shape, dtype)
+    return np.memmap(path, dtype, mode="r", offset=offset, shape=shape, order="F" if fortran else "C")
+
+
+def read_npz(path: str | os.PathLike, names: set[str] | None = None) -> dict[str, np.ndarray]:
+    """The arrays of an .npz file by name (only `names`, if given), each checked before memory is allotted."""
+    path = Path(path)
+    arrays = {}
+    try:
+        with zipfile.ZipFile(path) as archive:
+            for info in archive.infolist():
+                name = info.filename.removesuffix(".npy")
+                if names is not None and name not in names:
+                    continue
+                with archive.open(info) as file:
+                    shape, fortran, dtype = _npy_header(file, f"{path}[{name}]")
+                    promised = math.prod(shape) * dtype.itemsize
+                    if promised > min(info.file_size, info.compress_size * _DEFLATE_RATIO + _BLOCK):
+                        raise ValueError(f"{path}[{name}]: the header promises more than the archive holds")
+                    array = read_exactly(file, dtype, shape[::-1] if fortran else shape, path)
+                arrays[name] = array.T if fortran else array
+    except (*_DAMAGED, RuntimeError, OSError, OverflowError, struct.error, UnicodeDecodeError) as error:
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):  # EINVAL: a place before the start
+            raise
+        raise ValueError(f"{path}: not a readable .npz archive ({' '.join(str(error).split())})") from None
+    return arrays
+
+
+def split_line(text: str) -> list[str]:
+    """The cells of one CSV line, quoted or not."""
+    return next(csv.reader([text])) if '"' in text else text.split(",")
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
+
+
+def looks_like_header(cells: list[str]) -> bool:
+    """Whether the first line of a CSV names its columns: some cell that is no number (empty ones do not
+    count)."""
+    return any(cell.strip() and not _is_number(cell) for cell in cells)
+
+
+def lines(file: IO[bytes], path: Path) -> Iterator[tuple[int, str]]:
+    """Number (from 1) and text of each line that is not blank."""
+    number = 0
+    while raw := file.readline(_LONGEST_LINE + 1):
+        number += 1
+        if len(raw) > _LONGEST_LINE:
+            raise ValueError(f"{path}, line {number}: longer than {_LONGEST_LINE:,} bytes; is this a CSV file?")
+        try:
+            text = raw.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
+        except UnicodeDecodeError:
+            raise ValueError(f"{path}, line {number}: not UTF-8 text; is this a CSV file?") from None
+        if text.strip():
+            yield number, text
+
+
+def parse_cells(cells: list[str], width: int, path: Path, line: int, first_column: int = 1) -> list[float]:
+    """The numbers of one row; ValueError with file, line and column of the first bad cell."""
+    if len(cells) != width:
+        raise ValueError(f"{path}, line {line}: {len(cells)} values where {width} are expected")
+    values = []
+    for column, cell in enumerate(cells, first_column):
+        try:
+            value = float(cell)
+        except ValueError:
+            value = math.nan
+        if not math.isfinite(value):
+            shown = cell if len(cell) <= 40 else cell[:37] + "..."
+            raise ValueError(f"{path}, line {line}, column {column}: {shown!r} is not a finite number")
+        values.append(value)
+    return values
+
+
+def _compact(values: np.ndarray) -> np.ndarray:
+    """uint8 where nothing is lost by it."""
+    small = values.astype(np.uint8, copy=True) if ((values >= 0) & (values <= 255)).all() else None
+    return small if small is not None and (small == values).all() else values
+
+
+def _parse_block(block: list[tuple[int, str]], width: int, path: Path) -> np.ndarray:
+    texts = [text for _, text in block]
+    try:
+        values = np.loadtxt(texts, delimiter=",", dtype=np.float64, ndmin=2, comments=None)
+        if values.shape == (len(block), width) and np.isfinite(values).all():
+            return _compact(values)
+    except ValueError:
+        pass
+    return _compact(np.array([parse_cells(text.split(","), width, path, n, 2) for n, text in block]))
+
+
+def _as_labels(texts: list[str]) -> np.ndarray:
+    try:
+        return np.array([int(text) for text in texts], dtype=np.int64)
+    except (ValueError, OverflowError):
+        return np.array([text.strip() for text in texts])
+
+
+def read_labelled_csv(path: str | os.PathLike) -> tuple[np.ndarray, np.ndarray, list[str] | None]:
+    """Rows, labels and column names (None without a header) of a CSV file, gzip-compressed or not.
+
+    The label comes first. Values become uint8 when all of them are whole numbers from 0 to 255, else float64;
+    labels integers when all of them are, else text.
+    """
+    path = Path(path)
+    labels: list[str] = []
+    blocks: list[np.ndarray] = []
+    names: list[str] | None = None
+    width, block, size = -1, [], 0
+    with open_stream(path) as file:
+        for number, text in lines(file, path):
+            label, _, rest = text.partition(",")
+            if '"' in text:
+                cells = split_line(text)
+                label, rest = cells[0], ",".join(cells[1:])
+            if width < 0:
+                cells = split_line(text)
+                width = len(cells) - 1
+                if width < 1:
+                    raise ValueError(f"{path}, line {number}: one column only; expected a label and then values")
+                if looks_like_header(cells[1:]):
+                    names = [cell.strip() for cell in cells[1:]]
+                    continue
+            if not label.strip():
+                raise ValueError(f"{path}, line {number}, column 1: the label is missing")
+            labels.append(label)
+            block.append((number, rest))
+            size += len(rest)
+            if size > _BLOCK:
+                blocks.append(_parse_block(block, width, path))
+                block, size = [], 0
+    if block:
+        blocks.append(_parse_block(block, width, path))
+    if not blocks:
+        raise ValueError(f"{path}: no rows")
+    return np.concatenate(blocks), _as_labels(labels), names
+
+
+def to_rows(array: np.ndarray, path: Any) -> tuple[np.ndarray, tuple[int, ...] | None]:
+    """Flattened rows and, for arrays of more than two dimensions, the shape of one of them."""
+    if array.dtype.kind not in "biuf":
+        raise ValueError(f"{path}: values of dtype {array.dtype}; expected numbers")
+    if array.ndim < 2 or array.shape[0] == 0 or math.prod(array.shape[1:]) == 0:
+        raise ValueError(f"{path}: shape {array.shape}; expected at least one row of at least one value")
+    shape = tuple(array.shape[1:]) if array.ndim > 2 else None
+    return array.reshape(len(array), -1), shape
