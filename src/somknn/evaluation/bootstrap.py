@@ -1,0 +1,152 @@
+"""Percentile bootstrap of classification figures, a thousand resamples in a fraction of a second.
+
+Calling scikit-learn a thousand times for ten figures would take a minute. Rows that are alike in truth,
+prediction and probabilities are one kind (of 10,000 test digits, nine in ten are unanimous votes, so there
+are about a thousand kinds), and drawing rows with replacement is the same as drawing how often each kind
+occurs from a multinomial distribution. Each figure is then a few array operations on counts of kinds. The
+tests hold every figure of every resample against scikit-learn's with `sample_weight`.
+"""
+
+import numpy as np
+
+_COUNTS_AT_ONCE = 8_000_000  # counts held at a time (64 MB)
+
+Interval = tuple[float, float]
+
+
+def bootstrap_intervals(
+    truth: np.ndarray,
+    predicted: np.ndarray,
+    probabilities: np.ndarray | None,
+    n_classes: int,
+    n_resamples: int,
+    confidence: float,
+    random_state: int | np.random.Generator | None,
+) -> tuple[dict[str, Interval], dict[str, list[Interval]]]:
+    """Percentile intervals of the overall figures and of those of each class.
+
+    `truth` and `predicted` are class positions of shape (n_rows,), `probabilities` (n_rows, n_classes) or
+    None. A figure that a resample does not define (the ROC-AUC of a class without rows) is left out of its
+    distribution.
+    """
+    kinds, occurrences = _kinds(truth, predicted, probabilities)
+    generator = np.random.default_rng(random_state)
+    share = occurrences / occurrences.sum()
+    step = max(1, _COUNTS_AT_ONCE // len(kinds))
+    parts = []
+    for start in range(0, n_resamples, step):
+        counts = generator.multinomial(len(truth), share, size=min(step, n_resamples - start))
+        kind_probabilities = None if probabilities is None else probabilities[kinds]
+        parts.append(replicates(counts, truth[kinds], predicted[kinds], kind_probabilities, n_classes))
+    overall = {
+        name: _interval(np.concatenate([p[0][name] for p in parts]), confidence) for name in parts[0][0]
+    }
+    per_class = {}
+    for name in parts[0][1]:
+        columns = np.concatenate([p[1][name] for p in parts])
+        per_class[name] = [_interval(column, confidence) for column in columns.T]
+    return overall, per_class
+
+
+def _kinds(
+    truth: np.ndarray, predicted: np.ndarray, probabilities: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """One row of every kind, and how many rows are of that kind."""
+    columns = [truth[:, None], predicted[:, None]]
+    if probabilities is not None:
+        columns.append(probabilities)
+    table = (
+        np.ascontiguousarray(np.hstack(columns).astype(np.float64)) + 0.0
+    )  # no negative zeros: bytes are compared
+    as_bytes = table.view(np.dtype((np.void, table.dtype.itemsize * table.shape[1]))).ravel()
+    _, first, occurrences = np.unique(as_bytes, return_index=True, return_counts=True)
+    return first, occurrences
+
+
+def _interval(values: np.ndarray, confidence: float) -> Interval:
+    values = values[~np.isnan(values)]
+    if len(values) == 0:
+        return float("nan"), float("nan")
+    low, high = np.quantile(values, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return float(low), float(high)
+
+
+def replicates(
+    counts: np.ndarray,
+    truth: np.ndarray,
+    predicted: np.ndarray,
+    probabilities: np.ndarray | None,
+    n_classes: int,
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Every figure of every resample.
+
+    `counts` (n_resamples, n_kinds) says how often each kind occurs; the kinds are described by `truth`,
+    `predicted` (n_kinds,) and `probabilities` (n_kinds, n_classes). Returns arrays of shape (n_resamples,)
+    and (n_resamples, n_classes). Definitions are scikit-learn's, with 0 for 0/0 in precision, recall and
+    F1.
+    """
+    n = counts.sum(axis=1).astype(np.float64)
+    cell = truth * n_classes + predicted
+    order = np.argsort(cell, kind="stable")
+    filled, start = np.unique(cell[order], return_index=True)
+    confusion = np.zeros((len(counts), n_classes * n_classes))
+    confusion[:, filled] = np.add.reduceat(counts[:, order], start, axis=1)
+    confusion = confusion.reshape(-1, n_classes, n_classes)
+
+    hits = np.einsum("bii->bi", confusion)
+    rows, columns = confusion.sum(axis=2), confusion.sum(axis=1)
+    precision, recall = _ratio(hits, columns), _ratio(hits, rows)
+    f1 = _ratio(2 * hits, rows + columns)
+    share = rows / n[:, None]
+    accuracy = hits.sum(axis=1) / n
+    by_chance = (rows * columns).sum(axis=1) / n**2
+    spread = np.sqrt((1 - ((columns / n[:, None]) ** 2).sum(axis=1)) * (1 - (share**2).sum(axis=1)))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        kappa = np.where(by_chance < 1, (accuracy - by_chance) / (1 - by_chance), np.nan)
+    overall = {
+        "accuracy": accuracy,
+        "precision": (precision * share).sum(axis=1),
+        "recall": (recall * share).sum(axis=1),
+        "f1": (f1 * share).sum(axis=1),
+        "cohen_kappa": kappa,
+        "matthews": _ratio(accuracy - by_chance, spread),
+    }
+    per_class = {"precision": precision, "recall": recall, "f1": f1}
+    if probabilities is not None and n_classes > 1:
+        aucs = np.column_stack([_roc_auc(counts, truth == c, probabilities[:, c]) for c in range(n_classes)])
+        present = ~np.isnan(aucs)
+        per_class["roc_auc"] = aucs
+        overall["roc_auc"] = np.where(
+            present.any(axis=1), np.nansum(aucs, axis=1) / np.maximum(present.sum(axis=1), 1), np.nan
+        )
+        tiny = np.finfo(np.float64).eps  # the floor that scikit-learn puts under a probability
+        own = np.clip(probabilities, tiny, 1 - tiny)[np.arange(len(truth)), truth]
+        overall["log_loss"] = counts @ -np.log(own) / n
+        if n_classes > 3:
+            best = np.argsort(probabilities, axis=1, kind="stable")[
+                :, -3:
+            ]  # a tie goes to the later class, as there
+            overall["top_3_accuracy"] = counts @ (best == truth[:, None]).any(axis=1) / n
+    return overall, per_class
+
+
+def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
+    return np.divide(numerator, denominator, out=np.zeros_like(numerator), where=denominator > 0)
+
+
+def _roc_auc(counts: np.ndarray, positive: np.ndarray, score: np.ndarray) -> np.ndarray:
+    """ROC-AUC of every resample: the share of pairs in the right order, a tie counting half."""
+    positives = np.flatnonzero(positive)
+    negatives = np.flatnonzero(~positive)
+    negatives = negatives[np.argsort(score[negatives], kind="stable")]
+    if len(positives) == 0 or len(negatives) == 0:
+        return np.full(len(counts), np.nan)
+    below = np.zeros((len(counts), len(negatives) + 1))
+    np.cumsum(counts[:, negatives], axis=1, out=below[:, 1:])
+    scores = score[negatives]
+    smaller = below[:, np.searchsorted(scores, score[positives], side="left")]
+    not_larger = below[:, np.searchsorted(scores, score[positives], side="right")]
+    weights = counts[:, positives]
+    pairs = weights.sum(axis=1) * below[:, -1]
+    right = (weights * (smaller + not_larger)).sum(axis=1) / 2
+    return np.divide(right, pairs, out=np.full(len(counts), np.nan), where=pairs > 0)
