@@ -1,7 +1,8 @@
 """Votes of the first 1, 2, … K neighbours of a query, all from one list: what a search for the best k needs.
 
-Adding a neighbour changes one class's votes, so the leader of k + 1 neighbours is the leader of k or the class just
-added. All K predictions together cost what the last one costs: O(K) operations per query, 16·K bytes read.
+Adding a neighbour changes one class's votes, so the leader of k + 1 neighbours is the leader of k or the
+class just added. All K predictions together cost what the last one costs: O(K) operations per query, 16·K
+bytes read.
 """
 
 from somknn_kernels.policy import kernel

@@ -34,9 +34,7 @@ def test_values_are_scikit_learns(digits):
         "top_3_accuracy": metrics.top_k_accuracy_score(y, proba, k=3),
     }
     assert {name: score.value for name, score in found.scores.items() if name != "roc_auc"} == expected
-    assert found.scores["roc_auc"].value == pytest.approx(
-        metrics.roc_auc_score(y, proba, multi_class="ovr"), rel=1e-14
-    )
+    assert found.scores["roc_auc"].value == pytest.approx(metrics.roc_auc_score(y, proba, multi_class="ovr"), rel=1e-14)
     np.testing.assert_array_equal(found.confusion, metrics.confusion_matrix(y, p))
     assert [s.value for s in found.per_class["f1"]] == metrics.f1_score(y, p, average=None).tolist()
     assert np.isnan(found.scores["accuracy"].low)
@@ -63,9 +61,7 @@ def test_every_replicate_is_what_scikit_learn_says(digits):
             "log_loss": metrics.log_loss(y, proba, sample_weight=w, labels=np.arange(10)),
             "cohen_kappa": metrics.cohen_kappa_score(y, p, sample_weight=w),
             "matthews": metrics.matthews_corrcoef(y, p, sample_weight=w),
-            "top_3_accuracy": metrics.top_k_accuracy_score(
-                y, proba, k=3, sample_weight=w, labels=np.arange(10)
-            ),
+            "top_3_accuracy": metrics.top_k_accuracy_score(y, proba, k=3, sample_weight=w, labels=np.arange(10)),
         }
         assert {name: overall[name][b] for name in overall} == pytest.approx(expected, rel=1e-12)
         for name, row in zip(("precision", "recall", "f1"), each[:3], strict=True):
@@ -106,9 +102,7 @@ def test_intervals_do_not_depend_on_how_many_resamples_are_held_at_once(digits, 
 def test_unseen_classes_count_as_errors_and_are_named():
     proba = np.array([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]])
     with pytest.warns(UserWarning, match=r"1 of 3 test rows .* not trained on \(c\)"):
-        found = evaluate_predictions(
-            ["a", "b", "c"], ["a", "b", "a"], proba, classes=["a", "b"], n_resamples=20
-        )
+        found = evaluate_predictions(["a", "b", "c"], ["a", "b", "a"], proba, classes=["a", "b"], n_resamples=20)
     assert found.classes.tolist() == ["a", "b", "c"]
     assert found.unseen.tolist() == ["c"]
     assert found.scores["accuracy"].value == pytest.approx(2 / 3)

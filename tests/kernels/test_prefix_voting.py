@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from reference import prefix_voting as reference
 from somknn_kernels import prefix_voting
 

@@ -38,9 +38,7 @@ def bootstrap_intervals(
         counts = generator.multinomial(len(truth), share, size=min(step, n_resamples - start))
         kind_probabilities = None if probabilities is None else probabilities[kinds]
         parts.append(replicates(counts, truth[kinds], predicted[kinds], kind_probabilities, n_classes))
-    overall = {
-        name: _interval(np.concatenate([p[0][name] for p in parts]), confidence) for name in parts[0][0]
-    }
+    overall = {name: _interval(np.concatenate([p[0][name] for p in parts]), confidence) for name in parts[0][0]}
     per_class = {}
     for name in parts[0][1]:
         columns = np.concatenate([p[1][name] for p in parts])
@@ -48,16 +46,12 @@ def bootstrap_intervals(
     return overall, per_class
 
 
-def _kinds(
-    truth: np.ndarray, predicted: np.ndarray, probabilities: np.ndarray | None
-) -> tuple[np.ndarray, np.ndarray]:
+def _kinds(truth: np.ndarray, predicted: np.ndarray, probabilities: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
     """One row of every kind, and how many rows are of that kind."""
     columns = [truth[:, None], predicted[:, None]]
     if probabilities is not None:
         columns.append(probabilities)
-    table = (
-        np.ascontiguousarray(np.hstack(columns).astype(np.float64)) + 0.0
-    )  # no negative zeros: bytes are compared
+    table = np.ascontiguousarray(np.hstack(columns).astype(np.float64)) + 0.0  # no negative zeros: bytes are compared
     as_bytes = table.view(np.dtype((np.void, table.dtype.itemsize * table.shape[1]))).ravel()
     _, first, occurrences = np.unique(as_bytes, return_index=True, return_counts=True)
     return first, occurrences
@@ -123,9 +117,7 @@ def replicates(
         own = np.clip(probabilities, tiny, 1 - tiny)[np.arange(len(truth)), truth]
         overall["log_loss"] = counts @ -np.log(own) / n
         if n_classes > 3:
-            best = np.argsort(probabilities, axis=1, kind="stable")[
-                :, -3:
-            ]  # a tie goes to the later class, as there
+            best = np.argsort(probabilities, axis=1, kind="stable")[:, -3:]  # a tie goes to the later class, as there
             overall["top_3_accuracy"] = counts @ (best == truth[:, None]).any(axis=1) / n
     return overall, per_class
 

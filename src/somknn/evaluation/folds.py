@@ -1,12 +1,13 @@
 """Training neighbours of the test rows of every split, from as few searches as possible.
 
 One search over all rows asks for more neighbours than needed; each split then keeps those that are among its
-training rows. A list in the order of (distance, row) stays in that order when rows are taken out, so if enough
-rows are left they are exactly the nearest training rows. Where too few are left, the list was too short: those rows are
-searched again with twice the length.
+training rows. A list in the order of (distance, row) stays in that order when rows are taken out, so if
+enough rows are left they are exactly the nearest training rows. Where too few are left, the list was too
+short: those rows are searched again with twice the length.
 
-Measured on MNIST (10 folds, 30 neighbours, 41 asked for): 3% of the rows had to be searched again. Searching fold by
-fold compares a tenth fewer pairs but fits ten indexes; it is used where a split trains on too little of the data.
+Measured on MNIST (10 folds, 30 neighbours, 41 asked for): 3% of the rows had to be searched again.
+Searching fold by fold compares a tenth fewer pairs but fits ten indexes; it is used where a split trains on
+too little of the data.
 """
 
 import math
@@ -16,10 +17,10 @@ from typing import Any
 import numpy as np
 from sklearn.model_selection import check_cv
 from sklearn.utils.multiclass import check_classification_targets
-from somknn_kernels.parallel import resolve_n_threads, run_tasks
-from somknn_kernels.prefix_voting import keep_allowed
 
 from somknn.neighbors.index import ExactIndex
+from somknn_kernels.parallel import resolve_n_threads, run_tasks
+from somknn_kernels.prefix_voting import keep_allowed
 
 _SLICE = 2048  # queries per task: enough work for a thread, enough tasks for many
 _SHARED_AT_MOST = 1.3  # times the pairs that searches split by split would compare
@@ -30,8 +31,9 @@ Split = tuple[np.ndarray, np.ndarray]
 def make_splits(y: np.ndarray, cv: Any) -> list[Split]:
     """The (training rows, test rows) of every split, as scikit-learn's `check_cv` makes them.
 
-    An integer `cv` means `StratifiedKFold(cv)`, rows in their order. Raises ValueError where a class has fewer
-    rows than an integer `cv` (scikit-learn only warns), or when `cv` is not an integer of at least 2 or a splitter.
+    An integer `cv` means `StratifiedKFold(cv)`, rows in their order. Raises ValueError where a class has
+    fewer rows than an integer `cv` (scikit-learn only warns), or when `cv` is not an integer of at least 2
+    or a splitter.
     """
     check_classification_targets(y)
     if isinstance(cv, (int, np.integer)) and not isinstance(cv, bool):
@@ -53,14 +55,13 @@ class FoldNeighbors:
 
     Parameters
     ----------
-    X : ndarray (n, d), uint8, float32 or float64
+    index : ExactIndex
+        Fitted with all rows.
     codes : ndarray (n,), int32
         Class codes of the rows.
     splits : list of (training rows, test rows)
     k : int
         Neighbours wanted; at most the rows of the smallest training set.
-    algorithm, n_jobs
-        As in `ExactIndex`.
 
     Attributes
     ----------
@@ -72,22 +73,19 @@ class FoldNeighbors:
 
     def __init__(
         self,
-        X: np.ndarray,
+        index: ExactIndex,
         codes: np.ndarray,
         splits: list[Split],
         k: int,
-        *,
-        algorithm: str = "auto",
-        n_jobs: int | None = None,
     ):
-        self._X, self._codes, self._splits, self._k = X, np.ascontiguousarray(codes, np.int32), splits, k
-        self._algorithm, self._n_jobs = algorithm, n_jobs
+        self._index, self._X, self._n_jobs = index, index.rows_, index.n_jobs
+        self._codes, self._splits, self._k = np.ascontiguousarray(codes, np.int32), splits, k
         smallest = min(len(train) for train, _ in splits)
         if k > smallest:
             raise ValueError(
                 f"n_neighbors={k} is more than the {smallest} training rows of the smallest split; ask for fewer"
             )
-        n = len(X)
+        n = len(self._X)
         tested = np.unique(np.concatenate([test for _, test in splits]))
         pairs_split_by_split = sum(len(train) * len(test) for train, test in splits)
         self.shared = len(tested) * n <= _SHARED_AT_MOST * pairs_split_by_split
@@ -96,13 +94,9 @@ class FoldNeighbors:
             share = smallest / n
             # Survivors of L others are about binomial: their mean is three standard deviations above k.
             self._length = min(n, math.ceil((k + 3 * math.sqrt(k * (1 - share))) / share) + 1)
-            self._index = ExactIndex(algorithm, n_jobs=n_jobs).fit(X)
-            self.index: ExactIndex | None = self._index
-            self._squared, self._indices = self._index.search(X[tested], self._length)
+            self._squared, self._indices = index.search(self._X[tested], self._length)
             self._place = np.full(n, -1)
             self._place[tested] = np.arange(len(tested))
-        else:
-            self.index = None
 
     def __iter__(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """For each split: class codes (m, k) int32 and squared distances (m, k) of its test rows' neighbours."""
@@ -110,7 +104,7 @@ class FoldNeighbors:
             if self.shared:
                 yield self._from_shared(train, test)
             else:
-                index = ExactIndex(self._algorithm, n_jobs=self._n_jobs).fit(self._X[train])
+                index = ExactIndex(self._index.algorithm, n_jobs=self._n_jobs).fit(self._X[train])
                 squared, indices = index.search(self._X[test], self._k)
                 yield self._codes[train[indices]], squared
 

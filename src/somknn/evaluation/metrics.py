@@ -255,9 +255,7 @@ def _check_probabilities(probabilities: Any, n_rows: int, classes: Any) -> np.nd
             f"probabilities have shape {probabilities.shape}, expected ({n_rows}, {len(classes)}): rows, classes"
         )
     if not np.isfinite(probabilities).all():
-        raise ValueError(
-            f"probabilities are not finite in row {int(np.argwhere(~np.isfinite(probabilities))[0, 0])}"
-        )
+        raise ValueError(f"probabilities are not finite in row {int(np.argwhere(~np.isfinite(probabilities))[0, 0])}")
     return probabilities
 
 
@@ -267,9 +265,7 @@ def _values(
     """scikit-learn's figures: overall, and per class."""
     every = np.arange(n_classes)
     kept: dict[str, Any] = {"labels": every, "zero_division": 0}
-    precision, recall, f1, _ = metrics.precision_recall_fscore_support(
-        truth, predicted, average="weighted", **kept
-    )
+    precision, recall, f1, _ = metrics.precision_recall_fscore_support(truth, predicted, average="weighted", **kept)
     values = {
         "accuracy": float(metrics.accuracy_score(truth, predicted)),
         "precision": float(precision),
@@ -295,7 +291,5 @@ def _values(
         values["cohen_kappa"] = float(metrics.cohen_kappa_score(truth, predicted, labels=every))
         values["matthews"] = float(metrics.matthews_corrcoef(truth, predicted))
     if probabilities is not None and n_classes > 3:
-        values["top_3_accuracy"] = float(
-            metrics.top_k_accuracy_score(truth, probabilities, k=3, labels=every)
-        )
+        values["top_3_accuracy"] = float(metrics.top_k_accuracy_score(truth, probabilities, k=3, labels=every))
     return values, per_class

@@ -8,11 +8,14 @@ from scipy.stats import rankdata
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.metrics import get_scorer
 from sklearn.model_selection import ParameterGrid
-from sklearn.utils.validation import check_is_fitted
-from somknn_kernels.parallel import resolve_n_threads, run_tasks
-from somknn_kernels.prefix_voting import vote_every_k
+from sklearn.utils.validation import check_is_fitted, column_or_1d
 
 from somknn.evaluation.folds import FoldNeighbors, make_splits
+from somknn.neighbors import KNeighborsClassifier
+from somknn.neighbors.validation import validate_rows_and_targets
+from somknn.neighbors.weighting import class_shares, neighbour_weights
+from somknn_kernels.parallel import resolve_n_threads, run_tasks
+from somknn_kernels.prefix_voting import vote_every_k
 
 _SLICE = 2048
 
@@ -20,7 +23,8 @@ _SLICE = 2048
 class KNeighborsClassifierCV(ClassifierMixin, BaseEstimator):
     """k-NN classifier whose k and weighting are chosen by cross-validation with one neighbour search.
 
-    The same scores as scikit-learn's `GridSearchCV` over the same grid, in little more than the time of one search.
+    The same scores as scikit-learn's `GridSearchCV` over the same grid, in little more than the time of one
+    search.
 
     Parameters
     ----------
@@ -58,7 +62,8 @@ class KNeighborsClassifierCV(ClassifierMixin, BaseEstimator):
     Raises
     ------
     ValueError
-        For labels that are missing, a class with fewer rows than folds, or k above the rows of a training set.
+        For labels that are missing, a class with fewer rows than folds, or k above the rows of a training
+        set.
 
     Examples
     --------
@@ -93,28 +98,22 @@ class KNeighborsClassifierCV(ClassifierMixin, BaseEstimator):
 
     def fit(self, X: Any, y: Any) -> "KNeighborsClassifierCV":
         """Cross-validate every candidate on `X` (n, d) and `y` (n,), and refit the best."""
-        from somknn.neighbors.index import DTYPES, as_rows
-
-        if y is None:
-            raise ValueError("y is missing: cross-validation needs the label of every row")
         if self.tie_break not in ("nearest", "first"):
             raise ValueError(f"tie_break must be 'nearest' or 'first', got {self.tie_break!r}")
-        rows = np.asarray(X)
-        X = as_rows(rows if rows.dtype in DTYPES else rows.astype(np.float64), "X")
-        y = np.asarray(y)
-        if y.shape != (len(X),):
-            raise ValueError(f"y has the shape {y.shape}, but X has {len(X)} rows")
+        X, y = validate_rows_and_targets(self, X, y, numeric_targets=False)
+        y = column_or_1d(y)
         ks, weightings = _candidates(self.n_neighbors, self.weights)
-        self.classes_, codes = np.unique(y, return_inverse=True)
-        codes = codes.astype(np.int32)
-        self.n_features_in_ = X.shape[1]
-
         splits = make_splits(y, self.cv)
-        neighbors = FoldNeighbors(X, codes, splits, max(ks), algorithm=self.algorithm, n_jobs=self.n_jobs)
+        # One index serves the cross-validation and the refitted estimator.
+        estimator = KNeighborsClassifier(tie_break=self.tie_break, algorithm=self.algorithm, n_jobs=self.n_jobs).fit(
+            X, y
+        )
+        self.classes_, codes = np.unique(y, return_inverse=True)
+        neighbors = FoldNeighbors(estimator._index, codes, splits, max(ks))
         candidates = list(ParameterGrid({"n_neighbors": ks, "weights": weightings}))
         scores = np.empty((len(candidates), len(splits)))
         for s, (neighbor_codes, squared) in enumerate(neighbors):
-            truth = codes[splits[s][1]]
+            truth = codes[splits[s][1]].astype(np.int32)
             for weighting in weightings:
                 predicted = self._predict_every_k(neighbor_codes, squared, weighting, ks)
                 for i, candidate in enumerate(candidates):
@@ -129,27 +128,20 @@ class KNeighborsClassifierCV(ClassifierMixin, BaseEstimator):
         self.best_score_ = float(self.cv_results_["mean_test_score"][self.best_index_])
         self.best_params_ = candidates[self.best_index_]
         if self.refit:
-            self.best_estimator_ = self._estimator(self.best_params_).fit(X, y)
+            self.best_estimator_ = estimator.set_params(**self.best_params_)
         return self
-
-    def _estimator(self, parameters: dict[str, Any]) -> Any:
-        from somknn.neighbors import KNeighborsClassifier
-
-        return KNeighborsClassifier(
-            **parameters, tie_break=self.tie_break, algorithm=self.algorithm, n_jobs=self.n_jobs
-        )
 
     def _predict_every_k(
         self, codes: np.ndarray, squared: np.ndarray, weighting: str | Callable, ks: list[int]
     ) -> dict[int, np.ndarray]:
         """Predicted class codes by k. A callable may look at the whole list, so it is asked for each k."""
         if not callable(weighting):
-            weights = None if weighting == "uniform" else _weights(squared, weighting)
+            weights = neighbour_weights(weighting, squared, self.n_jobs)
             every = self._vote(codes, squared, weights)
             return {k: every[k - 1] for k in ks}
         predictions = {}
         for k in ks:
-            weights = _weights(squared[:, :k], weighting)
+            weights = neighbour_weights(weighting, np.ascontiguousarray(squared[:, :k]), self.n_jobs)
             predictions[k] = self._vote(codes[:, :k], squared[:, :k], weights)[k - 1]
         return predictions
 
@@ -207,37 +199,11 @@ class _ReadOff(ClassifierMixin, BaseEstimator):
         return self.classes_[self._predicted]
 
     def predict_proba(self, X: Any) -> np.ndarray:
-        return class_shares(self._codes, self._squared, self._weighting, len(self.classes_))
-
-
-def class_shares(
-    codes: np.ndarray, squared: np.ndarray, weighting: str | Callable, n_classes: int
-) -> np.ndarray:
-    """Each class's share (m, n_classes) of the neighbours' weights; codes and squared distances are (m, k)."""
-    weights = np.ones(codes.shape) if weighting == "uniform" else _weights(squared, weighting)
-    shares = np.zeros((len(codes), n_classes))
-    every_row = np.arange(len(codes))
-    for rank in range(codes.shape[1]):
-        shares[every_row, codes[:, rank]] += weights[:, rank]
-    return shares / shares.sum(axis=1, keepdims=True)
-
-
-def _weights(squared: np.ndarray, weighting: str | Callable) -> np.ndarray:
-    """Weights (m, k), float64, of neighbours at these squared distances; at distance 0 they take all."""
-    distances = np.sqrt(squared.astype(np.float64))
-    if callable(weighting):
-        weights = np.ascontiguousarray(weighting(distances), dtype=np.float64)
-        if weights.shape != distances.shape or not np.isfinite(weights).all() or (weights < 0).any():
-            raise ValueError("weights must return finite numbers of the shape it was given, none negative")
-        if (weights == 0).all(axis=1).any():
-            raise ValueError("weights gives all neighbours of some row the weight 0")
-        return weights
-    with np.errstate(divide="ignore"):
-        weights = 1.0 / distances
-    infinite = np.isinf(weights)
-    rows = infinite.any(axis=1)
-    weights[rows] = infinite[rows]
-    return weights
+        squared = np.ascontiguousarray(self._squared)
+        weights = neighbour_weights(self._weighting, squared, None)
+        # The neighbours are given by their classes: the class of "row" c is c.
+        every_class = np.arange(len(self.classes_), dtype=np.int32)
+        return class_shares(every_class, len(every_class), self._codes.astype(np.int64), weights, None)
 
 
 def _candidates(n_neighbors: Any, weights: Any) -> tuple[list[int], list[str | Callable]]:
