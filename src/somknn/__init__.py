@@ -11,11 +11,12 @@ __version__ = "0.1.0"
 _HOMES = {
     "NearestNeighbors": "somknn.neighbors",
     "KNeighborsClassifier": "somknn.neighbors",
+    "KNeighborsClassifierCV": "somknn.evaluation",
     "KNeighborsRegressor": "somknn.neighbors",
     "KNeighborsTransformer": "somknn.neighbors",
     "load": "somknn.persistence",
 }
-_SUBPACKAGES = {"datasets", "neighbors", "persistence"}
+_SUBPACKAGES = {"datasets", "evaluation", "neighbors", "persistence"}
 
 __all__ = sorted([*_HOMES, *_SUBPACKAGES, "__version__"])
 

@@ -1,0 +1,167 @@
+"""Confusion matrix, per-class heatmap, calibration, ROC, precision-recall and tuning curves of an `Evaluation`."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.colors import PowerNorm
+from matplotlib.figure import Figure
+from sklearn.calibration import calibration_curve
+from sklearn.metrics import precision_recall_curve, roc_curve
+
+from somknn.evaluation.metrics import PER_CLASS, Evaluation
+
+_MOST_LABELLED = 20  # classes that still have room for their own number, tick or legend line
+
+
+def _axes(width: float, height: float) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(width, height), layout="tight")
+    return figure, figure.add_subplot()
+
+
+def _class_ticks(names: Sequence[str]) -> tuple[np.ndarray, list[str]]:
+    step = -(-len(names) // _MOST_LABELLED)
+    return np.arange(0, len(names), step), list(names[::step])
+
+
+def confusion_matrix(evaluation: Evaluation) -> Figure:
+    """True classes in rows, predicted ones in columns; the colour is the share of the row, rare errors lifted."""
+    counts, names = evaluation.confusion, [str(c) for c in evaluation.classes]
+    share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    figure, axes = _axes(5.4, 5.0)
+    axes.imshow(share, cmap="Blues", norm=PowerNorm(0.35, 0, 1))
+    if len(names) <= _MOST_LABELLED:
+        for row, column in zip(*np.nonzero(counts), strict=True):
+            colour = "white" if share[row, column] > 0.3 else "#222222"
+            axes.text(
+                column, row, str(counts[row, column]), ha="center", va="center", color=colour, fontsize=8
+            )
+    where, labels = _class_ticks(names)
+    axes.set_xticks(where, labels, rotation=90 if max(map(len, names)) > 3 else 0)
+    axes.set_yticks(where, labels)
+    axes.set_xlabel("predicted")
+    axes.set_ylabel("true")
+    return figure
+
+
+def per_class_heatmap(evaluation: Evaluation) -> Figure:
+    """The classification report as a heatmap: precision, recall, F1 and ROC-AUC of every class."""
+    shown = [name for name in PER_CLASS if name in evaluation.per_class]
+    table = np.array([[score.value for score in evaluation.per_class[name]] for name in shown]).T
+    names = [f"{c} ({n:,})" for c, n in zip(evaluation.classes, evaluation.support, strict=True)]
+    figure, axes = _axes(5.4, max(2.4, min(8.0, 0.36 * len(names) + 0.9)))
+    known = table[~np.isnan(table)]
+    low = float(known.min()) if len(known) else 0.0
+    axes.imshow(table, cmap="viridis", vmin=low, vmax=1, aspect="auto")
+    if len(names) <= _MOST_LABELLED:
+        for row, column in np.ndindex(table.shape):
+            value = table[row, column]
+            text = "n/a" if np.isnan(value) else f"{100 * value:.2f}"
+            colour = "black" if value > (low + 1) / 2 else "white"
+            axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=8)
+    where, labels = _class_ticks(names)
+    axes.set_yticks(where, labels)
+    titles = {"precision": "precision", "recall": "recall", "f1": "F1", "roc_auc": "ROC-AUC"}
+    axes.set_xticks(range(len(shown)), [titles[name] for name in shown])
+    axes.set_ylabel("class (test rows)")
+    return figure
+
+
+def calibration(results: Sequence[tuple[str, Evaluation]], n_bins: int = 10) -> Figure:
+    """How often a class was right (all classes against the rest together) at each predicted probability."""
+    figure, axes = _axes(5.4, 4.4)
+    axes.plot([0, 1], [0, 1], color="0.6", linewidth=1, linestyle="--", label="perfectly calibrated")
+    for marker, (name, evaluation) in zip("osD^v*PX" * len(results), results, strict=False):
+        if evaluation.probabilities is None:
+            continue
+        right = evaluation.truth[:, None] == np.arange(len(evaluation.classes))
+        predicted = np.clip(evaluation.probabilities.ravel(), 0, 1)
+        observed, mean = calibration_curve(right.ravel(), predicted, n_bins=n_bins)
+        axes.plot(mean, observed, marker=marker, markersize=4, linewidth=1.3, label=name)
+    axes.set_xlabel("predicted probability")
+    axes.set_ylabel("share that was right")
+    axes.legend(frameon=False, fontsize=8)
+    axes.grid(alpha=0.25)
+    return figure
+
+
+def _curves(evaluation: Evaluation, kind: str) -> Figure:
+    figure, axes = _axes(5.4, 4.6)
+    n_classes = len(evaluation.classes)
+    probabilities = evaluation.probabilities
+    assert probabilities is not None
+    colours = colormaps["tab10" if n_classes <= 10 else "turbo"]
+    for c in range(n_classes):
+        right = evaluation.truth == c
+        if right.all() or not right.any():
+            continue
+        colour = colours(c if n_classes <= 10 else c / n_classes)
+        label = str(evaluation.classes[c]) if n_classes <= _MOST_LABELLED else None
+        if kind == "roc":
+            x, y, _ = roc_curve(right, probabilities[:, c])
+            if label is not None:
+                label += f": AUC {evaluation.per_class['roc_auc'][c].value:.4f}"
+        else:
+            y, x, _ = precision_recall_curve(right, probabilities[:, c], drop_intermediate=True)
+        axes.plot(x, y, color=colour, linewidth=1.2, label=label)
+    if n_classes <= _MOST_LABELLED:
+        axes.legend(
+            title="class",
+            ncols=1 if kind == "roc" else 2,
+            fontsize=8,
+            frameon=False,
+            loc="lower right" if kind == "roc" else "lower left",
+        )
+    axes.grid(alpha=0.25)
+    axes.set_xlim(-0.02, 1.02)
+    axes.set_ylim(-0.02, 1.02)
+    return figure
+
+
+def roc_curves(evaluation: Evaluation) -> Figure:
+    """ROC curve of every class against the rest; the evaluation must have probabilities."""
+    figure = _curves(evaluation, "roc")
+    figure.axes[0].set_xlabel("false positive rate")
+    figure.axes[0].set_ylabel("true positive rate")
+    return figure
+
+
+def precision_recall_curves(evaluation: Evaluation) -> Figure:
+    """Precision-recall curve of every class against the rest; the evaluation must have probabilities."""
+    figure = _curves(evaluation, "precision-recall")
+    figure.axes[0].set_xlabel("recall")
+    figure.axes[0].set_ylabel("precision")
+    return figure
+
+
+def tuning_curve(cv_results: dict[str, Any], scoring: str = "accuracy") -> Figure:
+    """Mean score over k, one line for each weighting, with a band of one standard error of the mean."""
+    figure, axes = _axes(7.2, 4.2)
+    ks = np.asarray(cv_results["param_n_neighbors"])
+    weightings = list(dict.fromkeys(cv_results["param_weights"]))
+    mean, std = cv_results["mean_test_score"], cv_results["std_test_score"]
+    n_splits = sum(name.startswith("split") for name in cv_results)
+    for marker, weighting in zip("os^Dv" * len(weightings), weightings, strict=False):
+        mine = np.array([w == weighting for w in cv_results["param_weights"]])
+        order = np.argsort(ks[mine])
+        x, y, error = ks[mine][order], mean[mine][order], std[mine][order] / np.sqrt(n_splits)
+        name = weighting if isinstance(weighting, str) else getattr(weighting, "__name__", "function")
+        (line,) = axes.plot(x, y, marker=marker, markersize=4, linewidth=1.3, label=f"weights: {name}")
+        axes.fill_between(x, y - error, y + error, color=line.get_color(), alpha=0.15, linewidth=0)
+    best = int(np.argmin(cv_results["rank_test_score"]))
+    axes.plot(ks[best], mean[best], "o", markersize=12, fillstyle="none", color="black")
+    axes.annotate(
+        f"best: k = {ks[best]}, {mean[best]:.4f}",
+        (ks[best], mean[best]),
+        xytext=(14, 0),
+        textcoords="offset points",
+        va="center",
+        fontsize=9,
+    )
+    axes.set_xlabel("number of neighbours k")
+    axes.set_ylabel(f"cross-validated {scoring}")
+    axes.legend(frameon=False, loc="lower left")
+    axes.grid(alpha=0.25)
+    return figure
