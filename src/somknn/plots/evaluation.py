@@ -35,9 +35,7 @@ def confusion_matrix(evaluation: Evaluation) -> Figure:
     if len(names) <= _MOST_LABELLED:
         for row, column in zip(*np.nonzero(counts), strict=True):
             colour = "white" if share[row, column] > 0.3 else "#222222"
-            axes.text(
-                column, row, str(counts[row, column]), ha="center", va="center", color=colour, fontsize=8
-            )
+            axes.text(column, row, str(counts[row, column]), ha="center", va="center", color=colour, fontsize=8)
     where, labels = _class_ticks(names)
     axes.set_xticks(where, labels, rotation=90 if max(map(len, names)) > 3 else 0)
     axes.set_yticks(where, labels)
