@@ -1,0 +1,75 @@
+"""The methods that `somknn run` compares: one list, one entry for each."""
+
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba.core import event
+
+from somknn.neighbors import KNeighborsClassifier
+
+_ROWS_PER_STEP = 10_000  # between two steps of the progress bar; large enough not to slow the search
+_WARM_UP_QUERIES = 64
+
+
+class Method(NamedTuple):
+    """A name for the table, and what makes the unfitted classifier for a data set."""
+
+    name: str
+    make: Callable[[Any], Any]
+
+
+METHODS = [
+    Method("k-NN, k=5", lambda data: KNeighborsClassifier(5)),
+    Method("k-NN, k=4, distance weights", lambda data: KNeighborsClassifier(4, weights="distance")),
+]
+
+
+class Outcome(NamedTuple):
+    """What a method did on a data set."""
+
+    name: str
+    model: Any
+    predictions: np.ndarray
+    accuracy: float
+    fit_seconds: float
+    predict_seconds: float
+
+    def record(self) -> dict[str, Any]:
+        """The entry of `metrics.json`."""
+        return {
+            "method": self.name,
+            "accuracy": self.accuracy,
+            "fit_seconds": self.fit_seconds,
+            "predict_seconds": self.predict_seconds,
+            "rows_per_second": len(self.predictions) / self.predict_seconds,
+        }
+
+
+def _fit_and_predict(method: Method, data: Any, advance: Callable[[int], object]) -> Outcome:
+    start = time.perf_counter()
+    model = method.make(data).fit(data.X_train, data.y_train)
+    fit_seconds = time.perf_counter() - start
+    model.predict(data.X_test[:_WARM_UP_QUERIES])  # the first use of a kernel loads it from the disk
+    parts = []
+    start = time.perf_counter()
+    for first in range(0, len(data.X_test), _ROWS_PER_STEP):
+        parts.append(model.predict(data.X_test[first : first + _ROWS_PER_STEP]))
+        advance(len(parts[-1]))
+    predictions = np.concatenate(parts)
+    predict_seconds = time.perf_counter() - start
+    accuracy = float(np.mean(predictions == data.y_test))
+    return Outcome(method.name, model, predictions, accuracy, fit_seconds, predict_seconds)
+
+
+def run_method(method: Method, data: Any, advance: Callable[[int], object]) -> Outcome:
+    """Fit on the training rows and predict the test rows; `advance(n)` hears of every n rows predicted.
+
+    When kernels had to be compiled on the way, the work is done once more: times are those of compiled code.
+    """
+    with event.install_recorder("numba:compile") as compilations:
+        outcome = _fit_and_predict(method, data, advance)
+    if compilations.buffer:
+        outcome = _fit_and_predict(method, data, lambda n: None)
+    return outcome

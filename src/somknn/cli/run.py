@@ -1,0 +1,117 @@
+"""`somknn run`: load real digits, classify them with every method, show and keep the results."""
+
+import contextlib
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
+
+from somknn import datasets
+from somknn._files import replacing
+from somknn.cli.errors import one_line_errors
+from somknn.cli.methods import METHODS, Outcome, run_method
+from somknn.cli.pictures import choose_examples, examples, how_many
+from somknn.environment import describe
+
+
+def _run_all(data: Any, console: Console) -> list[Outcome]:
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        outcomes = []
+        for method in METHODS:
+            task = progress.add_task(method.name, total=len(data.X_test))
+            outcomes.append(run_method(method, data, lambda n, task=task: progress.advance(task, n)))
+            progress.remove_task(task)
+    return outcomes
+
+
+def _print_results(console: Console, data: Any, outcomes: list[Outcome]) -> None:
+    (n, d), m = data.X_train.shape, len(data.X_test)
+    table = Table(title=f"{data.name}: {n:,} training rows, {m:,} test rows, {d:,} features", title_justify="left")
+    table.add_column("method")
+    for heading in ("accuracy", "fit s", "predict s", "rows/s"):
+        table.add_column(heading, justify="right")
+    for outcome in outcomes:
+        record = outcome.record()
+        table.add_row(
+            outcome.name,
+            f"{100 * outcome.accuracy:.2f} %",
+            f"{outcome.fit_seconds:.3f}",
+            f"{outcome.predict_seconds:.3f}",
+            f"{record['rows_per_second']:,.0f}",
+        )
+    console.print(table)
+    shape = data.image_shape
+    if shape is None or len(shape) != 2:
+        return
+    first = outcomes[0]
+    rows = choose_examples(first.predictions, data.y_test, how_many(console, shape))
+    captions = []
+    for i in rows:
+        right = first.predictions[i] == data.y_test[i]
+        truth = "" if right else f", is {data.y_test[i]}"
+        captions.append(Text(f"row {i}: says {first.predictions[i]}{truth}", style="green" if right else "bold red"))
+    console.print(f"\nExamples ({first.name}):\n")
+    console.print(examples(console, data.X_test[rows], shape, captions))
+
+
+def _write_results(out: Path, data: Any, outcomes: list[Outcome]) -> list[Path]:
+    out.mkdir(parents=True, exist_ok=True)
+    paths = [out / "metrics.json", out / "predictions.csv", out / "model.safetensors"]
+    metrics = {
+        "dataset": data.name,
+        "train_rows": len(data.X_train),
+        "test_rows": len(data.X_test),
+        "features": data.X_train.shape[1],
+        "dtype": str(data.X_train.dtype),
+        "methods": [outcome.record() for outcome in outcomes],
+        "environment": describe(),
+    }
+    outcomes[0].model.save(paths[2])
+    with replacing(paths[1]) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["row", "label", *(outcome.name for outcome in outcomes)])
+        writer.writerows(zip(range(len(data.y_test)), data.y_test, *(o.predictions for o in outcomes), strict=True))
+    with replacing(paths[0]) as temporary:
+        temporary.write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
+    return paths
+
+
+@click.command("run")
+@click.option("--dataset", default="digits", show_default=True, metavar="digits|mnist|PATH", help="What to classify.")
+@click.option(
+    "--train-size",
+    type=click.IntRange(min=1),
+    help="Number of training rows: the first N, where the data set has a split of its own.",
+)
+@click.option("--test-size", type=click.IntRange(min=1), help="Number of test rows, likewise.")
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("somknn-run"),
+    show_default=True,
+    help="Folder of the results: metrics.json, predictions.csv, model.safetensors.",
+)
+def command(dataset: str, train_size: int | None, test_size: int | None, out: Path) -> None:
+    """Classify a data set of digits, or another one, with exact nearest neighbours.
+
+    The saved model is the first method's. The times are those of compiled code: a first run on a machine
+    compiles, and then does the work again.
+    """
+    progress_console = Console(stderr=True)
+    console = Console(highlight=False)
+    with one_line_errors():
+        with (
+            progress_console.status(f"loading {dataset}") if progress_console.is_terminal else contextlib.nullcontext()
+        ):
+            data = datasets.load(dataset, train_size=train_size, test_size=test_size)
+        outcomes = _run_all(data, progress_console)
+        paths = _write_results(out, data, outcomes)
+    _print_results(console, data, outcomes)
+    console.print("\nWritten: " + ", ".join(str(path) for path in paths), soft_wrap=True)

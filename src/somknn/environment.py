@@ -1,0 +1,51 @@
+"""What this machine and installation are: for `somknn info` and beside every measured figure."""
+
+import importlib.metadata
+import os
+import platform
+import sys
+from pathlib import Path
+from typing import Any
+
+_PACKAGES = ("numpy", "scipy", "scikit-learn", "numba", "llvmlite", "safetensors")
+
+
+def _processor() -> str:
+    """The processor's name as people know it; `platform.processor()` is empty on most Linux systems."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.lower().startswith(("model name", "cpu model")):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def _processors_allowed() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def describe() -> dict[str, Any]:
+    """Versions, processor, instruction set in use, threads and cache folder, ready for JSON.
+
+    Raises ValueError when `$SOMKNN_ISA` asks for an instruction set that this machine lacks.
+    """
+    import somknn
+    from somknn_kernels import isa, parallel, policy
+
+    return {
+        "somknn": somknn.__version__,
+        "python": platform.python_version(),
+        "packages": {name: importlib.metadata.version(name) for name in _PACKAGES},
+        "platform": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "processor": _processor(),
+        "processors": _processors_allowed(),
+        "instruction_set": isa.name_of(isa.select()),
+        "instruction_sets": isa.supported(),
+        "threads": parallel.available_threads(),
+        "threading_layer": "Python threads; kernels release the GIL"
+        + ("" if getattr(sys, "_is_gil_enabled", lambda: True)() else " (this Python has none)"),
+        "cache_folder": str(policy.cache_folder()),
+    }
