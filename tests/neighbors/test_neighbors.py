@@ -33,11 +33,13 @@ def oracle(rows, queries, k):
     return np.take_along_axis(squared, order, axis=1), order
 
 
-@pytest.mark.parametrize("n_jobs", [1, 2, None])
+@pytest.mark.parametrize(
+    ("algorithm", "n_jobs"), [("auto", None), ("brute", 1), ("brute", 2), ("pruned", 1), ("pruned", 2)]
+)
 @pytest.mark.parametrize("k", [1, 3, 900])
-def test_kneighbors_equals_the_oracle(digits, k, n_jobs):
+def test_kneighbors_equals_the_oracle(digits, k, algorithm, n_jobs):
     X, _, Q, _ = digits
-    model = NearestNeighbors(n_neighbors=k, n_jobs=n_jobs).fit(X)
+    model = NearestNeighbors(n_neighbors=k, algorithm=algorithm, n_jobs=n_jobs).fit(X)
     squared, indices = oracle(X, Q, k)
     got, got_indices = model.kneighbors(Q, squared=True)
     assert got.dtype == np.int64
