@@ -56,6 +56,24 @@ def _pack_int16(source, row, centre, unit_norm, out, slot):
     return unit, square, error
 
 
+@inlined
+def _pack_bytes(source, row, centre, out, slot):
+    """As `_pack_int16` for bytes and an integer centre, where nothing is rounded: returns the squared norm."""
+    d = source.shape[1]
+    square = np.int64(0)
+    for group in range(d // 2):
+        a = np.int32(source[row, 2 * group]) - np.int32(centre[2 * group])
+        b = np.int32(source[row, 2 * group + 1]) - np.int32(centre[2 * group + 1])
+        out[0, group, slot, 0] = a
+        out[0, group, slot, 1] = b
+        square += np.int64(a * a + b * b)
+    if d % 2:
+        a = np.int32(source[row, d - 1]) - np.int32(centre[d - 1])
+        out[0, d // 2, slot, 0] = a
+        square += np.int64(a * a)
+    return square
+
+
 @kernel
 def embed(isa, source, start, stop, centre, unit_norm, axes, inverse_scale, spectrum, n_short, short, full, errors):
     """Short vectors, not yet rounded, of source[start:stop].
@@ -70,6 +88,7 @@ def embed(isa, source, start, stop, centre, unit_norm, axes, inverse_scale, spec
     """
     n_panels, groups, panel, _ = axes.shape
     tile = 4 if panel == 8 else 6
+    whole = centre.astype(np.int32)
     queries = np.zeros((1, groups, tile, 2), np.int16)
     dots = np.empty((tile, panel), np.int32)
     products = np.empty((tile, n_panels * panel), np.int32)
@@ -85,7 +104,10 @@ def embed(isa, source, start, stop, centre, unit_norm, axes, inverse_scale, spec
     for first in range(start, stop, tile):
         count = min(tile, stop - first)
         for j in range(count):
-            units[j], squares[j], packed_errors[j] = _pack_int16(source, first + j, centre, unit_norm, queries, j)
+            if unit_norm == 0.0:
+                units[j], squares[j], packed_errors[j] = 1.0, float(_pack_bytes(source, first + j, whole, queries, j)), 0.0
+            else:
+                units[j], squares[j], packed_errors[j] = _pack_int16(source, first + j, centre, unit_norm, queries, j)
         for p in range(n_panels):
             dot_tile(isa, queries, 0, axes, p, dots)
             products[:, p * panel : (p + 1) * panel] = dots

@@ -146,9 +146,12 @@ def _thresholds(step, error, lift, wrap, probe_error, norm, total, reach):
 
 
 @kernel
-def search(isa, queries, rows, screen, probes, first_tile, last_tile, panels_per_block, ceilings, collector, counts):
+def search(
+    isa, queries, rows, screen, probes, first_tile, last_tile, panels_per_block, first_panel, ceilings, collector, counts
+):
     """Offer to `collector` every row that the queries of tiles [first_tile, last_tile) cannot rule out.
 
+    first_panel : where the scan begins: near the queries, so that their bounds are tight for the rest.
     ceilings : int64 or float64 (m,), see above. counts : int64 (2,), survivors of stages 1 and 2 are added.
     Exact for any order of the rows, any ceilings that are not too low, and any grouping of the queries.
     """
@@ -188,7 +191,10 @@ def search(isa, queries, rows, screen, probes, first_tile, last_tile, panels_per
                     offsets[t, j], tops[t, j] = _thresholds(
                         step, error, lift, wrap, probe_errors[slot], norms[slot], totals[slot], reaches[t, j]
                     )
-        for block in range(kind_start, kind_stop, panels_per_block):
+        n_blocks = (kind_stop - kind_start + panels_per_block - 1) // panels_per_block
+        first_block = max(0, min(first_panel - kind_start, kind_stop - kind_start - 1)) // panels_per_block
+        for turn in range(n_blocks):
+            block = kind_start + (first_block + turn) % n_blocks * panels_per_block
             block_end = min(block + panels_per_block, kind_stop)
             for t in range(n_tiles):
                 base = (first_tile + t) * tile

@@ -92,9 +92,10 @@ class CodebookSearch:
             tile, places = self._probes.packed.shape[2], min(len(screen.order), max(_FIRST_LOOK, 2 * k))
             windows = np.tile(np.array([0, places]), (len(self._probes.order), 1))
 
-            def before(first: int, last: int) -> None:
+            def before(first: int, last: int) -> int:
                 span = (windows, first * tile, last * tile, min(k + 1, len(units)), ceilings, k)
                 pruned.seed(self.isa, self.rows, units, screen, self._probes, *span)
+                return 0
 
         self.survivors_ = run_search(
             self.isa, self.rows, units, screen, self._probes, ceilings, Nearest(distances, indices), n_threads, before

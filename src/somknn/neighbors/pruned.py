@@ -71,9 +71,10 @@ def _rounded_up(errors: np.ndarray) -> np.ndarray:
 
 
 def run_search(isa: Isa, queries, rows, screen: Screen, probes: Probes, ceilings, collector, n_threads, before=None):
-    """Run the search kernel over all tiles; `before(first, last tile)` may lower the ceilings of a task's queries first.
+    """Run the search kernel over all tiles.
 
-    Returns the mean numbers of survivors of stages 1 and 2 per query.
+    `before(first tile, last tile)` may lower the ceilings of a task's queries first; it returns the place where the
+    scan should begin. Returns the mean numbers of survivors of stages 1 and 2 per query.
     """
     n_tiles = len(probes.packed)
     n_tasks = -(-n_tiles // _TASK_TILES)
@@ -85,11 +86,9 @@ def run_search(isa: Isa, queries, rows, screen: Screen, probes: Probes, ceilings
 
     def work(task: int) -> None:
         first, last = edges[task], edges[task + 1]
-        if before is not None:
-            before(first, last)
-        pruned.search(
-            isa, queries, rows, screen, probes, first, last, panels_per_block, ceilings, collector, counts[task]
-        )
+        start = 0 if before is None else before(first, last) // screen.panels.shape[2]
+        span = (first, last, panels_per_block, start)
+        pruned.search(isa, queries, rows, screen, probes, *span, ceilings, collector, counts[task])
 
     run_tasks(work, n_tasks, n_threads)
     return counts.sum(axis=0) / max(1, len(queries))
@@ -106,7 +105,20 @@ def _coarse_cells(coarse: np.ndarray, n_cells: int) -> np.ndarray:
         np.add.at(sums, label, sample)
         filled = counts > 0
         centres[filled] = sums[filled] / counts[filled, None]
-    return centres
+    return centres[_chain(centres)]
+
+
+def _chain(centres: np.ndarray) -> np.ndarray:
+    """An order of the centres in which each is followed by the nearest that is left: neighbours come to lie together."""
+    left = np.ones(len(centres), bool)
+    order = np.empty(len(centres), np.int64)
+    at = 0
+    for i in range(len(centres)):
+        order[i] = at
+        left[at] = False
+        distances = ((centres - centres[at]) ** 2).sum(axis=1)
+        at = int(np.argmin(np.where(left, distances, np.inf)))
+    return order
 
 
 def nearest_cell(coarse: np.ndarray, centres: np.ndarray) -> np.ndarray:
@@ -198,9 +210,10 @@ class PrunedSearch:
             limits = np.full(m, worst, dtype)
             windows = self._windows(labels, k)
 
-            def before(first: int, last: int) -> None:
+            def before(first: int, last: int) -> int:
                 span = (windows, first * tile, last * tile, k + _SPARE_SEEDS, limits, k)
                 pruned.seed(self.isa, queries, self.rows, self.screen, probes, *span)
+                return int(windows[(first + last) // 2 * tile, 0])
         else:
             limits = np.ascontiguousarray(ceilings, dtype)
         self.survivors = run_search(
