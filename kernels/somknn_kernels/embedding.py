@@ -105,7 +105,11 @@ def embed(isa, source, start, stop, centre, unit_norm, axes, inverse_scale, spec
         count = min(tile, stop - first)
         for j in range(count):
             if unit_norm == 0.0:
-                units[j], squares[j], packed_errors[j] = 1.0, float(_pack_bytes(source, first + j, whole, queries, j)), 0.0
+                units[j], squares[j], packed_errors[j] = (
+                    1.0,
+                    float(_pack_bytes(source, first + j, whole, queries, j)),
+                    0.0,
+                )
             else:
                 units[j], squares[j], packed_errors[j] = _pack_int16(source, first + j, centre, unit_norm, queries, j)
         for p in range(n_panels):

@@ -29,8 +29,8 @@ class Screen(NamedTuple):
     panels : uint8 (panels, groups, panel rows, g), codes plus `lift`; half_norms : int16 or int32 (panels, panel rows),
     half the codes' squared norms, rounded down; order : int32 (places,), the row at each place, -1 where there is none;
     step : float64, stage 1's unit; errors : float64 (2,), the largest error of a row in the first `n_usual` panels and in the
-    others, where the rows are whose codes had to be clipped; second : uint8 (places, P), P = 0 without a stage 2; second_errors : float32 (places,);
-    second_step : float64.
+    others, where the rows are whose codes had to be clipped; second : uint8 (places, P), P = 0 without a stage 2; second_errors : float64 (2,), as
+    errors; second_step : float64.
     """
 
     panels: Any
@@ -145,9 +145,27 @@ def _thresholds(step, error, lift, wrap, probe_error, norm, total, reach):
     return np.int32(lowest + lift * total), np.int32(min((norm + 1) // 2 - lowest, wrap))
 
 
+@inlined
+def _second_limit(step, error, probe_error, reach):
+    """The largest squared distance of second vectors that a row within `reach` can have; NaN where nothing is certain."""
+    ratio = (reach + probe_error + error) / step
+    return ratio * ratio * _CERTAIN
+
+
 @kernel
 def search(
-    isa, queries, rows, screen, probes, first_tile, last_tile, panels_per_block, first_panel, ceilings, collector, counts
+    isa,
+    queries,
+    rows,
+    screen,
+    probes,
+    first_tile,
+    last_tile,
+    panels_per_block,
+    first_panel,
+    ceilings,
+    collector,
+    counts,
 ):
     """Offer to `collector` every row that the queries of tiles [first_tile, last_tile) cannot rule out.
 
@@ -156,13 +174,7 @@ def search(
     Exact for any order of the rows, any ceilings that are not too low, and any grouping of the queries.
     """
     # Plain local names: reading a field of a tuple in a loop counts references, atomically.
-    panels, half_norms, order, second, second_errors = (
-        screen.panels,
-        screen.half_norms,
-        screen.order,
-        screen.second,
-        screen.second_errors,
-    )
+    panels, half_norms, order, second = screen.panels, screen.half_norms, screen.order, screen.second
     step, lift, second_step = screen.step, screen.lift, screen.second_step
     slots, packed, query_second, query_second_errors = probes.order, probes.packed, probes.second, probes.second_errors
     probe_errors, norms, totals = probes.errors, probes.squares, probes.sums
@@ -171,13 +183,14 @@ def search(
     n_tiles = last_tile - first_tile
     offsets = np.zeros((n_tiles, tile), np.int32)
     tops = np.zeros((n_tiles, tile), np.int32)
-    reaches = np.zeros((n_tiles, tile))
+    second_limits = np.zeros((n_tiles, tile))
     masks = np.empty(tile, np.uint64)
     who = np.empty(_LIST, np.int64)
     places = np.empty(_LIST, np.int64)
+    seconds = np.empty(_LIST, np.int64)
     sums = np.empty(8)
     for kind in range(2):
-        error = screen.errors[kind]
+        error, second_error = screen.errors[kind], screen.second_errors[kind]
         kind_start = 0 if kind == 0 else screen.n_usual
         kind_stop = screen.n_usual if kind == 0 else panels.shape[0]
         if kind_start == kind_stop:
@@ -187,10 +200,11 @@ def search(
                 slot = (first_tile + t) * tile + j
                 query = slots[slot]
                 if query >= 0:
-                    reaches[t, j] = np.sqrt(np.float64(min(ceilings[query], bound(collector, query)))) * _CERTAIN
+                    reach = np.sqrt(np.float64(min(ceilings[query], bound(collector, query)))) * _CERTAIN
                     offsets[t, j], tops[t, j] = _thresholds(
-                        step, error, lift, wrap, probe_errors[slot], norms[slot], totals[slot], reaches[t, j]
+                        step, error, lift, wrap, probe_errors[slot], norms[slot], totals[slot], reach
                     )
+                    second_limits[t, j] = _second_limit(second_step, second_error, query_second_errors[slot], reach)
         n_blocks = (kind_stop - kind_start + panels_per_block - 1) // panels_per_block
         first_block = max(0, min(first_panel - kind_start, kind_stop - kind_start - 1)) // panels_per_block
         for turn in range(n_blocks):
@@ -220,16 +234,15 @@ def search(
                     kept = 0
                     for i in range(found):
                         j, place = who[i], places[i]
-                        slot = base + j
-                        row = np.int64(order[place])
-                        if row < 0 or slots[slot] < 0:
-                            continue
+                        distance = np.int64(0)
                         if width > 0:
-                            distance = squared_distance_bytes(isa, query_second, slot, second, place)
-                            reach = reaches[t, j] + query_second_errors[slot] + np.float64(second_errors[place])
-                            ratio = reach / second_step
-                            if np.float64(distance) > ratio * ratio * _CERTAIN:
+                            distance = squared_distance_bytes(isa, query_second, base + j, second, place)
+                            if np.float64(distance) > second_limits[t, j]:
                                 continue
+                        row = np.int64(order[place])
+                        if row < 0 or slots[base + j] < 0:
+                            continue
+                        seconds[kept] = distance
                         who[kept] = j
                         places[kept] = row
                         kept += 1
@@ -239,22 +252,20 @@ def search(
                         j, row = who[i], places[i]
                         slot = base + j
                         query = slots[slot]
+                        if np.float64(seconds[i]) > second_limits[t, j]:
+                            continue  # the bound has become tighter since the list was made
                         distance = squared_distance(isa, queries, query, rows, row, sums)
                         before = min(bound(collector, query), ceilings[query])
                         if distance <= before:
                             offer(collector, query, distance, row)
                             after = min(bound(collector, query), ceilings[query])
                             if after < before:
-                                reaches[t, j] = np.sqrt(np.float64(after)) * _CERTAIN
+                                reach = np.sqrt(np.float64(after)) * _CERTAIN
                                 offsets[t, j], tops[t, j] = _thresholds(
-                                    step,
-                                    error,
-                                    lift,
-                                    wrap,
-                                    probe_errors[slot],
-                                    norms[slot],
-                                    totals[slot],
-                                    reaches[t, j],
+                                    step, error, lift, wrap, probe_errors[slot], norms[slot], totals[slot], reach
+                                )
+                                second_limits[t, j] = _second_limit(
+                                    second_step, second_error, query_second_errors[slot], reach
                                 )
 
 

@@ -82,6 +82,12 @@ def _splat(builder, scalar, lanes):
     return builder.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(I32, lanes), [0] * lanes))
 
 
+def _join(builder, a, b):
+    """The lanes of a, then those of b."""
+    mask = ir.Constant(ir.VectorType(I32, 2 * a.type.count), list(range(2 * a.type.count)))
+    return builder.shuffle_vector(a, b, mask)
+
+
 def _every(builder, vector, start, step):
     """Lanes start, start + step, … of a vector."""
     count = vector.type.count // step
@@ -151,11 +157,12 @@ def _pair_products_bytes(builder, marker, accumulator, unsigned, signed):
     return accumulator
 
 
-def _tile_loop(builder, shape, groups, queries, panel, initial, multiply):
+def _tile_loop(builder, shape, groups, queries, panel, initial, multiply, unroll=1):
     """Emit the loop over the groups; returns the accumulators [query][vector].
 
     `queries` points to 4-byte (or 2-byte) broadcast units, `panel` to whole vectors, `initial[query][vector]` are the
-    starting values and `multiply(accumulator, query vector, panel vector)` adds one group's products.
+    starting values and `multiply(accumulator, query vector, panel vector)` adds one group's products. `groups` is a
+    multiple of `unroll`.
     """
     n_queries, n_vectors = shape
     before = builder.block
@@ -166,25 +173,27 @@ def _tile_loop(builder, shape, groups, queries, panel, initial, multiply):
     group = builder.phi(I64)
     group.add_incoming(I64(0), before)
     sums = [[builder.phi(value.type) for value in row] for row in initial]
-    vector_index = builder.mul(group, I64(n_vectors))
-    rows = []
-    for v in range(n_vectors):
-        row = builder.load(builder.gep(panel, [builder.add(vector_index, I64(v))]))
-        row.align = 4
-        rows.append(row)
-    query_index = builder.mul(group, I64(n_queries))
-    results = []
-    for j in range(n_queries):
-        unit = builder.load(builder.gep(queries, [builder.add(query_index, I64(j))]))
-        unit.align = 1
-        lanes = (
-            rows[0].type.count * rows[0].type.element.width // unit.type.width
-            if unit.type != F32
-            else rows[0].type.count
-        )
-        query = _splat(builder, unit, lanes)
-        results.append([multiply(sums[j][v], query, rows[v]) for v in range(n_vectors)])
-    following = builder.add(group, I64(1))
+    results = sums
+    for step in range(unroll):
+        here = builder.add(group, I64(step)) if step else group
+        vector_index = builder.mul(here, I64(n_vectors))
+        rows = []
+        for v in range(n_vectors):
+            row = builder.load(builder.gep(panel, [builder.add(vector_index, I64(v))]))
+            row.align = 4
+            rows.append(row)
+        query_index = builder.mul(here, I64(n_queries))
+        following_results = []
+        for j in range(n_queries):
+            unit = builder.load(builder.gep(queries, [builder.add(query_index, I64(j))]))
+            unit.align = 1
+            lanes = rows[0].type.count
+            if unit.type != F32:
+                lanes = lanes * rows[0].type.element.width // unit.type.width
+            query = _splat(builder, unit, lanes)
+            following_results.append([multiply(results[j][v], query, rows[v]) for v in range(n_vectors)])
+        results = following_results
+    following = builder.add(group, I64(unroll))
     group.add_incoming(following, loop)
     for j in range(n_queries):
         for v in range(n_vectors):
@@ -308,14 +317,17 @@ def scan_tile(typing_context, isa, queries, tile, panels, half_norms, panel, off
             loaded.align = 2
             norms.append(loaded)
 
-        def per_query(position, j):
+        # There are no unsigned comparisons of vectors before AVX-512: both sides are moved by half the range instead.
+        half_range = element(1 << (element.width - 1))
+
+        def per_query_scalar(position, j):
             value = builder.load(builder.gep(pointer(position, I32, thresholds), [I64(j)]))
-            return _splat(builder, value if element is I32 else builder.trunc(value, I16), lanes)
+            return builder.xor(value if element is I32 else builder.trunc(value, I16), half_range)
 
         # The sums start at -(half norm) - offset, so that the comparison needs nothing but the sums.
         initial = []
         for j in range(n_queries):
-            offset = builder.neg(per_query(6, j))
+            offset = _splat(builder, builder.neg(per_query_scalar(6, j)), lanes)
             initial.append([builder.sub(offset, norm) for norm in norms])
         groups = _length(context, builder, signature.args[3], arguments[3], 1)
         sums = _tile_loop(
@@ -326,16 +338,21 @@ def scan_tile(typing_context, isa, queries, tile, panels, half_norms, panel, off
             pointer(3, accumulator, panel),
             initial,
             multiply,
+            unroll=2,
         )
         combined = I64(0)
         mask_pointer = pointer(9, I64)
+        rows = lanes * n_vectors
+        every = ir.IntType(rows)(2**rows - 1)
         for j in range(n_queries):
-            top = per_query(7, j)
-            mask = I64(0)
-            for v in range(n_vectors):
-                alive = builder.icmp_unsigned("<=", sums[j][v], top)
-                bits = builder.zext(builder.bitcast(alive, ir.IntType(lanes)), I64)
-                mask = builder.or_(mask, builder.shl(bits, I64(v * lanes)))
+            # One comparison of the panel's whole width: LLVM then packs the lanes before it takes their signs.
+            joined = sums[j]
+            while len(joined) > 1:
+                joined = [_join(builder, a, b) for a, b in zip(joined[::2], joined[1::2], strict=True)]
+            top = _splat(builder, per_query_scalar(7, j), rows)
+            dead = builder.icmp_signed(">", joined[0], top)
+            bits = builder.xor(builder.bitcast(dead, ir.IntType(rows)), every)
+            mask = bits if rows == 64 else builder.zext(bits, I64)
             builder.store(mask, builder.gep(mask_pointer, [I64(j)]))
             combined = builder.or_(combined, mask)
         return combined

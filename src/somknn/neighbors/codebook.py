@@ -9,7 +9,7 @@ import numpy as np
 from somknn.neighbors.brute import BruteSearch
 from somknn.neighbors.embedding import Embedding
 from somknn.neighbors.index import as_rows
-from somknn.neighbors.pruned import build_probes, build_screen, run_search
+from somknn.neighbors.pruned import build_probes, build_screen, run_search, split_rare
 from somknn_kernels import isa as isa_module
 from somknn_kernels import pruned, selection
 from somknn_kernels.parallel import resolve_n_threads, run_tasks
@@ -83,9 +83,8 @@ class CodebookSearch:
         if previous is not None:
             self._lower(ceilings, units, np.ascontiguousarray(previous, np.int64).reshape(n, k), n_threads)
         vectors = self._embedding.embed(units, n_threads, probes=False)
-        order = np.argsort(vectors.short_errors, kind="stable")
-        n_rare = int((~(vectors.short_errors <= 1.2 * np.median(vectors.short_errors))).sum())
-        screen = build_screen(self._embedding, vectors, order, n_rare)
+        rare = split_rare(vectors)
+        screen = build_screen(self._embedding, vectors, np.argsort(rare, kind="stable"), int(rare.sum()))
         distances, indices = np.full((n, k), worst, dtype), np.full((n, k), selection.NO_INDEX, np.int64)
         before = None
         if previous is None:

@@ -30,17 +30,21 @@ def build_screen(embedding: Embedding, vectors: ShortVectors, order: np.ndarray,
     panels = np.zeros((n_places // panel, embedding.n_short // g, panel, g), np.uint8)
     half_norms = np.zeros((n_places // panel, panel), np.int16 if g == 2 else np.int32)
     pruned.pack_screen(vectors.short[taken], places, _LIFT, panels, half_norms)
-    errors = vectors.short_errors[order]
+
+    def largest(errors: np.ndarray) -> np.ndarray:
+        errors = errors[order]
+        return np.array([errors[:n_usual].max(initial=0.0), errors[n_usual:].max(initial=0.0)])
+
     return Screen(
         panels,
         half_norms,
         places,
         embedding.short_step,
-        np.array([errors[:n_usual].max(initial=0.0), errors[n_usual:].max(initial=0.0)]),
+        largest(vectors.short_errors),
         _LIFT,
         first_rare // panel,
         vectors.full[taken],
-        _rounded_up(vectors.full_errors[taken]),
+        largest(vectors.full_errors),
         embedding.full_step,
     )
 
@@ -62,12 +66,16 @@ def build_probes(embedding: Embedding, vectors: ShortVectors, order: np.ndarray)
         vectors.short_squares[taken],
         vectors.short_errors[taken],
         vectors.full[taken],
-        _rounded_up(vectors.full_errors[taken]),
+        vectors.full_errors[taken],
     )
 
 
-def _rounded_up(errors: np.ndarray) -> np.ndarray:
-    return np.nextafter(errors.astype(np.float32), np.float32(np.inf))
+def split_rare(vectors: ShortVectors) -> np.ndarray:
+    """Which rows have errors far above the others': their codes had to be clipped, and they would loosen the bound for all."""
+    rare = np.zeros(len(vectors.short), bool)
+    for errors in (vectors.short_errors, vectors.full_errors):
+        rare |= ~(errors <= _USUAL * np.median(errors))
+    return rare
 
 
 def run_search(isa: Isa, queries, rows, screen: Screen, probes: Probes, ceilings, collector, n_threads, before=None):
@@ -158,8 +166,7 @@ class PrunedSearch:
         self.rows, self.isa = rows, isa
         self.embedding = Embedding(rows, isa)
         vectors = self.embedding.embed(rows, n_threads, probes=False)
-        # A row whose codes had to be clipped would loosen the bound for all: such rows go last.
-        rare = ~(vectors.short_errors <= _USUAL * np.median(vectors.short_errors))
+        rare = split_rare(vectors)
         self.cells = _coarse_cells(vectors.coarse, int(np.clip(np.sqrt(len(rows)), 1, 1024)))
         label = nearest_cell(vectors.coarse, self.cells)
         label[rare] = len(self.cells)
