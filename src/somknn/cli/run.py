@@ -56,7 +56,7 @@ def _print_results(console: Console, data: Any, outcomes: list[Outcome]) -> None
     for i in rows:
         right = first.predictions[i] == data.y_test[i]
         truth = "" if right else f", is {data.y_test[i]}"
-        captions.append(Text(f"row {i}: says {first.predictions[i]}{truth}", style="green" if right else "bold red"))
+        captions.append(Text(f"row {i}\nsays {first.predictions[i]}{truth}", style="green" if right else "bold red"))
     console.print(f"\nExamples ({first.name}):\n")
     console.print(examples(console, data.X_test[rows], shape, captions))
 
