@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import functools
 import json
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ def _run_all(data: Any, console: Console) -> list[Outcome]:
         outcomes = []
         for method in METHODS:
             task = progress.add_task(method.name, total=len(data.X_test))
-            outcomes.append(run_method(method, data, lambda n, task=task: progress.advance(task, n)))
+            outcomes.append(run_method(method, data, functools.partial(progress.advance, task)))
             progress.remove_task(task)
     return outcomes
 
