@@ -16,7 +16,7 @@ _HOMES = {
     "KNeighborsTransformer": "somknn.neighbors",
     "load": "somknn.persistence",
 }
-_SUBPACKAGES = {"datasets", "evaluation", "neighbors", "persistence"}
+_SUBPACKAGES = {"batch", "datasets", "evaluation", "neighbors", "persistence"}
 
 __all__ = sorted([*_HOMES, *_SUBPACKAGES, "__version__"])
 

@@ -7,6 +7,7 @@ import click
 _COMMANDS = {
     "run": "somknn.cli.run",
     "info": "somknn.cli.info",
+    "classify": "somknn.cli.classify",
 }
 
 

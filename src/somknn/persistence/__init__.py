@@ -18,7 +18,7 @@ estimator was fitted on; batch classification checks it.
 """
 
 from somknn.persistence.container import FORMAT_VERSION, ModelFileError
-from somknn.persistence.estimators import CLASSES, Savable, describe, expect_array, load, save
+from somknn.persistence.estimators import CLASSES, Savable, describe, expect_array, input_schema, load, save
 
 __all__ = [
     "CLASSES",
@@ -27,6 +27,7 @@ __all__ = [
     "Savable",
     "describe",
     "expect_array",
+    "input_schema",
     "load",
     "save",
 ]

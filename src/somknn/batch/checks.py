@@ -1,0 +1,92 @@
+"""Rows that cannot be classified: found, described and set apart. Nothing is clipped, rounded or filled in silence."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+
+class BatchError(ValueError):
+    """Input that does not fit the model, or a run that cannot go on; one line that says where."""
+
+
+class ResumeError(BatchError):
+    """A work folder that cannot be continued: something differs from the interrupted run, or it is in use."""
+
+
+@dataclass(frozen=True)
+class Reject:
+    """One row set apart. `row` counts from 0 in its file; `line` (text files) and `column` from 1, 0 where unknown."""
+
+    file: str
+    row: int
+    line: int
+    column: int
+    reason: str
+    value: str
+
+    def __str__(self) -> str:
+        place = f"line {self.line}" if self.line else f"row {self.row}"
+        column = f", column {self.column}" if self.column else ""
+        return f"{self.file}, {place}{column}: {self.reason}" + (f" ({self.value})" if self.value else "")
+
+
+@dataclass
+class Chunk:
+    """Rows of one input that follow each other; `seen` counts them with the rejected ones."""
+
+    file: int
+    values: np.ndarray
+    numbers: np.ndarray
+    seen: int
+    cursor: Any
+    rejects: list[Reject] = field(default_factory=list)
+
+
+def _show(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _bad_cells(values: np.ndarray, target: np.dtype | None) -> np.ndarray | None:
+    """Where a cell cannot become `target` exactly; None when there is none."""
+    if values.dtype == np.uint8 or values.dtype == np.bool_:
+        return None
+    if target == np.uint8:
+        if values.size and values.min() >= 0 and values.max() <= 255 and values.dtype.kind in "iu":
+            return None
+        with np.errstate(invalid="ignore"):
+            bad = ~((values >= 0) & (values <= 255) & (values == np.floor(values)))
+    elif values.dtype.kind == "f":
+        # One pass over the sum finds the usual case, where everything is finite.
+        with np.errstate(over="ignore", invalid="ignore"):
+            if np.isfinite(values.sum(dtype=np.float64)):
+                return None
+        bad = ~np.isfinite(values)
+    else:
+        return None
+    return bad if bad.any() else None
+
+
+def set_apart(chunk: Chunk, target: np.dtype | None, file: str) -> Chunk:
+    """`chunk` with the rows that hold NaN, infinity or values out of the model's range moved to its rejects.
+
+    `target` is the dtype that the model was fitted on: uint8 wants whole numbers from 0 to 255.
+    """
+    values = chunk.values
+    bad = _bad_cells(values, target)
+    if bad is not None:
+        bad_rows = bad.any(axis=1)
+        for i in np.flatnonzero(bad_rows):
+            column = int(bad[i].argmax())
+            value = values[i, column]
+            reason = "out of range: the model takes whole numbers from 0 to 255"
+            if not np.isfinite(value):
+                reason = "missing value or not a finite number"
+            chunk.rejects.append(Reject(file, int(chunk.numbers[i]), 0, column + 1, reason, _show(value)))
+        values, chunk.numbers = values[~bad_rows], chunk.numbers[~bad_rows]
+        chunk.rejects.sort(key=lambda reject: reject.row)
+    if target == np.uint8:
+        values = values.astype(np.uint8, copy=False)
+    chunk.values = np.ascontiguousarray(values)
+    return chunk

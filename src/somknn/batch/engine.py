@@ -1,0 +1,319 @@
+"""The run: one thread reads and checks, this one computes, one writes. Memory holds at most three chunks of rows."""
+
+import dataclasses
+import queue
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from somknn import persistence
+from somknn._files import replacing
+from somknn.batch import writers
+from somknn.batch.checks import BatchError, Chunk, set_apart
+from somknn.batch.manifest import WorkFolder, file_digest, fingerprint
+from somknn.batch.prediction import Wanted, check_model, predict_columns, set_threads
+from somknn.batch.sources import open_sources
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What decides the contents of the output. See `classify`."""
+
+    proba: bool = False
+    top: int = 1
+    neighbors: bool = False
+    chunk_bytes: int = 64_000_000
+    on_bad_row: str = "fail"
+    max_rejects: int = 10_000
+    cast: bool = False
+
+    def __post_init__(self) -> None:
+        if self.on_bad_row not in ("fail", "skip", "quarantine"):
+            raise ValueError(f"on_bad_row={self.on_bad_row!r} must be 'fail', 'skip' or 'quarantine'")
+        if self.chunk_bytes < 1 or self.max_rejects < 0:
+            raise ValueError("chunk_bytes must be at least 1 and max_rejects at least 0")
+
+
+@dataclasses.dataclass
+class Summary:
+    """What a run did: rows written, rows set apart, rows taken over from an interrupted run."""
+
+    rows: int = 0
+    rejects: int = 0
+    resumed_rows: int = 0
+
+
+Progress = Callable[[int, int | None], None]
+
+
+def classify(
+    model: Any,
+    inputs: Any,
+    output: Any,
+    *,
+    resume: bool = False,
+    n_jobs: int | None = None,
+    progress: Progress | None = None,
+    **options: Any,
+) -> Summary:
+    """Classify the rows of files with a saved model, in bounded memory, so that it can be interrupted and continued.
+
+    Parameters
+    ----------
+    model : path-like
+        A file that `save` wrote.
+    inputs : path-like, or a list of them
+        .npy, .npz, IDX, CSV (features only), Parquet, Arrow, folders of images, glob patterns, "-" for CSV on standard
+        input.
+    output : path-like
+        .parquet, .csv or .npy; "-" for CSV on standard output (which cannot be resumed).
+    resume : bool, default=False
+        Continue an interrupted run of the same command; starts from the beginning where there is none.
+    n_jobs : int, default=None
+        Threads of the classifier; None leaves what the model says.
+    progress : callable(rows done, rows in all or None), default=None
+    proba : bool, default=False
+        Write the probability of every class.
+    top : int, default=1
+        Write that many labels with their probabilities, the best first.
+    neighbors : bool, default=False
+        Write the nearest neighbours (row of the training data, Euclidean distance).
+    chunk_bytes : int, default=64_000_000
+        Bytes of input rows held at a time by each of three stages.
+    on_bad_row : {"fail", "skip", "quarantine"}, default="fail"
+        What happens to a row with a NaN, text, a wrong width or a value out of range. "quarantine" writes it to
+        `<output>.rejects.csv`.
+    max_rejects : int, default=10_000
+        More bad rows than this end the run.
+    cast : bool, default=False
+        Accept integer input for a model that was fitted on floating-point rows.
+
+    Returns
+    -------
+    Summary
+        With `rows`, `rejects` and `resumed_rows`.
+
+    Raises
+    ------
+    BatchError
+        A ValueError: input that does not fit the model, a bad row, or (`ResumeError`) a run that cannot be continued.
+    ModelFileError
+        A damaged model file.
+    OSError
+        A file cannot be read or written. Finished parts stay; `resume=True` continues.
+    """
+    return _Run(model, inputs, output, Options(**options), n_jobs, progress).run(resume)
+
+
+class _Run:
+    def __init__(self, model_path, inputs, output, options: Options, n_jobs, progress: Progress | None):
+        self.options, self.progress = options, progress
+        self.wanted = Wanted(options.proba, options.top, options.neighbors)
+        self.output = str(output)
+        self.ending = writers.check_output(self.output)
+        self.model_path = Path(model_path)
+        self.model = persistence.load(self.model_path)
+        check_model(self.model, self.wanted)
+        set_threads(self.model, n_jobs)
+        self.classes = writers.plain_classes(np.asarray(self.model.classes_))
+        self.schema = persistence.input_schema(self.model)
+        self.target = None if self.schema.dtype is None else np.dtype(self.schema.dtype)
+        items = [inputs] if isinstance(inputs, str) or not hasattr(inputs, "__iter__") else list(inputs)
+        self.sources = open_sources([str(item) for item in items])
+        for source in self.sources:
+            self._check_schema(source)
+        self.stopping = threading.Event()
+        self.summary = Summary()
+
+    def _check_schema(self, source: Any) -> None:
+        expected, names = self.schema.n_features, self.schema.feature_names
+        if expected is not None and source.width != expected:
+            raise BatchError(f"{source.path}: rows of {source.width} values, the model expects {expected}")
+        if names and source.feature_names and list(source.feature_names) != names:
+            at = next(i for i, (a, b) in enumerate(zip(source.feature_names, names, strict=True)) if a != b)
+            raise BatchError(
+                f"{source.path}: column {at + 1} is {source.feature_names[at]!r}, the model expects {names[at]!r}"
+            )
+        floating = self.target is not None and self.target.kind == "f"
+        if floating and source.dtype is not None and source.dtype.kind in "biu" and not self.options.cast:
+            raise BatchError(
+                f"{source.path}: {source.dtype} values, but the model was fitted on {self.target}; if they have the same "
+                "scale, allow it with --cast"
+            )
+
+    def _rows_per_chunk(self, source: Any) -> int:
+        itemsize = 8 if source.dtype is None else source.dtype.itemsize
+        return max(1, self.options.chunk_bytes // (source.width * itemsize))
+
+    def _identity(self) -> dict[str, Any]:
+        if any(str(source.path) == "<standard input>" for source in self.sources):
+            inputs: Any = "standard input"
+        else:
+            inputs = [fingerprint(source.path) for source in self.sources]
+        return {
+            "input": inputs,
+            "model": file_digest(self.model_path),
+            "options": dataclasses.asdict(self.options),
+            "kind of output": self.ending,
+        }
+
+    def run(self, resume: bool) -> Summary:
+        identity = self._identity()
+        if self.ending == "-":
+            if resume:
+                raise BatchError("standard output cannot be resumed; write to a file")
+            self._stream()
+            return self.summary
+        if resume and identity["input"] == "standard input":
+            raise BatchError("standard input cannot be resumed; put the rows into a file")
+        folder = WorkFolder(Path(self.output), identity)
+        try:
+            records = folder.open(resume)
+            self._take_over(records)
+            for number, chunk, columns in self._computed(records):
+                record = {
+                    "file": chunk.file,
+                    "seen": chunk.seen,
+                    "rows": len(chunk.numbers),
+                    "cursor": chunk.cursor,
+                    "rejects": [dataclasses.astuple(reject) for reject in chunk.rejects],
+                }
+                records.append(folder.add(number, columns, record))
+            self._finish(folder, records)
+        finally:
+            folder.close()
+        return self.summary
+
+    def _take_over(self, records: list[dict[str, Any]]) -> None:
+        for record in records:
+            self.summary.rows += record["rows"]
+            self.summary.rejects += len(record["rejects"])
+        self.summary.resumed_rows = self.summary.rows
+
+    def _chunks(self, records: list[dict[str, Any]]) -> Iterator[Chunk]:
+        first, cursor = (records[-1]["file"], records[-1]["cursor"]) if records else (0, None)
+        for file in range(first, len(self.sources)):
+            source = self.sources[file]
+            for chunk in source.chunks(self._rows_per_chunk(source), cursor):
+                chunk.file = file
+                yield set_apart(chunk, self.target, str(source.path))
+            cursor = None
+
+    def _count_rejects(self, chunk: Chunk) -> None:
+        if not chunk.rejects:
+            return
+        if self.options.on_bad_row == "fail":
+            raise BatchError(f"{chunk.rejects[0]}")
+        self.summary.rejects += len(chunk.rejects)
+        if self.summary.rejects > self.options.max_rejects:
+            raise BatchError(
+                f"more than {self.options.max_rejects} bad rows (--max-rejects); the last: {chunk.rejects[-1]}"
+            )
+
+    def _total(self) -> int | None:
+        counts = [source.n_rows for source in self.sources]
+        return None if None in counts else sum(counts)
+
+    def _computed(self, records: list[dict[str, Any]]) -> Iterator[tuple[int, Chunk, dict[str, np.ndarray]]]:
+        """Chunks with their predictions: reading one ahead, computing one, handing over the one before."""
+        total, done = self._total(), sum(record["seen"] for record in records)
+        if self.progress:
+            self.progress(done, total)
+        ready = _in_thread(self._chunks(records), self.stopping)
+        results = _in_thread(self._predictions(ready, len(records)), self.stopping)
+        try:
+            for number, chunk, columns in results:
+                yield number, chunk, columns
+                self.summary.rows += len(chunk.numbers)
+                done += chunk.seen
+                if self.progress:
+                    self.progress(done, total)
+        finally:
+            self.stopping.set()
+
+    def _predictions(self, chunks: Iterator[Chunk], number: int) -> Iterator[Any]:
+        for chunk in chunks:
+            self._count_rejects(chunk)
+            columns = {"row": chunk.numbers, **predict_columns(self.model, chunk.values, self.wanted)}
+            chunk.values = chunk.values[:0]  # the rows are not needed any more
+            yield number, chunk, columns
+            number += 1
+
+    def _table(self, columns: dict[str, np.ndarray], file: int) -> dict[str, np.ndarray]:
+        files = None
+        names = getattr(self.sources[file], "names", None)
+        if names is not None:
+            files = np.array(names)[columns["row"]]
+        elif len(self.sources) > 1:
+            files = np.full(len(columns["row"]), str(self.sources[file].path))
+            files = files.astype(f"U{max(len(str(source.path)) for source in self.sources)}")
+        return writers.named_columns(columns, files, self.classes)
+
+    def _stream(self) -> None:
+        header = True
+        for _, chunk, columns in self._computed([]):
+            if len(chunk.numbers):
+                sys.stdout.buffer.write(writers.csv_text(self._table(columns, chunk.file), header))
+                sys.stdout.buffer.flush()
+                header = False
+
+    def _finish(self, folder: WorkFolder, records: list[dict[str, Any]]) -> None:
+        if not self.summary.rows:
+            raise BatchError("no row could be classified: nothing was written")
+        tables = (
+            self._table(folder.read(number, record), record["file"])
+            for number, record in enumerate(records)
+            if record["rows"]
+        )
+        rejects = Path(self.output + ".rejects.csv")
+        if self.options.on_bad_row == "quarantine":
+            with replacing(rejects) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
+                writers.write_rejects(file, (reject for record in records for reject in record["rejects"]))
+        with replacing(self.output) as temporary:
+            writers.write_output(self.ending, temporary, tables, self.summary.rows)
+        folder.remove()
+
+
+def _in_thread(items: Iterator[Any], stopping: threading.Event) -> Iterator[Any]:
+    """The same items, made one ahead by a thread of their own; its error is raised here."""
+    handover: queue.Queue = queue.Queue(maxsize=1)
+    end = object()
+
+    def put(item: Any) -> bool:
+        while not stopping.is_set():
+            try:
+                handover.put(item, timeout=0.1)
+                return True
+            except queue.Full:
+                continue
+        return False
+
+    def work() -> None:
+        last: Any = (end, None)
+        try:
+            for item in items:
+                if not put((None, item)):
+                    return
+                del item
+        except BaseException as error:
+            last = (end, error)
+        put(last)
+
+    threading.Thread(target=work, name="somknn-batch", daemon=True).start()
+    while True:
+        try:
+            mark, item = handover.get(timeout=0.5)
+        except queue.Empty:
+            if stopping.is_set():
+                return
+            continue
+        if mark is end:
+            if item is not None:
+                raise item
+            return
+        yield item
+        del item

@@ -1,0 +1,155 @@
+"""The work folder of a run: finished parts beside a manifest that says which input, model and options they belong to.
+
+A part is an .npz file and a small JSON file that is renamed into place after it; a part counts when the JSON file is
+there. So a process that dies at any moment leaves whole parts and rubbish that the next run writes over.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import stat
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from somknn._files import replacing
+from somknn.batch.checks import BatchError, ResumeError
+from somknn.datasets import readers
+
+_ENDS = 1 << 20
+VERSION = 1
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a whole file."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def fingerprint(path: Path) -> dict[str, Any]:
+    """Size, time of change, and digest of both ends of a file; for a folder, of its list of images."""
+    status = path.stat()
+    if stat.S_ISDIR(status.st_mode):
+        entries = sorted((e.name, e.stat().st_size, e.stat().st_mtime_ns) for e in path.iterdir())
+        return {"path": str(path.resolve()), "entries": hashlib.sha256(repr(entries).encode()).hexdigest()}
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        digest.update(file.read(_ENDS))
+        file.seek(max(0, status.st_size - _ENDS))
+        digest.update(file.read(_ENDS))
+    return {
+        "path": str(path.resolve()),
+        "size": status.st_size,
+        "changed_ns": status.st_mtime_ns,
+        "ends_sha256": digest.hexdigest(),
+    }
+
+
+class WorkFolder:
+    """Parts of one run, in `<output>.parts` beside the output."""
+
+    def __init__(self, output: Path, identity: dict[str, Any]):
+        self.path = output.with_name(output.name + ".parts")
+        self._identity = json.loads(json.dumps({"version": VERSION, **identity}))
+        self._lock: int | None = None
+
+    @property
+    def _manifest(self) -> Path:
+        return self.path / "manifest.json"
+
+    def open(self, resume: bool) -> list[dict[str, Any]]:
+        """Make or take over the folder; the records of the parts that are finished, in order."""
+        if self._manifest.exists() and not resume:
+            raise ResumeError(
+                f"{self.path} holds the parts of an interrupted run: continue it with --resume, or delete that folder"
+            )
+        self.path.mkdir(exist_ok=True)
+        self._take_lock()
+        if not self._manifest.exists():
+            self._sweep()
+            with replacing(self._manifest) as temporary:
+                temporary.write_text(json.dumps(self._identity, indent=1))
+            return []
+        self._compare()
+        return self._finished()
+
+    def _take_lock(self) -> None:
+        try:
+            import fcntl
+        except ImportError:  # no such locks on this platform
+            return
+        self._lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ResumeError(f"{self.path} is in use by another run") from None
+
+    def _compare(self) -> None:
+        try:
+            old = json.loads(self._manifest.read_text())
+            names = sorted({*old, *self._identity})
+        except (ValueError, TypeError):
+            raise ResumeError(f"{self._manifest} is damaged; delete {self.path} to start again") from None
+        for name in names:
+            if old.get(name) != self._identity.get(name):
+                raise ResumeError(
+                    f"cannot resume: {name} differs from the interrupted run; repeat the same command with the same "
+                    f"files, or delete {self.path} to start again"
+                )
+
+    def _place(self, number: int, ending: str) -> Path:
+        return self.path / f"part-{number:07d}.{ending}"
+
+    def _finished(self) -> list[dict[str, Any]]:
+        records: list[dict[str, Any]] = []
+        while True:
+            try:
+                record = json.loads(self._place(len(records), "json").read_text())
+                size = self._place(len(records), "npz").stat().st_size
+            except (FileNotFoundError, ValueError):
+                return records
+            if size != record["size"]:
+                return records
+            records.append(record)
+
+    def add(self, number: int, columns: dict[str, np.ndarray], record: dict[str, Any]) -> dict[str, Any]:
+        """Write part `number`; it counts when this returns."""
+        data = self._place(number, "npz")
+        with replacing(data) as temporary:
+            with open(temporary, "wb") as file:
+                np.savez(file, **columns)  # type: ignore[arg-type]
+            digest, size = file_digest(temporary), temporary.stat().st_size
+        record = {**record, "size": size, "sha256": digest}
+        with replacing(self._place(number, "json")) as temporary:
+            temporary.write_text(json.dumps(record))
+        return record
+
+    def read(self, number: int, record: dict[str, Any]) -> dict[str, np.ndarray]:
+        """The columns of a finished part, checked against its digest."""
+        path = self._place(number, "npz")
+        if file_digest(path) != record["sha256"]:
+            raise BatchError(f"{path} is damaged; delete it and the parts after it, then use --resume")
+        return readers.read_npz(path)
+
+    def remove(self) -> None:
+        """Remove the folder after the output is in place; the manifest goes first, so half a removal is rubbish
+        only."""
+        self._manifest.unlink(missing_ok=True)
+        self._sweep()
+        (self.path / "lock").unlink(missing_ok=True)
+        self.close()
+        with contextlib.suppress(OSError):
+            self.path.rmdir()
+
+    def _sweep(self) -> None:
+        for pattern in ("part-*", ".part-*", ".manifest*"):
+            for path in self.path.glob(pattern):
+                path.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Let go of the lock."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None

@@ -1,0 +1,417 @@
+"""Inputs of batch classification: each announces its schema without reading its rows, then streams them in chunks.
+
+A source has `path`, `width`, `dtype` (None for text, which has none), `feature_names` (or None), `n_rows` (or None) and
+`chunks(n, start)`: chunks of n rows (the last is shorter) from the position `start`, which is None or an earlier
+chunk's `cursor`. How rows are cut depends on n only, so a continued run makes the same chunks as an undisturbed one.
+"""
+
+import glob
+import math
+import os
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from somknn.batch.checks import BatchError, Chunk, Reject
+from somknn.datasets import readers
+
+IMAGE_ENDINGS = (".png", ".jpg", ".jpeg")
+
+
+class ArraySource:
+    """An .npy or IDX file: a header, then rows of one size one after the other."""
+
+    def __init__(self, path: Path):
+        self.path, self.feature_names = path, None
+        if path.suffix == ".npy":
+            array = readers.map_npy(path)
+            self.n_rows, self.dtype, shape = len(array) if array.ndim else 0, array.dtype, array.shape
+            self._columns_first = array.flags.f_contiguous and not array.flags.c_contiguous
+            self._offset = int(array.offset) if isinstance(array, np.memmap) else 0
+        else:
+            with readers.open_stream(path) as file:
+                self.dtype, shape = readers.read_idx_header(file, path)
+                self._offset = file.tell()
+            self.n_rows, self._columns_first = shape[0], False
+        if len(shape) < 2 or self.dtype.kind not in "biuf":
+            raise BatchError(f"{path}: shape {shape}, dtype {self.dtype}; expected rows of numbers")
+        self.width = math.prod(shape[1:])
+
+    def chunks(self, n: int, start: Any) -> Iterator[Chunk]:
+        first = int(start or 0)
+        if self._columns_first:
+            array = readers.map_npy(self.path)
+            for row in range(first, self.n_rows, n):
+                yield self._chunk(np.ascontiguousarray(array[row : row + n]).reshape(-1, self.width), row)
+            return
+        # Read into fresh memory rather than mapped: resident memory stays bounded by the chunks, and a file that
+        # is cut short meanwhile gives an error instead of a signal.
+        row_bytes = self.width * self.dtype.itemsize
+        with readers.open_stream(self.path) as file:
+            file.seek(self._offset + first * row_bytes)
+            for row in range(first, self.n_rows, n):
+                values = np.empty((min(n, self.n_rows - row), self.width), self.dtype)
+                view, done = memoryview(values).cast("B"), 0
+                while done < len(view):
+                    got = file.readinto(view[done : done + (1 << 24)])  # type: ignore[attr-defined]
+                    if not got:
+                        raise BatchError(f"{self.path}: truncated at row {row + done // row_bytes}")
+                    done += got
+                yield self._chunk(values.astype(self.dtype.newbyteorder("="), copy=False), row)
+
+    def _chunk(self, values: np.ndarray, row: int) -> Chunk:
+        return Chunk(-1, values, np.arange(row, row + len(values)), len(values), row + len(values))
+
+
+class MemorySource:
+    """The rows of an .npz archive, which has to be unpacked as a whole."""
+
+    def __init__(self, path: Path):
+        self.path, self.feature_names = path, None
+        arrays = readers.read_npz(path)
+        names = [name for name in arrays if arrays[name].ndim >= 2]
+        chosen = next((name for name in ("X", "x", "data", "arr_0", "X_test") if name in names), None)
+        if chosen is None and len(names) == 1:
+            chosen = names[0]
+        if chosen is None:
+            raise BatchError(f"{path}: holds {sorted(arrays)}; expected one array of rows, or one named X")
+        self._values, _ = readers.to_rows(arrays[chosen], path)
+        self.n_rows, self.width = self._values.shape
+        self.dtype = self._values.dtype
+
+    def chunks(self, n: int, start: Any) -> Iterator[Chunk]:
+        for row in range(int(start or 0), self.n_rows, n):
+            values = np.ascontiguousarray(self._values[row : row + n])
+            yield Chunk(-1, values, np.arange(row, row + len(values)), len(values), row + len(values))
+
+
+class CSVSource:
+    """Text rows: features only, a line of column names allowed; a file, a gzip archive or standard input."""
+
+    dtype = None
+    n_rows = None
+
+    def __init__(self, path: Path | None):
+        self.path = path or Path("<standard input>")
+        self._stdin = path is None
+        self._pending: list[bytes] = []
+        with self._open() as file:
+            first = self._first_line(file)
+            if self._stdin:
+                self._pending = [first]
+        cells = [cell.strip() for cell in readers.split_line(self._text(first, 1))]
+        self._has_names = readers.looks_like_header(cells)
+        self.feature_names = cells if self._has_names else None
+        self.width = len(cells)
+
+    @contextmanager
+    def _open(self) -> Iterator[Any]:
+        if self._stdin:
+            yield sys.stdin.buffer
+        else:
+            with readers.open_stream(self.path) as file:
+                yield file
+
+    def _first_line(self, file: Any) -> bytes:
+        self._blank = 0
+        while raw := file.readline(readers._LONGEST_LINE + 1):
+            if raw.strip():
+                return raw
+            self._blank += 1
+        raise BatchError(f"{self.path}: no rows")
+
+    def _text(self, raw: bytes, line: int) -> str:
+        if len(raw) > readers._LONGEST_LINE:
+            raise BatchError(f"{self.path}, line {line}: too long; is this a CSV file?")
+        try:
+            return raw.decode("utf-8-sig" if line == 1 else "utf-8").rstrip("\r\n")
+        except UnicodeDecodeError:
+            raise BatchError(f"{self.path}, line {line}: not UTF-8 text; is this a CSV file?") from None
+
+    def chunks(self, n: int, start: Any) -> Iterator[Chunk]:
+        offset, line, row = start or (0, 0, 0)
+        with self._open() as file:
+            if offset:
+                file.seek(offset)
+            while True:
+                begin, numbers, texts, lines = row, [], [], []
+                while row - begin < n:
+                    raw = self._pending.pop() if self._pending else file.readline(readers._LONGEST_LINE + 1)
+                    if not raw:
+                        break
+                    line += 1
+                    if not raw.strip():
+                        continue
+                    text = self._text(raw, line)
+                    if self._has_names and row == 0 and not numbers and line == self._blank + 1:
+                        continue
+                    texts.append(text)
+                    numbers.append(row)
+                    lines.append(line)
+                    row += 1
+                if row == begin:
+                    return
+                cursor = None if self._stdin else (file.tell(), line, row)
+                yield self._parse(texts, numbers, lines, row - begin, cursor)
+
+    def _parse(self, texts: list[str], numbers: list[int], lines: list[int], seen: int, cursor: Any) -> Chunk:
+        blocks, kept, rejects = [], [], []
+        for at in range(0, len(texts), 500):
+            part = slice(at, at + 500)
+            block = self._parse_clean(texts[part])
+            if block is not None:
+                blocks.append(block)
+                kept += numbers[part]
+                continue
+            for text, number, line in zip(texts[part], numbers[part], lines[part], strict=True):
+                try:
+                    cells = readers.parse_cells(readers.split_line(text), self.width, self.path, line)
+                except ValueError as error:
+                    rejects.append(self._reject(text, number, line, str(error)))
+                else:
+                    blocks.append(readers._compact(np.array([cells])))
+                    kept.append(number)
+        values = np.concatenate(blocks) if blocks else np.empty((0, self.width), np.uint8)
+        return Chunk(-1, values, np.array(kept, dtype=np.int64), seen, cursor, rejects)
+
+    def _parse_clean(self, texts: list[str]) -> np.ndarray | None:
+        try:
+            values = np.loadtxt(texts, delimiter=",", dtype=np.float64, ndmin=2, comments=None)
+        except ValueError:
+            return None
+        if values.shape != (len(texts), self.width) or not np.isfinite(values).all():
+            return None
+        return readers._compact(values)
+
+    def _reject(self, text: str, number: int, line: int, message: str) -> Reject:
+        cells = readers.split_line(text)
+        reason = message.removeprefix(f"{self.path}, line {line}").lstrip(", ")
+        if len(cells) != self.width:
+            return Reject(str(self.path), number, line, 0, reason.lstrip(": "), text[:60])
+        column = int(reason.split(":", 1)[0].removeprefix("column "))
+        return Reject(str(self.path), number, line, column, "not a finite number", cells[column - 1][:60])
+
+
+class ArrowSource:
+    """Parquet or Arrow files: one column for each feature, or one column of fixed-size lists."""
+
+    def __init__(self, path: Path):
+        pa = _pyarrow()
+        self.path = path
+        with self._damage():
+            if path.suffix == ".parquet":
+                import pyarrow.parquet as pq
+
+                # A small read buffer instead of whole column chunks: memory stays bounded.
+                self._file = pq.ParquetFile(path, buffer_size=1 << 20, pre_buffer=False)
+                self.n_rows, schema = self._file.metadata.num_rows, self._file.schema_arrow
+            else:
+                self._file = None
+                with pa.memory_map(str(path)) as mapped:
+                    schema = self._arrow_reader(mapped).schema
+                self.n_rows = None
+        fields = list(schema)
+        self._list = len(fields) == 1 and pa.types.is_fixed_size_list(fields[0].type)
+        types = [fields[0].type.value_type] if self._list else [f.type for f in fields]
+        self.width = fields[0].type.list_size if self._list else len(fields)
+        self.feature_names = None if self._list else schema.names
+        for name, kind in zip(schema.names, types, strict=False):
+            if not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)):
+                raise BatchError(f"{path}: column {name!r} is {kind}; expected numbers")
+        if not fields or not self.width:
+            raise BatchError(f"{path}: no columns")
+        self.dtype = np.result_type(*{np.dtype(kind.to_pandas_dtype()) for kind in types})
+
+    @contextmanager
+    def _damage(self) -> Iterator[None]:
+        pa = _pyarrow()
+        try:
+            yield
+        except (pa.ArrowException, OSError) as error:
+            if isinstance(error, OSError) and error.errno is not None:
+                raise
+            detail = " ".join(str(error).split())[:200]
+            raise BatchError(f"{self.path}: damaged or not in this format ({detail})") from None
+
+    @staticmethod
+    def _arrow_reader(mapped: Any) -> Any:
+        pa = _pyarrow()
+        return pa.ipc.open_file(mapped) if mapped.read(6) == b"ARROW1" else _rewound(mapped)
+
+    def chunks(self, n: int, start: Any) -> Iterator[Chunk]:
+        row = first = int(start or 0)
+        held: list[np.ndarray] = []
+        n_held = 0
+        batches = self._batches(n, first)
+        while True:
+            with self._damage():
+                batch = next(batches, None)
+                values = None if batch is None else self._values(batch)
+            if values is not None:
+                held.append(values)
+                n_held += len(values)
+            while n_held >= n or (batch is None and n_held):
+                rows = held[0] if len(held) == 1 else np.concatenate(held)
+                chunk, rest = rows[:n], rows[n:]
+                held, n_held = ([rest] if len(rest) else []), len(rest)
+                yield Chunk(-1, chunk, np.arange(row, row + len(chunk)), len(chunk), row + len(chunk))
+                row += len(chunk)
+            if batch is None:
+                return
+
+    def _batches(self, n: int, first: int) -> Iterator[Any]:
+        if self._file is not None:
+            groups, before = [], 0
+            for group in range(self._file.num_row_groups):
+                rows = self._file.metadata.row_group(group).num_rows
+                if before + rows <= first:
+                    before += rows
+                else:
+                    groups.append(group)
+            step = max(1, min(n, 65536))
+            for batch in self._file.iter_batches(batch_size=step, row_groups=groups):
+                skip = min(max(first - before, 0), len(batch))
+                before += len(batch)
+                if skip < len(batch):
+                    yield batch.slice(skip)
+            return
+        pa = _pyarrow()
+        with pa.memory_map(str(self.path)) as mapped:
+            reader, before = self._arrow_reader(mapped), 0
+            stream = (
+                (reader.get_batch(i) for i in range(reader.num_record_batches))
+                if hasattr(reader, "num_record_batches")
+                else reader
+            )
+            for batch in stream:
+                skip = min(max(first - before, 0), len(batch))
+                before += len(batch)
+                for at in range(skip, len(batch), n):
+                    yield batch.slice(at, n)
+
+    def _values(self, batch: Any) -> np.ndarray:
+        if self._list and batch.column(0).null_count == 0:
+            flat = batch.column(0).flatten().to_numpy(zero_copy_only=False)
+            return flat.reshape(len(batch), self.width)
+        if self._list:
+            empty = [None] * self.width
+            rows = [item if item is not None else empty for item in batch.column(0).to_pylist()]
+            return np.array(rows, dtype=np.float64)
+        columns = [column.to_numpy(zero_copy_only=False) for column in batch.columns]
+        dtype = np.result_type(*{column.dtype for column in columns})
+        values = np.empty((len(batch), self.width), np.float64 if dtype == np.dtype(object) else dtype)
+        for j, column in enumerate(columns):
+            values[:, j] = column
+        return values
+
+
+def _rewound(mapped: Any) -> Any:
+    mapped.seek(0)
+    return _pyarrow().ipc.open_stream(mapped)
+
+
+def _pyarrow() -> Any:
+    try:
+        import pyarrow
+        import pyarrow.ipc
+    except ImportError:
+        raise BatchError("Parquet and Arrow files need pyarrow: install somknn[files]") from None
+    return pyarrow
+
+
+class ImageSource:
+    """A folder of PNG and JPEG images, read in grey levels in the order of their names."""
+
+    dtype = np.dtype(np.uint8)
+    feature_names = None
+
+    def __init__(self, path: Path):
+        try:
+            import PIL.Image
+        except ImportError:
+            raise BatchError("folders of images need Pillow: install somknn[files]") from None
+        self._pil = PIL.Image
+        self.path = path
+        self.names = sorted(entry.name for entry in path.iterdir() if entry.suffix.lower() in IMAGE_ENDINGS)
+        if not self.names:
+            raise BatchError(f"{path}: a folder without PNG or JPEG images")
+        self.n_rows = len(self.names)
+        for name in self.names:
+            try:
+                with self._pil.open(path / name) as image:
+                    self._size = image.size
+                break
+            except (OSError, ValueError, SyntaxError, self._pil.DecompressionBombError):
+                continue
+        else:
+            raise BatchError(f"{path}: none of the {self.n_rows} images can be read")
+        self.width = self._size[0] * self._size[1]
+
+    def _read(self, name: str) -> np.ndarray:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with self._pil.open(self.path / name) as image:
+                if image.size != self._size:  # before any pixel is decoded
+                    raise ValueError(f"image of {image.size} pixels, not {self._size}")
+                return np.asarray(image.convert("L"), dtype=np.uint8).ravel()
+
+    def chunks(self, n: int, start: Any) -> Iterator[Chunk]:
+        for first in range(int(start or 0), self.n_rows, n):
+            names = self.names[first : first + n]
+            values, kept, rejects = [], [], []
+            for row, name in enumerate(names, first):
+                try:
+                    values.append(self._read(name))
+                    kept.append(row)
+                except (OSError, ValueError, SyntaxError, self._pil.DecompressionBombError) as error:
+                    reason = " ".join(str(error).split())[:120].replace(str(self.path), "")
+                    rejects.append(Reject(str(self.path / name), row, 0, 0, reason or "unreadable image", ""))
+            array = np.array(values, dtype=np.uint8).reshape(len(values), self.width)
+            yield Chunk(-1, array, np.array(kept, dtype=np.int64), len(names), first + len(names), rejects)
+
+
+def _find_inputs(inputs: list[str]) -> list[str]:
+    found = []
+    for item in inputs:
+        if item == "-" or os.path.exists(item):
+            found.append(item)
+            continue
+        matches = sorted(glob.glob(item))
+        if not matches:
+            raise FileNotFoundError(f"{item}: no such file or folder")
+        found += matches
+    return found
+
+
+def open_source(item: str) -> Any:
+    """The source for one input, chosen by what the file's name ends in; "-" is CSV from standard input."""
+    if item == "-":
+        return CSVSource(None)
+    path = Path(item)
+    if path.is_dir():
+        return ImageSource(path)
+    name = path.name.removesuffix(".gz")
+    if name.endswith(".csv"):
+        return CSVSource(path)
+    if name.endswith(".npy") and name == path.name:
+        return ArraySource(path)
+    if name.endswith(".npz"):
+        return MemorySource(path)
+    if path.suffix in (".parquet", ".arrow", ".feather"):
+        return ArrowSource(path)
+    if name.endswith((".idx", "-ubyte")) or "idx" in name:
+        return ArraySource(path)
+    raise BatchError(
+        f"{path}: unknown kind of file; known are .npy, .npz, IDX, .csv, .parquet, .arrow (IDX and CSV also .gz), "
+        "folders of images, and - for CSV on standard input"
+    )
+
+
+def open_sources(inputs: list[str]) -> list[Any]:
+    """The sources of all inputs; a name that is no file is taken as a glob pattern."""
+    return [open_source(item) for item in _find_inputs(inputs)]

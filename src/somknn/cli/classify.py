@@ -1,0 +1,115 @@
+"""`somknn classify`: the rows of files through a saved model."""
+
+import sys
+from typing import Any
+
+import click
+
+
+class _Size(click.ParamType):
+    name = "size"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> int:
+        text = str(value).strip().upper().removesuffix("B")
+        factor = {"K": 10**3, "M": 10**6, "G": 10**9}.get(text[-1:], 1)
+        try:
+            size = int(float(text.rstrip("KMG")) * factor)
+        except (ValueError, OverflowError):
+            self.fail(f"{value!r} is no size; write for example 64MB", param, ctx)
+        if size < 1:
+            self.fail(f"{value!r} is too small", param, ctx)
+        return size
+
+
+@click.command()
+@click.argument("model", type=click.Path())
+@click.argument("inputs", metavar="INPUT...", nargs=-1, required=True)
+@click.option("-o", "--output", required=True, help="A .parquet, .csv or .npy file, or - for CSV on standard output.")
+@click.option("--proba", is_flag=True, help="Write the probability of every class.")
+@click.option("--top", type=click.IntRange(1), default=1, help="Write that many labels, the best first.")
+@click.option("--neighbors", is_flag=True, help="Write the nearest training rows and their distances.")
+@click.option("--chunk-bytes", type=_Size(), default="64MB", show_default=True, help="Rows held by each stage.")
+@click.option(
+    "--on-bad-row",
+    type=click.Choice(["fail", "skip", "quarantine"]),
+    default="fail",
+    show_default=True,
+    help="A row with NaN, text, a wrong width or a value out of range; quarantine writes it to OUTPUT.rejects.csv.",
+)
+@click.option("--max-rejects", type=click.IntRange(0), default=10_000, show_default=True, help="Give up beyond this.")
+@click.option("--cast", is_flag=True, help="Accept integer rows for a model that was fitted on floating-point rows.")
+@click.option("--resume", is_flag=True, help="Continue an interrupted run of the same command.")
+@click.option("--threads", "n_jobs", type=int, default=None, help="Threads of the classifier.")
+def command(model: str, inputs: tuple[str, ...], output: str, resume: bool, n_jobs: int | None, **options: Any) -> None:
+    """Classify the rows of INPUT files with MODEL, a file written by a model's save method.
+
+    INPUT: .npy, .npz, IDX(.gz), .csv(.gz) with features only, .parquet, .arrow, a folder of PNG or JPEG images, a glob
+    pattern, or - for CSV on standard input. Memory stays bounded whatever the size. OUTPUT appears when it is complete;
+    until then finished parts lie in OUTPUT.parts, and --resume continues from them.
+
+    Exit codes: 0 done; 2 wrong usage; 3 input or a row that does not fit the model; 4 damaged model file; 5 cannot
+    resume; 6 a file cannot be read or written; 130 interrupted (resumable).
+    """
+    from somknn.batch import BatchError, ResumeError, classify
+    from somknn.persistence import ModelFileError
+
+    hint = "" if output == "-" else "; finished parts are kept, --resume continues"
+    try:
+        with _Progress() as progress:
+            summary = classify(model, list(inputs), output, resume=resume, n_jobs=n_jobs, progress=progress, **options)
+    except ModelFileError as error:
+        _stop(str(error), 4)
+    except ResumeError as error:
+        _stop(str(error), 5)
+    except (BatchError, ValueError, TypeError) as error:
+        _stop(" ".join(str(error).split()), 3)
+    except OSError as error:
+        _stop(f"{error}{'' if isinstance(error, FileNotFoundError) else hint}", 6)
+    except KeyboardInterrupt:
+        _stop(f"interrupted{hint}", 130)
+    else:
+        resumed = f", {summary.resumed_rows:,} of them by the interrupted run" if summary.resumed_rows else ""
+        rejected = f"; {summary.rejects:,} bad rows set apart" if summary.rejects else ""
+        click.echo(f"{summary.rows:,} rows classified{resumed}{rejected}", err=True)
+
+
+def _stop(message: str, code: int) -> None:
+    click.echo(f"somknn classify: {message}", err=True)
+    sys.exit(code)
+
+
+class _Progress:
+    """A bar with rows per second and time left on stderr; nothing without a terminal."""
+
+    def __enter__(self) -> Any:
+        self._bar: Any = None
+        if sys.stderr.isatty():
+            from rich.console import Console
+            from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+            self._bar = Progress(
+                TextColumn("classifying"),
+                BarColumn(),
+                TextColumn("{task.completed:,.0f} rows"),
+                TextColumn("{task.fields[rate]}"),
+                TimeRemainingColumn(),
+                console=Console(stderr=True),
+            )
+            self._bar.start()
+            self._task: Any = None
+        return self._update
+
+    def _update(self, done: int, total: int | None) -> None:
+        if self._bar is None:
+            return
+        if self._task is None:
+            self._task = self._bar.add_task("", total=total, completed=done, rate="")
+            return
+        self._bar.update(self._task, completed=done)
+        speed = self._bar.tasks[0].speed
+        if speed:
+            self._bar.update(self._task, rate=f"{speed:,.0f} rows/s")
+
+    def __exit__(self, *error: Any) -> None:
+        if self._bar is not None:
+            self._bar.stop()

@@ -1,0 +1,317 @@
+"""Batch classification: every input and output, schema, bad rows, resuming."""
+
+import gzip
+import io
+import struct
+import sys
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+from somknn import KNeighborsClassifier
+from somknn.batch import BatchError, ResumeError, classify
+from somknn.batch import engine as engine_module
+from somknn.cli import main
+
+SMALL = {"chunk_bytes": 12 * 70}  # 70 rows of the uint8 fixture
+
+
+def write_input(folder, kind, rows):
+    path = folder / f"in.{kind}"
+    if kind == "npy":
+        np.save(path, rows)
+    elif kind == "fortran.npy":
+        np.save(path, np.asfortranarray(rows))
+    elif kind == "f4.npy":
+        np.save(path, rows.astype(np.float32))
+    elif kind == "npz":
+        np.savez_compressed(path, X=rows)
+    elif kind in ("idx", "idx.gz"):
+        raw = bytes([0, 0, 8, 3]) + struct.pack(">3I", len(rows), 3, 4) + rows.tobytes()
+        path.write_bytes(gzip.compress(raw) if kind == "idx.gz" else raw)
+    elif kind in ("csv", "csv.gz", "names.csv"):
+        text = "\n".join(",".join(map(str, row)) for row in rows.tolist()) + "\n"
+        if kind == "names.csv":
+            text = ",".join(f"c{i}" for i in range(rows.shape[1])) + "\n\n" + text
+        path.write_bytes(gzip.compress(text.encode()) if kind == "csv.gz" else text.encode())
+    else:
+        if kind.startswith("list"):
+            flat = pa.array(rows.ravel())
+            table = pa.table({"x": pa.FixedSizeListArray.from_arrays(flat, rows.shape[1])})
+        else:
+            table = pa.table({f"c{i}": rows[:, i] for i in range(rows.shape[1])})
+        if kind.endswith("parquet"):
+            pq.write_table(table, path, row_group_size=130)
+        elif kind.endswith("stream.arrow"):
+            with pa.ipc.new_stream(path, table.schema) as writer:
+                writer.write_table(table, max_chunksize=90)
+        else:
+            with pa.ipc.new_file(path, table.schema) as writer:
+                writer.write_table(table, max_chunksize=90)
+    return path
+
+
+KINDS = ["npy", "fortran.npy", "f4.npy", "npz", "idx", "idx.gz", "csv", "csv.gz", "names.csv"]
+KINDS += ["parquet", "list.parquet", "arrow", "stream.arrow", "list.arrow"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_input(tmp_path, rows, model, model_file, kind):
+    path = write_input(tmp_path, kind, rows)
+    summary = classify(model_file, path, tmp_path / "out.parquet", **SMALL)
+    assert summary.rows == 500
+    out = pq.read_table(tmp_path / "out.parquet")
+    assert out["row"].to_pylist() == list(range(500))
+    assert out["label"].to_pylist() == list(model.predict(rows))
+    proba = model.predict_proba(rows)
+    np.testing.assert_array_equal(out["confidence"], proba.max(axis=1))
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted([path.name, "out.parquet"])
+
+
+@pytest.mark.parametrize("ending", ["csv", "npy", "parquet"])
+def test_every_output(tmp_path, rows, model, model_file, ending):
+    np.save(tmp_path / "in.npy", rows)
+    out = tmp_path / f"out.{ending}"
+    classify(model_file, tmp_path / "in.npy", out, proba=True, top=3, neighbors=True, **SMALL)
+    if ending == "npy":
+        table = np.load(out)
+    elif ending == "csv":
+        table = np.genfromtxt(out, delimiter=";", dtype=str)
+        import csv
+
+        with open(out, newline="") as file:
+            records = list(csv.DictReader(file))
+        table = {name: np.array([record[name] for record in records]) for name in records[0]}
+    else:
+        table = {name: c.to_numpy() for name, c in zip(*_columns(out), strict=True)}
+    distances, indices = model.kneighbors(rows)
+    np.testing.assert_array_equal(np.asarray(table["label"], str), model.predict(rows))
+    np.testing.assert_array_equal(np.asarray(table["proba_bee"], float), model.predict_proba(rows)[:, 1])
+    np.testing.assert_array_equal(np.asarray(table["neighbor_2"], int), indices[:, 1])
+    np.testing.assert_array_equal(np.asarray(table["distance_3"], float), distances[:, 2])
+    first, second, third = (np.asarray(table[f"confidence{s}"], float) for s in ("", "_2", "_3"))
+    np.testing.assert_allclose(first + second + third, 1)
+    assert (second >= third).all()
+    assert (np.asarray(table["label"], str) != np.asarray(table["label_2"], str)).all()
+
+
+def _columns(path):
+    table = pq.read_table(path)
+    return table.column_names, table.columns
+
+
+def test_several_inputs_and_glob(tmp_path, rows, model, model_file):
+    np.save(tmp_path / "a1.npy", rows[:100])
+    np.save(tmp_path / "a2.npy", rows[100:])
+    classify(model_file, str(tmp_path / "a*.npy"), tmp_path / "out.npy", **SMALL)
+    out = np.load(tmp_path / "out.npy")
+    assert list(out["label"]) == list(model.predict(rows))
+    assert list(out["row"]) == [*range(100), *range(400)]
+    assert list(np.unique(out["file"])) == [str(tmp_path / "a1.npy"), str(tmp_path / "a2.npy")]
+
+
+def test_folder_of_images(tmp_path, rows, model, model_file):
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for i in range(20):
+        Image.fromarray(rows[i].reshape(3, 4)).save(folder / f"{i:03d}.png")
+    (folder / "notes.txt").write_text("no image")
+    (folder / "010.png").write_bytes(b"\x89PNG damaged")
+    Image.new("L", (9, 9)).save(folder / "011.png")
+    with pytest.raises(BatchError, match=r"010\.png"):
+        classify(model_file, folder, tmp_path / "out.npy")
+    classify(model_file, folder, tmp_path / "other.npy", on_bad_row="quarantine", chunk_bytes=50)
+    out = np.load(tmp_path / "other.npy")
+    kept = [i for i in range(20) if i not in (10, 11)]
+    assert list(out["file"]) == [f"{i:03d}.png" for i in kept]
+    assert list(out["label"]) == list(model.predict(rows[kept]))
+    assert "image of (9, 9) pixels" in (tmp_path / "other.npy.rejects.csv").read_text()
+
+
+def test_schema_is_checked_before_any_work(tmp_path, rows, model_file):
+    np.save(tmp_path / "w.npy", rows[:, :5])
+    np.save(tmp_path / "o.npy", np.array([["a", "b"]]))
+    for name, message in (("w.npy", "rows of 5 values, the model expects 12"), ("o.npy", "expected rows of numbers")):
+        with pytest.raises(BatchError, match=message):
+            classify(model_file, tmp_path / name, tmp_path / "out.csv")
+    floating = KNeighborsClassifier(1).fit(rows / 255.0, rows[:, 0])
+    floating.save(tmp_path / "f")
+    np.save(tmp_path / "i.npy", rows)
+    with pytest.raises(BatchError, match=r"fitted on float64.*--cast"):
+        classify(tmp_path / "f", tmp_path / "i.npy", tmp_path / "out.csv")
+    assert classify(tmp_path / "f", tmp_path / "i.npy", tmp_path / "out.csv", cast=True).rows == 500
+    named = KNeighborsClassifier(1).fit(rows, rows[:, 0])
+    named.feature_names_in_ = np.array([f"c{i}" for i in range(11)] + ["z"], dtype=object)
+    named.save(tmp_path / "n")
+    path = write_input(tmp_path, "names.csv", rows)
+    with pytest.raises(BatchError, match="column 12 is 'c11', the model expects 'z'"):
+        classify(tmp_path / "n", path, tmp_path / "out.csv")
+    for bad in ("out.txt", "nowhere/out.csv"):
+        with pytest.raises((BatchError, FileNotFoundError)):
+            classify(model_file, tmp_path / "i.npy", tmp_path / bad)
+    with pytest.raises(BatchError, match="--top 4: the model has 3 classes"):
+        classify(model_file, tmp_path / "i.npy", tmp_path / "out.csv", top=4)
+
+
+@pytest.mark.parametrize("kind", ["csv", "npy", "parquet"])
+def test_bad_rows(tmp_path, rows, model, model_file, kind):
+    values = rows.astype(float)
+    values[7, 3], values[100, 0], values[499, 11] = np.nan, 256, 0.5
+    path = write_input(tmp_path, kind, values)
+    if kind == "csv":
+        lines = path.read_text().splitlines()
+        lines[200] = "1,2,3"
+        lines[201] = lines[201].replace(lines[201].split(",")[1], "x", 1)
+        path.write_text("\n".join(lines))
+    place = {"csv": "line 8, column 4", "npy": "row 7, column 4", "parquet": "row 7, column 4"}[kind]
+    with pytest.raises(BatchError, match=f"in.{kind}, {place}"):
+        classify(model_file, path, tmp_path / "fail.csv", chunk_bytes=5000)
+    assert not (tmp_path / "fail.csv").exists()
+    bad = [7, 100, 499] + ([200, 201] if kind == "csv" else [])
+    kept = np.setdiff1d(np.arange(500), bad)
+    for mode in ("skip", "quarantine"):
+        out = tmp_path / f"{mode}.npy"
+        summary = classify(model_file, path, out, on_bad_row=mode, chunk_bytes=5000)
+        assert (summary.rows, summary.rejects) == (500 - len(bad), len(bad))
+        table = np.load(out)
+        np.testing.assert_array_equal(table["row"], kept)
+        assert list(table["label"]) == list(model.predict(rows[kept]))
+    rejects = (tmp_path / "quarantine.npy.rejects.csv").read_text().splitlines()
+    assert rejects[0] == "file,row,line,column,reason,value"
+    assert [int(line.split(",")[1]) for line in rejects[1:]] == sorted(bad)
+    assert "whole numbers from 0 to 255,256.0" in "\n".join(rejects)
+    with pytest.raises(BatchError, match="more than 1 bad rows"):
+        classify(model_file, path, tmp_path / "limit.npy", on_bad_row="skip", max_rejects=1)
+
+
+def interrupt_after(monkeypatch, n, error=KeyboardInterrupt):
+    """The n-th chunk's computation raises."""
+    real, calls = engine_module.predict_columns, []
+
+    def failing(*args):
+        calls.append(1)
+        if len(calls) > n:
+            raise error
+        return real(*args)
+
+    monkeypatch.setattr(engine_module, "predict_columns", failing)
+    return lambda: monkeypatch.setattr(engine_module, "predict_columns", real)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_resume_gives_the_same_bytes(tmp_path, rows, model_file, kind, monkeypatch):
+    path = write_input(tmp_path, kind, rows)
+    out = tmp_path / "out.npy"
+    # Chunks that end inside row groups and record batches of every input, and not at them.
+    options = {"chunk_bytes": 12 * 55 * (8 if "csv" in kind else 1)}
+    classify(model_file, path, tmp_path / "whole.npy", **options)
+    restore = interrupt_after(monkeypatch, 4)
+    with pytest.raises(KeyboardInterrupt):
+        classify(model_file, path, out, **options)
+    restore()
+    assert not out.exists()
+    with pytest.raises(ResumeError, match="--resume"):
+        classify(model_file, path, out, **options)
+    with pytest.raises(ResumeError, match="options differs"):
+        classify(model_file, path, out, resume=True, proba=True, **options)
+    summary = classify(model_file, path, out, resume=True, **options)
+    assert 0 < summary.resumed_rows < summary.rows == 500
+    assert out.read_bytes() == (tmp_path / "whole.npy").read_bytes()
+    assert not (tmp_path / "out.npy.parts").exists()
+
+
+def test_resume_refuses_what_differs(tmp_path, rows, model, model_file, monkeypatch):
+    np.save(tmp_path / "in.npy", rows)
+    out = tmp_path / "out.csv"
+    restore = interrupt_after(monkeypatch, 2)
+    with pytest.raises(KeyboardInterrupt):
+        classify(model_file, tmp_path / "in.npy", out, **SMALL)
+    restore()
+    other = KNeighborsClassifier(1).fit(rows, rows[:, 0])
+    other.save(tmp_path / "other")
+    with pytest.raises(ResumeError, match="model differs"):
+        classify(tmp_path / "other", tmp_path / "in.npy", out, resume=True, **SMALL)
+    part = out.with_name("out.csv.parts") / "part-0000001.npz"
+    whole = part.read_bytes()
+    part.write_bytes(whole[:-5] + b"\0" + whole[-4:])
+    with pytest.raises(BatchError, match="damaged"):
+        classify(model_file, tmp_path / "in.npy", out, resume=True, **SMALL)
+    assert not out.exists()
+    part.write_bytes(whole)
+    np.save(tmp_path / "in.npy", rows[::-1])
+    with pytest.raises(ResumeError, match="input differs"):
+        classify(model_file, tmp_path / "in.npy", out, resume=True, **SMALL)
+
+
+def test_a_truncated_input_keeps_the_parts(tmp_path, rows, model_file):
+    path = write_input(tmp_path, "idx.gz", rows)
+    path.write_bytes(path.read_bytes()[:3000])
+    with pytest.raises((BatchError, ValueError), match="truncated"):
+        classify(model_file, path, tmp_path / "out.csv", **SMALL)
+    assert not (tmp_path / "out.csv").exists()
+
+
+def run_cli(*arguments, stdin=None):
+    return CliRunner().invoke(main, ["classify", *map(str, arguments)], input=stdin)
+
+
+def test_command(tmp_path, rows, model, model_file):
+    np.save(tmp_path / "in.npy", rows)
+    result = run_cli(model_file, tmp_path / "in.npy", "-o", tmp_path / "out.csv", "--chunk-bytes", "1kB", "--top", 2)
+    assert result.exit_code == 0
+    assert "500 rows classified" in result.stderr
+    assert (tmp_path / "out.csv").read_text().startswith("row,label,confidence,label_2,confidence_2\n0,")
+    text = "\n".join(",".join(map(str, row)) for row in rows[:9].tolist())
+    result = run_cli(model_file, "-", "-o", "-", stdin=text.encode())
+    assert result.exit_code == 0
+    assert len(result.stdout.splitlines()) == 10
+    assert result.stdout.splitlines()[1].split(",")[0] == "0"
+    assert run_cli(model_file, "-", "-o", tmp_path / "s.csv", "--resume", stdin=text.encode()).exit_code == 3
+
+
+def test_exit_codes(tmp_path, rows, model_file, monkeypatch):
+    np.save(tmp_path / "in.npy", rows)
+    np.save(tmp_path / "nan.npy", np.full((3, 12), np.nan))
+    (tmp_path / "m").write_bytes(model_file.read_bytes()[:-9])
+    out = tmp_path / "out.csv"
+    cases = [
+        (2, model_file, "-o", out),
+        (2, model_file, tmp_path / "in.npy", "-o", out, "--chunk-bytes", "many"),
+        (3, model_file, tmp_path / "nan.npy", "-o", out),
+        (4, tmp_path / "m", tmp_path / "in.npy", "-o", out),
+        (6, model_file, tmp_path / "absent.npy", "-o", out),
+    ]
+    for code, *arguments in cases:
+        result = run_cli(*arguments)
+        assert result.exit_code == code, result.output
+        assert code == 2 or len(result.stderr.splitlines()) == 1
+        for path in (tmp_path / "out.csv.parts").glob("*"):
+            path.unlink()
+    restore = interrupt_after(monkeypatch, 1)
+    result = run_cli(model_file, tmp_path / "in.npy", "-o", out, "--chunk-bytes", "1kB")
+    assert result.exit_code == 130
+    assert "--resume continues" in result.stderr
+    restore()
+    assert run_cli(model_file, tmp_path / "in.npy", "-o", out, "--chunk-bytes", "1kB").exit_code == 5
+    assert run_cli(model_file, tmp_path / "in.npy", "-o", out, "--chunk-bytes", "1kB", "--resume").exit_code == 0
+
+
+def test_progress_is_silent_without_a_terminal(tmp_path, rows, model_file, monkeypatch):
+    np.save(tmp_path / "in.npy", rows)
+    stderr = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", stderr)
+    seen = []
+    classify(
+        model_file,
+        tmp_path / "in.npy",
+        tmp_path / "o.npy",
+        progress=lambda done, total: seen.append((done, total)),
+        **SMALL,
+    )
+    assert seen[0] == (0, 500)
+    assert seen[-1] == (500, 500)
+    assert stderr.getvalue() == ""

@@ -1,0 +1,250 @@
+"""What happens when the machine fails: killed processes, full disks, damaged files, threads and forks."""
+
+import builtins
+import errno
+import io
+import multiprocessing
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from test_classify import write_input
+
+from mutations import MUTATIONS, mutate
+from somknn import load
+from somknn.batch import BatchError, classify
+from somknn.batch.sources import open_source
+
+RUN = "import sys; from somknn.batch import classify; classify(sys.argv[1], sys.argv[2], sys.argv[3], chunk_bytes=6000,"
+RUN += " resume='resume' in sys.argv)"
+
+
+def start(model_file, path, out, *more):
+    return subprocess.Popen([sys.executable, "-c", RUN, str(model_file), str(path), str(out), *more])
+
+
+def kill_at_random(tmp_path, model_file, rows, n_runs, ending):
+    """`n_runs` kills at random moments of the part of a run that touches files; the number that hit a running one."""
+    path, whole = write_input(tmp_path, "npy", np.tile(rows, (160, 1))), tmp_path / f"whole.{ending}"
+    begun = time.monotonic()
+    assert start(model_file, path, whole).wait() == 0
+    took = time.monotonic() - begun
+    expected, rng, hits, kills = whole.read_bytes(), random.Random(0), 0, 0
+    while kills < n_runs:
+        out = tmp_path / f"out{kills}.{ending}"
+        process = start(model_file, path, out)
+        # Starting the interpreter takes the first part and touches nothing: wait until work has begun.
+        while not out.with_name(out.name + ".parts").exists() and process.poll() is None and not out.exists():
+            time.sleep(0.002)
+        time.sleep(rng.uniform(0, max(0.1, took * 0.6)))
+        process.send_signal(signal.SIGKILL)
+        kills += 1
+        hits += process.wait() == -signal.SIGKILL
+        assert not out.exists() or out.read_bytes() == expected
+        if rng.random() < 0.5:  # kill the continued run as well
+            process = start(model_file, path, out, "resume")
+            time.sleep(rng.uniform(0, took))
+            process.send_signal(signal.SIGKILL)
+            kills += 1
+            hits += process.wait() == -signal.SIGKILL
+            assert not out.exists() or out.read_bytes() == expected
+        assert start(model_file, path, out, "resume").wait() == 0
+        assert out.read_bytes() == expected
+        assert not out.with_name(out.name + ".parts").exists()
+        out.unlink()
+    return hits
+
+
+def test_kill_9(tmp_path, model_file, rows):
+    assert kill_at_random(tmp_path, model_file, rows, 2, "npy") >= 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ending", ["npy", "parquet", "csv"])
+def test_kill_9_long(tmp_path, model_file, rows, ending):
+    assert kill_at_random(tmp_path, model_file, rows, 25, ending) >= 15
+
+
+class Faults:
+    """Counts calls of one kind on files below a folder and makes the n-th fail."""
+
+    def __init__(self, folder, kind, n):
+        self.folder, self.kind, self.n, self.count = str(folder), kind, n, 0
+
+    def hit(self, kind):
+        if kind == self.kind:
+            self.count += 1
+            if self.count == self.n:
+                raise OSError(errno.ENOSPC if kind == "write" else errno.EIO, f"injected into {kind}")
+
+    def install(self, monkeypatch):
+        faults, real_open, real_fsync, real_replace = self, builtins.open, os.fsync, os.replace
+
+        class File(io.FileIO):
+            def write(self, data):
+                faults.hit("write")
+                return super().write(data)
+
+            def readinto(self, buffer):
+                faults.hit("read")
+                return super().readinto(buffer)
+
+            def readall(self):
+                faults.hit("read")
+                return super().readall()
+
+        def opened(file, mode="r", *args, **options):
+            inside = isinstance(file, str | os.PathLike) and os.fspath(file).startswith(faults.folder)
+            if not inside:
+                return real_open(file, mode, *args, **options)
+            raw = File(file, mode.replace("b", "").replace("t", ""))
+            buffered = io.BufferedWriter(raw) if "w" in mode else io.BufferedReader(raw)
+            return buffered if "b" in mode else io.TextIOWrapper(buffered, encoding="utf-8", newline="")
+
+        def fsync(descriptor):
+            faults.hit("fsync")
+            return real_fsync(descriptor)
+
+        def replace(source, target):
+            faults.hit("rename")
+            return real_replace(source, target)
+
+        monkeypatch.setattr(builtins, "open", opened)
+        monkeypatch.setattr(io, "open", opened)
+        monkeypatch.setattr(os, "fsync", fsync)
+        monkeypatch.setattr(os, "replace", replace)
+
+
+@pytest.mark.parametrize("kind", ["write", "fsync", "rename", "read"])
+@pytest.mark.parametrize("ending", ["npy", "csv", "parquet"])
+def test_every_nth_call_fails(tmp_path, model_file, rows, kind, ending):
+    """For every n: the n-th call fails, the error is clear, nothing half-written is visible, and the run can continue."""
+    (tmp_path / "work").mkdir()
+    path = write_input(tmp_path / "work", "npy", rows)
+    options = {"chunk_bytes": 12 * 180, "on_bad_row": "quarantine"}
+    classify(model_file, path, tmp_path / f"whole.{ending}", **options)
+    expected = (tmp_path / f"whole.{ending}").read_bytes()
+    n = failures = 0
+    while True:
+        n += 1
+        out = tmp_path / "work" / f"out{n}.{ending}"
+        with pytest.MonkeyPatch.context() as patch:
+            faults = Faults(tmp_path / "work", kind, n)
+            faults.install(patch)
+            failure = ""
+            try:
+                classify(model_file, path, out, **options)
+            except (OSError, ValueError) as error:
+                failure = str(error)
+        failed = bool(failure)
+        failures += failed
+        assert not failed or "injected" in failure
+        if out.exists():
+            assert out.read_bytes() == expected
+        assert not failed or not any(p.name.endswith(".part") for p in out.parent.iterdir())
+        if not failed:
+            break
+        classify(model_file, path, out, resume=True, **options)
+        assert out.read_bytes() == expected
+        assert not out.with_name(out.name + ".parts").exists()
+    assert faults.count < n
+    assert failures >= (3 if kind == "read" or kind == "write" else 8)
+
+
+KINDS = ["npy", "npz", "idx", "idx.gz", "csv", "csv.gz", "parquet", "list.parquet", "arrow", "stream.arrow"]
+FUZZ = {"deadline": None, "suppress_health_check": [HealthCheck.function_scoped_fixture]}
+
+
+def fuzz_source(tmp_path, rows, kind, mutations):
+    seed = tmp_path / "seed"
+    if not seed.exists():
+        seed.mkdir()
+        write_input(seed, kind, rows[:20])
+    path = tmp_path / f"in.{kind}"
+    path.write_bytes(mutate((seed / f"in.{kind}").read_bytes(), mutations))
+    message = ""
+    try:
+        source = open_source(str(path))
+        for chunk in source.chunks(7, None):
+            assert chunk.values.shape == (len(chunk.numbers), source.width)
+            assert chunk.values.nbytes <= 8 * 7 * source.width
+    except (ValueError, OSError) as error:
+        message = str(error)
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@given(mutations=MUTATIONS)
+@settings(max_examples=60, **FUZZ)
+def test_mutated_inputs(tmp_path, rows, kind, mutations):
+    fuzz_source(tmp_path, rows, kind, mutations)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+@given(mutations=MUTATIONS)
+@settings(max_examples=3000, **FUZZ)
+def test_mutated_inputs_long(tmp_path, rows, kind, mutations):
+    fuzz_source(tmp_path, rows, kind, mutations)
+
+
+def test_eight_threads_at_once(tmp_path, model, model_file, rows):
+    path = write_input(tmp_path, "npy", rows)
+    expected = model.predict(rows)
+    wrong = []
+
+    def work(i):
+        for turn in range(3):
+            out = tmp_path / f"o{i}-{turn}.npy"
+            classify(model_file, path, out, chunk_bytes=2000)
+            if (np.load(out)["label"] != expected).any():
+                wrong.append(i)
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+
+
+def classify_in_worker(arguments):
+    model_file, path, out = arguments
+    return classify(model_file, path, out, chunk_bytes=2000).rows
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_worker_processes(tmp_path, model_file, rows, method):
+    path = write_input(tmp_path, "npy", rows)
+    load(model_file).predict(rows)  # the parent has threads of its own by now
+    jobs = [(str(model_file), str(path), str(tmp_path / f"o{i}.npy")) for i in range(4)]
+    with multiprocessing.get_context(method).Pool(2) as pool:
+        assert pool.map_async(classify_in_worker, jobs).get(timeout=120) == [500] * 4
+    first = (tmp_path / "o0.npy").read_bytes()
+    assert all((tmp_path / f"o{i}.npy").read_bytes() == first for i in range(4))
+
+
+def test_two_runs_cannot_share_an_output(tmp_path, model_file, rows):
+    from somknn.batch.checks import ResumeError
+    from somknn.batch.manifest import WorkFolder
+
+    folder = WorkFolder(tmp_path / "out.npy", {})
+    folder.open(False)
+    np.save(tmp_path / "in.npy", rows)
+    with pytest.raises(ResumeError, match="in use by another run"):
+        classify(model_file, tmp_path / "in.npy", tmp_path / "out.npy", resume=True)
+    folder.close()
+
+
+def test_no_rows_is_an_error(tmp_path, model_file):
+    np.save(tmp_path / "in.npy", np.empty((0, 12), np.uint8))
+    with pytest.raises(BatchError, match="no row could be classified"):
+        classify(model_file, tmp_path / "in.npy", tmp_path / "out.csv")
