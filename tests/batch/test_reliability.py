@@ -30,27 +30,34 @@ def start(model_file, path, out, *more):
     return subprocess.Popen([sys.executable, "-c", RUN, str(model_file), str(path), str(out), *more])
 
 
+def wait_for_work(process, out):
+    """Starting the interpreter touches no file: wait until the run makes its work folder."""
+    parts = out.with_name(out.name + ".parts")
+    while not parts.exists() and process.poll() is None:
+        time.sleep(0.002)
+
+
 def kill_at_random(tmp_path, model_file, rows, n_runs, ending):
     """`n_runs` kills at random moments of the part of a run that touches files; the number that hit a running one."""
     path, whole = write_input(tmp_path, "npy", np.tile(rows, (160, 1))), tmp_path / f"whole.{ending}"
-    begun = time.monotonic()
-    assert start(model_file, path, whole).wait() == 0
-    took = time.monotonic() - begun
+    process, begun = start(model_file, path, whole), time.monotonic()
+    wait_for_work(process, whole)
+    starting = time.monotonic() - begun
+    assert process.wait() == 0
+    working = time.monotonic() - begun - starting
     expected, rng, hits, kills = whole.read_bytes(), random.Random(0), 0, 0
     while kills < n_runs:
         out = tmp_path / f"out{kills}.{ending}"
         process = start(model_file, path, out)
-        # Starting the interpreter takes the first part and touches nothing: wait until work has begun.
-        while not out.with_name(out.name + ".parts").exists() and process.poll() is None and not out.exists():
-            time.sleep(0.002)
-        time.sleep(rng.uniform(0, max(0.1, took * 0.6)))
+        wait_for_work(process, out)
+        time.sleep(rng.uniform(0, working))
         process.send_signal(signal.SIGKILL)
         kills += 1
         hits += process.wait() == -signal.SIGKILL
         assert not out.exists() or out.read_bytes() == expected
         if rng.random() < 0.5:  # kill the continued run as well
             process = start(model_file, path, out, "resume")
-            time.sleep(rng.uniform(0, took))
+            time.sleep(starting + rng.uniform(0, working))
             process.send_signal(signal.SIGKILL)
             kills += 1
             hits += process.wait() == -signal.SIGKILL

@@ -7,6 +7,7 @@ Every error is a ValueError of one line that names the file.
 import csv
 import errno
 import gzip
+import io
 import math
 import os
 import struct
@@ -127,16 +128,14 @@ def map_npy(path: str | os.PathLike) -> np.ndarray:
     return np.memmap(path, dtype, mode="r", offset=offset, shape=shape, order="F" if fortran else "C")
 
 
-def read_npz(path: str | os.PathLike, names: set[str] | None = None) -> dict[str, np.ndarray]:
-    """The arrays of an .npz file by name (only `names`, if given), each checked before memory is allotted."""
+def read_npz(path: str | os.PathLike, content: bytes | None = None) -> dict[str, np.ndarray]:
+    """The arrays of an .npz file by name, each checked before memory is allotted; `content` if it was read already."""
     path = Path(path)
     arrays = {}
     try:
-        with zipfile.ZipFile(path) as archive:
+        with zipfile.ZipFile(path if content is None else io.BytesIO(content)) as archive:
             for info in archive.infolist():
                 name = info.filename.removesuffix(".npy")
-                if names is not None and name not in names:
-                    continue
                 with archive.open(info) as file:
                     shape, fortran, dtype = _npy_header(file, f"{path}[{name}]")
                     promised = math.prod(shape) * dtype.itemsize
