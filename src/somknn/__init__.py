@@ -14,9 +14,13 @@ _HOMES = {
     "KNeighborsClassifierCV": "somknn.evaluation",
     "KNeighborsRegressor": "somknn.neighbors",
     "KNeighborsTransformer": "somknn.neighbors",
+    "SOM": "somknn.som",
+    "SOMClassifier": "somknn.som",
+    "SOMFeatureSelector": "somknn.som",
     "load": "somknn.persistence",
 }
-_SUBPACKAGES = {"batch", "datasets", "evaluation", "neighbors", "persistence"}
+_SUBPACKAGES = {"batch", "datasets", "evaluation", "neighbors", "persistence", "som"}
+
 
 __all__ = sorted([*_HOMES, *_SUBPACKAGES, "__version__"])
 

@@ -1,0 +1,432 @@
+"""The self-organizing map as a scikit-learn transformer and clusterer."""
+
+from numbers import Integral, Real
+
+import numpy as np
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin
+from sklearn.cluster import AgglomerativeClustering
+from sklearn.utils import check_random_state
+from sklearn.utils.multiclass import type_of_target
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, column_or_1d, validate_data
+
+from somknn.neighbors.validation import prepare_rows
+from somknn.persistence import Savable
+from somknn.som import quality
+from somknn.som.grid import Grid
+from somknn.som.initialization import initial_codebook
+from somknn.som.neighborhoods import check_neighborhood
+from somknn.som.schedules import schedule_values
+from somknn.som.search import Axes, BMUSearch
+from somknn.som.training import Rows, Rule, batch_update, sums_by_unit, train_batch, train_online
+from somknn_kernels.parallel import resolve_n_threads
+
+_HISTORY = ("quantization_error", "topographic_error", "radius", "seconds")
+_BLOCK = 8192
+
+
+class SOM(Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BaseEstimator):
+    """Self-organizing map (Kohonen 2001) with exact best-matching units.
+
+    Parameters
+    ----------
+    n_rows, n_columns : int
+        Size of the grid, each at least 1.
+    training : {"batch", "online"}
+        The batch map, or the classical rule that moves the map after every row.
+    epochs : int
+        Passes over the data.
+    topology : {"rectangular", "hexagonal"}
+    boundary : {"planar", "cylinder", "torus"}
+        A cylinder joins the first and last column, a torus the rows too (hexagonal: `n_rows` must be even).
+    neighborhood : {"gaussian", "bubble", "mexican_hat", "triangle", "epanechnikov"}
+    compact_support : bool
+        Cut "gaussian" and "mexican_hat" to 0 beyond the radius; the others end there anyway.
+    initial_radius, final_radius : float
+        In grid steps. None means half of the longer side for the first.
+    radius_schedule, rate_schedule : {"linear", "exponential", "inverse"} or callable
+        From the first epoch to the last. A callable takes the progress in [0, 1] and returns the value.
+    initial_rate, final_rate : float
+        Learning rate of online training, in (0, 1].
+    initialization : {"pca", "sample", "random"} or array of shape (n_rows, n_columns, n_features)
+    missing_values : {"error", "ignore"}
+        "ignore": NaN is a missing value; distances and updates run over the values that a row has.
+    tol : float or None
+        Stop when the quantization error improves by less than this share of itself, `n_iter_no_change` epochs in
+        a row. None: never.
+    n_iter_no_change : int
+    decay : float
+        Factor on the sums of earlier chunks at each `partial_fit`, in [0, 1].
+    callback : callable or None
+        Called after every epoch with a dict: epoch, codebook (read-only view), labels, and the entries of `history_`.
+        Training ends when it returns True.
+    random_state : int, RandomState or None
+        Same seed, same map, for any number of threads.
+    n_jobs : int or None
+        Threads; None means all.
+
+    Attributes
+    ----------
+    codebook_ : ndarray (n_rows, n_columns, n_features)
+        float64, or float32 for uint8 and float32 rows.
+    labels_ : ndarray (n_samples,), int64
+        Best-matching unit of every training row, as row·n_columns + column.
+    history_ : dict of lists of equal length
+        "quantization_error", "topographic_error", "radius", "seconds" and, with class labels, "label_accuracy" (of the
+        training rows under the majority label of their unit), one entry per epoch.
+    quantization_error_, topographic_error_ : float
+        Of the final codebook on the training rows (of the last chunk, before its update, after `partial_fit`).
+    n_iter_ : int
+        Epochs run.
+    sums_, totals_ : ndarray
+        After `partial_fit`: the decayed sums of rows, and their number, of every neuron.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from somknn import SOM
+    >>> X = np.random.default_rng(0).normal(size=(500, 3))
+    >>> som = SOM(4, 5, epochs=5, random_state=0).fit(X)
+    >>> som.codebook_.shape, som.transform(X).shape
+    ((4, 5, 3), (500, 20))
+    >>> bool((som.predict(X) == som.labels_).all())
+    True
+    """
+
+    _parameter_constraints: dict = {}  # noqa: RUF012 (scikit-learn's own name); `_rule` checks
+    _index_limits: dict = {}  # noqa: RUF012
+
+    def __init__(
+        self,
+        n_rows=10,
+        n_columns=10,
+        *,
+        training="batch",
+        epochs=10,
+        topology="rectangular",
+        boundary="planar",
+        neighborhood="gaussian",
+        compact_support=False,
+        initial_radius=None,
+        final_radius=0.5,
+        radius_schedule="exponential",
+        initial_rate=0.5,
+        final_rate=0.01,
+        rate_schedule="linear",
+        initialization="pca",
+        missing_values="error",
+        tol=None,
+        n_iter_no_change=2,
+        decay=0.9,
+        callback=None,
+        random_state=None,
+        n_jobs=None,
+    ):
+        self.n_rows = n_rows
+        self.n_columns = n_columns
+        self.training = training
+        self.epochs = epochs
+        self.topology = topology
+        self.boundary = boundary
+        self.neighborhood = neighborhood
+        self.compact_support = compact_support
+        self.initial_radius = initial_radius
+        self.final_radius = final_radius
+        self.radius_schedule = radius_schedule
+        self.initial_rate = initial_rate
+        self.final_rate = final_rate
+        self.rate_schedule = rate_schedule
+        self.initialization = initialization
+        self.missing_values = missing_values
+        self.tol = tol
+        self.n_iter_no_change = n_iter_no_change
+        self.decay = decay
+        self.callback = callback
+        self.random_state = random_state
+        self.n_jobs = n_jobs
+
+    def fit(self, X, y=None, sample_weight=None):
+        """Train the map.
+
+        Parameters
+        ----------
+        X : array (n_samples, n_features)
+            uint8, float32 and float64 are used as they are, a memory map included; at least two rows.
+        y : array (n_samples,), optional
+            Classes, for the label accuracy in `history_`; continuous targets are ignored.
+        sample_weight : array (n_samples,), optional
+
+        Raises
+        ------
+        ValueError
+            For an empty grid, a negative radius, one row, NaN without `missing_values="ignore"`, or `y` of another
+            length.
+        """
+        rule = self._rule()
+        X = self._validate(X, reset=True)
+        rows = Rows(X, *self._targets(len(X), y, sample_weight))
+        random = check_random_state(self.random_state)
+        codebook = initial_codebook(rows.X, rule.grid, self.initialization, rows.weights, random)
+        codebook = codebook.astype(_codebook_dtype(rows.X))
+        self._clear_stream()
+        names = _HISTORY if rows.labels is None else (*_HISTORY, "label_accuracy")
+        self.history_ = {name: [] for name in names}
+
+        def report(codebook, units, *figures) -> bool:
+            if rows.labels is not None:
+                figures = (*figures, _label_accuracy(units[:, 0], rows, rule.grid.size))
+            entry = {name: float(value) for name, value in zip(names, figures, strict=True)}
+            for name, value in entry.items():
+                self.history_[name].append(value)
+            if self.callback is None:
+                return False
+            view = codebook.reshape(rule.grid.n_rows, rule.grid.n_columns, -1).view()
+            view.flags.writeable = False
+            epoch = len(self.history_["radius"])
+            return bool(self.callback({"epoch": epoch, "codebook": view, "labels": units[:, 0].copy(), **entry}))
+
+        if self.training == "online":
+            codebook, search = train_online(rows, codebook, rule, random, report)
+        else:
+            codebook, search = train_batch(rows, codebook, rule, report)
+        self.codebook_ = codebook.reshape(rule.grid.n_rows, rule.grid.n_columns, -1)
+        self.labels_ = search.units[:, 0].copy()
+        self.quantization_error_ = quality.quantization_error_of(search.distances[:, 0], rows.weights)
+        self.topographic_error_ = quality.topographic_error_of(search.units, rule.grid, rows.weights)
+        self.n_iter_ = len(self.history_["radius"])
+        return self
+
+    def partial_fit(self, X, y=None, sample_weight=None, *, radius=None):
+        """One step of the streaming batch map: sums of earlier chunks fade by `decay`, those of this chunk are added.
+
+        Parameters
+        ----------
+        X : array (n_samples, n_features)
+            The first chunk also initialises the map.
+        y : ignored
+        sample_weight : array (n_samples,), optional
+        radius : float, optional
+            Default: the radius schedule with one call as one epoch; after `epochs` calls the final radius.
+        """
+        rule = self._rule()
+        first = not hasattr(self, "codebook_")
+        X = self._validate(X, reset=first, least=2 if first else 1)
+        rows = Rows(X, self._targets(len(X), None, sample_weight)[0], None)
+        if first:
+            random = check_random_state(self.random_state)
+            start = initial_codebook(rows.X, rule.grid, self.initialization, rows.weights, random)
+            self.codebook_ = start.astype(_codebook_dtype(rows.X)).reshape(rule.grid.n_rows, rule.grid.n_columns, -1)
+            self.history_ = {name: [] for name in _HISTORY}
+            self.n_iter_ = 0
+        if self.codebook_.shape[:2] != (rule.grid.n_rows, rule.grid.n_columns):
+            raise ValueError("the grid has changed since the map was trained; use fit for a new map")
+        if radius is None:
+            radius = rule.radii[min(self.n_iter_, len(rule.radii) - 1)]
+        if not (np.isfinite(radius) and radius >= 0):
+            raise ValueError(f"radius must be 0 or above, got {radius}")
+        codebook = np.ascontiguousarray(self._flat())
+        if getattr(self, "_axes", None) is None and not rule.missing:
+            self._axes = Axes(rows.X)
+        search = BMUSearch(rows.X, axes=getattr(self, "_axes", None), missing=rule.missing, n_threads=rule.n_threads)
+        units, distances = search.search(codebook)
+        sums, totals = sums_by_unit(rows, units[:, 0], rule.grid.size, rule.missing, rule.n_threads)
+        if hasattr(self, "sums_"):
+            sums, totals = self.sums_ * self.decay + sums, self.totals_ * self.decay + totals
+        self.sums_, self.totals_ = sums.astype(np.float64), totals.astype(np.float64)
+        self.codebook_ = batch_update(codebook, self.sums_, self.totals_, rule, radius).reshape(self.codebook_.shape)
+        self.labels_ = units[:, 0].copy()
+        self.quantization_error_ = quality.quantization_error_of(distances[:, 0], rows.weights)
+        self.topographic_error_ = quality.topographic_error_of(units, rule.grid, rows.weights)
+        self.n_iter_ += 1
+        for name in self.history_:
+            self.history_[name].append(float(getattr(self, f"{name}_", radius if name == "radius" else np.nan)))
+        return self
+
+    def predict(self, X):
+        """Best-matching unit of every row, (n_samples,) int64: row·n_columns + column."""
+        return self._search(X).units[:, 0].copy()
+
+    def transform(self, X):
+        """Distances to all neurons, (n_samples, n_rows·n_columns), in the dtype of the codebook."""
+        check_is_fitted(self)
+        X = self._validate(X, reset=False, least=1)
+        out = np.empty((len(X), len(self._flat())), self.codebook_.dtype)
+        codebook = self._flat().astype(np.float64)
+        centre = codebook.mean(axis=0)  # centred before squares are expanded
+        codebook -= centre
+        for first in range(0, len(X), _BLOCK):
+            rows = X[first : first + _BLOCK].astype(np.float64) - centre
+            present = ~np.isnan(rows)
+            rows = np.where(present, rows, 0.0)
+            squares = np.einsum("ij,ij->i", rows, rows)[:, None] - 2.0 * rows @ codebook.T
+            squares += present.astype(np.float64) @ (codebook.T**2)
+            out[first : first + _BLOCK] = np.sqrt(np.maximum(squares, 0.0))
+        return out
+
+    def quantization_error(self, X, sample_weight=None):
+        """Mean distance of the rows to their best-matching units."""
+        search = self._search(X)
+        return quality.quantization_error_of(
+            search.distances[:, 0], self._targets(len(search.X), None, sample_weight)[0]
+        )
+
+    def topographic_error(self, X, sample_weight=None, *, diagonals=True):
+        """Share of rows whose best and second-best units are not adjacent; see `somknn.som.quality`."""
+        search = self._search(X)
+        weights = self._targets(len(search.X), None, sample_weight)[0]
+        return quality.topographic_error_of(search.units, self.grid_, weights, diagonals)
+
+    def topographic_product(self):
+        """Topographic product of the map (Bauer and Pawelzik 1992); 0 is best."""
+        check_is_fitted(self)
+        return quality.topographic_product(self.codebook_, self.grid_)
+
+    def trustworthiness(self, X, n_neighbors=5):
+        """Trustworthiness of the grid positions of rows; O(n²), so pass a sample."""
+        return quality.trustworthiness(X, self.predict(X), self.grid_, n_neighbors)
+
+    def distortion(self, X, radius=None):
+        """Mean over rows of Σ_j h(bmu, j)·‖x - w_j‖² at `radius` (default: the final one)."""
+        search = self._search(X)
+        if search.missing:
+            raise ValueError("distortion is not defined here for missing values")
+        rule = self._rule()
+        rows = Rows(search.X, None, None)
+        sums, totals = sums_by_unit(rows, search.units[:, 0], rule.grid.size, False, rule.n_threads)
+        centre = self._flat().astype(np.float64).mean(axis=0)
+        norms = np.empty(len(search.X))
+        for first in range(0, len(norms), _BLOCK):
+            centred = search.X[first : first + _BLOCK] - centre
+            norms[first : first + _BLOCK] = np.einsum("ij,ij->i", centred, centred)
+        squares = np.bincount(search.units[:, 0], weights=norms, minlength=rule.grid.size)
+        arguments = (rule.grid, self.neighborhood, rule.radii[-1] if radius is None else radius, self.compact_support)
+        centred_sums = sums - totals[:, None] * centre
+        return quality.distortion_of(self._flat() - centre, centred_sums, totals, squares, arguments, len(norms))
+
+    def u_matrix(self):
+        """Mean distance of each neuron to its adjacent ones, (n_rows, n_columns)."""
+        check_is_fitted(self)
+        flat = self._flat().astype(np.float64)
+        values = [
+            np.linalg.norm(flat[near] - flat[k], axis=1).mean() if len(near) else 0.0
+            for k, near in enumerate(self.grid_.neighbours())
+        ]
+        return np.array(values).reshape(self.codebook_.shape[:2])
+
+    def hit_map(self, X):
+        """Number of rows whose best-matching unit each neuron is, (n_rows, n_columns) int64."""
+        return np.bincount(self.predict(X), minlength=self.grid_.size).reshape(self.codebook_.shape[:2])
+
+    def component_planes(self):
+        """The weight of every feature across the map, (n_features, n_rows, n_columns): a view of the codebook."""
+        check_is_fitted(self)
+        return np.moveaxis(self.codebook_, 2, 0)
+
+    def cluster_map(self, n_clusters, linkage="ward"):
+        """Clusters of the neurons by agglomeration of their weights, (n_rows, n_columns) int64."""
+        check_is_fitted(self)
+        labels = AgglomerativeClustering(n_clusters, linkage=linkage).fit_predict(self._flat())
+        return labels.reshape(self.codebook_.shape[:2]).astype(np.int64)
+
+    @property
+    def grid_(self):
+        """The grid of the trained map."""
+        check_is_fitted(self, "codebook_")
+        return Grid.checked(*self.codebook_.shape[:2], self.topology, self.boundary)
+
+    @property
+    def _n_features_out(self):
+        return self.codebook_.shape[0] * self.codebook_.shape[1]
+
+    def _flat(self):
+        return self.codebook_.reshape(-1, self.codebook_.shape[2])
+
+    def _clear_stream(self):
+        self._axes = None
+        for name in ("sums_", "totals_"):
+            if hasattr(self, name):
+                delattr(self, name)
+
+    def _search(self, X) -> BMUSearch:
+        check_is_fitted(self)
+        X = self._validate(X, reset=False, least=1)
+        search = BMUSearch(X, missing=self.missing_values == "ignore", n_threads=resolve_n_threads(self.n_jobs))
+        search.search(np.ascontiguousarray(self._flat()))
+        return search
+
+    def _validate(self, X, *, reset: bool, least: int = 2) -> np.ndarray:
+        X = validate_data(
+            self, X, reset=reset, dtype="numeric", order="C", ensure_all_finite=False, ensure_min_samples=least
+        )
+        if self.missing_values == "ignore":
+            if X.dtype.kind == "f" and np.isinf(X).any():
+                row, column = np.argwhere(np.isinf(X))[0]
+                raise ValueError(f"X contains infinity at row {row}, column {column}")
+            X = np.ascontiguousarray(X, np.float32 if X.dtype == np.float32 else np.float64)
+            return X
+        return prepare_rows(X, getattr(self, "feature_names_in_", None))
+
+    def _targets(self, n: int, y, sample_weight):
+        """(weights (n,) or None, classes as integers (n,) or None) of what a caller gave."""
+        weights = None
+        if sample_weight is not None:
+            weights = _check_sample_weight(sample_weight, np.empty((n, 1)), dtype=np.float64, ensure_non_negative=True)
+            if not weights.sum() > 0:
+                raise ValueError("sample_weight must not be zero for every row")
+        if y is None:
+            return weights, None
+        y = column_or_1d(y, warn=True)
+        if len(y) != n:
+            raise ValueError(f"y has {len(y)} labels for {n} rows")
+        if type_of_target(y) not in ("binary", "multiclass"):
+            return weights, None
+        return weights, np.unique(y, return_inverse=True)[1]
+
+    def _rule(self) -> Rule:
+        grid = Grid.checked(self.n_rows, self.n_columns, self.topology, self.boundary)
+        for name, options in (("training", ("batch", "online")), ("missing_values", ("error", "ignore"))):
+            if getattr(self, name) not in options:
+                raise ValueError(f"{name} must be one of {', '.join(options)}; got {getattr(self, name)!r}")
+        check_neighborhood(self.neighborhood)
+        for name in ("epochs", "n_iter_no_change"):
+            value = getattr(self, name)
+            if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
+                raise ValueError(f"{name} must be an integer of at least 1, got {value!r}")
+        initial = max(grid.n_rows, grid.n_columns) / 2 if self.initial_radius is None else self.initial_radius
+        for name, value, top in (
+            ("initial_radius", initial, np.inf),
+            ("final_radius", self.final_radius, np.inf),
+            ("initial_rate", self.initial_rate, 1.0),
+            ("final_rate", self.final_rate, 1.0),
+            ("decay", self.decay, 1.0),
+            ("tol", 0.0 if self.tol is None else self.tol, np.inf),
+        ):
+            if not isinstance(value, Real) or not 0 <= value <= top or not np.isfinite(value):
+                raise ValueError(f"{name} must be a number from 0 to {top:g}, got {value!r}")
+        return Rule(
+            grid,
+            self.neighborhood,
+            bool(self.compact_support),
+            schedule_values(self.radius_schedule, initial, self.final_radius, self.epochs),
+            schedule_values(self.rate_schedule, self.initial_rate, self.final_rate, self.epochs),
+            self.tol,
+            self.n_iter_no_change,
+            self.missing_values == "ignore",
+            resolve_n_threads(self.n_jobs),
+        )
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = self.missing_values == "ignore"
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        return tags
+
+
+def _codebook_dtype(X: np.ndarray) -> type:
+    return np.float64 if X.dtype == np.float64 else np.float32
+
+
+def _label_accuracy(units: np.ndarray, rows: Rows, size: int) -> float:
+    n_classes = int(rows.labels.max()) + 1
+    votes = np.bincount(units * n_classes + rows.labels, weights=rows.weights, minlength=size * n_classes)
+    votes = votes.reshape(size, n_classes)
+    return float(votes.max(axis=1).sum() / votes.sum())

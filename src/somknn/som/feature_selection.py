@@ -1,0 +1,164 @@
+"""Which features matter to a map, and a selection of them that does not say the same thing twice."""
+
+import numpy as np
+from sklearn.base import BaseEstimator, clone
+from sklearn.feature_selection import SelectorMixin
+from sklearn.pipeline import Pipeline
+from sklearn.utils.validation import check_is_fitted
+
+from somknn.persistence import Savable
+from somknn.som.estimator import SOM
+
+CRITERIA = ("redundancy", "norm", "variance", "class_separation")
+
+
+def weight_norms(codebook: np.ndarray) -> np.ndarray:
+    """Norm of every feature's weights over the neurons, (d,), for a codebook (K, d)."""
+    return np.linalg.norm(codebook, axis=0)
+
+
+def weight_variances(codebook: np.ndarray, hits: np.ndarray) -> np.ndarray:
+    """Variance of every feature's weights over the neurons, each weighted by the rows it won, (d,)."""
+    share = hits / hits.sum()
+    return share @ (codebook - share @ codebook) ** 2
+
+
+def class_separation(codebook: np.ndarray, votes: np.ndarray) -> np.ndarray:
+    """Between-class over within-class variance of the weights, (d,); votes (K, n_classes) are rows won per class."""
+    share = votes / votes.sum()
+    means = (share.T @ codebook) / np.maximum(share.sum(axis=0)[:, None], 1e-300)
+    overall = share.sum(axis=1) @ codebook
+    between = share.sum(axis=0) @ (means - overall) ** 2
+    within = share.sum(axis=1) @ (codebook - overall) ** 2 - between
+    floor = 1e-3 * max(float(within.max(initial=0.0)), 1e-300)
+    return between / np.maximum(within, floor)
+
+
+def select_without_redundancy(covariance: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Greedy column subset selection: each step takes the feature that explains most of what is still unexplained.
+
+    With R the covariance left after the features taken so far, feature j explains Σ_i R[i, j]² / R[j, j] of the variance
+    of all features (Farahat, Ghodsi, Kamel 2011); R is then deflated by it. Returns (features in the order
+    taken, explained variance of each (d,), 0 for those not taken). Ties go to the lowest feature. Cost: count·d².
+    """
+    left = np.array(covariance, dtype=np.float64)
+    d = len(left)
+    tiny = 1e-10 * max(float(np.trace(left)) / d, 1e-300)
+    taken, importance = [], np.zeros(d)
+    free = np.ones(d, bool)
+    for _ in range(min(count, d)):
+        diagonal = np.diag(left)
+        usable = free & (diagonal > tiny)
+        gain = np.where(usable, (left * left).sum(axis=0) / np.where(usable, diagonal, 1.0), -1.0)
+        if not usable.any():
+            gain = np.where(free, 0.0, -1.0)
+        best = int(gain.argmax())
+        taken.append(best)
+        free[best] = False
+        importance[best] = max(gain[best], 0.0)
+        if usable[best]:
+            column = left[:, best].copy()
+            left -= np.outer(column, column / column[best])
+    return np.array(taken), importance
+
+
+class SOMFeatureSelector(Savable, SelectorMixin, BaseEstimator):
+    """Select the features that matter most to a map.
+
+    Parameters
+    ----------
+    som : SOM or None
+        The map to train (a clone is). None: 20×20, 10 epochs.
+    n_features : int
+        How many to keep; all, when the data has fewer.
+    criterion : {"redundancy", "norm", "variance", "class_separation"}
+        "redundancy": greedily, the feature that explains most of what the ones before it leave unexplained of the
+        variation of the weights over the map (see `select_without_redundancy`). The others rate each feature by itself: the
+        norm of its weights, their variance over the neurons, or between-class over within-class variance (needs y).
+
+    Attributes
+    ----------
+    importances_ : ndarray (n_features_in_,)
+    selected_ : ndarray, int64
+        The chosen features, most important first.
+    som_ : SOM
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from somknn import SOM, SOMFeatureSelector
+    >>> rng = np.random.default_rng(0)
+    >>> a, b = rng.normal(size=(2, 300))
+    >>> X = np.column_stack([3 * a, 3 * a, 2 * b])  # the second says nothing new
+    >>> SOMFeatureSelector(SOM(5, 5), n_features=2).fit(X).get_support(indices=True).tolist()
+    [0, 2]
+    """
+
+    _index_limits: dict = {}  # noqa: RUF012
+
+    def __init__(self, som=None, *, n_features=100, criterion="redundancy"):
+        self.som = som
+        self.n_features = n_features
+        self.criterion = criterion
+
+    def fit(self, X, y=None, sample_weight=None):
+        """Train the map on `X` and rate the features; "class_separation" needs classes `y` (n_samples,)."""
+        if self.criterion not in CRITERIA:
+            raise ValueError(f"criterion must be one of {', '.join(CRITERIA)}; got {self.criterion!r}")
+        if isinstance(self.n_features, bool) or not hasattr(self.n_features, "__index__") or self.n_features < 1:
+            raise ValueError(f"n_features must be an integer of at least 1, got {self.n_features!r}")
+        if self.criterion == "class_separation" and y is None:
+            raise ValueError("requires y to be passed, but the target y is None (criterion 'class_separation')")
+        template = SOM(20, 20, epochs=10, random_state=0) if self.som is None else self.som
+        if not isinstance(template, SOM):
+            raise TypeError(f"som must be a SOM or None, got {type(template).__name__}")
+        sample_weight = None if sample_weight is None else np.asarray(sample_weight)
+        self.som_ = clone(template).fit(X, y, sample_weight=sample_weight)
+        self.n_features_in_ = self.som_.n_features_in_
+        if hasattr(self.som_, "feature_names_in_"):
+            self.feature_names_in_ = self.som_.feature_names_in_
+        codebook = self.som_.codebook_.reshape(-1, self.n_features_in_).astype(np.float64)
+        units = self.som_.labels_
+        hits = np.bincount(units, weights=sample_weight, minlength=len(codebook)).astype(np.float64)
+        count = min(int(self.n_features), self.n_features_in_)
+        if self.criterion == "redundancy":
+            share = hits / hits.sum()
+            centred = codebook - share @ codebook
+            self.selected_, self.importances_ = select_without_redundancy((centred * share[:, None]).T @ centred, count)
+            return self
+        if self.criterion == "norm":
+            self.importances_ = weight_norms(codebook)
+        elif self.criterion == "variance":
+            self.importances_ = weight_variances(codebook, hits)
+        else:
+            classes, codes = np.unique(y, return_inverse=True)
+            votes = np.bincount(
+                units * len(classes) + codes, weights=sample_weight, minlength=len(codebook) * len(classes)
+            ).reshape(len(codebook), len(classes))
+            self.importances_ = class_separation(codebook, votes.astype(np.float64))
+        self.selected_ = np.argsort(-self.importances_, kind="stable")[:count]
+        return self
+
+    def _get_support_mask(self):
+        check_is_fitted(self)
+        mask = np.zeros(self.n_features_in_, bool)
+        mask[self.selected_] = True
+        return mask
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = self.som is not None and getattr(self.som, "missing_values", "") == "ignore"
+        tags.target_tags.required = self.criterion == "class_separation"
+        return tags
+
+
+def som_features_knn(som=None, *, n_features=100, criterion="redundancy", n_neighbors=3) -> Pipeline:
+    """A pipeline: the features that matter to a map, then k nearest neighbours on them."""
+    from somknn.neighbors import KNeighborsClassifier
+
+    return Pipeline(
+        [
+            ("features", SOMFeatureSelector(som, n_features=n_features, criterion=criterion)),
+            ("neighbors", KNeighborsClassifier(n_neighbors=n_neighbors)),
+        ]
+    )

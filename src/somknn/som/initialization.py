@@ -1,0 +1,88 @@
+"""First codebooks: rows of the data, random points, or the plane of the two principal axes."""
+
+import numpy as np
+import scipy.linalg
+
+from somknn.som.grid import Grid
+
+INITIALIZATIONS = ("pca", "sample", "random")
+_SAMPLE = 8192  # rows that the principal axes are computed from
+
+
+def initial_codebook(
+    X: np.ndarray, grid: Grid, initialization, weights: np.ndarray | None, random: np.random.RandomState
+) -> np.ndarray:
+    """(grid.size, d) float64.
+
+    "pca": mean + a·s1·v1 + b·s2·v2, where a and b run evenly from -1 to 1 along the sides of the grid, the longer
+    side along the first axis v1, and s are standard deviations. "sample": rows of `X` with a weight above 0, no
+    row twice if there are enough. "random": uniform between the extremes of each feature. An array of shape
+    (n_rows, n_columns, d) is taken as it is. NaN in `X` is left out.
+    """
+    if not isinstance(initialization, str):
+        codebook = np.asarray(initialization, dtype=np.float64)
+        shape = (grid.n_rows, grid.n_columns, X.shape[1])
+        if codebook.shape != shape or not np.isfinite(codebook).all():
+            raise ValueError(f"initialization as an array must be finite and of shape {shape}, got {codebook.shape}")
+        return codebook.reshape(grid.size, -1).copy()
+    if initialization not in INITIALIZATIONS:
+        raise ValueError(
+            f"initialization must be an array or one of {', '.join(INITIALIZATIONS)}; got {initialization!r}"
+        )
+    if initialization == "sample":
+        usable = np.arange(len(X)) if weights is None else np.flatnonzero(weights > 0)
+        chosen = random.choice(usable, grid.size, replace=len(usable) < grid.size)
+        return _filled(X[chosen].astype(np.float64), X)
+    if initialization == "random":
+        low, high = _extremes(X)
+        return low + random.uniform(size=(grid.size, X.shape[1])) * (high - low)
+    return _principal_plane(X, grid, weights)
+
+
+def _extremes(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    low = np.fmin.reduce(X, axis=0).astype(np.float64)
+    high = np.fmax.reduce(X, axis=0).astype(np.float64)
+    return np.nan_to_num(low), np.nan_to_num(high)
+
+
+def _filled(rows: np.ndarray, X: np.ndarray) -> np.ndarray:
+    missing = np.isnan(rows)
+    if missing.any():
+        low, high = _extremes(X)
+        rows = np.where(missing, (low + high) / 2, rows)
+    return rows
+
+
+def _principal_plane(X: np.ndarray, grid: Grid, weights: np.ndarray | None) -> np.ndarray:
+    step = -(-len(X) // _SAMPLE)
+    rows = X[::step].astype(np.float64)
+    weight = np.ones(len(rows)) if weights is None else weights[::step]
+    if not weight.sum() > 0:
+        weight = np.ones(len(rows))
+    missing = np.isnan(rows)
+    present = np.where(missing, 0.0, weight[:, None]) if missing.any() else weight[:, None]
+    total = np.broadcast_to(present, rows.shape).sum(axis=0)
+    centre = np.where(missing, 0.0, rows * weight[:, None]).sum(axis=0) / np.where(total > 0, total, 1.0)
+    centred = np.where(missing, 0.0, rows - centre)
+    covariance = (centred * weight[:, None]).T @ centred / weight.sum()
+    values, vectors = _two_leading(covariance)
+    leading = vectors[:, ::-1]
+    # The sign of an eigenvector is a matter of chance; here its largest entry is positive.
+    leading = leading * np.sign(leading[np.abs(leading).argmax(axis=0), np.arange(leading.shape[1])])
+    spread = np.sqrt(np.maximum(values[::-1], 0.0)) * leading
+    if spread.shape[1] == 1:
+        spread = np.column_stack([spread[:, 0], np.zeros(len(spread))])
+    along_rows, along_columns = (0, 1) if grid.n_rows > grid.n_columns else (1, 0)
+    a = _even(grid.n_rows)[:, None, None] * spread[:, along_rows]
+    b = _even(grid.n_columns)[None, :, None] * spread[:, along_columns]
+    return (centre + a + b).reshape(grid.size, -1)
+
+
+def _two_leading(covariance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    d = len(covariance)
+    first = max(0, d - 2)
+    return scipy.linalg.eigh(covariance, subset_by_index=[first, d - 1])
+
+
+def _even(count: int) -> np.ndarray:
+    return np.linspace(-1.0, 1.0, count) if count > 1 else np.zeros(1)

@@ -1,0 +1,83 @@
+"""How well a map represents its data and keeps its neighbourhoods.
+
+Topographic error, exactly: the share of rows whose best and second-best units are not adjacent on the grid. Adjacent means:
+hexagonal, one of the six nearest neurons; rectangular, one of the eight around (`diagonals=False`: of the
+four). Edges count as joined on a cylinder (left and right) and a torus (all), and only there.
+"""
+
+import numpy as np
+from sklearn.manifold import trustworthiness as _sklearn_trustworthiness
+from sklearn.metrics import pairwise_distances
+
+from somknn.som.grid import Grid
+from somknn.som.neighborhoods import evaluate
+
+
+def quantization_error_of(squared: np.ndarray, weights: np.ndarray | None = None) -> float:
+    """Mean distance of rows to their best-matching units, from squared distances (n,)."""
+    return float(np.average(np.sqrt(squared), weights=weights))
+
+
+def topographic_error_of(
+    units: np.ndarray, grid: Grid, weights: np.ndarray | None = None, diagonals: bool = True
+) -> float:
+    """Share of rows whose two units (n, 2) are not adjacent; 0 for a map of one neuron."""
+    if grid.size == 1:
+        return 0.0
+    return float(np.average(~grid.adjacent(units[:, 0], units[:, 1], diagonals), weights=weights))
+
+
+def distortion_of(codebook: np.ndarray, sums, totals, squares: float, rule_arguments, weight: float) -> float:
+    """Mean over rows of Σ_j h(bmu, j)·‖x - w_j‖², from sums per unit: no second pass over the rows.
+
+    Σ_x h·‖x - w_j‖² = Σ_i h(i, j)·(Q_i - 2 w_j·S_i + n_i·‖w_j‖²), where Q_i is the sum of squared norms in unit i.
+    """
+    grid, neighborhood, radius, compact_support = rule_arguments
+    total = 0.0
+    norms = np.einsum("ij,ij->i", codebook, codebook)
+    for i in range(grid.size):
+        if totals[i] == 0:
+            continue
+        h = evaluate(neighborhood, grid.squared_distances(i, i + 1)[0], radius, compact_support)
+        total += float(h @ (squares[i] - 2.0 * (codebook @ sums[i]) + totals[i] * norms))
+    return total / weight
+
+
+def topographic_product(codebook: np.ndarray, grid: Grid) -> float:
+    """Topographic product P (Bauer and Pawelzik 1992): below 0 the grid has too few dimensions, above 0 too many.
+
+    Parameters
+    ----------
+    codebook : (n_rows, n_columns, d) or (size, d)
+    grid : Grid
+
+    Ties on the grid are put in order of the neuron's index. O(size²) memory. Coinciding neurons count with the
+    smallest positive distance.
+    """
+    weights = np.asarray(codebook, dtype=np.float64).reshape(grid.size, -1)
+    if grid.size < 3:
+        return 0.0
+    on_grid = np.sqrt(grid.squared_distances())
+    in_space = pairwise_distances(weights)
+    tiny = in_space[in_space > 0].min(initial=np.inf)
+    if not np.isfinite(tiny):
+        return 0.0
+    in_space = np.maximum(in_space, tiny)
+    np.fill_diagonal(on_grid, -1.0)
+    np.fill_diagonal(in_space, -1.0)
+    by_grid = np.argsort(on_grid, axis=1, kind="stable")[:, 1:]
+    by_space = np.argsort(in_space, axis=1, kind="stable")[:, 1:]
+    q1 = np.take_along_axis(in_space, by_grid, 1) / np.take_along_axis(in_space, by_space, 1)
+    q2 = np.take_along_axis(on_grid, by_grid, 1) / np.take_along_axis(on_grid, by_space, 1)
+    counts = np.arange(1, grid.size)
+    return float((np.cumsum(np.log(q1 * q2), axis=1) / (2 * counts)).mean())
+
+
+def trustworthiness(X: np.ndarray, units: np.ndarray, grid: Grid, n_neighbors: int = 5) -> float:
+    """Share of grid neighbours that are neighbours in the data (Venna and Kaski 2001), through scikit-learn.
+
+    O(n²): pass a sample of some thousand rows and their best-matching units.
+    """
+    return float(
+        _sklearn_trustworthiness(np.asarray(X, dtype=np.float64), grid.positions()[units], n_neighbors=n_neighbors)
+    )
