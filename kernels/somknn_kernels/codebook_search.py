@@ -129,7 +129,7 @@ def two_nearest(isa, X, W, packed, short, squares, short_w, panels, first_tile, 
             reach = np.sqrt(best[1] * widen) * scale * (1.0 + 2.0**-50) + error
             bound = (reach * reach * (1.0 + 2.0**-50) - square_lead) / 2 + slack
             limit = np.float32(bound + abs(bound) * 2.0**-22)
-            found = _below(values, j, limit, K, alive)
+            found = _below(values, j, limit, K, panel, alive)
             for position in range(found):
                 k = alive[position]
                 if k == guess_0 or k == guess_1:  # noqa: SIM109
@@ -170,26 +170,22 @@ def _two_smallest(values, j, K):
 
 
 @inlined
-def _below(values, j, limit, K, alive):
-    """Write the positions k < K with values[j, k] <= limit to `alive`; returns how many."""
+def _below(values, j, limit, K, step, alive):
+    """Write the positions k < K with values[j, k] <= limit to `alive`; returns how many.
+
+    Values come in whole groups of `step`, padded with infinity. Counting the survivors of a group is a loop that LLVM turns into
+    vector comparisons (an early exit, or a constant step that it unrolls, is not); most groups have none.
+    """
     found = 0
-    step = 16  # a group without a survivor, the usual case, costs two vector comparisons
-    k = 0
-    while k + step <= K:
-        some = 0
-        for r in range(step):
-            some |= np.int32(values[j, k + r] <= limit)
-        if some != 0:
-            for r in range(step):
-                if values[j, k + r] <= limit:
-                    alive[found] = k + r
+    for start in range(0, values.shape[1], step):
+        some = np.int32(0)
+        for k in range(start, start + step):
+            some += np.int32(values[j, k] <= limit)
+        if some > 0:
+            for k in range(start, min(K, start + step)):
+                if values[j, k] <= limit:
+                    alive[found] = k
                     found += 1
-        k += step
-    while k < K:
-        if values[j, k] <= limit:
-            alive[found] = k
-            found += 1
-        k += 1
     return found
 
 

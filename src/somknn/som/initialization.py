@@ -1,12 +1,12 @@
 """First codebooks: rows of the data, random points, or the plane of the two principal axes."""
 
 import numpy as np
-import scipy.linalg
 
 from somknn.som.grid import Grid
+from somknn.som.search import leading_axes
 
 INITIALIZATIONS = ("pca", "sample", "random")
-_SAMPLE = 8192  # rows that the principal axes are computed from
+_SAMPLE = 4096  # rows that the principal axes are computed from
 
 
 def initial_codebook(
@@ -60,28 +60,25 @@ def _principal_plane(X: np.ndarray, grid: Grid, weights: np.ndarray | None) -> n
     if not weight.sum() > 0:
         weight = np.ones(len(rows))
     missing = np.isnan(rows)
-    present = np.where(missing, 0.0, weight[:, None]) if missing.any() else weight[:, None]
-    total = np.broadcast_to(present, rows.shape).sum(axis=0)
-    centre = np.where(missing, 0.0, rows * weight[:, None]).sum(axis=0) / np.where(total > 0, total, 1.0)
-    centred = np.where(missing, 0.0, rows - centre)
-    covariance = (centred * weight[:, None]).T @ centred / weight.sum()
-    values, vectors = _two_leading(covariance)
-    leading = vectors[:, ::-1]
+    if missing.any():
+        total = weight @ ~missing
+        centre = weight @ np.where(missing, 0.0, rows) / np.where(total > 0, total, 1.0)
+        rows = np.where(missing, centre, rows)
+    else:
+        centre = weight @ rows / weight.sum()
+    rows -= centre
+    covariance = (rows * weight[:, None]).T @ rows / weight.sum()
+    leading = leading_axes(covariance, 2, turns=30)
+    values = np.einsum("ij,ij->j", leading, covariance @ leading)
     # The sign of an eigenvector is a matter of chance; here its largest entry is positive.
     leading = leading * np.sign(leading[np.abs(leading).argmax(axis=0), np.arange(leading.shape[1])])
-    spread = np.sqrt(np.maximum(values[::-1], 0.0)) * leading
+    spread = np.sqrt(np.maximum(values, 0.0)) * leading
     if spread.shape[1] == 1:
         spread = np.column_stack([spread[:, 0], np.zeros(len(spread))])
     along_rows, along_columns = (0, 1) if grid.n_rows > grid.n_columns else (1, 0)
     a = _even(grid.n_rows)[:, None, None] * spread[:, along_rows]
     b = _even(grid.n_columns)[None, :, None] * spread[:, along_columns]
     return (centre + a + b).reshape(grid.size, -1)
-
-
-def _two_leading(covariance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    d = len(covariance)
-    first = max(0, d - 2)
-    return scipy.linalg.eigh(covariance, subset_by_index=[first, d - 1])
 
 
 def _even(count: int) -> np.ndarray:
