@@ -1,0 +1,83 @@
+"""The two nearest codebook rows against float64 NumPy: ties, duplicates, far offsets, odd shapes, guesses, threads."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from reference.codebook_search import two_nearest
+
+from somknn.som.search import Axes, BMUSearch
+
+
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    n=st.integers(2, 40),
+    d=st.integers(1, 130),
+    K=st.integers(2, 70),
+    dtype=st.sampled_from(["uint8", "float32", "float64"]),
+    offset=st.sampled_from([0.0, 1e6]),
+    levels=st.sampled_from([2, 5, 256]),
+)
+@settings(max_examples=60, deadline=None)
+def test_equals_float64_with_ties_and_duplicates(seed, n, d, K, dtype, offset, levels):
+    random = np.random.default_rng(seed)
+    X = random.integers(0, levels, (n, d)).astype(dtype)
+    W = X[random.integers(0, n, K)].astype(np.float64)
+    W[::2] += random.integers(0, 2, (len(W[::2]), d))
+    if dtype != "uint8":
+        X, W = X + X.dtype.type(offset), W + offset
+    search = BMUSearch(X)
+    for _ in range(2):  # without guesses, then with them
+        units, distances = search.search(W)
+        expected_units, expected = two_nearest(X, W)  # integers: exact in any order of summation
+        np.testing.assert_array_equal(units, expected_units)
+        np.testing.assert_array_equal(distances, expected)
+
+
+def test_far_from_the_origin():
+    """Expanding squares at an offset of 1e9 gave peers only wrong units."""
+    random = np.random.default_rng(0)
+    X = random.integers(0, 8, (200, 60)).astype(np.float64) + 1e9
+    W = random.integers(0, 8, (90, 60)).astype(np.float64) + 1e9
+    np.testing.assert_array_equal(BMUSearch(X).search(W)[0], two_nearest(X, W)[0])
+
+
+def test_any_guess_any_axes_any_threads_give_the_same_units():
+    random = np.random.default_rng(1)
+    X = random.normal(size=(1500, 120)).astype(np.float32)
+    W = X[random.permutation(1500)[:100]] + random.normal(size=(100, 120)).astype(np.float32) * 0.3
+    expected, _ = two_nearest(X, W)
+    for axes in (None, Axes(random.normal(size=(50, 120)))):
+        for n_threads in (1, 2, 5):
+            search = BMUSearch(X, axes=axes, n_threads=n_threads)
+            search.units[:] = random.permuted(np.tile(np.arange(100), (1500, 1)), axis=1)[:, :2]
+            np.testing.assert_array_equal(search.search(W)[0], expected)
+
+
+@pytest.mark.parametrize("isa", ["portable", "vnni-emulated"])
+def test_other_instruction_sets(isa, monkeypatch):
+    monkeypatch.setenv("SOMKNN_ISA", isa)
+    random = np.random.default_rng(2)
+    X = random.integers(0, 256, (101, 90), dtype=np.uint8)
+    W = random.uniform(0, 255, (37, 90)).astype(np.float32)
+    np.testing.assert_array_equal(BMUSearch(X).search(W)[0], two_nearest(X, W)[0])
+
+
+def test_missing_values():
+    random = np.random.default_rng(3)
+    X = random.integers(0, 4, (200, 30)).astype(np.float64)
+    X[random.random(X.shape) < 0.4] = np.nan
+    X[5] = np.nan
+    W = random.integers(0, 4, (20, 30)).astype(np.float64)
+    search = BMUSearch(X, missing=True, n_threads=2)
+    for _ in range(2):
+        units, distances = search.search(W)
+        np.testing.assert_array_equal(units, two_nearest(X, W)[0])
+        np.testing.assert_array_equal(distances, two_nearest(X, W)[1])
+
+
+def test_one_neuron():
+    X = np.arange(12.0).reshape(4, 3)
+    units, distances = BMUSearch(X).search(X[:1])
+    assert (units == 0).all()
+    np.testing.assert_array_equal(distances[:, 0], ((X - X[0]) ** 2).sum(axis=1))

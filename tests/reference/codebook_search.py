@@ -1,0 +1,14 @@
+"""Readable twins of `somknn_kernels.codebook_search`."""
+
+import numpy as np
+
+
+def two_nearest(X: np.ndarray, W: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(units (n, 2), squared distances (n, 2)) in float64; NaN in `X` is missing; ties to the lowest index."""
+    difference = X[:, None, :].astype(np.float64) - W[None, :, :].astype(np.float64)
+    squares = np.nansum(difference**2, axis=2)
+    units = np.argsort(squares, axis=1, kind="stable")[:, :2]
+    return units, np.take_along_axis(squares, units, axis=1)
+
+
+two_nearest_missing = two_nearest

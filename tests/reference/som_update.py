@@ -1,0 +1,34 @@
+"""Readable twins of `somknn_kernels.som_update`, and the batch map in plain NumPy."""
+
+import numpy as np
+
+
+def weighted_sums(H: np.ndarray, S: np.ndarray) -> np.ndarray:
+    """out[j] = Σ_i H[j, i]·S[i]."""
+    return H @ S
+
+
+def train_online(X, order, W, influence, rates):
+    """The classical rule for the rows `order`; influence (K, K). Returns the trained codebook; NaN is missing."""
+    W = W.astype(np.float64).copy()
+    for step, row in enumerate(order):
+        present = ~np.isnan(X[row].astype(np.float64))
+        winner = ((X[row, present].astype(np.float64) - W[:, present]) ** 2).sum(axis=1).argmin()
+        W[:, present] += rates[step] * influence[winner][:, None] * (X[row, present] - W[:, present])
+    return W
+
+
+train_online_missing = train_online
+
+
+def batch_map(X, W, influences, weights=None):
+    """Kohonen's batch map: one update for each (K, K) neighbourhood in `influences`; NaN in `X` is missing."""
+    X, W = X.astype(np.float64), W.astype(np.float64).copy()
+    weights = np.ones(len(X)) if weights is None else weights
+    present = ~np.isnan(X)
+    for H in influences:
+        winners = np.nansum((X[:, None, :] - W[None]) ** 2, axis=2).argmin(axis=1)
+        share = H[:, winners] * weights
+        numerator, denominator = share @ np.where(present, X, 0.0), share @ present.astype(np.float64)
+        W = np.where(denominator > 0, numerator / np.where(denominator > 0, denominator, 1.0), W)
+    return W

@@ -1,0 +1,150 @@
+"""Training against the batch map and the classical rule in plain NumPy; what must not change a map does not."""
+
+import numpy as np
+import pytest
+from reference.codebook_search import two_nearest
+from reference.som_update import batch_map, train_online
+
+from somknn import SOM
+from somknn.som.grid import Grid
+from somknn.som.neighborhoods import NEIGHBORHOODS, evaluate, smooth
+from somknn_kernels import som_update
+
+GRIDS = [
+    (topology, boundary) for topology in ("rectangular", "hexagonal") for boundary in ("planar", "cylinder", "torus")
+]
+
+
+def rows(n=300, d=7, seed=0):
+    return np.random.default_rng(seed).normal(size=(n, d))
+
+
+@pytest.mark.parametrize(("topology", "boundary"), GRIDS)
+@pytest.mark.parametrize("neighborhood", NEIGHBORHOODS)
+@pytest.mark.parametrize("compact", [False, True])
+def test_smoothing_equals_the_full_matrix(topology, boundary, neighborhood, compact):
+    for shape in ((6, 5), (1, 4), (4, 1), (2, 2)):
+        if boundary == "torus" and topology == "hexagonal" and shape[0] % 2:
+            continue
+        grid = Grid(*shape, topology, boundary)
+        sums = rows(grid.size, 9)
+        for radius in (0.0, 0.4, 2.0, 30.0):
+            H = evaluate(neighborhood, grid.squared_distances(), radius, compact)
+            out = smooth(sums, grid, neighborhood, radius, compact)
+            np.testing.assert_allclose(out, H @ sums, rtol=1e-9, atol=1e-12)
+            np.testing.assert_array_equal(smooth(sums, grid, neighborhood, radius, compact, 3), out)
+
+
+@pytest.mark.parametrize(("topology", "boundary"), GRIDS)
+def test_batch_map_equals_numpy(topology, boundary):
+    X = rows()
+    start = X[:24].reshape(4, 6, -1)
+    som = SOM(4, 6, topology=topology, boundary=boundary, initialization=start, epochs=4).fit(X)
+    grid = Grid(4, 6, topology, boundary)
+    influences = [evaluate("gaussian", grid.squared_distances(), radius) for radius in som.history_["radius"]]
+    expected = batch_map(X, start.reshape(24, -1), influences)
+    np.testing.assert_allclose(som.codebook_.reshape(24, -1), expected, rtol=1e-5, atol=1e-10)
+    np.testing.assert_array_equal(som.labels_, two_nearest(X, expected)[0][:, 0])
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "float32", "float64"])
+def test_units_of_every_epoch_are_the_nearest(dtype):
+    X = np.random.default_rng(3).integers(0, 256, (400, 60)).astype(dtype)
+    seen = []
+
+    def check(epoch):
+        W = epoch["codebook"].reshape(30, -1)
+        units, squares = two_nearest(X, W)
+        np.testing.assert_array_equal(epoch["labels"], units[:, 0])
+        assert epoch["quantization_error"] == pytest.approx(np.sqrt(squares[:, 0]).mean())
+        seen.append(epoch["epoch"])
+
+    SOM(5, 6, epochs=5, callback=check).fit(X)
+    assert seen == [1, 2, 3, 4, 5]
+
+
+def test_missing_values_equal_numpy():
+    X = rows()
+    X[np.random.default_rng(1).random(X.shape) < 0.3] = np.nan
+    start = rows(12, seed=4).reshape(3, 4, -1)
+    som = SOM(3, 4, initialization=start, epochs=3, missing_values="ignore").fit(X)
+    grid = Grid(3, 4)
+    influences = [evaluate("gaussian", grid.squared_distances(), radius) for radius in som.history_["radius"]]
+    np.testing.assert_allclose(
+        som.codebook_.reshape(12, -1), batch_map(X, start.reshape(12, -1), influences), rtol=1e-8, atol=1e-10
+    )
+
+
+@pytest.mark.parametrize("topology", ["rectangular", "hexagonal"])
+@pytest.mark.parametrize("missing", [False, True])
+def test_online_rule_equals_numpy(topology, missing):
+    random = np.random.default_rng(5)
+    X, W = rows(60, 11), rows(12, 11, seed=6)
+    if missing:
+        X[random.random(X.shape) < 0.2] = np.nan
+    grid = Grid(4, 3, topology, "cylinder")
+    r, c = np.divmod(np.arange(12), 3)
+    offsets = np.column_stack([r, r % 2 if topology == "hexagonal" else 0 * r, c])
+    table = evaluate("gaussian", grid.offset_squares(), 1.3)
+    order, rates = random.permutation(60), random.uniform(0.01, 0.5, 60)
+    expected = train_online(X, order, W, evaluate("gaussian", grid.squared_distances(), 1.3), rates)
+    kernel = som_update.train_online_missing if missing else som_update.train_online
+    kernel(X, order, W, offsets, table, rates, 0, 60, np.zeros((60, 2), np.int64), np.zeros((60, 2)))
+    np.testing.assert_allclose(W, expected, rtol=1e-9)
+
+
+@pytest.mark.parametrize("training", ["batch", "online"])
+def test_same_seed_same_map_for_any_number_of_threads(training):
+    X = rows(500, 20)
+    maps = [
+        SOM(6, 6, training=training, epochs=3, initialization="sample", random_state=3, n_jobs=n).fit(X)
+        for n in (1, 2, -1)
+    ]
+    for other in maps[1:]:
+        np.testing.assert_array_equal(maps[0].codebook_, other.codebook_)
+
+
+def test_integer_weights_are_repeated_rows():
+    X, weights = rows(100), np.random.default_rng(2).integers(0, 4, 100)
+    start = X[:9].reshape(3, 3, -1)
+    weighted = SOM(3, 3, initialization=start).fit(X, sample_weight=weights)
+    repeated = SOM(3, 3, initialization=start).fit(np.repeat(X, weights, axis=0))
+    np.testing.assert_allclose(weighted.codebook_, repeated.codebook_, rtol=1e-9)
+    assert weighted.quantization_error_ == pytest.approx(repeated.quantization_error_)
+
+
+def test_codebooks_are_not_rounded():
+    X = rows(200) * 1e-9
+    som = SOM(3, 3).fit(X)
+    assert len(np.unique(som.codebook_)) == som.codebook_.size
+    np.testing.assert_allclose(som.codebook_, SOM(3, 3).fit(X * 2.0**30).codebook_ / 2.0**30, rtol=1e-6)
+
+
+def test_streaming_without_decay_is_one_batch_update():
+    X = rows(200)
+    start = X[:9].reshape(3, 3, -1)
+    stream = SOM(3, 3, initialization=start, decay=1.0)
+    stream.partial_fit(X, radius=1.0)
+    grid = Grid(3, 3)
+    expected = batch_map(X, start.reshape(9, -1), [evaluate("gaussian", grid.squared_distances(), 1.0)])
+    np.testing.assert_allclose(stream.codebook_.reshape(9, -1), expected, rtol=1e-9)
+
+
+def test_streaming_learns():
+    X = rows(2000)
+    som = SOM(5, 5, epochs=20)
+    for _ in range(4):
+        for first in range(0, 2000, 400):
+            som.partial_fit(X[first : first + 400])
+    assert som.quantization_error(X) < 1.1 * SOM(5, 5, epochs=20).fit(X).quantization_error_
+
+
+def test_history_and_early_stopping():
+    X, y = rows(), np.repeat([0, 1, 2], 100)
+    som = SOM(3, 3, epochs=50, tol=1e-3, radius_schedule="linear").fit(X, y)
+    assert set(som.history_) == {"quantization_error", "topographic_error", "radius", "seconds", "label_accuracy"}
+    assert {len(values) for values in som.history_.values()} == {som.n_iter_}
+    assert som.history_["quantization_error"][-1] == som.quantization_error_
+    stopped = SOM(3, 3, epochs=50, callback=lambda epoch: epoch["epoch"] == 4).fit(X)
+    assert stopped.n_iter_ == 4
+    assert SOM(3, 3, epochs=60, tol=1e-2, radius_schedule=lambda t: 1.0).fit(X).n_iter_ < 60
