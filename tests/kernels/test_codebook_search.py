@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from reference.codebook_search import two_nearest
 
+from reference.codebook_search import two_nearest
 from somknn.som.search import Axes, BMUSearch
 
 

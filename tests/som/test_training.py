@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
+
 from reference.codebook_search import two_nearest
 from reference.som_update import batch_map, train_online
-
 from somknn import SOM
 from somknn.som.grid import Grid
 from somknn.som.neighborhoods import NEIGHBORHOODS, evaluate, smooth
