@@ -6,8 +6,10 @@ from typing import Any
 _HOMES = {
     "Evaluation": "metrics",
     "KNeighborsClassifierCV": "tuning",
+    "MethodResult": "report",
     "Score": "metrics",
     "evaluate_predictions": "metrics",
+    "write_report": "report",
 }
 
 __all__ = sorted(_HOMES)
