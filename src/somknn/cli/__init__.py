@@ -6,6 +6,9 @@ import click
 
 _COMMANDS = {
     "run": "somknn.cli.run",
+    "explore": "somknn.cli.explore",
+    "evaluate": "somknn.cli.evaluate",
+    "tune": "somknn.cli.tune",
     "info": "somknn.cli.info",
     "classify": "somknn.cli.classify",
 }

@@ -7,7 +7,7 @@ import importlib.resources
 import io
 import os
 import string
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -39,6 +39,8 @@ class MethodResult:
         Durations by what was done, such as {"fit": 1.1, "predict": 0.5}.
     model : object or None
         A fitted estimator; where it has `kneighbors`, the mistakes are shown with their neighbours.
+    transform : callable or None
+        Makes the features of rows that the model was fitted on.
     """
 
     name: str
@@ -47,6 +49,7 @@ class MethodResult:
     cross_validation: np.ndarray | None = None
     seconds: dict[str, float] = field(default_factory=dict)
     model: Any = None
+    transform: Callable[[np.ndarray], np.ndarray] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain lists and numbers for JSON."""
@@ -340,7 +343,7 @@ def _mistakes(method: MethodResult, data: Any) -> str:
         return "<h2>Mistakes</h2><p>None.</p>"
     shape = data.image_shape
     limits = (float(data.X_test.min()), float(data.X_test.max())) if shape is not None else (0.0, 1.0)
-    distances, neighbours = _neighbours(method.model, data, rows)
+    distances, neighbours = _neighbours(method, data, rows)
     cards = []
     for place, row in enumerate(rows):
         true, said = (str(evaluation.classes[c[row]]) for c in (evaluation.truth, evaluation.predicted))
@@ -378,12 +381,15 @@ def _mistakes(method: MethodResult, data: Any) -> str:
     )
 
 
-def _neighbours(model: Any, data: Any, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _neighbours(method: MethodResult, data: Any, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     nothing = np.empty((len(rows), 0)), np.empty((len(rows), 0), np.int64)
-    n = len(data.X_train)
+    model, n = method.model, len(data.X_train)
     if not hasattr(model, "kneighbors") or getattr(model, "n_samples_fit_", None) != n:
         return nothing
-    return model.kneighbors(data.X_test[rows], min(_NEIGHBOURS_SHOWN, n))
+    queries = data.X_test[rows]
+    if method.transform is not None:
+        queries = method.transform(queries)
+    return model.kneighbors(queries, min(_NEIGHBOURS_SHOWN, n))
 
 
 def _reports(methods: Sequence[MethodResult]) -> str:

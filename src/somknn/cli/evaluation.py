@@ -1,0 +1,120 @@
+"""What `evaluate` and `tune` share: options, the table of metrics, the files."""
+
+import contextlib
+import json
+import shlex
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from somknn._files import replacing
+from somknn.environment import describe
+from somknn.evaluation.metrics import METRIC_LABELS
+from somknn.evaluation.report import MethodResult
+
+data_options = [
+    click.option("--dataset", default="digits", show_default=True, metavar="digits|mnist|PATH", help="The data."),
+    click.option("--train-size", type=click.IntRange(min=1), help="Use only N training rows."),
+    click.option("--test-size", type=click.IntRange(min=1), help="Use only N test rows."),
+]
+method_options = [
+    click.option(
+        "--tie-break",
+        type=click.Choice(["nearest", "first"]),
+        default="nearest",
+        show_default=True,
+        help="Who wins a tied vote: the nearest, or the first class as in scikit-learn.",
+    ),
+    click.option(
+        "--bootstrap", type=click.IntRange(min=0), default=1000, show_default=True, help="Resamples for intervals."
+    ),
+]
+
+
+def with_options(options: Sequence[Any]) -> Any:
+    """A decorator that adds click options in their order."""
+
+    def add(function: Any) -> Any:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return add
+
+
+def out_option(default: str, files: str) -> Any:
+    """The option --out: a folder of results."""
+    return click.option(
+        "--out",
+        type=click.Path(file_okay=False, path_type=Path),
+        default=Path(default),
+        show_default=True,
+        help=f"Folder of the results: {files}.",
+    )
+
+
+@contextlib.contextmanager
+def working(what: str) -> Iterator[None]:
+    """A spinner on stderr while something takes long; nothing where stderr is no terminal."""
+    console = Console(stderr=True)
+    with console.status(what) if console.is_terminal else contextlib.nullcontext():
+        yield
+
+
+def command_line() -> str:
+    """The command as it can be typed again."""
+    return shlex.join(["somknn", *sys.argv[1:]])
+
+
+def print_metrics(console: Console, title: str, methods: Sequence[MethodResult]) -> None:
+    """The table of all metrics, one column for each method, intervals behind the values."""
+    table = Table(title=title, title_justify="left")
+    table.add_column("metric")
+    for method in methods:
+        table.add_column(method.name, justify="right")
+    if any(method.cross_validation is not None for method in methods):
+        table.add_row(
+            "Cross-validated accuracy",
+            *("" if m.cross_validation is None else f"{100 * np.average(m.cross_validation):.2f}" for m in methods),
+        )
+    for name, label in METRIC_LABELS.items():
+        cells = []
+        for method in methods:
+            score = method.evaluation.scores.get(name)
+            scale, digits = (1, 4) if name == "log_loss" else (100, 2)
+            cell = "" if score is None else f"{scale * score.value:.{digits}f}"
+            if score is not None and not np.isnan(score.low):
+                cell += f"  [{scale * score.low:.{digits}f}, {scale * score.high:.{digits}f}]"
+            cells.append(cell.replace("[", r"\["))
+        if any(cells):
+            table.add_row(label, *cells)
+    console.print(table)
+
+
+def write_metrics(path: Path, data: Any, methods: Sequence[MethodResult], **more: Any) -> None:
+    """metrics.json: the methods' figures, the data, the command and the environment."""
+    record = {
+        "dataset": data.name,
+        "train_rows": len(data.X_train),
+        "test_rows": len(data.X_test),
+        "features": data.X_train.shape[1],
+        "command": command_line(),
+        **more,
+        "methods": [method.to_dict() for method in methods],
+        "environment": describe(),
+    }
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+
+
+def require_labels(data: Any, dataset: str) -> None:
+    """Raise ValueError where training or test labels are missing."""
+    for part, labels in (("training", data.y_train), ("test", data.y_test)):
+        if labels is None or len(labels) == 0:
+            raise ValueError(f"{dataset}: the {part} rows have no labels, which an evaluation needs")

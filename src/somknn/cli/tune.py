@@ -1,0 +1,194 @@
+"""`somknn tune`: the best k, weighting and features by cross-validation, and a report on before and after."""
+
+import csv
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from somknn.cli import evaluation as shared
+from somknn.cli.errors import one_line_errors
+
+_BEFORE = {"n_neighbors": 5, "weights": "uniform"}
+
+
+class _Range(click.ParamType):
+    """Numbers like 1-30, 5 or 1,3,5-9."""
+
+    name = "range"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> list[int]:
+        if isinstance(value, list):
+            return value
+        numbers: list[int] = []
+        for part in value.split(","):
+            low, dash, high = part.strip().partition("-")
+            try:
+                first = int(low)
+                last = int(high) if dash else first
+            except ValueError:
+                self.fail(f"{value!r} is not like 1-30 or 1,3,5", param, ctx)
+            if not 1 <= first <= last:
+                self.fail(f"{part!r} must go up from at least 1", param, ctx)
+            numbers += [k for k in range(first, last + 1) if k not in numbers]
+        return numbers
+
+
+class _Names(click.ParamType):
+    """A list of names, separated by commas."""
+
+    name = "names"
+
+    def __init__(self, known: tuple[str, ...]):
+        self._known = known
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> list[str]:
+        if isinstance(value, list):
+            return value
+        names = list(dict.fromkeys(name.strip() for name in value.split(",")))
+        for name in names:
+            if name not in self._known:
+                self.fail(f"{name!r} is not one of {', '.join(self._known)}", param, ctx)
+        return names
+
+
+@click.command("tune")
+@shared.with_options(shared.data_options)
+@click.option("--k", "ks", type=_Range(), default="1-30", show_default=True, help="Candidates: 1-30 or 1,3,5-9.")
+@click.option(
+    "--weights",
+    type=_Names(("uniform", "distance")),
+    default="uniform,distance",
+    show_default=True,
+    help="Candidate weightings.",
+)
+@click.option(
+    "--features",
+    type=_Names(("raw", "normalised", "deskewed")),
+    default="raw",
+    show_default=True,
+    help="Candidate features: raw, normalised (rows of unit length), deskewed (images).",
+)
+@click.option("--cv", type=click.IntRange(min=2), default=10, show_default=True, help="Folds, stratified.")
+@shared.with_options(shared.method_options)
+@shared.out_option("somknn-tune", "report.html, metrics.json, tuning.csv, and model.safetensors for raw features")
+def command(
+    dataset: str,
+    train_size: int | None,
+    test_size: int | None,
+    ks: list[int],
+    weights: list[str],
+    features: list[str],
+    cv: int,
+    tie_break: str,
+    bootstrap: int,
+    out: Path,
+) -> None:
+    """Choose k, weighting and features by cross-validation on the training rows; then judge on the test rows.
+
+    All candidates of k and weighting share one neighbour search. "Before" is k = 5 with uniform weights.
+    """
+    console = Console(highlight=False)
+    with one_line_errors():
+        from somknn import datasets
+        from somknn.evaluation import KNeighborsClassifierCV, report, study
+
+        report.require_matplotlib()
+        start = time.perf_counter()
+        seconds = {}
+        with shared.working(f"loading {dataset}"):
+            data = datasets.load(dataset, train_size=train_size, test_size=test_size)
+        shared.require_labels(data, dataset)
+        seconds["load"] = time.perf_counter() - start
+        searches = {}
+        for name in features:
+            step = time.perf_counter()
+            transform = study.feature_transform(name, data.image_shape)
+            with shared.working(f"cross-validating {len(ks) * len(weights)} candidates on {name} features"):
+                X = data.X_train if transform is None else transform(data.X_train)
+                searches[name] = KNeighborsClassifierCV(ks, weights, cv=cv, tie_break=tie_break).fit(X, data.y_train)
+            seconds[f"fit and cross-validate, {name}"] = time.perf_counter() - step
+        best = max(searches, key=lambda name: searches[name].best_score_)
+        with shared.working("judging on the test rows"):
+            methods = _judge(data, searches, features[0], best, bootstrap)
+        out.mkdir(parents=True, exist_ok=True)
+        paths = [out / "report.html", out / "metrics.json", out / "tuning.csv"]
+        with shared.working("writing the report"):
+            report.write_report(
+                paths[0],
+                methods,
+                data=data,
+                title=f"k-NN on {data.name}: before and after tuning",
+                tuning=searches[best].cv_results_,
+                command=shared.command_line(),
+                seconds=seconds,
+            )
+        seconds["all"] = time.perf_counter() - start
+        shared.write_metrics(
+            paths[1], data, methods, best={"features": best, **searches[best].best_params_}, seconds=seconds
+        )
+        _write_candidates(paths[2], searches)
+        if best == "raw":
+            paths.append(out / "model.safetensors")
+            searches[best].best_estimator_.save(paths[-1])
+    _print_candidates(console, searches, cv)
+    shared.print_metrics(console, f"{data.name}: {len(data.X_test):,} test rows", methods)
+    console.print(f"{seconds['all']:.1f} s. Written: " + ", ".join(map(str, paths)), soft_wrap=True)
+
+
+def _judge(data: Any, searches: dict[str, Any], first: str, best: str, bootstrap: int) -> list[Any]:
+    from somknn.evaluation.study import feature_transform, fold_scores, judge
+
+    def setting(name: str, features: str, parameters: dict[str, Any]) -> tuple[str, dict[str, Any], Any]:
+        k, weights = parameters["n_neighbors"], parameters["weights"]
+        title = f"{name}: k = {k}, {weights}" + ("" if features == "raw" else f", {features}")
+        return title, parameters, fold_scores(searches[features].cv_results_, parameters)
+
+    before_parameters = _BEFORE | {"n_neighbors": min(_BEFORE["n_neighbors"], len(data.X_train))}
+    before = setting("Before", first, before_parameters)
+    after = setting("After", best, searches[best].best_params_)
+    groups = [(first, [before]), (best, [after])] if first != best else [(best, [before, after])]
+    results = []
+    for features, settings in groups:
+        transform = feature_transform(features, data.image_shape)
+        model = searches[features].best_estimator_
+        results += judge(model, settings, data, transform=transform, n_resamples=bootstrap)
+    return results
+
+
+def _ranked(searches: dict[str, Any]) -> list[tuple[float, float, str, dict[str, Any]]]:
+    rows = [
+        (float(mean), float(std), features, parameters)
+        for features, search in searches.items()
+        for mean, std, parameters in zip(
+            search.cv_results_["mean_test_score"],
+            search.cv_results_["std_test_score"],
+            search.cv_results_["params"],
+            strict=True,
+        )
+    ]
+    return sorted(rows, key=lambda row: -row[0])
+
+
+def _print_candidates(console: Console, searches: dict[str, Any], cv: int) -> None:
+    table = Table(title=f"Best candidates, {cv}-fold cross-validation", title_justify="left")
+    for heading in ("features", "weights", "k", "mean %", "σ of folds"):
+        table.add_column(heading, justify="left" if heading in ("features", "weights") else "right")
+    for mean, std, features, parameters in _ranked(searches)[:5]:
+        cells = parameters["weights"], str(parameters["n_neighbors"]), f"{100 * mean:.3f}", f"{100 * std:.3f}"
+        table.add_row(features, *cells)
+    console.print(table)
+
+
+def _write_candidates(path: Path, searches: dict[str, Any]) -> None:
+    from somknn._files import replacing
+
+    with replacing(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["features", "n_neighbors", "weights", "mean_test_score", "std_test_score"])
+        for mean, std, features, parameters in _ranked(searches):
+            cells = parameters["n_neighbors"], parameters["weights"], repr(mean), repr(std)
+            writer.writerow([features, *cells])
