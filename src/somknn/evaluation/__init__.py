@@ -9,6 +9,7 @@ _HOMES = {
     "MethodResult": "report",
     "Score": "metrics",
     "evaluate_predictions": "metrics",
+    "explore": "exploration",
     "write_report": "report",
 }
 

@@ -272,8 +272,8 @@ def _tuning(results: dict[str, Any]) -> str:
     )
     caption = f"Means of {folds} folds; the bands show one standard error."
     return (
-        "<h2>Tuning</h2><p>Chosen on the training rows only; the test rows had no part in it.</p>"
-        f"{picture(plots.tuning_curve(results), alt, caption)}"
+        "<section><h2>Tuning</h2><p>Chosen on the training rows only; the test rows had no part in it.</p>"
+        f"{picture(plots.tuning_curve(results), alt, caption)}</section>"
         f'<div class="scroll"><table>{heads}<tbody>{rows(order[:5])}</tbody></table></div>'
         f"<details><summary>All {len(order)} candidates</summary>"
         f'<div class="scroll"><table>{heads}<tbody>{rows(order)}</tbody></table></div></details>'
@@ -289,7 +289,9 @@ def _pictures(methods: Sequence[MethodResult]) -> str:
             f"<div><h3>{html.escape(m.name)}</h3>{picture(draw(m.evaluation), f'{alt}: {_alt(m)}')}</div>"
             for m in shown
         )
-        return f'<h2>{heading}</h2><p>{note}</p><div class="side">{figures}</div>' if shown else ""
+        if not shown:
+            return ""
+        return f'<section><h2>{heading}</h2><p>{note}</p><div class="side">{figures}</div></section>'
 
     parts = [
         side_by_side(
@@ -305,9 +307,10 @@ def _pictures(methods: Sequence[MethodResult]) -> str:
     known = [(m.name, m.evaluation) for m in methods if m.evaluation.probabilities is not None]
     if known:
         parts.append(
-            "<h2>Calibration</h2><p>Of all predictions made with a certain probability, the share that was right; "
+            "<section><h2>Calibration</h2><p>Of all predictions made with a certain probability, the share that was right; "
             "each class against the rest, all classes together.</p>"
             + picture(plots.calibration(known), "Calibration curves of " + ", ".join(name for name, _ in known))
+            + "</section>"
         )
     parts += [
         side_by_side("ROC curves", "Each class against the rest.", plots.roc_curves, "ROC curve of every class", True),

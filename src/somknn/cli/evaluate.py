@@ -1,0 +1,113 @@
+"""`somknn evaluate`: every metric of one classifier with confidence intervals, and a report."""
+
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+from rich.console import Console
+
+from somknn.cli import evaluation as shared
+from somknn.cli.errors import one_line_errors
+
+
+@click.command("evaluate")
+@shared.with_options(shared.data_options)
+@click.option("--k", type=click.IntRange(min=1), default=5, show_default=True, help="Neighbours that vote.")
+@click.option("--weights", type=click.Choice(["uniform", "distance"]), default="uniform", show_default=True)
+@click.option("--cv", type=click.IntRange(min=2), help="Also cross-validate on the training rows with this many folds.")
+@click.option(
+    "--model",
+    "model_path",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Judge this saved classifier instead; it was trained already.",
+)
+@shared.with_options(shared.method_options)
+@shared.out_option("somknn-evaluate", "report.html and metrics.json")
+def command(
+    dataset: str,
+    train_size: int | None,
+    test_size: int | None,
+    k: int,
+    weights: str,
+    cv: int | None,
+    model_path: Path | None,
+    tie_break: str,
+    bootstrap: int,
+    out: Path,
+) -> None:
+    """Train k-NN on the training rows (or load a model) and judge it on the test rows."""
+    console = Console(highlight=False)
+    if model_path is not None and cv is not None:
+        raise click.UsageError("--cv trains on folds, which a saved --model cannot; leave one of them out")
+    with one_line_errors():
+        from somknn import datasets
+        from somknn.evaluation import report
+
+        report.require_matplotlib()
+        with shared.working(f"loading {dataset}"):
+            data = datasets.load(dataset, train_size=train_size, test_size=test_size)
+        shared.require_labels(data, dataset)
+        with warnings.catch_warnings(record=True) as caught, shared.working("judging on the test rows"):
+            warnings.simplefilter("always", UserWarning)
+            if model_path is not None:
+                result = judge_model(model_path.name, _load_classifier(model_path), data, bootstrap)
+            else:
+                result = _judge_neighbors(data, k, weights, cv, tie_break, bootstrap)
+        out.mkdir(parents=True, exist_ok=True)
+        paths = [out / "report.html", out / "metrics.json"]
+        report.write_report(
+            paths[0],
+            [result],
+            data=data,
+            title=f"{result.name} on {data.name}",
+            command=shared.command_line(),
+        )
+        shared.write_metrics(paths[1], data, [result])
+    for message in dict.fromkeys(str(warning.message) for warning in caught):
+        click.echo(f"Warning: {message}", err=True)
+    shared.print_metrics(console, f"{data.name}: {len(data.X_test):,} test rows", [result])
+    console.print()
+    click.echo(result.evaluation.classification_report())
+    console.print("Written: " + ", ".join(map(str, paths)), soft_wrap=True)
+
+
+def _judge_neighbors(data: Any, k: int, weights: str, cv: int | None, tie_break: str, bootstrap: int) -> Any:
+    from somknn.evaluation import KNeighborsClassifierCV, study
+    from somknn.neighbors import KNeighborsClassifier
+
+    folds = None
+    parameters = {"n_neighbors": k, "weights": weights}
+    if cv is not None:
+        search = KNeighborsClassifierCV([k], [weights], cv=cv, tie_break=tie_break).fit(data.X_train, data.y_train)
+        folds = study.fold_scores(search.cv_results_, parameters)
+        model = search.best_estimator_
+    else:
+        model = KNeighborsClassifier(k, weights=weights, tie_break=tie_break).fit(data.X_train, data.y_train)
+    setting = f"k-NN, k = {k}, {weights}", parameters, folds
+    return study.judge(model, [setting], data, n_resamples=bootstrap)[0]
+
+
+def _load_classifier(path: Path) -> Any:
+    from sklearn.base import is_classifier
+
+    import somknn
+
+    model = somknn.load(path)
+    if not is_classifier(model):
+        raise ValueError(f"{path} holds a {type(model).__name__}, which is no classifier")
+    return model
+
+
+def judge_model(name: str, model: Any, data: Any, bootstrap: int) -> Any:
+    """A fitted classifier's result on the data's test rows."""
+    from somknn.evaluation import MethodResult, evaluate_predictions
+
+    start = time.perf_counter()
+    predicted = model.predict(data.X_test)
+    seconds = {"predict": time.perf_counter() - start}
+    shares = np.asarray(model.predict_proba(data.X_test)) if hasattr(model, "predict_proba") else None
+    evaluation = evaluate_predictions(data.y_test, predicted, shares, classes=model.classes_, n_resamples=bootstrap)
+    return MethodResult(name, evaluation, parameters=model.get_params(deep=False), seconds=seconds, model=model)

@@ -1,0 +1,85 @@
+"""`somknn explore`: what is in a data set, in numbers and pictures."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from somknn.cli import evaluation as shared
+from somknn.cli.errors import one_line_errors
+
+
+@click.command("explore")
+@shared.with_options(shared.data_options)
+@shared.out_option("somknn-explore", "explore.json and pictures (PNG)")
+def command(dataset: str, train_size: int | None, test_size: int | None, out: Path) -> None:
+    """Show shapes, value ranges, class counts, constant and repeated rows; draw the data."""
+    console = Console(highlight=False)
+    with one_line_errors():
+        from somknn import datasets
+        from somknn._files import replacing
+        from somknn.evaluation import explore, report
+
+        report.require_matplotlib()
+        with shared.working(f"loading {dataset}"):
+            data = datasets.load(dataset, train_size=train_size, test_size=test_size)
+        shared.require_labels(data, dataset)
+        with shared.working("looking at the rows"):
+            found = explore(data)
+        out.mkdir(parents=True, exist_ok=True)
+        paths = [out / "explore.json"]
+        with replacing(paths[0]) as temporary:
+            temporary.write_text(json.dumps(found.to_dict(), indent=2) + "\n", encoding="utf-8")
+        with shared.working("drawing"):
+            for name, figure in _figures(data).items():
+                paths.append(out / f"{name}.png")
+                with replacing(paths[-1]) as temporary:
+                    figure.savefig(temporary, format="png", dpi=130)
+    _print(console, found)
+    console.print("Written: " + ", ".join(map(str, paths)), soft_wrap=True)
+
+
+def _figures(data: Any) -> dict[str, Any]:
+    from somknn.plots import explore as plots
+
+    figures = {"class-frequencies": plots.class_frequencies(data)}
+    if data.image_shape is not None and len(data.image_shape) == 2:
+        figures["one-image"] = plots.one_image(data)
+        figures["first-images"] = plots.first_images(data)
+        figures["class-means"] = plots.mean_images(data)
+    return figures
+
+
+def _print(console: Console, found: Any) -> None:
+    table = Table(title=found.name, title_justify="left")
+    table.add_column("")
+    table.add_column("training", justify="right")
+    table.add_column("test", justify="right")
+    for name, train in vars(found.train).items():
+        test = getattr(found.test, name)
+        if name == "class_counts":
+            continue
+        cells = [
+            f"{v:,.6g}" if isinstance(v, float) else f"{v:,}" if isinstance(v, int) else str(v) for v in (train, test)
+        ]
+        table.add_row(name.replace("_", " "), *cells)
+    table.add_row("test rows also in training", "", f"{found.shared_rows:,}")
+    if found.image_shape is not None:
+        table.add_row("image shape", "×".join(map(str, found.image_shape)), "")
+    names = found.feature_names
+    shown = ", ".join(names) if len(names) <= 4 else f"{names[0]}, {names[1]}, … {names[-1]}"
+    table.add_row("feature names", shown, "")
+    console.print(table)
+    counts = Table(title="rows of each class", title_justify="left")
+    counts.add_column("class")
+    counts.add_column("training", justify="right")
+    counts.add_column("test", justify="right")
+    counts.add_column("share of training", justify="right")
+    classes = list(dict.fromkeys([*found.train.class_counts, *found.test.class_counts]))
+    for name in classes:
+        n, m = found.train.class_counts.get(name, 0), found.test.class_counts.get(name, 0)
+        counts.add_row(name, f"{n:,}", f"{m:,}", f"{100 * n / found.train.rows:.1f} %")
+    console.print(counts)
