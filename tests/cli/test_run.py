@@ -34,7 +34,8 @@ def test_run_leaves_metrics_predictions_and_model(tmp_path):
     out = tmp_path / "results"
     result = somknn_command("run", "--out", out)
     assert result.exit_code == 0, result.output
-    assert sorted(path.name for path in out.iterdir()) == ["metrics.json", "model.safetensors", "predictions.csv"]
+    files = ["metrics.json", "model.safetensors", "predictions.csv", "report.html"]
+    assert sorted(path.name for path in out.iterdir()) == files
 
     digits = datasets.load("digits")
     metrics = json.loads((out / "metrics.json").read_text())

@@ -118,3 +118,23 @@ def require_labels(data: Any, dataset: str) -> None:
     for part, labels in (("training", data.y_train), ("test", data.y_test)):
         if labels is None or len(labels) == 0:
             raise ValueError(f"{dataset}: the {part} rows have no labels, which an evaluation needs")
+
+
+def write_run_report(path: Path, data: Any, outcomes: Sequence[Any]) -> None:
+    """The report of `somknn run`; an outcome has a name, a fitted model, predictions and its seconds.
+
+    Raises ImportError without matplotlib.
+    """
+    from somknn.evaluation import evaluate_predictions, write_report
+    from somknn.evaluation.report import require_matplotlib
+
+    require_matplotlib()
+    methods = []
+    for outcome in outcomes:
+        model = outcome.model
+        shares = np.asarray(model.predict_proba(data.X_test)) if hasattr(model, "predict_proba") else None
+        evaluation = evaluate_predictions(data.y_test, outcome.predictions, shares, classes=model.classes_)
+        seconds = {"fit": outcome.fit_seconds, "predict": outcome.predict_seconds}
+        methods.append(MethodResult(outcome.name, evaluation, seconds=seconds, model=model))
+    title = f"Classifiers on {data.name}"
+    write_report(path, methods, data=data, title=title, command=command_line())

@@ -16,6 +16,7 @@ from rich.text import Text
 from somknn import datasets
 from somknn._files import replacing
 from somknn.cli.errors import one_line_errors
+from somknn.cli.evaluation import write_run_report
 from somknn.cli.methods import METHODS, Outcome, run_method
 from somknn.cli.pictures import choose_examples, examples, how_many
 from somknn.environment import describe
@@ -97,7 +98,7 @@ def _write_results(out: Path, data: Any, outcomes: list[Outcome]) -> list[Path]:
     type=click.Path(file_okay=False, path_type=Path),
     default=Path("somknn-run"),
     show_default=True,
-    help="Folder of the results: metrics.json, predictions.csv, model.safetensors.",
+    help="Folder of the results: metrics.json, predictions.csv, model.safetensors, report.html.",
 )
 def command(dataset: str, train_size: int | None, test_size: int | None, out: Path) -> None:
     """Classify a data set of digits, or another one, with exact nearest neighbours.
@@ -114,5 +115,10 @@ def command(dataset: str, train_size: int | None, test_size: int | None, out: Pa
             data = datasets.load(dataset, train_size=train_size, test_size=test_size)
         outcomes = _run_all(data, progress_console)
         paths = _write_results(out, data, outcomes)
+        try:
+            write_run_report(out / "report.html", data, outcomes)
+            paths.append(out / "report.html")
+        except ImportError as error:  # the results stand without their pictures
+            click.echo(f"No report.html: {error}", err=True)
     _print_results(console, data, outcomes)
     console.print("\nWritten: " + ", ".join(str(path) for path in paths), soft_wrap=True)

@@ -425,7 +425,7 @@ def _making(methods: Sequence[MethodResult], command: str | None, seconds: dict[
             f'<tr><th scope="row">{html.escape(name.replace("_", " "))}</th>'
             f'<td class="text">{html.escape(str(value))}</td></tr>'
         )
-    parts = [f"<h2>Timings</h2><table>{times}</table>" if times else ""]
+    parts = [f'<h2>Timings</h2><div class="scroll"><table>{times}</table></div>' if times else ""]
     parts.append(f'<h2>Environment</h2><div class="scroll"><table>{"".join(facts)}</table></div>')
     if command:
         parts.append(f'<h2>Made by</h2><pre id="command">{html.escape(command)}</pre>')

@@ -69,7 +69,7 @@ def judge(
     Returns
     -------
     list of MethodResult, in the order of `settings`
-        "search" in their `seconds` is the one search for the largest k; "vote" their own share.
+        Their `seconds` hold the one search for the largest k, and their own vote.
     """
     X_test = data.X_test if transform is None else transform(data.X_test)
     largest = max(parameters["n_neighbors"] for _, parameters, _ in settings)
@@ -102,7 +102,7 @@ def judge(
                 evaluation=evaluation,
                 parameters=dict(parameters),
                 cross_validation=folds,
-                seconds={"search": search_seconds, "vote": vote_seconds},
+                seconds={"search of the test rows (shared)": search_seconds, "vote": vote_seconds},
                 model=model,
                 transform=transform,
             )

@@ -1,0 +1,143 @@
+"""`explore`, `evaluate` and `tune` as a user types them."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from somknn.cli import main
+
+
+def somknn(*arguments):
+    return CliRunner().invoke(main, [str(a) for a in arguments])
+
+
+@pytest.fixture
+def few_rows(tmp_path):
+    """A CSV of 60 rows with the label first; class "rare" has three of them."""
+    rng = np.random.default_rng(0)
+    path = tmp_path / "rows.csv"
+    with open(path, "w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["label", "a", "b"])
+        for i in range(60):
+            label = "rare" if i % 20 == 0 else "even" if i % 2 == 0 else "odd"
+            writer.writerow([label, *rng.integers(0, 9, 2) + 20 * (i % 2)])
+    return path
+
+
+def test_explore_digits(tmp_path):
+    result = somknn("explore", "--out", tmp_path / "x")
+    assert result.exit_code == 0, result.output
+    found = json.loads((tmp_path / "x" / "explore.json").read_text())
+    assert found["train"]["rows"] == 1438
+    assert sum(found["test"]["class_counts"].values()) == 359
+    pictures = {p.name for p in (tmp_path / "x").glob("*.png")}
+    assert pictures == {"class-frequencies.png", "one-image.png", "first-images.png", "class-means.png"}
+    assert "1,438" in result.output
+
+
+def test_explore_counts_what_is_odd(tmp_path):
+    from somknn import datasets
+    from somknn.evaluation import explore
+
+    X = np.array([[1.0, 0, 5], [1, 0, 5], [1, 1, 1], [1, -0.0, 5], [1, 2, np.nan]])
+    y = np.array([0, 0, 1, 1, 1])
+    data = datasets.Dataset(X, y, X[[0, 2]], y[[0, 2]], None, ["a", "b", "c"], ["0", "1"], "odd")
+    found = explore(data)
+    assert found.train.duplicate_rows == 2
+    assert found.train.constant_rows == 1
+    assert found.train.constant_features == 1
+    assert found.train.not_finite_values == 1
+    assert found.train.largest == 5
+    assert found.shared_rows == 2
+    assert found.train.class_counts == {"0": 2, "1": 3}
+
+
+def test_explore_rows_that_are_no_images(tmp_path, few_rows):
+    result = somknn("explore", "--dataset", few_rows, "--out", tmp_path / "x")
+    assert result.exit_code == 0, result.output
+    assert [p.name for p in (tmp_path / "x").glob("*.png")] == ["class-frequencies.png"]
+
+
+def test_evaluate_with_cross_validation(tmp_path):
+    result = somknn("evaluate", "--cv", 5, "--k", 3, "--bootstrap", 50, "--out", tmp_path / "e")
+    assert result.exit_code == 0, result.output
+    (method,) = json.loads((tmp_path / "e" / "metrics.json").read_text())["methods"]
+    assert len(method["cross_validation"]) == 5
+    assert f"{100 * method['scores']['accuracy']['value']:.2f}" in result.output
+    assert "weighted avg" in result.output
+    assert (tmp_path / "e" / "report.html").stat().st_size > 50_000
+
+
+def test_evaluate_a_saved_model(tmp_path):
+    from somknn import KNeighborsClassifier, datasets
+
+    data = datasets.load("digits")
+    KNeighborsClassifier(1).fit(data.X_train, data.y_train).save(tmp_path / "m.safetensors")
+    arguments = "evaluate", "--bootstrap", 0, "--out", tmp_path / "e"
+    saved = somknn(*arguments, "--model", tmp_path / "m.safetensors")
+    assert saved.exit_code == 0, saved.output
+    of_saved = json.loads((tmp_path / "e" / "metrics.json").read_text())["methods"][0]
+    assert somknn(*arguments, "--k", 1).exit_code == 0
+    of_trained = json.loads((tmp_path / "e" / "metrics.json").read_text())["methods"][0]
+    assert of_saved["scores"] == of_trained["scores"]
+
+
+def test_tune_digits(tmp_path):
+    result = somknn(
+        *("tune", "--k", "1,3-6", "--features", "raw,normalised", "--cv", 5),
+        *("--bootstrap", 20, "--out", tmp_path / "t"),
+    )
+    assert result.exit_code == 0, result.output
+    record = json.loads((tmp_path / "t" / "metrics.json").read_text())
+    before, after = record["methods"]
+    assert before["parameters"] == {"n_neighbors": 5, "weights": "uniform"}
+    assert after["cross_validation_mean"] >= before["cross_validation_mean"]
+    with open(tmp_path / "t" / "tuning.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 2 * 5 * 2
+    assert float(rows[0]["mean_test_score"]) == after["cross_validation_mean"]
+    assert rows[0]["features"] == record["best"]["features"]
+
+
+def test_tune_without_the_default_among_the_candidates(tmp_path):
+    result = somknn("tune", "--k", "1", "--weights", "distance", "--bootstrap", 0, "--out", tmp_path / "t")
+    assert result.exit_code == 0, result.output
+    assert "n/a" in (tmp_path / "t" / "report.html").read_text()
+
+
+def test_a_class_that_only_the_test_rows_have(tmp_path):
+    X, y = np.random.default_rng(0).random((40, 3)), np.repeat([0, 1], 20)
+    np.savez(tmp_path / "d.npz", X_train=X, y_train=y, X_test=X[:12], y_test=np.r_[y[:10], 7, 7])
+    result = somknn("evaluate", "--dataset", tmp_path / "d.npz", "--bootstrap", 20, "--out", tmp_path / "e")
+    assert result.exit_code == 0, result.output
+    assert "2 of 12 test rows are of classes that the model was not trained on (7)" in result.output
+    assert "counted as errors: 7" in (tmp_path / "e" / "report.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["tune", "--dataset", "{rows}"], "class rare has 2 rows, fewer than the 10 folds"),
+        (["tune", "--dataset", "{rows}", "--cv", "2", "--k", "1-100"], "n_neighbors=100 is more than the 24"),
+        (["tune", "--k", "0-3"], "at least 1"),
+        (["tune", "--k", "a"], "is not like 1-30"),
+        (["tune", "--weights", "square"], "'square' is not one of uniform, distance"),
+        (["tune", "--dataset", "{rows}", "--features", "deskewed"], "need images"),
+        (["tune", "--dataset", "absent.csv"], "no such file"),
+        (["evaluate", "--k", "5000"], "5000"),
+        (["evaluate", "--model", "{rows}"], "rows.csv"),
+        (["evaluate", "--model", "{rows}", "--cv", "3"], "leave one of them out"),
+        (["explore", "--dataset", "absent.npz"], "no such file"),
+    ],
+)
+def test_bad_input_is_one_clear_line_and_leaves_nothing(tmp_path, few_rows, arguments, message):
+    out = tmp_path / "out"
+    result = somknn(*(a.format(rows=few_rows) for a in arguments), "--out", out)
+    assert result.exit_code != 0
+    assert message in result.output, result.output
+    assert "Traceback" not in result.output
+    assert not out.exists()
