@@ -32,7 +32,7 @@ if hasattr(os, "register_at_fork"):
 
 def available_threads() -> int:
     """Threads that may be used: $NUMBA_NUM_THREADS, by default the processors of this process."""
-    return int(numba.config.NUMBA_NUM_THREADS)  # type: ignore[attr-defined]
+    return int(numba.config.NUMBA_NUM_THREADS)
 
 
 def resolve_n_threads(n_jobs: int | None) -> int:

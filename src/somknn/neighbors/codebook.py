@@ -10,9 +10,11 @@ from somknn.neighbors.brute import BruteSearch
 from somknn.neighbors.embedding import Embedding
 from somknn.neighbors.index import as_rows
 from somknn.neighbors.pruned import build_probes, build_screen, run_search, split_rare
+from somknn.threads import single_threaded_blas
 from somknn_kernels import isa as isa_module
 from somknn_kernels import pruned, selection
 from somknn_kernels.parallel import resolve_n_threads, run_tasks
+from somknn_kernels.pruned import Probes
 from somknn_kernels.selection import Nearest
 
 _CHUNK = 4096
@@ -43,14 +45,16 @@ class CodebookSearch:
         self.n_jobs, self.algorithm = n_jobs, algorithm
         self.isa = isa_module.select(isa)
         self.survivors_ = np.zeros(2)
-        self._probes = None
-        self._embedding: Embedding | None = None
+        self._prepared: tuple[Embedding, Probes] | None = None
         self._hopeless = False
 
-    def _prepare(self, n_threads: int) -> None:
-        self._embedding = Embedding(self.rows, self.isa)
-        vectors = self._embedding.embed(self.rows, n_threads, probes=True)
-        self._probes = build_probes(self._embedding, vectors, np.arange(len(self.rows)))
+    def _prepare(self, n_threads: int) -> tuple[Embedding, Probes]:
+        if self._prepared is None:
+            with single_threaded_blas():
+                embedding = Embedding(self.rows, self.isa)
+            vectors = embedding.embed(self.rows, n_threads, probes=True)
+            self._prepared = embedding, build_probes(embedding, vectors, np.arange(len(self.rows)))
+        return self._prepared
 
     def nearest(self, codebook, k: int = 1, previous: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
         """The k nearest codebook vectors of every row.
@@ -74,30 +78,29 @@ class CodebookSearch:
         small = len(units) < 64 or self.rows.shape[1] < 48 or self._hopeless
         if self.algorithm == "brute" or (self.algorithm == "auto" and small):
             return BruteSearch(units, self.isa).nearest(self.rows, k, n_threads)
-        if self._probes is None:
-            self._prepare(n_threads)
+        embedding, probes = self._prepare(n_threads)
         n = len(self.rows)
         integers = self.rows.dtype == np.uint8 and units.dtype == np.uint8
         dtype, worst = (np.int64, np.iinfo(np.int64).max) if integers else (np.float64, np.inf)
         ceilings = np.full(n, worst, dtype)
         if previous is not None:
             self._lower(ceilings, units, np.ascontiguousarray(previous, np.int64).reshape(n, k), n_threads)
-        vectors = self._embedding.embed(units, n_threads, probes=False)
+        vectors = embedding.embed(units, n_threads, probes=False)
         rare = split_rare(vectors)
-        screen = build_screen(self._embedding, vectors, np.argsort(rare, kind="stable"), int(rare.sum()))
+        screen = build_screen(embedding, vectors, np.argsort(rare, kind="stable"), int(rare.sum()))
         distances, indices = np.full((n, k), worst, dtype), np.full((n, k), selection.NO_INDEX, np.int64)
         before = None
         if previous is None:
-            tile, places = self._probes.packed.shape[2], min(len(screen.order), max(_FIRST_LOOK, 2 * k))
-            windows = np.tile(np.array([0, places]), (len(self._probes.order), 1))
+            tile, places = probes.packed.shape[2], min(len(screen.order), max(_FIRST_LOOK, 2 * k))
+            windows = np.tile(np.array([0, places]), (len(probes.order), 1))
 
             def before(first: int, last: int) -> int:
                 span = (windows, first * tile, last * tile, min(k + 1, len(units)), ceilings, k)
-                pruned.seed(self.isa, self.rows, units, screen, self._probes, *span)
+                pruned.seed(self.isa, self.rows, units, screen, probes, *span)
                 return 0
 
         self.survivors_ = run_search(
-            self.isa, self.rows, units, screen, self._probes, ceilings, Nearest(distances, indices), n_threads, before
+            self.isa, self.rows, units, screen, probes, ceilings, Nearest(distances, indices), n_threads, before
         )
         if previous is not None and self.survivors_[0] > _TOO_MANY * len(units):
             self._hopeless = True

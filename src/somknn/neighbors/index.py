@@ -14,9 +14,12 @@ The neighbours never depend on the algorithm, the instruction set, the threads o
 from typing import Any
 
 import numpy as np
+import sklearn
 
 from somknn.neighbors.brute import BruteSearch
 from somknn.neighbors.pruned import PrunedSearch, pays
+from somknn.neighbors.validation import check_finite
+from somknn.threads import single_threaded_blas
 from somknn_kernels import isa as isa_module
 from somknn_kernels.parallel import resolve_n_threads
 from somknn_kernels.selection import NO_INDEX
@@ -37,11 +40,8 @@ def as_rows(array: Any, name: str, n_features: int | None = None) -> np.ndarray:
         raise ValueError(f"{name} must have the shape (rows, features), neither of them 0; got {rows.shape}")
     if n_features is not None and rows.shape[1] != n_features:
         raise ValueError(f"{name} has {rows.shape[1]} features, but the index was fitted with {n_features}")
-    if rows.dtype != np.uint8 and not np.isfinite(rows.sum(dtype=np.float64)):
-        bad = np.argwhere(~np.isfinite(rows))
-        if len(bad):
-            row, column = bad[0]
-            raise ValueError(f"{name} contains {rows[row, column]} in row {row}, column {column}; remove or impute it")
+    if rows.dtype != np.uint8 and not sklearn.get_config()["assume_finite"]:
+        check_finite(rows)
     # Native byte order and C order; a plain ndarray even for memory maps, so that Numba sees one type.
     return np.ascontiguousarray(rows, dtype=rows.dtype.newbyteorder("=")).view(np.ndarray)
 
@@ -98,11 +98,12 @@ class ExactIndex:
         self.rows_ = as_rows(X, "X")
         n_threads = resolve_n_threads(self.n_jobs)
         self._brute = BruteSearch(self.rows_, isa)
-        self._pruned = None
-        if self.algorithm == "pruned" or (self.algorithm == "auto" and pays(self.rows_, isa, n_threads)):
-            self._pruned = PrunedSearch(self.rows_, isa, n_threads)
+        self._pruned: PrunedSearch | None = None
+        with single_threaded_blas():
+            if self.algorithm == "pruned" or (self.algorithm == "auto" and pays(self.rows_, isa, n_threads)):
+                self._pruned = PrunedSearch(self.rows_, isa, n_threads)
         self.algorithm_ = "brute" if self._pruned is None else "pruned"
-        self.search_stats_ = {}
+        self.search_stats_: dict[str, float] = {}
         return self
 
     def search(self, Q: Any, k: int, upper_bounds: Any = None) -> tuple[np.ndarray, np.ndarray]:
@@ -140,7 +141,7 @@ class ExactIndex:
         if upper_bounds is not None and (indices[:, -1] == NO_INDEX).any():
             query = int(np.argmax(indices[:, -1] == NO_INDEX))
             raise ValueError(f"upper_bounds[{query}] is too low: fewer than k={k} rows are that near")
-        self._record(len(queries))
+        self._record(self._pruned, len(queries))
         return distances, indices
 
     def search_within(self, Q: Any, squared_radius: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -163,11 +164,11 @@ class ExactIndex:
         if self._pruned is None or len(queries) == 0:
             return self._brute.within(queries, limits, n_threads)
         found = self._pruned.within(queries, limits, n_threads)
-        self._record(len(queries))
+        self._record(self._pruned, len(queries))
         return found
 
-    def _record(self, n_queries: int) -> None:
-        scanned, exact = self._pruned.survivors
+    def _record(self, search: PrunedSearch, n_queries: int) -> None:
+        scanned, exact = search.survivors
         self.search_stats_ = {
             "queries": n_queries,
             "rows_after_scan": float(scanned),

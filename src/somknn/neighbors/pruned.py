@@ -4,6 +4,7 @@ import numpy as np
 
 from somknn.neighbors.brute import collect_within
 from somknn.neighbors.embedding import SAMPLE, Embedding, ShortVectors, sample_rows
+from somknn.threads import single_threaded_blas
 from somknn_kernels import pruned, selection, tiles
 from somknn_kernels.isa import Isa
 from somknn_kernels.parallel import run_tasks
@@ -187,7 +188,8 @@ class PrunedSearch:
     def _probes(self, queries: np.ndarray, n_threads: int) -> tuple[Probes, np.ndarray]:
         """The queries' short vectors in the order of their cells, and the cell of each slot."""
         vectors = self.embedding.embed(queries, n_threads, probes=True)
-        label = nearest_cell(vectors.coarse, self.cells)
+        with single_threaded_blas():
+            label = nearest_cell(vectors.coarse, self.cells)
         probes = build_probes(self.embedding, vectors, np.argsort(label, kind="stable"))
         return probes, label[np.maximum(probes.order, 0)]
 
