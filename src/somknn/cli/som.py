@@ -1,0 +1,148 @@
+"""`somknn som`: train a self-organizing map, watch it, keep the map, its history and pictures."""
+
+import contextlib
+import csv
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from somknn import SOM, SOMClassifier, datasets
+from somknn._files import replacing
+from somknn.cli.errors import one_line_errors
+from somknn.som.grid import BOUNDARIES, TOPOLOGIES
+from somknn.som.neighborhoods import NEIGHBORHOODS
+from somknn.som.schedules import SCHEDULES
+
+
+class _GridSize(click.ParamType):
+    name = "ROWSxCOLUMNS"
+
+    def convert(self, value, param, ctx):
+        if isinstance(value, tuple):
+            return value
+        rows, _, columns = str(value).lower().partition("x")
+        if not (rows.isdigit() and columns.isdigit() and int(rows) and int(columns)):
+            self.fail(f"{value!r} is not a grid such as 20x20", param, ctx)
+        return int(rows), int(columns)
+
+
+def _train(data: Any, classifier: SOMClassifier, console: Console) -> None:
+    columns = (TextColumn("epoch {task.completed}/{task.total}"), BarColumn(), TextColumn("{task.description}"))
+    with Progress(*columns, TimeElapsedColumn(), console=console, disable=not console.is_terminal) as progress:
+        task = progress.add_task("", total=classifier.som.epochs)
+
+        def show(epoch: dict[str, Any]) -> None:
+            text = f"QE {epoch['quantization_error']:.4g}  TE {epoch['topographic_error']:.3f}"
+            if "label_accuracy" in epoch:
+                text += f"  label accuracy {100 * epoch['label_accuracy']:.2f} %"
+            progress.update(task, completed=epoch["epoch"], description=text)
+
+        classifier.som.set_params(callback=show)
+        classifier.fit(data.X_train, data.y_train)
+        # A saved map holds arrays and JSON, no function.
+        classifier.som.set_params(callback=None)
+        classifier.som_.set_params(callback=None)
+
+
+def _print_history(console: Console, data: Any, classifier: SOMClassifier, accuracy: float) -> None:
+    som = classifier.som_
+    history = som.history_
+    rows, columns, _ = som.codebook_.shape
+    table = Table(
+        title=f"{data.name}: {rows}×{columns} {som.topology} map, {len(data.X_train):,} rows", title_justify="left"
+    )
+    for heading in ("epoch", "QE", "TE", "radius", "label accuracy", "seconds"):
+        table.add_column(heading, justify="right")
+    for epoch in range(som.n_iter_):
+        table.add_row(
+            str(epoch + 1),
+            f"{history['quantization_error'][epoch]:.4g}",
+            f"{history['topographic_error'][epoch]:.4f}",
+            f"{history['radius'][epoch]:.3f}",
+            f"{100 * history['label_accuracy'][epoch]:.2f} %",
+            f"{history['seconds'][epoch]:.3f}",
+        )
+    console.print(table)
+    console.print(f"\nLabel accuracy on {len(data.X_test):,} test rows: {100 * accuracy:.2f} %")
+
+
+def _write_history(path: Path, history: dict[str, list[float]]) -> None:
+    with replacing(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["epoch", *history])
+        writer.writerows((i + 1, *values) for i, values in enumerate(zip(*history.values(), strict=True)))
+
+
+def _write_pictures(out: Path, data: Any, classifier: SOMClassifier) -> list[Path]:
+    from somknn.plots import som as plots
+
+    som = classifier.som_
+    spread = som.component_planes().reshape(som.n_features_in_, -1).std(axis=1)
+    figures = {
+        "label-map.png": plots.label_map(classifier),
+        "u-matrix.png": plots.u_matrix(som),
+        "hit-map.png": plots.hit_map(som, data.X_train),
+        "component-planes.png": plots.component_planes(
+            som, np.sort(np.argsort(-spread, kind="stable")[:8]), data.feature_names
+        ),
+        "learning-curves.png": plots.learning_curves(som.history_),
+    }
+    if data.image_shape is not None and len(data.image_shape) == 2:
+        figures["weights.png"] = plots.weight_images(som, data.image_shape)
+    paths = []
+    for name, figure in figures.items():
+        paths.append(out / name)
+        with replacing(paths[-1]) as temporary:
+            figure.savefig(temporary, format="png", dpi=130)
+    return paths
+
+
+@click.command("som")
+@click.option("--dataset", default="digits", show_default=True, metavar="digits|mnist|PATH", help="What to train on.")
+@click.option("--train-size", type=click.IntRange(min=2), help="Number of training rows.")
+@click.option("--test-size", type=click.IntRange(min=1), help="Number of test rows.")
+@click.option("--grid", type=_GridSize(), default="20x20", show_default=True, help="Rows and columns of the map.")
+@click.option("--epochs", type=click.IntRange(min=1), default=25, show_default=True)
+@click.option("--training", type=click.Choice(["batch", "online"]), default="batch", show_default=True)
+@click.option("--topology", type=click.Choice(TOPOLOGIES), default="rectangular", show_default=True)
+@click.option("--boundary", type=click.Choice(BOUNDARIES), default="planar", show_default=True)
+@click.option("--neighborhood", type=click.Choice(NEIGHBORHOODS), default="gaussian", show_default=True)
+@click.option("--radius-schedule", type=click.Choice(SCHEDULES), default="exponential", show_default=True)
+@click.option("--final-radius", type=click.FloatRange(min=0), default=0.3, show_default=True)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of online training's order.")
+@click.option("--pictures/--no-pictures", default=True, show_default=True, help="Pictures need somknn[plots].")
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("somknn-som"),
+    show_default=True,
+    help="Folder of the map, its history and pictures.",
+)
+def command(dataset, train_size, test_size, grid, seed, pictures, out, **parameters) -> None:
+    """Train a self-organizing map and label its neurons.
+
+    Writes map.safetensors (a SOMClassifier), history.csv and pictures of the map.
+    """
+    progress_console = Console(stderr=True)
+    console = Console(highlight=False)
+    with one_line_errors():
+        with (
+            progress_console.status(f"loading {dataset}") if progress_console.is_terminal else contextlib.nullcontext()
+        ):
+            data = datasets.load(dataset, train_size=train_size, test_size=test_size)
+        classifier = SOMClassifier(SOM(*grid, random_state=seed, **parameters))
+        _train(data, classifier, progress_console)
+        accuracy = classifier.score(data.X_test, data.y_test)
+        out.mkdir(parents=True, exist_ok=True)
+        paths = [out / "map.safetensors", out / "history.csv"]
+        classifier.save(paths[0])
+        _write_history(paths[1], classifier.som_.history_)
+        if pictures:
+            paths += _write_pictures(out, data, classifier)
+    _print_history(console, data, classifier, accuracy)
+    console.print("\nWritten: " + ", ".join(str(path) for path in paths), soft_wrap=True)
