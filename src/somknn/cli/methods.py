@@ -8,6 +8,7 @@ import numpy as np
 from numba.core import event
 
 from somknn.neighbors import KNeighborsClassifier
+from somknn.som import SOM, SOMClassifier, som_features_knn
 
 _ROWS_PER_STEP = 10_000  # between two steps of the progress bar; large enough not to slow the search
 _WARM_UP_QUERIES = 64
@@ -23,6 +24,8 @@ class Method(NamedTuple):
 METHODS = [
     Method("k-NN, k=5", lambda data: KNeighborsClassifier(5)),
     Method("k-NN, k=4, distance weights", lambda data: KNeighborsClassifier(4, weights="distance")),
+    Method("SOM label map", lambda data: SOMClassifier(SOM(20, 20, epochs=25, final_radius=0.3, random_state=0))),
+    Method("SOM features + k-NN", lambda data: som_features_knn(SOM(20, 20, epochs=10, random_state=0))),
 ]
 
 
@@ -38,13 +41,19 @@ class Outcome(NamedTuple):
 
     def record(self) -> dict[str, Any]:
         """The entry of `metrics.json`."""
-        return {
+        record = {
             "method": self.name,
             "accuracy": self.accuracy,
             "fit_seconds": self.fit_seconds,
             "predict_seconds": self.predict_seconds,
             "rows_per_second": len(self.predictions) / self.predict_seconds,
         }
+        return record if self.history is None else {**record, "history": self.history}
+
+    @property
+    def history(self) -> dict[str, list[float]] | None:
+        """Figures per epoch of a method that has them: those of a map that classifies."""
+        return self.model.som_.history_ if isinstance(self.model, SOMClassifier) else None
 
 
 def _fit_and_predict(method: Method, data: Any, advance: Callable[[int], object]) -> Outcome:

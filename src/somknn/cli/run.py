@@ -49,6 +49,9 @@ def _print_results(console: Console, data: Any, outcomes: list[Outcome]) -> None
             f"{record['rows_per_second']:,.0f}",
         )
     console.print(table)
+    for outcome in outcomes:
+        if outcome.history is not None:
+            _print_epochs(console, outcome)
     shape = data.image_shape
     if shape is None or len(shape) != 2:
         return
@@ -61,6 +64,17 @@ def _print_results(console: Console, data: Any, outcomes: list[Outcome]) -> None
         captions.append(Text(f"row {i}\nsays {first.predictions[i]}{truth}", style="green" if right else "bold red"))
     console.print(f"\nExamples ({first.name}):\n")
     console.print(examples(console, data.X_test[rows], shape, captions))
+
+
+def _print_epochs(console: Console, outcome: Outcome) -> None:
+    history = outcome.history or {}
+    table = Table(title=f"\n{outcome.name}, epoch by epoch", title_justify="left")
+    for heading in ("epoch", "accuracy", "loss (mean distance)"):
+        table.add_column(heading, justify="right")
+    epochs = zip(history["label_accuracy"], history["quantization_error"], strict=True)
+    for epoch, (accuracy, loss) in enumerate(epochs, start=1):
+        table.add_row(str(epoch), f"{100 * accuracy:.2f} %", f"{loss:.4g}")
+    console.print(table)
 
 
 def _write_results(out: Path, data: Any, outcomes: list[Outcome]) -> list[Path]:

@@ -14,6 +14,7 @@ from rich.table import Table
 from somknn import SOM, SOMClassifier, datasets
 from somknn._files import replacing
 from somknn.cli.errors import one_line_errors
+from somknn.som.feature_selection import select_without_redundancy
 from somknn.som.grid import BOUNDARIES, TOPOLOGIES
 from somknn.som.neighborhoods import NEIGHBORHOODS
 from somknn.som.schedules import SCHEDULES
@@ -82,14 +83,13 @@ def _write_pictures(out: Path, data: Any, classifier: SOMClassifier) -> list[Pat
     from somknn.plots import som as plots
 
     som = classifier.som_
-    spread = som.component_planes().reshape(som.n_features_in_, -1).std(axis=1)
+    planes = som.component_planes().reshape(som.n_features_in_, -1).astype(np.float64)
+    telling, _ = select_without_redundancy(np.cov(planes), 8)
     figures = {
         "label-map.png": plots.label_map(classifier),
         "u-matrix.png": plots.u_matrix(som),
         "hit-map.png": plots.hit_map(som, data.X_train),
-        "component-planes.png": plots.component_planes(
-            som, np.sort(np.argsort(-spread, kind="stable")[:8]), data.feature_names
-        ),
+        "component-planes.png": plots.component_planes(som, np.sort(telling), data.feature_names),
         "learning-curves.png": plots.learning_curves(som.history_),
     }
     if data.image_shape is not None and len(data.image_shape) == 2:

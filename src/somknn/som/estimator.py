@@ -1,6 +1,7 @@
 """The self-organizing map as a scikit-learn transformer and clusterer."""
 
 from numbers import Integral, Real
+from typing import NamedTuple
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin
@@ -9,6 +10,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, column_or_1d, validate_data
 
+from somknn.neighbors import ExactIndex
 from somknn.neighbors.validation import prepare_rows
 from somknn.persistence import Savable
 from somknn.som import quality
@@ -22,6 +24,14 @@ from somknn_kernels.parallel import resolve_n_threads
 
 _HISTORY = ("quantization_error", "topographic_error", "radius", "seconds")
 _BLOCK = 8192
+
+
+class Found(NamedTuple):
+    """Rows, their two nearest units (n, 2) and the squared distances (n, 2)."""
+
+    X: np.ndarray
+    units: np.ndarray
+    distances: np.ndarray
 
 
 class SOM(Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BaseEstimator):
@@ -287,7 +297,7 @@ class SOM(Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMix
     def distortion(self, X, radius=None):
         """Mean over rows of Σ_j h(bmu, j)·‖x - w_j‖² at `radius` (default: the final one)."""
         search = self._search(X)
-        if search.missing:
+        if self.missing_values == "ignore":
             raise ValueError("distortion is not defined here for missing values")
         rule = self._rule()
         rows = Rows(search.X, None, None)
@@ -346,12 +356,16 @@ class SOM(Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMix
             if hasattr(self, name):
                 delattr(self, name)
 
-    def _search(self, X) -> BMUSearch:
+    def _search(self, X) -> Found:
         check_is_fitted(self)
         X = self._validate(X, reset=False, least=1)
-        search = BMUSearch(X, missing=self.missing_values == "ignore", n_threads=resolve_n_threads(self.n_jobs))
-        search.search(np.ascontiguousarray(self._flat()))
-        return search
+        codebook = np.ascontiguousarray(self._flat())
+        if self.missing_values == "ignore" or len(codebook) == 1:
+            missing = self.missing_values == "ignore"
+            search = BMUSearch(X, missing=missing, n_threads=resolve_n_threads(self.n_jobs))
+            return Found(X, *search.search(codebook))
+        distances, units = ExactIndex(n_jobs=self.n_jobs).fit(codebook).search(X, 2)
+        return Found(X, units, distances)
 
     def _validate(self, X, *, reset: bool, least: int = 2) -> np.ndarray:
         X = validate_data(
