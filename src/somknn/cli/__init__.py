@@ -6,13 +6,10 @@ import click
 
 _COMMANDS = {
     "run": "somknn.cli.run",
-<<<<<<< HEAD
     "explore": "somknn.cli.explore",
     "evaluate": "somknn.cli.evaluate",
     "tune": "somknn.cli.tune",
-=======
     "som": "somknn.cli.som",
->>>>>>> 08c095a (Add somknn som: train a map, keep it with its history and pictures)
     "info": "somknn.cli.info",
     "classify": "somknn.cli.classify",
 }
