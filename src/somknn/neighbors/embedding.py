@@ -78,11 +78,16 @@ class Embedding:
         spectrum = np.linalg.eigvalsh(live @ live.T)
         self.spectrum = (float(spectrum[0]) * (1 - 1e-9) - 1e-9, float(spectrum[-1]) * (1 + 1e-9) + 1e-9)
         self.inverse_scale = 1.0 / scale
+        self.axes = rounded.astype(np.int16)
+        self._pack_axes()
+
+    def _pack_axes(self) -> None:
+        n_axes, d = self.axes.shape
         panel = tiles.panel_rows(self.isa)
-        n_panels, groups = -(-len(rounded) // panel), -(-d // 2)
+        n_panels, groups = -(-n_axes // panel), -(-d // 2)
         padded = np.zeros((n_panels * panel, groups * 2), np.int16)
-        padded[: len(rounded), :d] = rounded
-        self.axes = np.ascontiguousarray(padded.reshape(n_panels, panel, groups, 2).transpose(0, 2, 1, 3))
+        padded[:n_axes, :d] = self.axes
+        self._packed_axes = np.ascontiguousarray(padded.reshape(n_panels, panel, groups, 2).transpose(0, 2, 1, 3))
 
     @staticmethod
     def _range(vectors: np.ndarray, limit: float) -> tuple[np.ndarray, float]:
@@ -115,7 +120,7 @@ class Embedding:
                 chunk.stop,
                 self.centre,
                 unit_norm,
-                self.axes,
+                self._packed_axes,
                 self.inverse_scale,
                 self.spectrum,
                 min(self.n_short - 1, self.n_full - 1),

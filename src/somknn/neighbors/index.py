@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import sklearn
 
+from somknn.neighbors import stored_screen
 from somknn.neighbors.brute import BruteSearch
 from somknn.neighbors.pruned import PrunedSearch, pays
 from somknn.neighbors.validation import check_finite
@@ -106,6 +107,21 @@ class ExactIndex:
         self.search_stats_: dict[str, float] = {}
         return self
 
+    def add(self, X: Any) -> "ExactIndex":
+        """Append rows (same dtype and width) without a new fit: they get the indices from n on.
+
+        The algorithm and the axes stay those of `fit`; when the rows have become several times as many, or of another
+        kind, a new `fit` searches faster.
+        """
+        rows = as_rows(X, "X", self._fitted_rows().shape[1])
+        if rows.dtype != self.rows_.dtype:
+            raise TypeError(f"X must have the dtype of the fitted rows, {self.rows_.dtype}; got {rows.dtype}")
+        self.rows_ = np.concatenate([self.rows_, rows])
+        self._brute = BruteSearch(self.rows_, isa_module.select(self.isa))
+        if self._pruned is not None:
+            self._pruned.add(self.rows_, len(rows), resolve_n_threads(self.n_jobs))
+        return self
+
     def search(self, Q: Any, k: int, upper_bounds: Any = None) -> tuple[np.ndarray, np.ndarray]:
         """The k nearest rows of every query.
 
@@ -180,9 +196,29 @@ class ExactIndex:
         """Bytes that the index keeps beyond the rows."""
         return 0 if self._pruned is None else self._pruned.nbytes
 
-    def _queries(self, Q: Any) -> np.ndarray:
+    def _fitted_rows(self) -> np.ndarray:
         if not hasattr(self, "rows_"):
             raise ValueError("this index has no rows yet; call fit first")
+        return self.rows_
+
+    def screen_to_save(self) -> dict[str, np.ndarray]:
+        """What pruning has prepared, as arrays that do not depend on the instruction set; empty without pruning."""
+        self._fitted_rows()
+        return {} if self._pruned is None else stored_screen.pack(self._pruned)
+
+    def restore(self, X: np.ndarray, screen: dict[str, np.ndarray]) -> "ExactIndex":
+        """As `fit`, with what `screen_to_save` gave in place of the work. Raises ValueError where it does not fit `X`."""
+        isa = isa_module.select(self.isa)
+        self.isa_ = isa_module.name_of(isa)
+        self.rows_ = as_rows(X, "X")
+        self._brute = BruteSearch(self.rows_, isa)
+        self._pruned = stored_screen.unpack(screen, self.rows_, isa) if screen else None
+        self.algorithm_ = "brute" if self._pruned is None else "pruned"
+        self.search_stats_ = {}
+        return self
+
+    def _queries(self, Q: Any) -> np.ndarray:
+        self._fitted_rows()
         queries = np.asarray(Q)
         if queries.ndim == 2 and len(queries) == 0 and queries.shape[1] == self.rows_.shape[1]:
             return np.ascontiguousarray(queries)

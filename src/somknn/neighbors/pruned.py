@@ -20,32 +20,40 @@ _USUAL = 1.2  # rows whose error is larger than this times the median are screen
 
 def build_screen(embedding: Embedding, vectors: ShortVectors, order: np.ndarray, n_rare: int) -> Screen:
     """Panels of the rows in `order`; the last `n_rare` of them, with larger errors, in panels of their own."""
-    panel, g = tiles.scan_panel_rows(embedding.isa), tiles.scan_group(embedding.isa)
     n_usual = len(order) - n_rare
-    first_rare = -(-n_usual // panel) * panel
-    n_places = -(-(first_rare + n_rare) // panel) * panel
-    places = np.full(n_places, -1, np.int32)
-    places[:n_usual] = order[:n_usual]
-    places[first_rare : first_rare + n_rare] = order[n_usual:]
-    taken = np.maximum(places, 0)
-    panels = np.zeros((n_places // panel, embedding.n_short // g, panel, g), np.uint8)
-    half_norms = np.zeros((n_places // panel, panel), np.int16 if g == 2 else np.int32)
-    pruned.pack_screen(vectors.short[taken], places, _LIFT, panels, half_norms)
 
     def largest(errors: np.ndarray) -> np.ndarray:
         errors = errors[order]
         return np.array([errors[:n_usual].max(initial=0.0), errors[n_usual:].max(initial=0.0)])
 
+    errors = largest(vectors.short_errors), largest(vectors.full_errors)
+    return pack_codes(embedding, vectors.short[order], vectors.full[order], order, n_usual, *errors)
+
+
+def pack_codes(embedding: Embedding, short, full, order, n_usual: int, errors, second_errors) -> Screen:
+    """The screen of rows whose codes `short` (n, p) and `full` (n, P) are given in the order of their places."""
+    panel, g = tiles.scan_panel_rows(embedding.isa), tiles.scan_group(embedding.isa)
+    n = len(order)
+    first_rare = -(-n_usual // panel) * panel
+    n_places = -(-(first_rare + n - n_usual) // panel) * panel
+    places = np.full(n_places, -1, np.int32)
+    source = np.zeros(n_places, np.int64)
+    for start, stop, to in ((0, n_usual, 0), (n_usual, n, first_rare)):
+        places[to : to + stop - start] = order[start:stop]
+        source[to : to + stop - start] = np.arange(start, stop)
+    panels = np.zeros((n_places // panel, embedding.n_short // g, panel, g), np.uint8)
+    half_norms = np.zeros((n_places // panel, panel), np.int16 if g == 2 else np.int32)
+    pruned.pack_screen(np.ascontiguousarray(short[source]), places, _LIFT, panels, half_norms)
     return Screen(
         panels,
         half_norms,
         places,
         embedding.short_step,
-        largest(vectors.short_errors),
+        errors,
         _LIFT,
         first_rare // panel,
-        vectors.full[taken],
-        largest(vectors.full_errors),
+        np.ascontiguousarray(full[source]),
+        second_errors,
         embedding.full_step,
     )
 
@@ -77,6 +85,25 @@ def split_rare(vectors: ShortVectors) -> np.ndarray:
     for errors in (vectors.short_errors, vectors.full_errors):
         rare |= ~(errors <= _USUAL * np.median(errors))
     return rare
+
+
+def _joined(a: Screen, b: Screen) -> Screen:
+    """One screen of the rows of both: the usual panels of a, those of b, then the rare ones."""
+
+    def joined(first: np.ndarray, second: np.ndarray, per_panel: int) -> np.ndarray:
+        i, j = a.n_usual * per_panel, b.n_usual * per_panel
+        return np.concatenate([first[:i], second[:j], first[i:], second[j:]])
+
+    panel_rows = a.panels.shape[2]
+    return a._replace(
+        panels=joined(a.panels, b.panels, 1),
+        half_norms=joined(a.half_norms, b.half_norms, 1),
+        order=joined(a.order, b.order, panel_rows),
+        second=joined(a.second, b.second, panel_rows),
+        errors=np.maximum(a.errors, b.errors),
+        second_errors=np.maximum(a.second_errors, b.second_errors),
+        n_usual=a.n_usual + b.n_usual,
+    )
 
 
 def run_search(isa: Isa, queries, rows, screen: Screen, probes: Probes, ceilings, collector, n_threads, before=None):
@@ -165,6 +192,7 @@ class PrunedSearch:
 
     def __init__(self, rows: np.ndarray, isa: Isa, n_threads: int):
         self.rows, self.isa = rows, isa
+        self.survivors = np.zeros(2)
         self.embedding = Embedding(rows, isa)
         vectors = self.embedding.embed(rows, n_threads, probes=False)
         rare = split_rare(vectors)
@@ -174,7 +202,17 @@ class PrunedSearch:
         order = np.argsort(label, kind="stable")
         self.cell_edges = np.searchsorted(label[order], np.arange(len(self.cells) + 1))
         self.screen = build_screen(self.embedding, vectors, order, int(rare.sum()))
-        self.survivors = np.zeros(2)
+
+    def add(self, rows: np.ndarray, n_new: int, n_threads: int) -> None:
+        """Take `rows`, the rows so far followed by `n_new` others, in their place; axes and cells stay as they are."""
+        vectors = self.embedding.embed(rows[-n_new:], n_threads, probes=False)
+        # What is looser than the rows so far would loosen the bound for all of them.
+        rare = ~(vectors.short_errors <= self.screen.errors[0]) | ~(vectors.full_errors <= self.screen.second_errors[0])
+        added = build_screen(self.embedding, vectors, np.argsort(rare, kind="stable"), int(rare.sum()))
+        first = len(rows) - n_new
+        order = np.where(added.order >= 0, added.order + np.int32(first), np.int32(-1)).astype(np.int32)
+        self.screen = _joined(self.screen, added._replace(order=order))
+        self.rows = rows
 
     @property
     def nbytes(self) -> int:
