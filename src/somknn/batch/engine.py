@@ -1,4 +1,4 @@
-"""The run: one thread reads and checks, this one computes, one writes. Memory holds at most three chunks of rows."""
+"""The run: one thread reads and checks, this one computes, one writes. Memory holds two or three chunks of rows."""
 
 import dataclasses
 import queue
@@ -239,7 +239,7 @@ class _Run:
         for chunk in chunks:
             self._count_rejects(chunk)
             columns = {"row": chunk.numbers, **predict_columns(self.model, chunk.values, self.wanted)}
-            chunk.values = chunk.values[:0]  # the rows are not needed any more
+            chunk.values = np.empty((0, 0))  # the rows are not needed any more (a slice would keep them)
             yield number, chunk, columns
             number += 1
 
@@ -279,41 +279,37 @@ class _Run:
 
 
 def _in_thread(items: Iterator[Any], stopping: threading.Event) -> Iterator[Any]:
-    """The same items, made one ahead by a thread of their own; its error is raised here."""
-    handover: queue.Queue = queue.Queue(maxsize=1)
-    end = object()
+    """The same items, made by a thread of their own; its error is raised here.
 
-    def put(item: Any) -> bool:
-        while not stopping.is_set():
-            try:
-                handover.put(item, timeout=0.1)
-                return True
-            except queue.Full:
-                continue
-        return False
+    The next item is begun when the last one has been taken, so one is ready or being made while one is in use.
+    """
+    handover: queue.SimpleQueue = queue.SimpleQueue()
+    taken = threading.Semaphore(1)
 
     def work() -> None:
-        last: Any = (end, None)
         try:
-            for item in items:
-                if not put((None, item)):
+            while True:
+                while not taken.acquire(timeout=0.1):
+                    if stopping.is_set():
+                        return
+                if stopping.is_set():
                     return
-                del item
+                handover.put((next(items, handover), None))
         except BaseException as error:
-            last = (end, error)
-        put(last)
+            handover.put((None, error))
 
     threading.Thread(target=work, name="somknn-batch", daemon=True).start()
     while True:
         try:
-            mark, item = handover.get(timeout=0.5)
+            item, error = handover.get(timeout=0.5)
         except queue.Empty:
             if stopping.is_set():
                 return
             continue
-        if mark is end:
-            if item is not None:
-                raise item
+        if error is not None:
+            raise error
+        if item is handover:
             return
+        taken.release()
         yield item
         del item

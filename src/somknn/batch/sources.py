@@ -20,6 +20,7 @@ import numpy as np
 from somknn.batch.checks import BatchError, Chunk, Reject
 from somknn.datasets import readers
 
+_BATCH_BYTES = 4 << 20  # of Parquet values decoded at a time
 IMAGE_ENDINGS = (".png", ".jpg", ".jpeg")
 
 
@@ -244,25 +245,27 @@ class ArrowSource:
         return pa.ipc.open_file(mapped) if mapped.read(6) == b"ARROW1" else _rewound(mapped)
 
     def chunks(self, n: int, start: Any) -> Iterator[Chunk]:
-        row = first = int(start or 0)
-        held: list[np.ndarray] = []
-        n_held = 0
-        batches = self._batches(n, first)
+        row = int(start or 0)
+        batches = self._batches(n, row)
+        rest: Any = None
         while True:
-            with self._damage():
-                batch = next(batches, None)
-                values = None if batch is None else self._values(batch)
-            if values is not None:
-                held.append(values)
-                n_held += len(values)
-            while n_held >= n or (batch is None and n_held):
-                rows = held[0] if len(held) == 1 else np.concatenate(held)
-                chunk, rest = rows[:n], rows[n:]
-                held, n_held = ([rest] if len(rest) else []), len(rest)
-                yield Chunk(-1, chunk, np.arange(row, row + len(chunk)), len(chunk), row + len(chunk))
-                row += len(chunk)
-            if batch is None:
+            parts, wanted = [], n
+            while wanted:
+                with self._damage():
+                    batch = next(batches, None) if rest is None else rest
+                    if batch is None:
+                        break
+                    part = batch.slice(0, wanted)
+                    parts.append(self._values(part).copy())
+                rest = batch.slice(wanted) if len(batch) > wanted else None
+                wanted -= len(part)
+            if not parts:
                 return
+            del batch, part
+            values = _joined(parts)
+            _pyarrow().default_memory_pool().release_unused()
+            yield Chunk(-1, values, np.arange(row, row + len(values)), len(values), row + len(values))
+            row += len(values)
 
     def _batches(self, n: int, first: int) -> Iterator[Any]:
         if self._file is not None:
@@ -273,7 +276,7 @@ class ArrowSource:
                     before += rows
                 else:
                     groups.append(group)
-            step = max(1, min(n, 65536))
+            step = max(1, min(n, _BATCH_BYTES // self.width))
             for batch in self._file.iter_batches(batch_size=step, row_groups=groups):
                 skip = min(max(first - before, 0), len(batch))
                 before += len(batch)
@@ -308,6 +311,18 @@ class ArrowSource:
         for j, column in enumerate(columns):
             values[:, j] = column
         return values
+
+
+def _joined(parts: list[np.ndarray]) -> np.ndarray:
+    """The parts one below the other, each given back as soon as it is copied."""
+    dtype = np.result_type(*{part.dtype for part in parts})
+    values = np.empty((sum(map(len, parts)), parts[0].shape[1]), dtype)
+    at = len(values)
+    while parts:
+        part = parts.pop()
+        values[at - len(part) : at] = part
+        at -= len(part)
+    return values
 
 
 def _rewound(mapped: Any) -> Any:
