@@ -249,20 +249,24 @@ class ArrowSource:
         batches = self._batches(n, row)
         rest: Any = None
         while True:
-            parts, wanted = [], n
-            while wanted:
+            values, at = np.empty((0, self.width), np.bool_), 0
+            while at < n:
                 with self._damage():
                     batch = next(batches, None) if rest is None else rest
                     if batch is None:
                         break
-                    part = batch.slice(0, wanted)
-                    parts.append(self._values(part).copy())
-                rest = batch.slice(wanted) if len(batch) > wanted else None
-                wanted -= len(part)
-            if not parts:
+                    part = self._values(batch.slice(0, n - at))
+                rest = batch.slice(len(part)) if len(batch) > len(part) else None
+                if at == 0:
+                    values = np.empty((n, self.width), part.dtype)
+                # A batch with missing values comes as floats; the others follow it.
+                values = values.astype(np.result_type(values, part), copy=False)
+                values[at : at + len(part)] = part
+                at += len(part)
+            if at == 0:
                 return
-            del batch, part
-            values = _joined(parts)
+            del batch
+            values = values[:at]
             _pyarrow().default_memory_pool().release_unused()
             yield Chunk(-1, values, np.arange(row, row + len(values)), len(values), row + len(values))
             row += len(values)
@@ -311,18 +315,6 @@ class ArrowSource:
         for j, column in enumerate(columns):
             values[:, j] = column
         return values
-
-
-def _joined(parts: list[np.ndarray]) -> np.ndarray:
-    """The parts one below the other, each given back as soon as it is copied."""
-    dtype = np.result_type(*{part.dtype for part in parts})
-    values = np.empty((sum(map(len, parts)), parts[0].shape[1]), dtype)
-    at = len(values)
-    while parts:
-        part = parts.pop()
-        values[at - len(part) : at] = part
-        at -= len(part)
-    return values
 
 
 def _rewound(mapped: Any) -> Any:
