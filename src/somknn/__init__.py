@@ -9,6 +9,7 @@ from typing import Any
 __version__ = "0.1.0"
 
 _HOMES = {
+    "DeformationClassifier": "somknn.images",
     "NearestNeighbors": "somknn.neighbors",
     "KNeighborsClassifier": "somknn.neighbors",
     "KNeighborsClassifierCV": "somknn.evaluation",
@@ -19,7 +20,7 @@ _HOMES = {
     "SOMFeatureSelector": "somknn.som",
     "load": "somknn.persistence",
 }
-_SUBPACKAGES = {"batch", "datasets", "evaluation", "neighbors", "persistence", "som"}
+_SUBPACKAGES = {"batch", "datasets", "evaluation", "images", "neighbors", "persistence", "som"}
 
 
 __all__ = sorted([*_HOMES, *_SUBPACKAGES, "__version__"])

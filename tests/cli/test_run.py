@@ -146,3 +146,10 @@ def test_mnist(tmp_path):
     for record in json.loads((tmp_path / "metrics.json").read_text())["methods"]:
         # 400 neurons share 5,000 rows: a label map is coarser than the neighbours themselves.
         assert record["accuracy"] > (0.85 if record["method"] == "SOM label map" else 0.9)
+
+
+def test_run_with_a_preset_saves_a_model_that_loads(tmp_path):
+    result = CliRunner().invoke(main, ["run", "--preset", "fast", "--out", str(tmp_path / "out")])
+    assert result.exit_code == 0, result.output
+    assert "preset fast" in result.output
+    assert somknn.load(tmp_path / "out" / "model.safetensors").named_steps["deskew"].image_shape_ == (8, 8)

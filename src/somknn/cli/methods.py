@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba.core import event
 
+from somknn.images import preset
 from somknn.neighbors import KNeighborsClassifier
 from somknn.som import SOM, SOMClassifier, som_features_knn
 
@@ -27,6 +28,14 @@ METHODS = [
     Method("SOM label map", lambda data: SOMClassifier(SOM(20, 20, epochs=25, final_radius=0.3, random_state=0))),
     Method("SOM features + k-NN", lambda data: som_features_knn(SOM(20, 20, epochs=10, random_state=0))),
 ]
+
+
+def preset_method(name: str, data: Any) -> Method:
+    """The preset of that name; ValueError where the rows are no images of one channel."""
+    shape = data.image_shape
+    if shape is None or len(shape) != 2:
+        raise ValueError(f"--preset needs images of rows and columns; {data.name} has no such image shape")
+    return Method(f"preset {name}", lambda data: preset(name, image_shape=tuple(shape)))
 
 
 class Outcome(NamedTuple):

@@ -13,20 +13,21 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from rich.table import Table
 from rich.text import Text
 
-from somknn import datasets
+from somknn import datasets, persistence
 from somknn._files import replacing
 from somknn.cli.errors import one_line_errors
 from somknn.cli.evaluation import write_run_report
-from somknn.cli.methods import METHODS, Outcome, run_method
+from somknn.cli.methods import METHODS, Method, Outcome, preset_method, run_method
 from somknn.cli.pictures import choose_examples, examples, how_many
 from somknn.environment import describe
+from somknn.images.presets import PRESETS
 
 
-def _run_all(data: Any, console: Console) -> list[Outcome]:
+def _run_all(methods: list[Method], data: Any, console: Console) -> list[Outcome]:
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         outcomes = []
-        for method in METHODS:
+        for method in methods:
             task = progress.add_task(method.name, total=len(data.X_test))
             outcomes.append(run_method(method, data, functools.partial(progress.advance, task)))
             progress.remove_task(task)
@@ -89,7 +90,7 @@ def _write_results(out: Path, data: Any, outcomes: list[Outcome]) -> list[Path]:
         "methods": [outcome.record() for outcome in outcomes],
         "environment": describe(),
     }
-    outcomes[0].model.save(paths[2])
+    persistence.save(outcomes[0].model, paths[2])
     with replacing(paths[1]) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["row", "label", *(outcome.name for outcome in outcomes)])
@@ -108,13 +109,18 @@ def _write_results(out: Path, data: Any, outcomes: list[Outcome]) -> list[Path]:
 )
 @click.option("--test-size", type=click.IntRange(min=1), help="Number of test rows, likewise.")
 @click.option(
+    "--preset",
+    type=click.Choice(PRESETS),
+    help="A classifier of images instead of raw k-NN: how much accuracy for how much time.",
+)
+@click.option(
     "--out",
     type=click.Path(file_okay=False, path_type=Path),
     default=Path("somknn-run"),
     show_default=True,
     help="Folder of the results: metrics.json, predictions.csv, model.safetensors, report.html.",
 )
-def command(dataset: str, train_size: int | None, test_size: int | None, out: Path) -> None:
+def command(dataset: str, train_size: int | None, test_size: int | None, preset: str | None, out: Path) -> None:
     """Classify a data set of digits, or another one, with exact nearest neighbours.
 
     The saved model is the first method's. The times are those of compiled code: a first run on a machine
@@ -127,7 +133,8 @@ def command(dataset: str, train_size: int | None, test_size: int | None, out: Pa
             progress_console.status(f"loading {dataset}") if progress_console.is_terminal else contextlib.nullcontext()
         ):
             data = datasets.load(dataset, train_size=train_size, test_size=test_size)
-        outcomes = _run_all(data, progress_console)
+        methods = [preset_method(preset, data)] if preset else METHODS
+        outcomes = _run_all(methods, data, progress_console)
         paths = _write_results(out, data, outcomes)
         try:
             write_run_report(out / "report.html", data, outcomes)

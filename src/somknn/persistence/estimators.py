@@ -24,6 +24,9 @@ CLASSES: dict[str, str] = {
     "LVQ": "somknn.prototypes:LVQ",
     "PrototypeClassifier": "somknn.prototypes:PrototypeClassifier",
     "DeformationClassifier": "somknn.images:DeformationClassifier",
+    "Blur": "somknn.images:Blur",
+    "Deskew": "somknn.images:Deskew",
+    "GradientOrientation": "somknn.images:GradientOrientation",
     "Pipeline": "sklearn.pipeline:Pipeline",
 }
 

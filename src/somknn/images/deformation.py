@@ -1,0 +1,273 @@
+"""`DeformationClassifier`: nearest neighbours among images that may deform."""
+
+import math
+from numbers import Integral
+from typing import Any, ClassVar
+
+import numpy as np
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted, column_or_1d
+
+from somknn.images.shapes import for_blocks, resolve_image_shape
+from somknn.images.transformers import Deskew, GradientOrientation
+from somknn.neighbors import ExactIndex
+from somknn.neighbors.validation import validate_rows, validate_rows_and_targets
+from somknn.neighbors.weighting import class_shares, winning_codes
+from somknn.persistence import Savable, expect_array
+from somknn_kernels import deformation, image_filters
+
+_CHANNELS = 2
+# Sobel gradients of pixels in [0, 1] reach 4; steeper ones than this saturate, which leaves the others finer levels.
+_SOBEL_LIMIT = 8 / 3
+_QUERIES_PER_TASK = 16
+
+
+def largest_level(context: int) -> int:
+    """Largest gradient level for which a context sum of squared differences fits in 16 bits (and a level in int8)."""
+    return min(127, math.isqrt(65535 // (_CHANNELS * (2 * context + 1) ** 2)) // 2)
+
+
+class DeformationClassifier(ClassifierMixin, Savable, BaseEstimator):
+    """Nearest neighbours under the image distortion model (IDM), among a shortlist by gradient features.
+
+    Every query is compared by exact k-NN on `GradientOrientation` features; the nearest `n_candidates` training images
+    are ranked again by a distance that lets every pixel of the query move by up to `warp_range`, and the
+    nearest `n_neighbors` of them vote.
+
+    Parameters
+    ----------
+    n_neighbors : int, default=3
+        Neighbours that vote.
+    n_candidates : int, default=100
+        Length of the shortlist; at least `n_neighbors`, at most the training images count.
+    warp_range : int, default=2
+        Pixels by which a pixel may move, along rows and along columns.
+    context : int, default=1
+        Radius of the square around a pixel that has to match with it: 1 is 3×3.
+    features : {"gradients", "pixels"}, default="gradients"
+        What the shortlist compares: `GradientOrientation` features, or pixels.
+    deskew : bool, default=True
+        Whether images are deskewed first.
+    image_shape : pair of int, default=None
+        Rows and columns. None: square, or a single row where the number of features is no square.
+    n_jobs : int, default=None
+        Threads; None and -1 mean all. Never changes the answer.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        Sorted class labels.
+    image_shape_ : tuple of int
+        Rows and columns.
+    pixel_range_ : float
+        Largest absolute pixel of the training images (255 for uint8): the unit of gradient levels.
+    n_features_in_, n_samples_fit_ : int
+        Pixels of an image, number of training images.
+
+    Notes
+    -----
+    Images that have equal distortion costs come in order of their training row. Costs are integers: Sobel gradients are
+    rounded to levels that keep every context sum within 16 bits.
+
+    References
+    ----------
+    D. Keysers, T. Deselaers, C. Gollan, H. Ney, "Deformation models for image recognition", IEEE Transactions on
+    Pattern Analysis and Machine Intelligence 29(8), 2007, section 3.4.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from somknn import DeformationClassifier
+    >>> X, y = load_digits(return_X_y=True)
+    >>> classifier = DeformationClassifier(warp_range=1).fit(X[:1500], y[:1500])
+    >>> classifier.predict(X[1500:1505])
+    array([1, 7, 4, 6, 3])
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "n_neighbors": [Interval(Integral, 1, None, closed="left")],
+        "n_candidates": [Interval(Integral, 1, None, closed="left")],
+        "warp_range": [Interval(Integral, 0, 16, closed="both")],
+        "context": [Interval(Integral, 0, 8, closed="both")],
+        "features": [StrOptions({"gradients", "pixels"})],
+        "deskew": ["boolean"],
+        "image_shape": ["array-like", None],
+        "n_jobs": [Integral, None],
+    }
+
+    def __init__(
+        self,
+        n_neighbors=3,
+        *,
+        n_candidates=100,
+        warp_range=2,
+        context=1,
+        features="gradients",
+        deskew=True,
+        image_shape=None,
+        n_jobs=None,
+    ):
+        self.n_neighbors = n_neighbors
+        self.n_candidates = n_candidates
+        self.warp_range = warp_range
+        self.context = context
+        self.features = features
+        self.deskew = deskew
+        self.image_shape = image_shape
+        self.n_jobs = n_jobs
+
+    def fit(self, X: Any, y: Any) -> "DeformationClassifier":
+        """Take the labelled images.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, n_features)
+            Images, one row each.
+        y : array-like of shape (n,)
+            Labels of any kind that sorts.
+
+        Returns
+        -------
+        self
+        """
+        self._validate_params()
+        X, y = validate_rows_and_targets(self, X, y, numeric_targets=False)
+        y = column_or_1d(y, warn=True)
+        check_classification_targets(y)
+        self.classes_, codes = np.unique(y, return_inverse=True)
+        self._codes = codes.astype(np.int32)
+        self._fit_images(X)
+        return self
+
+    def _fit_images(self, X: np.ndarray) -> None:
+        self.image_shape_ = resolve_image_shape(self.image_shape, X.shape[1])
+        self.n_samples_fit_ = len(X)
+        self.pixel_range_ = 255.0 if X.dtype == np.uint8 else float(np.abs(X).max()) or 1.0
+        self._images = X
+        features, self._levels = self._describe(X)
+        self._index = ExactIndex(n_jobs=self.n_jobs).fit(features)
+
+    @property
+    def _input_dtype(self) -> np.dtype:
+        return self._images.dtype
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "_index")
+
+    def _describe(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Features for the shortlist and gradient levels (n, 2, rows, columns) of images."""
+        shape = self.image_shape_
+        if self.deskew:
+            X = Deskew(shape, n_jobs=self.n_jobs).fit_transform(X)
+        features = X
+        if self.features == "gradients":
+            features = GradientOrientation(image_shape=shape, n_jobs=self.n_jobs).fit_transform(X)
+        limit = largest_level(self.context)
+        images = X.reshape(-1, *shape)
+        levels = np.empty((len(X), _CHANNELS, *shape), np.int8)
+        factor = limit / (_SOBEL_LIMIT * self.pixel_range_)
+        for_blocks(
+            lambda part: image_filters.sobel_levels(images[part], factor, limit, levels[part]), len(X), self.n_jobs
+        )
+        return features, levels
+
+    def kneighbors(self, X: Any) -> tuple[np.ndarray, np.ndarray]:
+        """Nearest training images under the distortion model, among the shortlist.
+
+        Parameters
+        ----------
+        X : array-like of shape (m, n_features)
+            Images, one row each.
+
+        Returns
+        -------
+        costs : ndarray of shape (m, n_neighbors), int64
+            Distortion costs in squared gradient levels, ascending.
+        indices : ndarray of shape (m, n_neighbors), int64
+            Training rows; equal costs come in order of row number.
+
+        Raises
+        ------
+        ValueError
+            For more neighbours than training images, NaN, infinity, or another number of features.
+        """
+        check_is_fitted(self)
+        X = validate_rows(self, X, reset=False)
+        k = self.n_neighbors
+        if k > self.n_samples_fit_:
+            raise ValueError(
+                f"Expected n_neighbors <= n_samples_fit, but n_neighbors = {k}, "
+                f"n_samples_fit = {self.n_samples_fit_}, n_samples = {len(X)}"
+            )
+        features, levels = self._describe(X)
+        self._index.n_jobs = self.n_jobs
+        n_candidates = min(max(self.n_candidates, k), self.n_samples_fit_)
+        candidates = self._index.search(features, n_candidates)[1]
+        costs = np.empty((len(X), k), np.int64)
+        indices = np.empty((len(X), k), np.int64)
+        for_blocks(
+            lambda part: deformation.idm_rerank(
+                levels[part],
+                self._levels,
+                candidates[part],
+                self.warp_range,
+                self.context,
+                costs[part],
+                indices[part],
+            ),
+            len(X),
+            self.n_jobs,
+            _QUERIES_PER_TASK,
+        )
+        return costs, indices
+
+    def predict(self, X: Any) -> np.ndarray:
+        """The class of each image: a vote; among equal votes the class of the nearest neighbour wins.
+
+        Parameters
+        ----------
+        X : array-like of shape (m, n_features)
+            Images, one row each.
+
+        Returns
+        -------
+        ndarray of shape (m,)
+            Labels, of the dtype that `y` had.
+        """
+        neighbours = self.kneighbors(X)
+        codes = winning_codes(self._codes, len(self.classes_), neighbours, None, nearest_first=True, n_jobs=self.n_jobs)
+        return self.classes_[codes]
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """Each class's share of the votes.
+
+        Parameters
+        ----------
+        X : array-like of shape (m, n_features)
+            Images, one row each.
+
+        Returns
+        -------
+        ndarray of shape (m, n_classes), float64
+            Columns in the order of `classes_`.
+        """
+        indices = self.kneighbors(X)[1]
+        return class_shares(self._codes, len(self.classes_), indices, None, self.n_jobs)
+
+    def _state_to_save(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        arrays, state = super()._state_to_save()
+        return {**arrays, "codes": self._codes, "images": self._images}, state
+
+    def _restore(self, arrays: dict[str, np.ndarray], state: dict[str, Any]) -> None:
+        X = expect_array(arrays, "images", shape=(None, None), dtype=[np.uint8, np.float32, np.float64])
+        codes = expect_array(arrays, "codes", shape=(len(X),), dtype=np.int32)
+        rest = {name: array for name, array in arrays.items() if name not in ("images", "codes")}
+        super()._restore(rest, state)
+        if getattr(self, "n_features_in_", None) != X.shape[1]:
+            raise ValueError(f"{X.shape[1]} pixels do not match n_features_in_")
+        expect_array(arrays, "codes", below=len(self.classes_))
+        self._codes = codes
+        self._validate_params()
+        self._fit_images(X)

@@ -1,0 +1,85 @@
+"""The image estimators as users meet them: checks, shapes, dtypes, threads, saving, accuracy on small digits."""
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_digits
+from sklearn.model_selection import cross_val_score
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+import somknn
+from somknn import DeformationClassifier, KNeighborsClassifier
+from somknn.images import PRESETS, Blur, Deskew, GradientOrientation, preset
+
+EXPECTED = {
+    "check_classifiers_train": "a tied vote goes to the class of the nearest neighbour, which need not be the first "
+    "maximum of predict_proba"
+}
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.DataConversionWarning")
+@parametrize_with_checks(
+    [Deskew(), Blur(), GradientOrientation(), DeformationClassifier(), DeformationClassifier(1, features="pixels")],
+    expected_failed_checks=lambda e: EXPECTED if isinstance(e, DeformationClassifier) and e.n_neighbors > 1 else {},
+)
+def test_estimator_check(estimator, check):
+    check(estimator)
+
+
+@pytest.fixture(scope="module")
+def digits():
+    X, y = load_digits(return_X_y=True)
+    return (X * 15.9).astype(np.uint8), y
+
+
+@pytest.mark.parametrize("name", ["balanced", "accurate"])
+def test_small_digits_are_at_least_as_good_as_raw_neighbours(digits, name):
+    X, y = digits
+    raw = cross_val_score(KNeighborsClassifier(3), X, y, cv=5).mean()
+    assert cross_val_score(preset(name), X, y, cv=5).mean() >= raw
+
+
+@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("shape", [(16, 16), (28, 28), (5, 9)])
+def test_float_images_of_any_size(name, shape):
+    rng = np.random.default_rng(0)
+    X = rng.random((30, shape[0] * shape[1]), dtype=np.float32)
+    y = np.repeat(["a", "b", "c"], 10)
+    model = preset(name, image_shape=shape).fit(X, y)
+    assert set(model.predict(X)) <= {"a", "b", "c"}
+    np.testing.assert_allclose(model.predict_proba(X).sum(axis=1), 1)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_saved_presets_predict_the_same(digits, tmp_path, name):
+    X, y = digits
+    model = preset(name, image_shape=(8, 8)).fit(X[:300], y[:300])
+    (model.save if hasattr(model, "save") else lambda p: somknn.persistence.save(model, p))(tmp_path / "m.safetensors")
+    again = somknn.load(tmp_path / "m.safetensors")
+    assert (again.predict(X[300:400]) == model.predict(X[300:400])).all()
+
+
+def test_threads_never_change_the_neighbours(digits):
+    X, y = digits
+    one, two = (DeformationClassifier(n_jobs=n).fit(X[:500], y[:500]).kneighbors(X[500:700]) for n in (1, 2))
+    assert all((a == b).all() for a, b in zip(one, two, strict=True))
+
+
+def test_a_training_image_is_its_own_nearest(digits):
+    X, y = digits
+    costs, indices = DeformationClassifier(1).fit(X[:200], y[:200]).kneighbors(X[:200])
+    assert (costs == 0).all()
+    assert (y[indices[:, 0]] == y[:200]).mean() > 0.99
+
+
+@pytest.mark.parametrize(
+    ("shape", "message"),
+    [((3, 3), "9 pixels, but X has 64 features"), ((0, 64), "0 pixels")],
+)
+def test_a_wrong_shape_is_named(digits, shape, message):
+    with pytest.raises(ValueError, match=message):
+        DeformationClassifier(image_shape=shape).fit(*digits)
+
+
+def test_an_unknown_preset_lists_the_known():
+    with pytest.raises(ValueError, match="fast, balanced, accurate"):
+        preset("best")
