@@ -10,16 +10,10 @@ import somknn
 from somknn import DeformationClassifier, KNeighborsClassifier
 from somknn.images import PRESETS, Blur, Deskew, GradientOrientation, preset
 
-EXPECTED = {
-    "check_classifiers_train": "a tied vote goes to the class of the nearest neighbour, which need not be the first "
-    "maximum of predict_proba"
-}
-
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.DataConversionWarning")
 @parametrize_with_checks(
     [Deskew(), Blur(), GradientOrientation(), DeformationClassifier(), DeformationClassifier(1, features="pixels")],
-    expected_failed_checks=lambda e: EXPECTED if isinstance(e, DeformationClassifier) and e.n_neighbors > 1 else {},
 )
 def test_estimator_check(estimator, check):
     check(estimator)
@@ -31,11 +25,10 @@ def digits():
     return (X * 15.9).astype(np.uint8), y
 
 
-@pytest.mark.parametrize("name", ["balanced", "accurate"])
-def test_small_digits_are_at_least_as_good_as_raw_neighbours(digits, name):
+def test_small_digits_are_at_least_as_good_as_raw_neighbours(digits):
     X, y = digits
     raw = cross_val_score(KNeighborsClassifier(3), X, y, cv=5).mean()
-    assert cross_val_score(preset(name), X, y, cv=5).mean() >= raw
+    assert cross_val_score(DeformationClassifier(), X, y, cv=5).mean() >= raw
 
 
 @pytest.mark.parametrize("name", PRESETS)
