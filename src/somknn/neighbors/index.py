@@ -100,7 +100,8 @@ class ExactIndex:
         n_threads = resolve_n_threads(self.n_jobs)
         self._brute = BruteSearch(self.rows_, isa)
         self._pruned: PrunedSearch | None = None
-        with single_threaded_blas():
+        # Data beyond float32's range overflows in the short vectors: their errors say so, and nothing is ruled out.
+        with single_threaded_blas(), np.errstate(over="ignore", invalid="ignore"):
             if self.algorithm == "pruned" or (self.algorithm == "auto" and pays(self.rows_, isa, n_threads)):
                 self._pruned = PrunedSearch(self.rows_, isa, n_threads)
         self.algorithm_ = "brute" if self._pruned is None else "pruned"

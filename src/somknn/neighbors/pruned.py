@@ -226,7 +226,7 @@ class PrunedSearch:
     def _probes(self, queries: np.ndarray, n_threads: int) -> tuple[Probes, np.ndarray]:
         """The queries' short vectors in the order of their cells, and the cell of each slot."""
         vectors = self.embedding.embed(queries, n_threads, probes=True)
-        with single_threaded_blas():
+        with single_threaded_blas(), np.errstate(over="ignore", invalid="ignore"):
             label = nearest_cell(vectors.coarse, self.cells)
         probes = build_probes(self.embedding, vectors, np.argsort(label, kind="stable"))
         return probes, label[np.maximum(probes.order, 0)]

@@ -1,0 +1,263 @@
+"""ExactIndex against all pairs: every way to the answer gives the same list, bit for bit."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from reference import search as reference
+from somknn.neighbors import CodebookSearch, ExactIndex
+from somknn.neighbors.embedding import Embedding
+from somknn_kernels import isa as isa_module
+
+PATHS = [*isa_module.supported(), "vnni-emulated"]
+WAYS = ("brute", "pruned")
+
+
+def assert_same(got, expected):
+    np.testing.assert_array_equal(got[1], expected[1])
+    np.testing.assert_array_equal(got[0], expected[0])
+    assert got[0].dtype == expected[0].dtype
+
+
+def structured(rng, n, d, dtype):
+    """Rows near a few directions, with duplicates, an outlier and a constant column."""
+    basis = rng.standard_normal((min(5, d), d))
+    rows = 128 + 40 * rng.standard_normal((n, len(basis))) @ basis + rng.standard_normal((n, d))
+    rows[n // 2 :: 7] = rows[0]
+    rows[:, -1] = 3
+    rows[n // 3] = 255
+    return np.clip(rows, 0, 255).astype(dtype)
+
+
+@pytest.mark.parametrize("algorithm", WAYS)
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32, np.float64])
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_every_path_gives_the_reference_lists(algorithm, path, dtype, n_jobs):
+    rng = np.random.default_rng(3)
+    rows = structured(rng, 330, 67, dtype)
+    queries = np.concatenate([rows[:20], structured(rng, 25, 67, dtype)])
+    index = ExactIndex(algorithm, isa=path, n_jobs=n_jobs).fit(rows)
+    for k in (1, 6, 40):
+        assert_same(index.search(queries, k), reference.nearest(queries, rows, k))
+    assert_same(index.search(queries[:3], 5), reference.nearest(queries[:3], rows, 5))
+
+
+@pytest.mark.parametrize("algorithm", WAYS)
+@pytest.mark.parametrize("offset", [0.0, 1e6, 1e9])
+@pytest.mark.parametrize("size", [1.0, 1e-150, 1e100])
+def test_data_far_from_the_origin_and_of_any_size(algorithm, offset, size):
+    rng = np.random.default_rng(4)
+    rows = (rng.standard_normal((200, 21)) + offset) * size
+    queries = (rng.standard_normal((30, 21)) + offset) * size
+    assert_same(ExactIndex(algorithm).fit(rows).search(queries, 7), reference.nearest(queries, rows, 7))
+
+
+@pytest.mark.parametrize("algorithm", WAYS)
+def test_queries_far_outside_the_fitted_range(algorithm):
+    rng = np.random.default_rng(5)
+    rows = rng.standard_normal((150, 16))
+    queries = rng.standard_normal((20, 16)) * 10.0 ** rng.integers(-5, 150, (20, 1))
+    assert_same(ExactIndex(algorithm).fit(rows).search(queries, 4), reference.nearest(queries, rows, 4))
+
+
+@pytest.mark.parametrize("algorithm", WAYS)
+@pytest.mark.parametrize(
+    ("rows_type", "query_type"), [(np.uint8, np.float64), (np.float32, np.uint8), (np.float64, np.float32)]
+)
+def test_mixed_types(algorithm, rows_type, query_type):
+    rng = np.random.default_rng(6)
+    rows, queries = structured(rng, 120, 30, rows_type), structured(rng, 14, 30, query_type)
+    assert_same(ExactIndex(algorithm).fit(rows).search(queries, 9), reference.nearest(queries, rows, 9))
+
+
+@pytest.mark.parametrize("algorithm", WAYS)
+@pytest.mark.parametrize("rows", [
+    np.full((40, 9), 7, np.uint8),
+    np.zeros((33, 70)),
+    np.eye(50, 80, dtype=np.float32) * 1e3,
+    np.repeat(np.array([[0], [255]], np.uint8), 300, axis=1).repeat(20, axis=0),
+], ids=["equal", "zero", "more axes than rank", "ends of the range"])  # fmt: skip
+def test_ties_go_to_the_lowest_row(algorithm, rows):
+    k = min(20, len(rows))
+    assert_same(ExactIndex(algorithm).fit(rows).search(rows[:11], k), reference.nearest(rows[:11], rows, k))
+
+
+@pytest.mark.parametrize("algorithm", WAYS)
+@pytest.mark.parametrize("d", [1, 2, 3, 5, 15, 16, 17, 64, 127, 129, 783, 3000])
+def test_every_width(algorithm, d):
+    rng = np.random.default_rng(d)
+    rows = rng.integers(0, 256, (90, d)).astype(np.uint8)
+    queries = rng.integers(0, 256, (13, d)).astype(np.uint8)
+    assert_same(ExactIndex(algorithm).fit(rows).search(queries, 5), reference.nearest(queries, rows, 5))
+    rows, queries = rows / 255.0, (queries / 255.0).astype(np.float32)
+    assert_same(ExactIndex(algorithm).fit(rows).search(queries, 5), reference.nearest(queries, rows, 5))
+
+
+@pytest.mark.parametrize("algorithm", WAYS)
+def test_bytes_too_wide_for_32_bits(algorithm):
+    rows = np.zeros((6, 40_000), np.uint8)
+    rows[1::2] = 255
+    queries = np.repeat(rows[1:2], 8, axis=0)
+    distances, indices = ExactIndex(algorithm).fit(rows).search(queries, 6)
+    assert distances[0].tolist() == [0, 0, 0] + [40_000 * 255**2] * 3
+    assert indices[0].tolist() == [1, 3, 5, 0, 2, 4]
+
+
+rows_of_any_kind = st.builds(
+    lambda seed, n, d, dtype, spread, outlier: _any_rows(seed, n, d, dtype, spread, outlier),
+    st.integers(0, 2**32),
+    st.integers(1, 140),
+    st.integers(1, 90),
+    st.sampled_from([np.uint8, np.float32, np.float64]),
+    st.sampled_from([0.0, 0.01, 1.0, 1e4]),
+    st.booleans(),
+)
+
+
+def _any_rows(seed, n, d, dtype, spread, outlier):
+    rng = np.random.default_rng(seed)
+    rows = rng.standard_normal((n, d)) * np.where(rng.random(d) < 0.3, 0.0, 1.0) * spread
+    rows[:, 0] += rng.standard_normal(n) * 50 * spread  # one dominant axis
+    rows[rng.integers(0, n, n // 3)] = rows[0]
+    if outlier:
+        rows[-1] *= 1e3
+    if dtype == np.uint8:
+        return np.clip(rows * 30 + 128, 0, 255).astype(np.uint8)
+    return rows.astype(dtype)
+
+
+@settings(max_examples=60)
+@given(rows=rows_of_any_kind, data=st.data())
+def test_pruned_equals_the_reference_on_data_made_to_break_it(rows, data):
+    k = data.draw(st.integers(1, len(rows)))
+    n_queries = data.draw(st.integers(1, 20))
+    queries = rows[np.random.default_rng(0).integers(0, len(rows), n_queries)].copy()
+    if data.draw(st.booleans()):
+        queries = (queries * data.draw(st.sampled_from([0.5, 3.0, 1e6]))).astype(np.float64)
+    # Straight to the pruned search: the index would take brute force for a large k.
+    index = ExactIndex("pruned").fit(rows)
+    got = index._pruned.nearest(np.ascontiguousarray(queries), k, 2)
+    assert_same(got, reference.nearest(queries, rows, k))
+
+
+@settings(max_examples=40)
+@given(rows=rows_of_any_kind)
+def test_short_vectors_never_exceed_their_errors(rows):
+    """‖q-t‖ >= s‖c(q)-c(t)‖ - e(q) - e(t) for every pair, at both widths."""
+    embedding = Embedding(rows, isa_module.select())
+    vectors = embedding.embed(rows, 1, probes=False)
+    probes = embedding.embed(rows, 1, probes=True)
+    true = np.sqrt(reference.squared_distances(rows.astype(np.float64), rows.astype(np.float64)))
+    for codes, other, step, errors, other_errors in (
+        (vectors.short, probes.short, embedding.short_step, vectors.short_errors, probes.short_errors),
+        (vectors.full, probes.full, embedding.full_step, vectors.full_errors, probes.full_errors),
+    ):
+        coded = step * np.sqrt(reference.squared_distances(codes.astype(np.float64), other.astype(np.float64)))
+        assert (coded <= true * (1 + 1e-9) + errors[:, None] + other_errors).all()
+
+
+@pytest.mark.parametrize("algorithm", WAYS)
+@pytest.mark.parametrize("dtype", [np.uint8, np.float64])
+def test_search_within_includes_the_boundary(algorithm, dtype):
+    rng = np.random.default_rng(8)
+    rows = structured(rng, 150, 50, dtype)
+    queries = rows[:17]
+    index = ExactIndex(algorithm).fit(rows)
+    distances = reference.squared_distances(queries, rows)
+    for radius in (0, float(np.quantile(distances, 0.1)), float(distances[3, 90]), float(distances.max())):
+        for got, expected in zip(
+            index.search_within(queries, radius), reference.within(queries, rows, radius), strict=True
+        ):
+            np.testing.assert_array_equal(got, expected)
+    assert index.search_within(queries[:0], 5.0)[0].tolist() == [0]
+
+
+@pytest.mark.parametrize("n_queries", [0, 1, 5, 7, 100])
+def test_batches_do_not_matter(n_queries):
+    rng = np.random.default_rng(9)
+    rows, queries = structured(rng, 300, 64, np.uint8), structured(rng, 100, 64, np.uint8)[:n_queries]
+    for algorithm in WAYS:
+        index = ExactIndex(algorithm).fit(rows)
+        distances, indices = index.search(queries, 3)
+        assert distances.shape == indices.shape == (n_queries, 3)
+        for i in range(n_queries):
+            assert_same(index.search(queries[i : i + 1], 3), (distances[i : i + 1], indices[i : i + 1]))
+
+
+def test_upper_bounds_may_be_exact_but_not_too_low():
+    rng = np.random.default_rng(10)
+    rows, queries = structured(rng, 300, 64, np.uint8), structured(rng, 40, 64, np.uint8)
+    index = ExactIndex("pruned").fit(rows)
+    expected = index.search(queries, 4)
+    assert_same(index.search(queries, 4, upper_bounds=expected[0][:, -1]), expected)
+    with pytest.raises(ValueError, match=r"upper_bounds\[\d+\] is too low"):
+        index.search(queries, 4, upper_bounds=np.full(40, -1))
+    with pytest.raises(ValueError, match="shape"):
+        index.search(queries, 4, upper_bounds=np.zeros(3))
+
+
+def test_appended_rows_and_a_restored_screen_change_nothing():
+    rng = np.random.default_rng(11)
+    rows, queries = structured(rng, 400, 60, np.uint8), structured(rng, 30, 60, np.uint8)
+    rows[-5:] = 255 - rows[-5:]  # unlike what the axes were fitted on
+    for algorithm in WAYS:
+        index = ExactIndex(algorithm).fit(rows[:250]).add(rows[250:390]).add(rows[390:])
+        expected = reference.nearest(queries, rows, 8)
+        assert_same(index.search(queries, 8), expected)
+        for path in PATHS:
+            again = ExactIndex(algorithm, isa=path).restore(rows, index.screen_to_save())
+            assert_same(again.search(queries, 8), expected)
+    screen = index.screen_to_save()
+    screen["screen_order"] = screen["screen_order"] * 0 + 10**6
+    with pytest.raises(ValueError, match="each row once"):
+        ExactIndex("pruned").restore(rows, screen)
+    with pytest.raises(TypeError, match="dtype"):
+        index.add(rows.astype(np.float32))
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+@pytest.mark.parametrize("algorithm", ["auto", "brute", "pruned"])
+def test_codebook_search_follows_a_moving_codebook(dtype, algorithm):
+    rng = np.random.default_rng(12)
+    rows = structured(rng, 200, 60, dtype)
+    codebook = rows[:70].astype(np.float64)
+    search = CodebookSearch(rows, algorithm=algorithm)
+    previous = None
+    for _ in range(3):
+        got = search.nearest(codebook, 2, previous)
+        assert_same(got, reference.nearest(rows, codebook, 2))
+        previous = got[1]
+        codebook = 0.7 * codebook + 0.3 * codebook.mean(axis=0)
+
+
+def test_what_auto_chooses():
+    rng = np.random.default_rng(13)
+    assert ExactIndex().fit(structured(rng, 4000, 128, np.uint8)).algorithm_ == "pruned"
+    assert ExactIndex().fit(rng.integers(0, 256, (4000, 128)).astype(np.uint8)).algorithm_ == "brute"
+    assert ExactIndex().fit(structured(rng, 100, 128, np.uint8)).algorithm_ == "brute"
+
+
+def test_errors_say_what_is_wrong(monkeypatch):
+    rows = np.ones((5, 3))
+    with pytest.raises(ValueError, match="fit first"):
+        ExactIndex().search(rows, 1)
+    index = ExactIndex().fit(rows)
+    with pytest.raises(ValueError, match="between 1 and the number of rows, 5; got 6"):
+        index.search(rows, 6)
+    with pytest.raises(ValueError, match="3"):
+        index.search(np.ones((2, 4)), 1)
+    with pytest.raises(TypeError, match="int64"):
+        ExactIndex().fit(np.ones((2, 2), np.int64))
+    with pytest.raises(ValueError, match="row 1, column 2"):
+        ExactIndex().fit(np.array([[0.0, 0, 0], [0, 0, np.nan]]))
+    with pytest.raises(ValueError, match="negative"):
+        index.search_within(rows, -1.0)
+    with pytest.raises(ValueError, match="algorithm"):
+        ExactIndex("ball_tree").fit(rows)
+    monkeypatch.setenv("SOMKNN_ISA", "abacus")
+    with pytest.raises(ValueError, match="abacus"):
+        ExactIndex().fit(rows)
+    monkeypatch.setenv("SOMKNN_ISA", "portable")
+    assert ExactIndex().fit(rows).isa_ == "portable"

@@ -1,0 +1,54 @@
+"""Readable twins of the search engine: every pair, plain NumPy, one thing after the other."""
+
+import numpy as np
+
+
+def squared_distance_float64(a, b):
+    """The documented order of summation: eight running sums, their fixed tree, then the last d mod 8 dimensions."""
+    difference = a.astype(np.float64) - b.astype(np.float64)
+    whole = len(difference) - len(difference) % 8
+    sums = np.zeros(8)
+    for start in range(0, whole, 8):
+        sums = sums + difference[start : start + 8] * difference[start : start + 8]
+    total = ((sums[0] + sums[4]) + (sums[2] + sums[6])) + ((sums[1] + sums[5]) + (sums[3] + sums[7]))
+    for value in difference[whole:]:
+        total = total + value * value
+    return total
+
+
+def squared_distances(queries, rows):
+    """All pairs, (m, n): int64 between bytes, else float64."""
+    if queries.dtype == np.uint8 and rows.dtype == np.uint8:
+        difference = queries[:, None].astype(np.int64) - rows[None].astype(np.int64)
+        return (difference * difference).sum(axis=2)
+    return np.array([[squared_distance_float64(q, t) for t in rows] for q in queries]).reshape(len(queries), len(rows))
+
+
+def nearest(queries, rows, k):
+    """Squared distances and rows of the k nearest, by (distance, row)."""
+    distances = squared_distances(queries, rows)
+    order = np.argsort(distances, axis=1, kind="stable")[:, :k]
+    return np.take_along_axis(distances, order, axis=1), order
+
+
+def within(queries, rows, squared_radius):
+    """starts, distances and rows of all pairs up to the radius, rows ascending."""
+    distances = squared_distances(queries, rows)
+    found = [np.flatnonzero(row <= squared_radius) for row in distances]
+    starts = np.concatenate([[0], np.cumsum([len(f) for f in found])])
+    return starts, np.concatenate([row[f] for row, f in zip(distances, found, strict=True)]), np.concatenate(found)
+
+
+def scan_masks(query_codes, row_codes, half_norms, offsets, tops, modulus):
+    """Which rows survive the scan, bool (queries, rows)."""
+    a = query_codes.astype(np.int64) @ row_codes.astype(np.int64).T - half_norms - offsets[:, None]
+    a = a % modulus
+    return a <= (tops.astype(np.int64) % modulus)[:, None]
+
+
+def project(rows, centre, axes):
+    """F(x) = (Πx, ρ(x)) by orthonormal `axes` (columns), in float64."""
+    centred = rows.astype(np.float64) - centre
+    basis, _ = np.linalg.qr(axes)
+    along = centred @ basis
+    return along, np.linalg.norm(centred - along @ basis.T, axis=1)
