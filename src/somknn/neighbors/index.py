@@ -18,7 +18,8 @@ import sklearn
 
 from somknn.neighbors import stored_screen
 from somknn.neighbors.brute import BruteSearch
-from somknn.neighbors.pruned import PrunedSearch, pays
+from somknn.neighbors.embedding import Embedding
+from somknn.neighbors.pruned import PrunedSearch, pays, worth_judging
 from somknn.neighbors.validation import check_finite
 from somknn.threads import single_threaded_blas
 from somknn_kernels import isa as isa_module
@@ -102,8 +103,10 @@ class ExactIndex:
         self._pruned: PrunedSearch | None = None
         # Data beyond float32's range overflows in the short vectors: their errors say so, and nothing is ruled out.
         with single_threaded_blas(), np.errstate(over="ignore", invalid="ignore"):
-            if self.algorithm == "pruned" or (self.algorithm == "auto" and pays(self.rows_, isa, n_threads)):
-                self._pruned = PrunedSearch(self.rows_, isa, n_threads)
+            if self.algorithm == "pruned" or (self.algorithm == "auto" and worth_judging(self.rows_)):
+                embedding = Embedding(self.rows_, isa)
+                if self.algorithm == "pruned" or pays(self.rows_, embedding, n_threads):
+                    self._pruned = PrunedSearch(self.rows_, embedding, n_threads)
         self.algorithm_ = "brute" if self._pruned is None else "pruned"
         self.search_stats_: dict[str, float] = {}
         return self

@@ -3,7 +3,7 @@
 import numpy as np
 
 from somknn.neighbors.brute import collect_within
-from somknn.neighbors.embedding import SAMPLE, Embedding, ShortVectors, sample_rows
+from somknn.neighbors.embedding import Embedding, ShortVectors, sample_rows
 from somknn.threads import single_threaded_blas
 from somknn_kernels import pruned, selection, tiles
 from somknn_kernels.isa import Isa
@@ -15,6 +15,7 @@ _LIFT = 90  # makes the rows' codes unsigned
 _TASK_TILES = 40  # 240 queries: their codes stay in the level-1 and level-2 caches through a block of panels
 _BLOCK_BYTES = 262_144  # of panels: half of a level-2 cache
 _SPARE_SEEDS = 5  # candidates beyond k: the nearest by short vectors are not always the nearest
+_JUDGED = 2048  # rows among which `pays` searches
 _USUAL = 1.2  # rows whose error is larger than this times the median are screened apart
 
 
@@ -167,18 +168,21 @@ def nearest_cell(coarse: np.ndarray, centres: np.ndarray) -> np.ndarray:
     return label
 
 
-def pays(rows: np.ndarray, isa: Isa, n_threads: int) -> bool:
+def worth_judging(rows: np.ndarray) -> bool:
+    """Whether the rows are many and wide enough for pruning to come into question."""
+    return len(rows) >= 2000 and rows.shape[1] >= 48
+
+
+def pays(rows: np.ndarray, embedding: Embedding, n_threads: int) -> bool:
     """Whether pruning promises to beat brute force, judged by a search among a sample of the rows.
 
     The costs are nanoseconds per pair of a query and a row, measured on AVX2; only their ratios matter. A sample is
     less crowded than all rows, its neighbours are farther, more rows survive: the judgement is on the safe side.
     """
     n, d = rows.shape
-    if n < 2000 or d < 48:
-        return False
-    sample = np.ascontiguousarray(rows[np.linspace(0, n - 1, min(n, SAMPLE)).astype(np.int64)])
+    sample = np.ascontiguousarray(rows[np.linspace(0, n - 1, min(n, _JUDGED)).astype(np.int64)])
     probes = np.ascontiguousarray(sample[:: len(sample) // 32][:32])
-    search = PrunedSearch(sample, isa, n_threads)
+    search = PrunedSearch(sample, embedding, n_threads)
     search.nearest(probes, 6, n_threads)
     scanned, exact = search.survivors / len(sample)
     return 0.5 + 10.0 * scanned + (20.0 + d / 8) * exact < 0.7 * d / 70
@@ -190,10 +194,9 @@ class PrunedSearch:
     survivors : mean numbers of rows per query of the last search that passed the first and the second stage.
     """
 
-    def __init__(self, rows: np.ndarray, isa: Isa, n_threads: int):
-        self.rows, self.isa = rows, isa
+    def __init__(self, rows: np.ndarray, embedding: Embedding, n_threads: int):
+        self.rows, self.isa, self.embedding = rows, embedding.isa, embedding
         self.survivors = np.zeros(2)
-        self.embedding = Embedding(rows, isa)
         vectors = self.embedding.embed(rows, n_threads, probes=False)
         rare = split_rare(vectors)
         self.cells = _coarse_cells(vectors.coarse, int(np.clip(np.sqrt(len(rows)), 1, 1024)))
