@@ -15,7 +15,7 @@ _LIFT = 90  # makes the rows' codes unsigned
 _TASK_TILES = 40  # 240 queries: their codes stay in the level-1 and level-2 caches through a block of panels
 _BLOCK_BYTES = 262_144  # of panels: half of a level-2 cache
 _SPARE_SEEDS = 5  # candidates beyond k: the nearest by short vectors are not always the nearest
-_JUDGED = 2048  # rows among which `pays` searches
+_JUDGED = 4096  # rows among which `pays` searches
 _USUAL = 1.2  # rows whose error is larger than this times the median are screened apart
 
 
