@@ -163,3 +163,26 @@ def quantise(vectors, errors, middle, step, limit, codes, squares, totals):
             square += np.int64(code) * np.int64(code)
         squares[i] = square
         totals[i] = (errors[i] + np.sqrt(moved)) * (1.0 + 1e-9)
+
+
+@kernel
+def nearest_centres(vectors, start, stop, centres, half_squares, labels):
+    """labels[i] = the centre nearest to vectors[i], for the rows in [start, stop); in float32, near ties as they fall.
+
+    vectors : float32 (m, p); centres : float32 (p, centres), one per column; half_squares : float32 (centres,), half the
+    centres' squared norms; labels : int64 (m,).
+    """
+    n_centres = centres.shape[1]
+    scores = np.empty(n_centres, np.float32)
+    for i in range(start, stop):
+        for c in range(n_centres):
+            scores[c] = -half_squares[c]
+        for a in range(vectors.shape[1]):
+            value = vectors[i, a]
+            for c in range(n_centres):
+                scores[c] += value * centres[a, c]
+        best = 0
+        for c in range(1, n_centres):
+            if scores[c] > scores[best]:
+                best = c
+        labels[i] = best

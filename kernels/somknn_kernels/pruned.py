@@ -161,13 +161,15 @@ def search(
     probes,
     first_tile,
     last_tile,
+    from_panel,
+    to_panel,
     panels_per_block,
     first_panel,
     ceilings,
     collector,
     counts,
 ):
-    """Offer to `collector` every row that the queries of tiles [first_tile, last_tile) cannot rule out.
+    """Offer to `collector` every row of panels [from_panel, to_panel) that the queries of tiles [first_tile, last_tile) cannot rule out.
 
     first_panel : where the scan begins: near the queries, so that their bounds are tight for the rest.
     ceilings : int64 or float64 (m,), see above. counts : int64 (2,), survivors of stages 1 and 2 are added.
@@ -191,9 +193,9 @@ def search(
     sums = np.empty(8)
     for kind in range(2):
         error, second_error = screen.errors[kind], screen.second_errors[kind]
-        kind_start = 0 if kind == 0 else screen.n_usual
-        kind_stop = screen.n_usual if kind == 0 else panels.shape[0]
-        if kind_start == kind_stop:
+        kind_start = max(from_panel, 0 if kind == 0 else screen.n_usual)
+        kind_stop = min(to_panel, screen.n_usual if kind == 0 else panels.shape[0])
+        if kind_start >= kind_stop:
             continue
         for t in range(n_tiles):
             for j in range(tile):

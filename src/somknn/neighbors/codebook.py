@@ -100,7 +100,7 @@ class CodebookSearch:
                 return 0
 
         self.survivors_ = run_search(
-            self.isa, self.rows, units, screen, probes, ceilings, Nearest(distances, indices), n_threads, before
+            self.isa, self.rows, units, screen, probes, ceilings, [Nearest(distances, indices)], n_threads, before
         )
         if previous is not None and self.survivors_[0] > _TOO_MANY * len(units):
             self._hopeless = True

@@ -4,7 +4,7 @@ import numpy as np
 
 from somknn.neighbors.brute import collect_within
 from somknn.neighbors.embedding import Embedding, ShortVectors, sample_rows
-from somknn.threads import single_threaded_blas
+from somknn_kernels import embedding as embedding_kernels
 from somknn_kernels import pruned, selection, tiles
 from somknn_kernels.isa import Isa
 from somknn_kernels.parallel import run_tasks
@@ -14,7 +14,9 @@ from somknn_kernels.selection import Nearest, Within
 _LIFT = 90  # makes the rows' codes unsigned
 _TASK_TILES = 40  # 240 queries: their codes stay in the level-1 and level-2 caches through a block of panels
 _BLOCK_BYTES = 262_144  # of panels: half of a level-2 cache
+_PART_BYTES = 16_000_000  # of panels, a scan of 0.8 ms; halving 4 MB lost: waking a thread took 0.2 ms
 _SPARE_SEEDS = 5  # candidates beyond k: the nearest by short vectors are not always the nearest
+_CELL_ROWS = 512  # short vectors that a task gives their cells
 _JUDGED = 4096  # rows among which `pays` searches
 _USUAL = 1.2  # rows whose error is larger than this times the median are screened apart
 
@@ -107,36 +109,39 @@ def _joined(a: Screen, b: Screen) -> Screen:
     )
 
 
-def run_search(isa: Isa, queries, rows, screen: Screen, probes: Probes, ceilings, collector, n_threads, before=None):
-    """Run the search kernel over all tiles.
+def run_search(isa: Isa, queries, rows, screen: Screen, probes: Probes, ceilings, collectors, n_threads, before=None):
+    """Run the search kernel over all tiles and panels.
 
-    `before(first tile, last tile)` may lower the ceilings of a task's queries first; it returns the place where the
-    scan should begin. Returns the mean numbers of survivors of stages 1 and 2 per query.
+    collectors : one for each of as many equal parts of the panels. `before(first tile, last tile)` may lower the ceilings of
+    a task's queries first, with one collector only; it returns the place where the scan should begin. Returns the mean numbers of
+    survivors of stages 1 and 2 per query.
     """
-    n_tiles = len(probes.packed)
+    n_tiles, n_panels, n_parts = len(probes.packed), len(screen.panels), len(collectors)
     n_tasks = -(-n_tiles // _TASK_TILES)
     if n_tasks < 4 * n_threads:
         n_tasks = min(n_tiles, 4 * n_threads)
     edges = np.linspace(0, n_tiles, n_tasks + 1).astype(np.int64)
-    counts = np.zeros((n_tasks, 2), np.int64)
+    panel_edges = np.linspace(0, n_panels, n_parts + 1).astype(np.int64)
+    counts = np.zeros((n_tasks * n_parts, 2), np.int64)
     panels_per_block = max(1, _BLOCK_BYTES // screen.panels[0].nbytes)
 
     def work(task: int) -> None:
-        first, last = edges[task], edges[task + 1]
+        group, part = divmod(task, n_parts)
+        first, last = edges[group], edges[group + 1]
         start = 0 if before is None else before(first, last) // screen.panels.shape[2]
-        span = (first, last, panels_per_block, start)
-        pruned.search(isa, queries, rows, screen, probes, *span, ceilings, collector, counts[task])
+        span = (first, last, panel_edges[part], panel_edges[part + 1], panels_per_block, start)
+        pruned.search(isa, queries, rows, screen, probes, *span, ceilings, collectors[part], counts[task])
 
-    run_tasks(work, n_tasks, n_threads)
+    run_tasks(work, len(counts), n_threads)
     return counts.sum(axis=0) / max(1, len(queries))
 
 
-def _coarse_cells(coarse: np.ndarray, n_cells: int) -> np.ndarray:
+def _coarse_cells(coarse: np.ndarray, n_cells: int, n_threads: int) -> np.ndarray:
     """Centres of a rough K-Means of a sample of short vectors, (n_cells, p); deterministic."""
     sample = sample_rows(coarse, 16 * n_cells).astype(np.float32)
     centres = sample[:: max(1, len(sample) // n_cells)][:n_cells].copy()
     for _ in range(4):
-        label = nearest_cell(sample, centres)
+        label = nearest_cell(sample, centres, n_threads)
         counts = np.bincount(label, minlength=len(centres))
         sums = np.zeros_like(centres)
         np.add.at(sums, label, sample)
@@ -158,14 +163,19 @@ def _chain(centres: np.ndarray) -> np.ndarray:
     return order
 
 
-def nearest_cell(coarse: np.ndarray, centres: np.ndarray) -> np.ndarray:
+def nearest_cell(coarse: np.ndarray, centres: np.ndarray, n_threads: int) -> np.ndarray:
     """Cell of each short vector; a guess that only speed depends on."""
-    half = (centres**2).sum(axis=1) / 2
-    label = np.empty(len(coarse), np.int64)
-    for start in range(0, len(coarse), 4096):
-        at = slice(start, start + 4096)
-        label[at] = np.argmax(coarse[at] @ centres.T - half, axis=1)
-    return label
+    columns = np.ascontiguousarray(centres.T)
+    half_squares = (centres**2).sum(axis=1) / 2
+    labels = np.empty(len(coarse), np.int64)
+    edges = range(0, len(coarse) + _CELL_ROWS, _CELL_ROWS)
+
+    def work(task: int) -> None:
+        stop = min(edges[task + 1], len(coarse))
+        embedding_kernels.nearest_centres(coarse, edges[task], stop, columns, half_squares, labels)
+
+    run_tasks(work, len(edges) - 1, n_threads)
+    return labels
 
 
 def worth_judging(rows: np.ndarray) -> bool:
@@ -199,8 +209,8 @@ class PrunedSearch:
         self.survivors = np.zeros(2)
         vectors = self.embedding.embed(rows, n_threads, probes=False)
         rare = split_rare(vectors)
-        self.cells = _coarse_cells(vectors.coarse, int(np.clip(np.sqrt(len(rows)), 1, 1024)))
-        label = nearest_cell(vectors.coarse, self.cells)
+        self.cells = _coarse_cells(vectors.coarse, int(np.clip(np.sqrt(len(rows)), 1, 1024)), n_threads)
+        label = nearest_cell(vectors.coarse, self.cells, n_threads)
         label[rare] = len(self.cells)
         order = np.argsort(label, kind="stable")
         self.cell_edges = np.searchsorted(label[order], np.arange(len(self.cells) + 1))
@@ -229,8 +239,7 @@ class PrunedSearch:
     def _probes(self, queries: np.ndarray, n_threads: int) -> tuple[Probes, np.ndarray]:
         """The queries' short vectors in the order of their cells, and the cell of each slot."""
         vectors = self.embedding.embed(queries, n_threads, probes=True)
-        with single_threaded_blas(), np.errstate(over="ignore", invalid="ignore"):
-            label = nearest_cell(vectors.coarse, self.cells)
+        label = nearest_cell(vectors.coarse, self.cells, n_threads)
         probes = build_probes(self.embedding, vectors, np.argsort(label, kind="stable"))
         return probes, label[np.maximum(probes.order, 0)]
 
@@ -252,9 +261,12 @@ class PrunedSearch:
         """
         m = len(queries)
         dtype, worst = (np.int64, np.iinfo(np.int64).max) if self.integers(queries) else (np.float64, np.inf)
-        distances, indices = np.full((m, k), worst, dtype), np.full((m, k), selection.NO_INDEX, np.int64)
         probes, labels = self._probes(queries, n_threads)
-        tile = probes.packed.shape[2]
+        n_tiles, tile = len(probes.packed), probes.packed.shape[2]
+        # Few queries: the panels are split over the threads, and every part keeps its own k best.
+        n_parts = 1 if n_tiles >= n_threads else max(1, min(n_threads, self.screen.panels.nbytes // _PART_BYTES))
+        distances = np.full((n_parts, m, k), worst, dtype)
+        indices = np.full((n_parts, m, k), selection.NO_INDEX, np.int64)
         before = None
         if ceilings is None:
             limits = np.full(m, worst, dtype)
@@ -264,12 +276,21 @@ class PrunedSearch:
                 span = (windows, first * tile, last * tile, k + _SPARE_SEEDS, limits, k)
                 pruned.seed(self.isa, queries, self.rows, self.screen, probes, *span)
                 return int(windows[(first + last) // 2 * tile, 0])
+
+            if n_parts > 1:
+                before(0, n_tiles)
+                before = None
         else:
             limits = np.ascontiguousarray(ceilings, dtype)
+        collectors = [Nearest(*part) for part in zip(distances, indices, strict=True)]
         self.survivors = run_search(
-            self.isa, queries, self.rows, self.screen, probes, limits, Nearest(distances, indices), n_threads, before
+            self.isa, queries, self.rows, self.screen, probes, limits, collectors, n_threads, before
         )
-        return selection.sorted_heaps(distances, indices)
+        if n_parts == 1:
+            return selection.sorted_heaps(distances[0], indices[0])
+        merged = np.empty((m, k), dtype), np.empty((m, k), np.int64)
+        selection.merge_parts(distances, indices, *merged)
+        return merged
 
     def within(
         self, queries: np.ndarray, limits: np.ndarray, n_threads: int
@@ -278,7 +299,9 @@ class PrunedSearch:
         probes, _ = self._probes(queries, n_threads)
 
         def run(collector: Within) -> None:
-            self.survivors = run_search(self.isa, queries, self.rows, self.screen, probes, limits, collector, n_threads)
+            self.survivors = run_search(
+                self.isa, queries, self.rows, self.screen, probes, limits, [collector], n_threads
+            )
 
         starts, distances, indices = collect_within(run, limits, np.int64 if self.integers(queries) else np.float64)
         owner = np.repeat(np.arange(len(queries)), np.diff(starts))
