@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reference import search as reference
-from somknn.neighbors import CodebookSearch, ExactIndex
+from somknn.neighbors import CodebookSearch, ExactIndex, pruned
 from somknn.neighbors.embedding import Embedding
 from somknn_kernels import isa as isa_module
 
@@ -184,6 +184,19 @@ def test_batches_do_not_matter(n_queries):
         assert distances.shape == indices.shape == (n_queries, 3)
         for i in range(n_queries):
             assert_same(index.search(queries[i : i + 1], 3), (distances[i : i + 1], indices[i : i + 1]))
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+@pytest.mark.parametrize("n_queries", [1, 6])
+def test_panels_split_over_threads_change_nothing(monkeypatch, dtype, n_queries):
+    monkeypatch.setattr(pruned, "_PART_BYTES", 1)
+    rows = structured(np.random.default_rng(5), 700, 60, dtype)
+    rows[300:400] = rows[:100]  # ties across the parts
+    queries = rows[:n_queries]
+    expected = reference.nearest(queries, rows, 9)
+    search = pruned.PrunedSearch(rows, Embedding(rows, isa_module.select()), 1)
+    for n_threads in (1, 2, 7):
+        assert_same(search.nearest(queries, 9, n_threads), expected)
 
 
 def test_upper_bounds_may_be_exact_but_not_too_low():

@@ -3,9 +3,12 @@
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from somknn import KNeighborsClassifier, datasets
+from somknn.neighbors import ExactIndex
+from somknn_kernels import isa
 
 pytestmark = [
     pytest.mark.mnist,
@@ -37,3 +40,34 @@ def test_accuracy(fitted, n_neighbors, weights, first, nearest):
     for rule, accuracy in (("first", first), ("nearest", nearest)):
         model.set_params(tie_break=rule)
         assert model.score(mnist.X_test, mnist.y_test) == accuracy
+
+
+@pytest.fixture(scope="module")
+def oracle():
+    """(rows, queries, squared distances, indices) of the 5 nearest of all 10,000 queries, by plain integer arithmetic."""
+    mnist = datasets.load("mnist")
+    rows, queries, k = mnist.X_train, mnist.X_test, 5
+    floats = rows.astype(np.float64)  # all values stay below 2^53: BLAS is exact here, in any order of summation
+    squares = (rows.astype(np.int64) ** 2).sum(axis=1)
+    keys = np.empty((len(queries), k), np.int64)
+    for start in range(0, len(queries), 500):
+        block = queries[start : start + 500]
+        products = (block.astype(np.float64) @ floats.T).astype(np.int64)
+        distances = (block.astype(np.int64) ** 2).sum(axis=1)[:, None] + squares - 2 * products
+        both = (distances << 16) | np.arange(len(rows))
+        both.partition(k, axis=1)
+        keys[start : start + 500] = np.sort(both[:, :k], axis=1)
+    return rows, queries, keys >> 16, keys & 0xFFFF
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("algorithm", ["brute", "pruned"])
+@pytest.mark.parametrize("path", [*isa.supported(), "vnni-emulated"])
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_all_neighbours_equal_an_integer_oracle(oracle, algorithm, path, n_jobs):
+    rows, queries, distances, indices = oracle
+    if path == "vnni-emulated" and algorithm == "brute":
+        queries, distances, indices = queries[:1000], distances[:1000], indices[:1000]  # 100 times slower than VNNI
+    found = ExactIndex(algorithm, isa=path, n_jobs=n_jobs).fit(rows).search(queries, 5)
+    np.testing.assert_array_equal(found[0], distances)
+    np.testing.assert_array_equal(found[1], indices)

@@ -1,0 +1,90 @@
+"""How kernels are compiled, cached and announced, seen from fresh processes."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from somknn_kernels import policy
+
+SEARCH = """
+import numpy as np
+from somknn_kernels import voting
+from somknn_kernels.selection import sorted_heaps
+print(sorted_heaps(np.array([[3, 1]]), np.array([[0, 1]]))[0].tolist())
+"""
+
+
+def python(code, **environment):
+    variables = {**os.environ, **environment}
+    variables["PYTHONPATH"] = os.pathsep.join(sys.path)
+    return subprocess.run([sys.executable, "-c", code], env=variables, capture_output=True, text=True, timeout=300)
+
+
+def test_compiling_is_announced_once_and_kept(tmp_path):
+    first = python(SEARCH, SOMKNN_CACHE_DIR=str(tmp_path))
+    assert first.stdout.strip() == "[[1, 3]]"
+    assert first.stderr.count("compiling kernels") == 1
+    assert str(tmp_path) in first.stderr
+    again = python(SEARCH, SOMKNN_CACHE_DIR=str(tmp_path))
+    assert again.stdout == first.stdout
+    assert again.stderr == ""
+
+
+def test_importing_compiles_nothing(tmp_path):
+    done = python("import somknn, somknn.cli, somknn.neighbors", SOMKNN_CACHE_DIR=str(tmp_path))
+    assert done.returncode == 0
+    assert done.stderr == ""
+    assert not list(tmp_path.rglob("*.nbi"))
+
+
+def test_without_a_writable_cache_folder_kernels_still_run(tmp_path):
+    (tmp_path / "file").write_text("")
+    done = python(SEARCH, SOMKNN_CACHE_DIR=str(tmp_path / "file" / "below"))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "[[1, 3]]"
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    """Three kernel files: outer imports middle, middle imports inner by another form of import."""
+    (tmp_path / "inner.py").write_text("value = 1\n")
+    (tmp_path / "middle.py").write_text(f"from {policy.PACKAGE} import inner\n")
+    (tmp_path / "outer.py").write_text(f"from {policy.PACKAGE}.middle import inner\n")
+    (tmp_path / "apart.py").write_text("import numpy\n")
+    monkeypatch.setattr(policy, "PACKAGE_FOLDER", tmp_path)
+
+    def digest(name):
+        policy._imported_kernel_files.cache_clear()
+        policy._source_digest.cache_clear()
+        return policy._source_digest(tmp_path / name)
+
+    yield tmp_path, digest
+    policy._imported_kernel_files.cache_clear()
+    policy._source_digest.cache_clear()
+
+
+def test_a_change_in_an_imported_file_makes_the_cached_code_stale(package):
+    folder, digest = package
+    before = {name: digest(name) for name in ("outer.py", "middle.py", "inner.py", "apart.py")}
+    assert len(set(before.values())) == 4
+    (folder / "inner.py").write_text("value = 2\n")
+    after = {name: digest(name) for name in before}
+    assert {name for name in before if before[name] != after[name]} == {"outer.py", "middle.py", "inner.py"}
+
+
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [
+        ({"SOMKNN_CACHE_DIR": "a", "NUMBA_CACHE_DIR": "b"}, Path("a/somknn-kernels")),
+        ({"NUMBA_CACHE_DIR": "b"}, Path("b/somknn-kernels")),
+    ],
+)
+def test_cache_folder_follows_the_environment(monkeypatch, variables, expected):
+    for name in ("SOMKNN_CACHE_DIR", "NUMBA_CACHE_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert policy.cache_folder() == expected
