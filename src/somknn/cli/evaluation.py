@@ -136,5 +136,8 @@ def write_run_report(path: Path, data: Any, outcomes: Sequence[Any]) -> None:
         evaluation = evaluate_predictions(data.y_test, outcome.predictions, shares, classes=model.classes_)
         seconds = {"fit": outcome.fit_seconds, "predict": outcome.predict_seconds}
         methods.append(MethodResult(outcome.name, evaluation, seconds=seconds, model=model))
+    # Pictures of all methods would fill pages: those of the first, whose model is saved, and of the best of the others.
+    best = max(outcomes[1:], key=lambda outcome: outcome.accuracy, default=outcomes[0])
+    pictured = [outcomes[0].name, best.name]
     title = f"Classifiers on {data.name}"
-    write_report(path, methods, data=data, title=title, command=command_line())
+    write_report(path, methods, data=data, title=title, command=command_line(), pictured=pictured)

@@ -77,6 +77,7 @@ def write_report(
     tuning: dict[str, Any] | None = None,
     command: str | None = None,
     seconds: dict[str, float] | None = None,
+    pictured: Sequence[str] | None = None,
 ) -> None:
     """Write a self-contained HTML report; the file is complete or absent.
 
@@ -94,6 +95,8 @@ def write_report(
         The command that makes this report.
     seconds : dict, optional
         Durations of the steps that the methods share.
+    pictured : sequence of str, optional
+        Names of the methods that get pictures; all of them by default.
 
     Raises
     ------
@@ -115,7 +118,7 @@ def write_report(
         _head(title, methods, data),
         _metrics(methods),
         "" if tuning is None else _tuning(tuning),
-        _pictures(methods),
+        _pictures([m for m in methods if pictured is None or m.name in pictured]),
         _mistakes(methods[-1], data),
         _reports(methods),
         _making(methods, command, seconds or {}),

@@ -16,8 +16,14 @@ from somknn.evaluation.metrics import PER_CLASS, Evaluation
 _MOST_LABELLED = 20  # classes that still have room for their own number, tick or legend line
 
 
-def _axes(width: float, height: float) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(width, height), layout="tight")
+def _axes(width: float, height: float, left_label: str = "0.00", below_label: str = "") -> tuple[Figure, Axes]:
+    """A figure in inches, its margins wide enough for the longest tick label at the left and below (where those stand upright).
+
+    Layouts that measure the text draw every figure twice.
+    """
+    left, bottom = 0.5 + 0.085 * len(left_label), 0.5 + 0.085 * len(below_label)
+    figure = Figure(figsize=(width, height))
+    figure.subplots_adjust(left=left / width, right=1 - 0.15 / width, bottom=bottom / height, top=1 - 0.28 / height)
     return figure, figure.add_subplot()
 
 
@@ -30,14 +36,16 @@ def confusion_matrix(evaluation: Evaluation) -> Figure:
     """True classes in rows, predicted ones in columns; the colour is the share of the row, rare errors lifted."""
     counts, names = evaluation.confusion, [str(c) for c in evaluation.classes]
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    figure, axes = _axes(5.4, 5.0)
+    longest = max(names, key=len)
+    upright = len(longest) > 3
+    figure, axes = _axes(5.4, 5.0, longest, longest if upright else "")
     axes.imshow(share, cmap="Blues", norm=PowerNorm(0.35, 0, 1))
     if len(names) <= _MOST_LABELLED:
         for row, column in zip(*np.nonzero(counts), strict=True):
             colour = "white" if share[row, column] > 0.3 else "#222222"
             axes.text(column, row, str(counts[row, column]), ha="center", va="center", color=colour, fontsize=8)
     where, labels = _class_ticks(names)
-    axes.set_xticks(where, labels, rotation=90 if max(map(len, names)) > 3 else 0)
+    axes.set_xticks(where, labels, rotation=90 if upright else 0)
     axes.set_yticks(where, labels)
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
@@ -49,7 +57,7 @@ def per_class_heatmap(evaluation: Evaluation) -> Figure:
     shown = [name for name in PER_CLASS if name in evaluation.per_class]
     table = np.array([[score.value for score in evaluation.per_class[name]] for name in shown]).T
     names = [f"{c} ({n:,})" for c, n in zip(evaluation.classes, evaluation.support, strict=True)]
-    figure, axes = _axes(5.4, max(2.4, min(8.0, 0.36 * len(names) + 0.9)))
+    figure, axes = _axes(5.4, max(2.4, min(8.0, 0.36 * len(names) + 0.9)), max(names, key=len))
     known = table[~np.isnan(table)]
     low = float(known.min()) if len(known) else 0.0
     axes.imshow(table, cmap="viridis", vmin=low, vmax=1, aspect="auto")
@@ -143,7 +151,7 @@ def precision_recall_curves(evaluation: Evaluation) -> Figure:
 
 def tuning_curve(cv_results: dict[str, Any], scoring: str = "accuracy") -> Figure:
     """Mean score over k, one line for each weighting, with a band of one standard error of the mean."""
-    figure, axes = _axes(7.2, 4.2)
+    figure, axes = _axes(7.2, 4.2, "0.0000")
     ks = np.asarray(cv_results["param_n_neighbors"])
     weightings = list(dict.fromkeys(cv_results["param_weights"]))
     mean, std = cv_results["mean_test_score"], cv_results["std_test_score"]
