@@ -1,104 +1,113 @@
-"""k-NN: search, fit, predict, one query, memory, model load, import; error rate beside speed."""
+"""k-nearest-neighbour search: algorithms, dtypes, k, number of rows, one query, memory, and what it misses."""
 
 import os
-import subprocess
-import sys
-import tempfile
 
 import numpy as np
 
-from . import data
+from .data import SOURCES, WithData, feature, tracked
+
+QUERIES = 2_000
+ALGORITHMS = ("brute", "pruned", "faiss")
 
 
-class Search:
-    """Seconds for 2,000 queries against 60,000 rows."""
+def make_index(algorithm):
+    """`ExactIndex` by the algorithm; "faiss" is the library's other backend."""
+    if algorithm == "faiss":
+        feature("faiss", "IndexFlatL2")
+        return feature("somknn.neighbors.faiss_index", "FaissIndex")()
+    return feature("somknn.neighbors", "ExactIndex")(algorithm)
 
-    params = (data.SOURCES, ("brute", "pruned"), ("uint8", "float32"), (1, 5, 50))
+
+class Search(WithData):
+    """2,000 queries against all training rows (60,000)."""
+
+    params = (SOURCES, ALGORITHMS, ("uint8", "float32"), (1, 5, 50))
     param_names = ("source", "algorithm", "dtype", "k")
-    version = "1"
-    unit = "seconds"
-    warmup_time = 0
-    number = 1
-    repeat = 5
 
-    def setup_cache(self):
-        found = {}
-        for source in data.SOURCES:
-            try:
-                rows, _, queries, _ = data.load(source)
-            except NotImplementedError:
-                continue
-            found[source] = f"{source}.npz"
-            np.savez(found[source], rows=rows, queries=queries[:2000])
-        return found
-
-    def setup(self, cache, source, algorithm, dtype, k):
-        from somknn.neighbors import ExactIndex
-
-        if source not in cache:
-            raise NotImplementedError(f"no {source}")
-        with np.load(cache[source]) as arrays:
-            rows, self.queries = arrays["rows"].astype(dtype), arrays["queries"].astype(dtype)
-        self.index = ExactIndex(algorithm).fit(rows)
+    def setup(self, kept, source, algorithm, dtype, k):
+        self.read(kept, source)
+        self.queries = self.X_test[:QUERIES].astype(dtype)
+        self.index = make_index(algorithm).fit(self.X_train.astype(dtype))
         self.index.search(self.queries[:50], k)  # compiles
 
-    def time_search(self, cache, source, algorithm, dtype, k):
+    def time_search(self, kept, source, algorithm, dtype, k):
         self.index.search(self.queries, k)
 
-    def time_one_query(self, cache, source, algorithm, dtype, k):
-        self.index.search(self.queries[:1], k)
+
+class OneQuery(WithData):
+    """A single row asked for its 5 neighbours."""
+
+    params = (SOURCES, ALGORITHMS)
+    param_names = ("source", "algorithm")
+    number = 10
+
+    def setup(self, kept, source, algorithm):
+        self.read(kept, source)
+        self.index = make_index(algorithm).fit(self.X_train)
+        self.query = self.X_test[:1]
+        self.index.search(self.query, 5)
+
+    def time_search(self, kept, source, algorithm):
+        self.index.search(self.query, 5)
 
 
-class Classifier:
-    """Fit, predict, memory, saving and the error rate of 5 neighbours."""
+class Growth(WithData):
+    """2,000 queries, k = 5, against the first n rows: how the time grows."""
 
-    params = (data.SOURCES,)
-    param_names = ("source",)
-    version = "1"
-    number = 1
-    repeat = 5
-    warmup_time = 0
+    params = (SOURCES, ("brute", "pruned"), (3_750, 15_000, 60_000))
+    param_names = ("source", "algorithm", "n")
 
-    def setup(self, source):
-        import somknn
+    def setup(self, kept, source, algorithm, n):
+        self.read(kept, source)
+        self.queries = self.X_test[:QUERIES]
+        self.index = make_index(algorithm).fit(self.X_train[:n])
+        self.index.search(self.queries[:50], 5)
 
-        self.X_train, self.y_train, self.X_test, self.y_test = data.load(source)
-        self.model = somknn.KNeighborsClassifier(n_neighbors=5).fit(self.X_train, self.y_train)
-        self.model.predict(self.X_test[:100])
-        handle, self.path = tempfile.mkstemp(suffix=".safetensors")
-        os.close(handle)
-        self.model.save(self.path)
-
-    def teardown(self, source):
-        os.unlink(self.path)
-
-    def time_fit(self, source):
-        self.model.fit(self.X_train, self.y_train)
-
-    def time_predict(self, source):
-        self.model.predict(self.X_test)
-
-    def time_load(self, source):
-        import somknn
-
-        somknn.load(self.path)
-
-    def peakmem_fit_and_predict(self, source):
-        self.model.fit(self.X_train, self.y_train).predict(self.X_test)
-
-    def track_error_rate(self, source):
-        return float(np.mean(self.model.predict(self.X_test) != self.y_test))
-
-    track_error_rate.unit = "share of test rows"
-    track_error_rate.version = "1"
+    def time_search(self, kept, source, algorithm, n):
+        self.index.search(self.queries, 5)
 
 
-class Import:
-    """A fresh interpreter that imports somknn and ends."""
+class Index(WithData):
+    """Fitting an index, the memory of it all, and the neighbours that a plain computation has and the index has not."""
 
-    version = "1"
-    repeat = 5
-    number = 1
+    params = (SOURCES, ALGORITHMS)
+    param_names = ("source", "algorithm")
 
-    def time_import(self):
-        subprocess.run([sys.executable, "-c", "import somknn"], check=True)
+    def setup(self, kept, source, algorithm):
+        self.read(kept, source)
+        make_index(algorithm).fit(self.X_train[:2_000]).search(self.X_test[:50], 5)
+
+    def time_fit(self, kept, source, algorithm):
+        make_index(algorithm).fit(self.X_train)
+
+    def peakmem_fit_and_search(self, kept, source, algorithm):
+        make_index(algorithm).fit(self.X_train).search(self.X_test[:QUERIES], 5)
+
+    @tracked("share of neighbours missed (1 - recall)")
+    def track_missed(self, kept, source, algorithm):
+        k, queries = 10, self.X_test[:200]
+        _, found = make_index(algorithm).fit(self.X_train).search(queries, k)
+        rows, asked = self.X_train.astype(np.float64), queries.astype(np.float64)  # integers below 2^53: exact
+        squared = (rows**2).sum(1) - 2 * asked @ rows.T + (asked**2).sum(1)[:, None]
+        wanted = np.argsort(squared, axis=1, kind="stable")[:, :k]
+        hits = sum(len(np.intersect1d(a, b)) for a, b in zip(found, wanted, strict=True))
+        return 1 - hits / wanted.size
+
+
+class Yardstick(WithData):
+    """The same 2,000 queries, k = 5, by FAISS itself at its best settings: the host's pace, the same at every commit."""
+
+    def setup(self, kept, source):
+        os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
+        self.read(kept, source)
+        flat = feature("faiss", "IndexFlatL2")
+        import faiss
+
+        faiss.cvar.distance_compute_blas_query_bs, faiss.cvar.distance_compute_blas_database_bs = 4096, 1024
+        self.index = flat(self.X_train.shape[1])
+        self.index.add(self.X_train.astype(np.float32))
+        self.queries = self.X_test[:QUERIES].astype(np.float32)
+        self.index.search(self.queries[:50], 5)
+
+    def time_faiss(self, kept, source):
+        self.index.search(self.queries, 5)
