@@ -15,12 +15,13 @@ _HOMES = {
     "KNeighborsClassifierCV": "somknn.evaluation",
     "KNeighborsRegressor": "somknn.neighbors",
     "KNeighborsTransformer": "somknn.neighbors",
+    "KMeans": "somknn.prototypes",
     "SOM": "somknn.som",
     "SOMClassifier": "somknn.som",
     "SOMFeatureSelector": "somknn.som",
     "load": "somknn.persistence",
 }
-_SUBPACKAGES = {"batch", "datasets", "evaluation", "images", "neighbors", "persistence", "som"}
+_SUBPACKAGES = {"batch", "datasets", "evaluation", "images", "neighbors", "persistence", "prototypes", "som"}
 
 
 __all__ = sorted([*_HOMES, *_SUBPACKAGES, "__version__"])

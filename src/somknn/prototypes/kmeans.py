@@ -1,0 +1,284 @@
+"""K-Means as a scikit-learn clusterer, with exact assignments."""
+
+import warnings
+from numbers import Integral, Real
+from typing import Any, ClassVar
+
+import numpy as np
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.metrics.pairwise import euclidean_distances
+from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted
+
+from somknn.grouping import group_sums
+from somknn.neighbors import CodebookSearch, ExactIndex
+from somknn.neighbors.validation import validate_rows
+from somknn.persistence import Savable
+from somknn.prototypes.lloyd import Clustering, lloyd, means, relocate_empty
+from somknn.prototypes.seeding import INITS, initial_centres
+from somknn_kernels.parallel import resolve_n_threads, run_tasks
+
+_BLOCK = 1024
+
+
+class KMeans(Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BaseEstimator):
+    """K-Means clustering (Lloyd 1982): scikit-learn's, with every assignment found by the exact search engine.
+
+    uint8 rows are clustered as they are, without a float copy. The same start leads to scikit-learn's labels, centres and
+    number of iterations, up to the rounding of its distances; `init="k-means++"` draws the same random numbers.
+
+    Parameters
+    ----------
+    n_clusters : int
+    init : {"k-means++", "k-means||", "random"}, array (n_clusters, n_features) or callable
+        Greedy k-means++; its parallel version (Bahmani et al. 2012) for many clusters; rows drawn at random; given
+        centres; or a function of (X, n_clusters, random_state).
+    n_init : int or "auto"
+        Starts, of which the one with the least inertia is kept. "auto": 10 for "random" and a function, else 1.
+    max_iter : int
+    tol : float
+        Iterations end when the centres' squared movements sum to at most `tol` times the mean variance of a feature.
+    verbose : int
+        1 prints a line for every iteration.
+    callback : callable or None
+        Called after every iteration with a dict: start, iteration, inertia, moved_rows, center_shift, seconds, centers. The start
+        ends when it returns True.
+    random_state : int, RandomState or None
+        Same seed, same result, for any number of threads.
+    n_jobs : int or None
+        Threads; None means all.
+
+    Attributes
+    ----------
+    cluster_centers_ : ndarray (n_clusters, n_features), float32 for float32 rows, else float64
+    labels_ : ndarray (n_samples,), int32
+        Nearest centre of every row; equal distances go to the lowest.
+    inertia_ : float
+        Sum of the (weighted) squared distances to the nearest centres.
+    n_iter_ : int
+    history_ : dict of lists of equal length
+        "inertia" (before the centres moved), "moved_rows", "center_shift" and "seconds" of every iteration of the best start.
+    counts_ : ndarray (n_clusters,), float64
+        Number, or weight, of the rows of each cluster; `partial_fit` goes on from them.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from somknn import KMeans
+    >>> X = np.array([[1, 2], [1, 4], [1, 0], [10, 2], [10, 4], [10, 0]])
+    >>> kmeans = KMeans(n_clusters=2, random_state=0).fit(X)
+    >>> sorted(kmeans.cluster_centers_.tolist()), kmeans.inertia_
+    ([[1.0, 2.0], [10.0, 2.0]], 16.0)
+    >>> len(set(kmeans.predict([[0, 0], [12, 3]]).tolist()))
+    2
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "n_clusters": [Interval(Integral, 1, None, closed="left")],
+        "init": [StrOptions(set(INITS)), callable, "array-like"],
+        "n_init": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
+        "max_iter": [Interval(Integral, 1, None, closed="left")],
+        "tol": [Interval(Real, 0, None, closed="left")],
+        "verbose": ["verbose"],
+        "callback": [callable, None],
+        "random_state": ["random_state"],
+        "n_jobs": [Integral, None],
+    }
+
+    def __init__(
+        self,
+        n_clusters=8,
+        *,
+        init="k-means++",
+        n_init="auto",
+        max_iter=300,
+        tol=1e-4,
+        verbose=0,
+        callback=None,
+        random_state=None,
+        n_jobs=None,
+    ):
+        self.n_clusters = n_clusters
+        self.init = init
+        self.n_init = n_init
+        self.max_iter = max_iter
+        self.tol = tol
+        self.verbose = verbose
+        self.callback = callback
+        self.random_state = random_state
+        self.n_jobs = n_jobs
+
+    def fit(self, X, y=None, sample_weight=None):
+        """Find the centres.
+
+        Parameters
+        ----------
+        X : array (n_samples, n_features)
+            uint8, float32 and float64 are used as they are; n_samples >= n_clusters.
+        y : ignored
+        sample_weight : array (n_samples,), optional
+            Not negative.
+
+        Raises
+        ------
+        ValueError
+            For fewer rows than clusters, NaN or infinity, negative weights, or starting centres of another shape.
+        """
+        self._validate_params()
+        X = self._rows(X, reset=True)
+        weights = _weights(sample_weight, X)
+        search = CodebookSearch(X, n_jobs=self.n_jobs)
+        random = check_random_state(self.random_state)
+        tolerance = self.tol * _mean_variance(X, resolve_n_threads(self.n_jobs)) if self.tol > 0 else 0.0
+        best: Clustering | None = None
+        for start in range(self._n_starts()):
+            ones = np.ones(len(X)) if weights is None else weights
+            centres = initial_centres(search, ones, self.n_clusters, self.init, random)
+            found = lloyd(search, centres, weights, self.max_iter, tolerance, self._report(start))
+            if best is None or found.inertia < best.inertia:
+                best = found
+        assert best is not None
+        self.cluster_centers_, self.inertia_, self.n_iter_ = best.centres, best.inertia, best.n_iter
+        self.labels_, self.history_ = best.labels.astype(np.int32), best.history
+        self.counts_ = np.bincount(best.labels, weights=weights, minlength=self.n_clusters).astype(np.float64)
+        distinct = np.count_nonzero(np.bincount(best.labels, minlength=self.n_clusters))
+        if distinct < self.n_clusters:
+            warnings.warn(
+                f"Number of distinct clusters ({distinct}) found smaller than n_clusters ({self.n_clusters}). Possibly "
+                "due to duplicate points in X.",
+                ConvergenceWarning,
+                stacklevel=2,
+            )
+        return self
+
+    def partial_fit(self, X, y=None, sample_weight=None):
+        """Move the centres by one chunk of a stream (mini-batch K-Means, Sculley 2010).
+
+        Each centre becomes the mean of all rows that it has won so far, in the chunks as they came. After `fit`, the rows
+        fitted count as won.
+
+        Parameters
+        ----------
+        X : array (n_samples, n_features)
+            The first chunk also gives the starting centres, so it needs at least n_clusters rows.
+        y : ignored
+        sample_weight : array (n_samples,), optional
+        """
+        self._validate_params()
+        first = not hasattr(self, "cluster_centers_")
+        X = self._rows(X, reset=first)
+        weights = _weights(sample_weight, X)
+        # One look at these rows does not repay the preparation of a pruned search.
+        search = CodebookSearch(X, n_jobs=self.n_jobs, algorithm="auto" if first else "brute")
+        if first:
+            ones = np.ones(len(X)) if weights is None else weights
+            random = check_random_state(self.random_state)
+            self.cluster_centers_ = initial_centres(search, ones, self.n_clusters, self.init, random)
+            self.counts_, self.n_iter_ = np.zeros(self.n_clusters), 0
+            self.history_ = {"inertia": []}
+        if len(self.cluster_centers_) != self.n_clusters:
+            raise ValueError(
+                f"n_clusters is {self.n_clusters}, but there are {len(self.cluster_centers_)} centres: use fit for others"
+            )
+        squares, labels = search.nearest(self.cluster_centers_)
+        squares, labels = squares[:, 0], labels[:, 0]
+        sums, totals = group_sums(X, labels, self.n_clusters, weights, resolve_n_threads(self.n_jobs))
+        won = sums + self.counts_[:, None] * self.cluster_centers_.astype(np.float64)
+        counts = self.counts_ + totals
+        relocate_empty(X, weights, squares, labels, won, counts)
+        self.cluster_centers_, self.counts_ = means(won, counts, self.cluster_centers_), counts
+        self.labels_ = labels.astype(np.int32)
+        self.inertia_ = float((squares if weights is None else squares * weights).sum())
+        self.n_iter_ += 1
+        self.history_ = {**self.history_, "inertia": [*self.history_["inertia"], self.inertia_]}
+        return self
+
+    def predict(self, X):
+        """Nearest centre of every row, (n_samples,) int32; equal distances go to the lowest."""
+        return self._nearest(self._rows(X, reset=False))[1].astype(np.int32)
+
+    def transform(self, X):
+        """Distances to all centres, (n_samples, n_clusters), in the dtype of the centres."""
+        X = self._rows(X, reset=False)
+        # Around the centres' mean, so that expanded squares do not cancel far from the origin.
+        middle = self.cluster_centers_.mean(axis=0, dtype=np.float64)
+        centres = self.cluster_centers_ - middle
+        out = np.empty((len(X), len(centres)), self.cluster_centers_.dtype)
+        for first in range(0, len(X), _BLOCK):
+            out[first : first + _BLOCK] = euclidean_distances(X[first : first + _BLOCK] - middle, centres)
+        return out
+
+    def score(self, X, y=None, sample_weight=None):
+        """Minus the sum of (weighted) squared distances of the rows to their nearest centres."""
+        X = self._rows(X, reset=False)
+        weights = _weights(sample_weight, X)
+        squares = self._nearest(X)[0]
+        return -float((squares if weights is None else squares * weights).sum())
+
+    def _rows(self, X: Any, *, reset: bool) -> np.ndarray:
+        if not reset:
+            check_is_fitted(self)
+        X = validate_rows(self, X, reset=reset)
+        if reset and len(X) < self.n_clusters:
+            raise ValueError(f"n_samples={len(X)} should be >= n_clusters={self.n_clusters}.")
+        return X
+
+    def _n_starts(self) -> int:
+        if not isinstance(self.init, str) and not callable(self.init):
+            if self.n_init not in ("auto", 1):
+                warnings.warn(
+                    f"given starting centres lead to one result: n_init={self.n_init} runs once",
+                    RuntimeWarning,
+                    stacklevel=3,
+                )
+            return 1
+        if self.n_init == "auto":
+            return 1 if self.init in ("k-means++", "k-means||") else 10
+        return self.n_init
+
+    def _report(self, start: int):
+        def report(entry: dict[str, Any]) -> bool:
+            if self.verbose:
+                print(f"Start {start}, iteration {entry['iteration']}: inertia {entry['inertia']:.8g}")
+            return self.callback is not None and bool(self.callback({"start": start, **entry}))
+
+        return report
+
+    def _nearest(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        squares, labels = ExactIndex(n_jobs=self.n_jobs).fit(self.cluster_centers_).search(X, 1)
+        return squares[:, 0], labels[:, 0]
+
+    @property
+    def _n_features_out(self) -> int:
+        return len(self.cluster_centers_)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        return tags
+
+
+def _weights(sample_weight: Any, X: np.ndarray) -> np.ndarray | None:
+    """(n,) float64, or None where every row counts once."""
+    if sample_weight is None:
+        return None
+    weights = _check_sample_weight(sample_weight, np.empty((len(X), 1)), dtype=np.float64, ensure_non_negative=True)
+    if not weights.sum() > 0:
+        raise ValueError("sample_weight must not be zero for every row")
+    return None if (weights == 1).all() else np.ascontiguousarray(weights)
+
+
+def _mean_variance(X: np.ndarray, n_threads: int) -> float:
+    """Variance of a feature, on the mean; the unit of `tol`."""
+    n, d = X.shape
+    mean = group_sums(X, np.zeros(n, np.int64), 1, None, n_threads)[0][0] / n
+    squares = np.empty(-(-n // _BLOCK))
+
+    def work(task: int) -> None:
+        centred = X[task * _BLOCK : (task + 1) * _BLOCK] - mean
+        squares[task] = np.einsum("ij,ij->", centred, centred)
+
+    run_tasks(work, len(squares), n_threads)
+    return float(squares.sum() / (n * d))
