@@ -57,7 +57,7 @@ class ArraySource:
             file.seek(self._offset + first * row_bytes)
             for row in range(first, self.n_rows, n):
                 values = np.empty((min(n, self.n_rows - row), self.width), self.dtype)
-                view, done = memoryview(values).cast("B"), 0
+                view, done = memoryview(values.data).cast("B"), 0
                 while done < len(view):
                     got = file.readinto(view[done : done + (1 << 24)])  # type: ignore[attr-defined]
                     if not got:
@@ -76,7 +76,7 @@ class MemorySource:
         self.path, self.feature_names = path, None
         arrays = readers.read_npz(path)
         names = [name for name in arrays if arrays[name].ndim >= 2]
-        chosen = next((name for name in ("X", "x", "data", "arr_0", "X_test") if name in names), None)
+        chosen: str | None = next((name for name in ("X", "x", "data", "arr_0", "X_test") if name in names), None)
         if chosen is None and len(names) == 1:
             chosen = names[0]
         if chosen is None:
@@ -140,7 +140,10 @@ class CSVSource:
             if offset:
                 file.seek(offset)
             while True:
-                begin, numbers, texts, lines = row, [], [], []
+                begin = row
+                numbers: list[int] = []
+                texts: list[str] = []
+                lines: list[int] = []
                 while row - begin < n:
                     raw = self._pending.pop() if self._pending else file.readline(readers._LONGEST_LINE + 1)
                     if not raw:

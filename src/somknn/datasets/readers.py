@@ -16,7 +16,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 import numpy as np
 
@@ -38,8 +38,8 @@ def open_stream(path: Path) -> Iterator[IO[bytes]]:
     """The bytes of a file, decompressed if it is a gzip archive; damage becomes a ValueError."""
     try:
         if is_gzip(path):
-            with gzip.open(path, "rb") as file:
-                yield file
+            with gzip.open(path, "rb") as unpacked:
+                yield cast("IO[bytes]", unpacked)
         else:
             with open(path, "rb") as file:
                 yield file
@@ -73,7 +73,7 @@ def read_exactly(file: IO[bytes], dtype: np.dtype, shape: tuple[int, ...], path:
     """An array read from a stream; a stream that ends early or goes on is refused."""
     count = math.prod(shape)
     array = np.empty(count, dtype=dtype)
-    view = memoryview(array).cast("B") if count else memoryview(bytearray())
+    view = memoryview(array.data).cast("B") if count else memoryview(bytearray())
     position = 0
     while position < len(view):
         n = file.readinto(view[position : position + _BLOCK])  # type: ignore[attr-defined]

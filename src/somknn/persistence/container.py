@@ -61,7 +61,7 @@ def _text_digest(text: str) -> str:
 
 
 def _array_digest(array: np.ndarray) -> str:
-    return hashlib.sha256(memoryview(array).cast("B") if array.size else b"").hexdigest()
+    return hashlib.sha256(memoryview(array.data).cast("B") if array.size else b"").hexdigest()
 
 
 def write(path: str | os.PathLike, arrays: dict[str, np.ndarray], document: dict[str, Any]) -> None:
