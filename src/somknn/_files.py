@@ -3,6 +3,7 @@
 import contextlib
 import os
 import secrets
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,10 +17,12 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def publish(temporary: Path, path: Path) -> None:
-    """Flush the finished file `temporary` to the disk and give it its final name in the same folder."""
+def publish(temporary: Path, path: Path, mode: int | None = None) -> None:
+    """Flush the finished file `temporary` to the disk and give it its final name (and `mode`) in the same folder."""
     descriptor = os.open(temporary, os.O_RDONLY)
     try:
+        if mode is not None and stat.S_IMODE(os.fstat(descriptor).st_mode) != mode:
+            os.chmod(temporary, mode)
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
@@ -31,7 +34,8 @@ def publish(temporary: Path, path: Path) -> None:
 def replacing(path: str | os.PathLike) -> Iterator[Path]:
     """Yield a temporary path beside `path`; what was written there replaces `path` when the block ends well.
 
-    When the block raises, the temporary file goes and `path` is as it was.
+    When the block raises, the temporary file goes and `path` is as it was. The result has the permissions that writing
+    `path` in place would have given it: those of the file replaced, or for a new one what the umask allows.
     """
     path = Path(path)
     if path.is_dir():
@@ -40,8 +44,15 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
         raise FileNotFoundError(f"folder {path.parent} does not exist; create it first")
     temporary = path.parent / f".{path.name}.{secrets.token_hex(6)}.part"
     try:
+        # Made here, so that the system applies the umask (which cannot be read without setting it, for all threads).
+        # Some writers replace this file by one of their own with mode 0600; its mode is kept aside.
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+        mode = stat.S_IMODE(os.fstat(descriptor).st_mode)
+        os.close(descriptor)
+        with contextlib.suppress(FileNotFoundError):
+            mode = stat.S_IMODE(path.stat().st_mode)
         yield temporary
-        publish(temporary, path)
+        publish(temporary, path, mode)
     except BaseException:
         with contextlib.suppress(OSError):
             temporary.unlink()
