@@ -1,9 +1,11 @@
 """Model files: what goes in comes out, and whatever else is in a file is refused in one line."""
 
 import functools
+import importlib
 import json
 import os
 import pickle
+import pkgutil
 import struct
 import subprocess
 import sys
@@ -20,6 +22,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import make_pipeline
 
 import somknn
+from mutations import MUTATIONS, mutate
 from somknn.persistence import CLASSES, ModelFileError, Savable, container, describe, expect_array, load, save
 
 
@@ -64,6 +67,37 @@ class Half(Savable, TransformerMixin, BaseEstimator):
 def _registered(monkeypatch):
     monkeypatch.setitem(CLASSES, "Nearest", f"{__name__}:Nearest")
     monkeypatch.setitem(CLASSES, "Half", f"{__name__}:Half")
+
+
+def public_estimators():
+    """Every estimator class that a module of the package defines under a public name."""
+    found = set()
+    for module in pkgutil.walk_packages(somknn.__path__, "somknn."):
+        for cls in vars(importlib.import_module(module.name)).values():
+            if isinstance(cls, type) and cls.__module__ == module.name and not cls.__name__.startswith("_"):
+                found.update({cls} if issubclass(cls, BaseEstimator) else ())
+    return found
+
+
+# A search over parameters: what it found, `best_estimator_`, is what one saves.
+NOT_SAVED = {"KNeighborsClassifierCV"}
+
+
+def test_every_estimator_can_be_saved():
+    """An estimator without `save`, or one that no file may name, would be noticed by a user after hours of training."""
+    # Classes that only others inherit from have no __init__ of their own.
+    estimators = {cls for cls in public_estimators() if "__init__" in vars(cls) or cls.__name__ in CLASSES}
+    estimators = {cls for cls in estimators if cls.__name__ not in NOT_SAVED}
+    assert len(estimators) >= 8
+    assert [cls.__name__ for cls in estimators if not issubclass(cls, Savable)] == []
+    places = {f"{cls.__module__}.{cls.__name__}": CLASSES.get(cls.__name__, "not in CLASSES") for cls in estimators}
+    for name, place in places.items():
+        module, _, attribute = place.partition(":")
+        assert attribute, f"{name} is missing from CLASSES"
+        found = getattr(importlib.import_module(module), attribute)
+        assert f"{found.__module__}.{found.__name__}" == name
+        # The short form is the public one: it stays when a class moves to another file.
+        assert module.count(".") == 1
 
 
 @pytest.fixture
@@ -333,27 +367,6 @@ def test_every_truncation_and_every_flipped_byte_is_noticed(model_file, tmp_path
             continue
         # White space of the outer header is the only part outside the digests.
         np.testing.assert_array_equal(again.rows_, load(model_file).rows_)
-
-
-MUTATIONS = st.lists(
-    st.tuples(st.sampled_from(["set", "cut", "repeat", "insert"]), st.floats(0, 1), st.integers(0, 255)),
-    min_size=1,
-    max_size=6,
-)
-
-
-def mutate(raw: bytes, mutations) -> bytes:
-    for kind, where, byte in mutations:
-        at = int(where * len(raw))
-        if kind == "set":
-            raw = raw[:at] + bytes([byte]) + raw[at + 1 :]
-        elif kind == "cut":
-            raw = raw[:at] + raw[at + byte :]
-        elif kind == "repeat":
-            raw = raw[: at + byte] + raw[at:]
-        else:
-            raw = raw[:at] + bytes([byte]) * 3 + raw[at:]
-    return raw
 
 
 @functools.cache
