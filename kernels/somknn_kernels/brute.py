@@ -7,7 +7,7 @@ See docs/engine.md for the rates and the proof of the float32 margin.
 
 import numpy as np
 
-from somknn_kernels.distances import squared_distance
+from somknn_kernels.distances import distance_within, squared_distance
 from somknn_kernels.packing import pack_bytes, pack_centred, square_bytes, sum_bytes
 from somknn_kernels.policy import inlined, kernel
 from somknn_kernels.selection import bound, offer
@@ -83,7 +83,7 @@ def _limit_floats(worst, scale, query_square, query_error, row_square, row_error
 
     Primes are the packed (centred, scaled, rounded) vectors; row_square and row_error are the largest of the block.
     """
-    reach = np.sqrt(worst * (1.0 + (d + 8) * 2.0**-52)) * scale + query_error + row_error
+    reach = distance_within(worst, d) * scale + query_error + row_error
     product = np.sqrt(query_square * row_square)
     chain = (d + 2) * _UNIT / (1.0 - (d + 2) * _UNIT)
     rounding = 2.0 * chain * product + 4.0 * _UNIT * (row_square + product) + d * 2.0**-120

@@ -14,7 +14,7 @@ Cost per row of data: p1·K multiply-adds of float32, p2 for each survivor of st
 
 import numpy as np
 
-from somknn_kernels.distances import squared_distance_float64
+from somknn_kernels.distances import distance_within, squared_distance_float64
 from somknn_kernels.policy import inlined, kernel
 from somknn_kernels.tiles import dot_tile
 
@@ -124,9 +124,7 @@ def two_nearest(isa, X, W, packed, short, squares, short_w, panels, first_tile, 
                 guess_0, guess_1 = _two_smallest(values, j, K)
             _offer(squared_distance_float64(X, i, W, guess_0, sums), guess_0, best, best_index)
             _offer(squared_distance_float64(X, i, W, guess_1, sums), guess_1, best, best_index)
-            # A distance computed in float64 may exceed the exact one by d·2^-52 of itself: widen the limit.
-            widen = 1.0 + X.shape[1] * 2.0**-50
-            reach = np.sqrt(best[1] * widen) * scale * (1.0 + 2.0**-50) + error
+            reach = distance_within(best[1], X.shape[1]) * scale + error
             bound = (reach * reach * (1.0 + 2.0**-50) - square_lead) / 2 + slack
             limit = np.float32(bound + abs(bound) * 2.0**-22)
             found = _below(values, j, limit, K, panel, alive)
@@ -135,7 +133,7 @@ def two_nearest(isa, X, W, packed, short, squares, short_w, panels, first_tile, 
                 if k == guess_0 or k == guess_1:  # noqa: SIM109
                     continue
                 counts[0] += 1
-                reach = np.sqrt(best[1] * widen) * scale * (1.0 + 2.0**-50) + error
+                reach = distance_within(best[1], X.shape[1]) * scale + error
                 total = square_lead + 2.0 * np.float64(values[j, k]) - 2.0 * slack
                 if total > reach * reach:
                     continue

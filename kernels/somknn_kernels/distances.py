@@ -17,6 +17,15 @@ from somknn_kernels.tiles import I8, I16, I32, I64, _every, _marker, _pair_produ
 _BLOCK = 16384  # dimensions whose squared byte differences fit an int32 lane: 16384 / 8 · 255² < 2^31
 
 
+@inlined
+def distance_within(squared, d):
+    """How far, exactly, a row of d features can be whose squared distance in float64 is at most `squared`.
+
+    2^-50·d covers the rounding of every square and sum, 1e-300 what squares below the smallest float64 lose.
+    """
+    return np.sqrt(np.float64(squared) * (1.0 + d * 2.0**-50) + 1e-300) * (1.0 + 2.0**-50)
+
+
 def _counted_loop(builder, start, stop, step, carried, body):
     """for i in range(start, stop, step): carried = body(i, carried); returns the final values (stop >= start)."""
     before = builder.block

@@ -76,5 +76,6 @@ def pack_centred(source, first, count, centre, scale, out, squared_norms, errors
             for c in range(d):
                 out[c, r, 0] = np.float32(0.0)
         squared_norms[r] = square
-        # 2^-52: the subtraction of the centre (half of that) and this line's own rounding.
-        errors[r] = (np.sqrt(error) + np.sqrt(square) * 2.0**-52) * (1.0 + 1e-9 * d)
+        # 2^-52: the subtraction of the centre (half of that) and this line's own rounding; 1e-150: squares that
+        # fall below the smallest float64.
+        errors[r] = (np.sqrt(error) + np.sqrt(square) * 2.0**-52) * (1.0 + 1e-9 * d) + 1e-150

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from somknn_kernels.distances import squared_distance, squared_distance_bytes
+from somknn_kernels.distances import distance_within, squared_distance, squared_distance_bytes
 from somknn_kernels.policy import inlined, kernel
 from somknn_kernels.selection import NO_INDEX, bound, offer, push
 from somknn_kernels.tiles import prefetch_row, scan_tile, trailing_zeros
@@ -202,7 +202,7 @@ def search(
                 slot = (first_tile + t) * tile + j
                 query = slots[slot]
                 if query >= 0:
-                    reach = np.sqrt(np.float64(min(ceilings[query], bound(collector, query)))) * _CERTAIN
+                    reach = distance_within(min(ceilings[query], bound(collector, query)), queries.shape[1])
                     offsets[t, j], tops[t, j] = _thresholds(
                         step, error, lift, wrap, probe_errors[slot], norms[slot], totals[slot], reach
                     )
@@ -262,7 +262,7 @@ def search(
                             offer(collector, query, distance, row)
                             after = min(bound(collector, query), ceilings[query])
                             if after < before:
-                                reach = np.sqrt(np.float64(after)) * _CERTAIN
+                                reach = distance_within(after, queries.shape[1])
                                 offsets[t, j], tops[t, j] = _thresholds(
                                     step, error, lift, wrap, probe_errors[slot], norms[slot], totals[slot], reach
                                 )

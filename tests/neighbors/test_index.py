@@ -46,7 +46,7 @@ def test_every_path_gives_the_reference_lists(algorithm, path, dtype, n_jobs):
 
 @pytest.mark.parametrize("algorithm", WAYS)
 @pytest.mark.parametrize("offset", [0.0, 1e6, 1e9])
-@pytest.mark.parametrize("size", [1.0, 1e-150, 1e100])
+@pytest.mark.parametrize("size", [1.0, 1e-150, 1e-162, 1e-300, 1e100])
 def test_data_far_from_the_origin_and_of_any_size(algorithm, offset, size):
     rng = np.random.default_rng(4)
     rows = (rng.standard_normal((200, 21)) + offset) * size

@@ -267,21 +267,18 @@ class PrunedSearch:
         n_parts = 1 if n_tiles >= n_threads else max(1, min(n_threads, self.screen.panels.nbytes // _PART_BYTES))
         distances = np.full((n_parts, m, k), worst, dtype)
         indices = np.full((n_parts, m, k), selection.NO_INDEX, np.int64)
-        before = None
-        if ceilings is None:
-            limits = np.full(m, worst, dtype)
-            windows = self._windows(labels, k)
+        limits = np.full(m, worst, dtype) if ceilings is None else np.ascontiguousarray(ceilings, dtype)
+        windows = self._windows(labels, k)
 
-            def before(first: int, last: int) -> int:
-                span = (windows, first * tile, last * tile, k + _SPARE_SEEDS, limits, k)
-                pruned.seed(self.isa, queries, self.rows, self.screen, probes, *span)
-                return int(windows[(first + last) // 2 * tile, 0])
+        def lower(first: int, last: int) -> int:
+            span = (windows, first * tile, last * tile, k + _SPARE_SEEDS, limits, k)
+            pruned.seed(self.isa, queries, self.rows, self.screen, probes, *span)
+            return int(windows[(first + last) // 2 * tile, 0])
 
-            if n_parts > 1:
-                before(0, n_tiles)
-                before = None
-        else:
-            limits = np.ascontiguousarray(ceilings, dtype)
+        before = lower if ceilings is None else None
+        if before is not None and n_parts > 1:
+            before(0, n_tiles)
+            before = None
         collectors = [Nearest(*part) for part in zip(distances, indices, strict=True)]
         self.survivors = run_search(
             self.isa, queries, self.rows, self.screen, probes, limits, collectors, n_threads, before
