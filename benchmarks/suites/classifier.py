@@ -4,7 +4,7 @@ import os
 
 import numpy as np
 
-from .data import SOURCES, WithData, feature, tracked
+from .data import SOURCES, WithData, feature, keep_compiled, tracked
 
 SETTINGS = ("k=1", "k=5", "k=4, distance")
 
@@ -19,6 +19,11 @@ class Classifier(WithData):
 
     params = (SOURCES, SETTINGS)
     param_names = ("source", "setting")
+
+    def setup_cache(self):
+        return keep_compiled(
+            lambda rows, labels: [make_classifier(s).fit(rows, labels).predict(rows) for s in SETTINGS]
+        )
 
     def setup(self, kept, source, setting):
         self.read(kept, source)
@@ -120,6 +125,9 @@ class Batch(WithData):
 
     params = (SOURCES, ("npy", "parquet"))
     param_names = ("source", "format")
+
+    def setup_cache(self):
+        return keep_compiled(lambda rows, labels: make_classifier("k=5").fit(rows, labels).predict(rows))
 
     def setup(self, kept, source, format):
         self.classify = feature("somknn.batch", "classify")

@@ -4,7 +4,7 @@ import os
 
 import numpy as np
 
-from .data import SOURCES, WithData, feature, tracked
+from .data import SOURCES, WithData, feature, keep_compiled, tracked
 
 QUERIES = 2_000
 ALGORITHMS = ("brute", "pruned", "faiss")
@@ -72,6 +72,9 @@ class Index(WithData):
 
     params = (SOURCES, ALGORITHMS)
     param_names = ("source", "algorithm")
+
+    def setup_cache(self):
+        return keep_compiled(lambda rows, _: [make_index(way).fit(rows).search(rows, 5) for way in ("brute", "pruned")])
 
     def setup(self, kept, source, algorithm):
         self.read(kept, source)

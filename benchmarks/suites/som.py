@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .data import SOURCES, WithData, feature, tracked
+from .data import SOURCES, WithData, feature, keep_compiled, tracked
 
 
 def make_map(size, **settings):
@@ -45,6 +45,9 @@ class OnlineMap(WithData):
 
 class TrainedMap(WithData):
     """A 20×20 map after 10 epochs: finding units, and how good it is."""
+
+    def setup_cache(self):
+        return keep_compiled(lambda rows, _: make_map(20, epochs=2).fit(rows).predict(rows))
 
     def setup(self, kept, source):
         self.read(kept, source)
