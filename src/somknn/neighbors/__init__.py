@@ -2,6 +2,7 @@
 
 from somknn.neighbors.classification import KNeighborsClassifier
 from somknn.neighbors.codebook import CodebookSearch
+from somknn.neighbors.faiss_index import FaissIndex
 from somknn.neighbors.graph import KNeighborsTransformer
 from somknn.neighbors.index import ExactIndex
 from somknn.neighbors.regression import KNeighborsRegressor
@@ -10,6 +11,7 @@ from somknn.neighbors.unsupervised import NearestNeighbors
 __all__ = [
     "CodebookSearch",
     "ExactIndex",
+    "FaissIndex",
     "KNeighborsClassifier",
     "KNeighborsRegressor",
     "KNeighborsTransformer",

@@ -1,6 +1,7 @@
 """The search index behind an estimator, by the name of its backend. Optional ones are imported on demand."""
 
 import importlib
+import inspect
 from typing import Any
 
 # name: (module, class, the extra that installs what it needs)
@@ -10,10 +11,21 @@ BACKENDS: dict[str, tuple[str, str, str | None]] = {
 }
 
 
-def make_index(backend: str, algorithm: str, n_jobs: int | None) -> Any:
-    """An unfitted index: `fit(X)`, `search(Q, k)`, `search_within(Q, squared_radius)`, `rows_`.
+def make_index(
+    backend: str,
+    algorithm: str,
+    n_jobs: int | None,
+    params: dict[str, Any] | None = None,
+    n_neighbors: int | None = None,
+) -> Any:
+    """An unfitted index: `fit(X)`, `search(Q, k)`, `search_within(Q, squared_radius)`, `rows_`, and for model files
+    `screen_to_save()` and `restore(X, screen)`.
 
-    Raises ImportError, in one line, for a backend whose package is not installed.
+    params : an estimator's `backend_params`, passed to the index's class
+    n_neighbors : the k that an approximate backend tunes itself for
+
+    Raises ImportError, in one line, for a backend whose package is not installed, and ValueError for parameters that the
+    backend does not have.
     """
     module, name, extra = BACKENDS[backend]
     try:
@@ -26,4 +38,12 @@ def make_index(backend: str, algorithm: str, n_jobs: int | None) -> Any:
         raise ImportError(
             f"backend={backend!r} needs {error.name}: pip install 'somknn[{extra}]', or use backend='numba'"
         ) from None
-    return index_class(algorithm=algorithm, n_jobs=n_jobs)
+    params = dict(params or {})
+    accepted = inspect.signature(index_class).parameters
+    unknown = [key for key in params if key not in accepted or key in ("algorithm", "n_jobs")]
+    if unknown:
+        names = ", ".join(key for key in accepted if key not in ("algorithm", "n_jobs")) or "none"
+        raise ValueError(f"backend_params has no {unknown[0]!r} for backend={backend!r}; it takes: {names}")
+    if n_neighbors is not None and "n_neighbors" in accepted:
+        params.setdefault("n_neighbors", n_neighbors)
+    return index_class(algorithm=algorithm, n_jobs=n_jobs, **params)

@@ -22,6 +22,7 @@ class NeighborsBase(Savable, BaseEstimator):
         "n_neighbors": [Interval(Integral, 1, None, closed="left")],
         "algorithm": [StrOptions({"auto", "brute", "pruned"})],
         "backend": [StrOptions(set(BACKENDS))],
+        "backend_params": [dict, None],
         "metric": [StrOptions({"euclidean", "l2", "minkowski"})],
         "p": [Options(Real, {2})],
         "n_jobs": [Integral, None],
@@ -30,13 +31,29 @@ class NeighborsBase(Savable, BaseEstimator):
     n_neighbors: int
     algorithm: str
     backend: str
+    backend_params: dict[str, Any] | None
     n_jobs: int | None
 
     def _fit_rows(self, X: np.ndarray, screen: dict[str, np.ndarray] | None = None) -> None:
-        index = make_index(self.backend, self.algorithm, self.n_jobs)
+        index = make_index(self.backend, self.algorithm, self.n_jobs, self.backend_params, self.n_neighbors)
         self._index = index.fit(X) if not screen else index.restore(X, screen)
         self.n_samples_fit_ = len(X)
         self.effective_metric_ = "euclidean"
+
+    @property
+    def recall_(self) -> float | None:
+        """The share of true neighbours that the backend finds: 1.0 for an exact one, else measured on held-out rows by `fit`.
+
+        None where an approximate backend was given its search parameters and measured nothing.
+        """
+        check_is_fitted(self)
+        return getattr(self._index, "recall_", 1.0)
+
+    @property
+    def index_(self) -> Any:
+        """The search index in use: a fitted `somknn.neighbors.ExactIndex` or `somknn.neighbors.FaissIndex`."""
+        check_is_fitted(self)
+        return self._index
 
     @property
     def _fit_X(self) -> np.ndarray:
@@ -133,8 +150,7 @@ class NeighborsBase(Savable, BaseEstimator):
     def _state_to_save(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         arrays, state = super()._state_to_save()
         # The prepared index travels too (26% of uint8 rows), so that a loaded model answers at once.
-        screen = self._index.screen_to_save() if self.backend == "numba" else {}
-        return {**arrays, "fit_X": self._fit_X, **screen}, state
+        return {**arrays, "fit_X": self._fit_X, **self._index.screen_to_save()}, state
 
     def _restore(self, arrays: dict[str, np.ndarray], state: dict[str, Any]) -> None:
         X = expect_array(arrays, "fit_X", shape=(None, None), dtype=[np.uint8, np.float32, np.float64])

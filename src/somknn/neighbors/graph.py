@@ -24,7 +24,10 @@ class KNeighborsTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, N
     algorithm : {"auto", "brute", "pruned"}, default="auto"
         How the index searches; never changes the answer. See `somknn.neighbors.ExactIndex`.
     backend : {"numba", "faiss"}, default="numba"
-        Who searches; never changes the answer.
+        Who searches. "numba" is exact. "faiss" is what `backend_params` make of it.
+    backend_params : dict, default=None
+        Parameters of `somknn.neighbors.FaissIndex` for `backend="faiss"`: for example
+        `{"index": "ivf", "target_recall": 0.99}`. None: its `index="flat"`, which is exact as well.
     metric : {"minkowski", "euclidean", "l2"}, default="minkowski"
         All the same distance; accepted so that code written for scikit-learn runs.
     p : 2
@@ -36,6 +39,8 @@ class KNeighborsTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, N
     ----------
     n_features_in_, n_samples_fit_ : int
         Width and number of the fitted rows.
+    recall_ : float or None
+        The share of true neighbours that the backend finds: 1.0 for an exact one, else measured by `fit`.
     feature_names_in_ : ndarray of shape (n_features_in_,)
         Names of the columns, where `X` had them.
 
@@ -60,6 +65,7 @@ class KNeighborsTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, N
         n_neighbors=5,
         algorithm="auto",
         backend="numba",
+        backend_params=None,
         metric="minkowski",
         p=2,
         n_jobs=None,
@@ -68,6 +74,7 @@ class KNeighborsTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, N
         self.n_neighbors = n_neighbors
         self.algorithm = algorithm
         self.backend = backend
+        self.backend_params = backend_params
         self.metric = metric
         self.p = p
         self.n_jobs = n_jobs

@@ -24,7 +24,10 @@ class NearestNeighbors(NeighborsBase):
     algorithm : {"auto", "brute", "pruned"}, default="auto"
         How the index searches; never changes the answer. See `somknn.neighbors.ExactIndex`.
     backend : {"numba", "faiss"}, default="numba"
-        Who searches; never changes the answer.
+        Who searches. "numba" is exact. "faiss" is what `backend_params` make of it.
+    backend_params : dict, default=None
+        Parameters of `somknn.neighbors.FaissIndex` for `backend="faiss"`: for example
+        `{"index": "ivf", "target_recall": 0.99}`. None: its `index="flat"`, which is exact as well.
     metric : {"minkowski", "euclidean", "l2"}, default="minkowski"
         All the same distance; accepted so that code written for scikit-learn runs.
     p : 2
@@ -36,6 +39,8 @@ class NearestNeighbors(NeighborsBase):
     ----------
     n_features_in_, n_samples_fit_ : int
         Width and number of the fitted rows.
+    recall_ : float or None
+        The share of true neighbours that the backend finds: 1.0 for an exact one, else measured by `fit`.
     feature_names_in_ : ndarray of shape (n_features_in_,)
         Names of the columns, where `X` had them.
 
@@ -69,6 +74,7 @@ class NearestNeighbors(NeighborsBase):
         radius=1.0,
         algorithm="auto",
         backend="numba",
+        backend_params=None,
         metric="minkowski",
         p=2,
         n_jobs=None,
@@ -77,6 +83,7 @@ class NearestNeighbors(NeighborsBase):
         self.radius = radius
         self.algorithm = algorithm
         self.backend = backend
+        self.backend_params = backend_params
         self.metric = metric
         self.p = p
         self.n_jobs = n_jobs

@@ -1,0 +1,194 @@
+"""What is particular to FAISS: making, training and filling its indexes, their one search parameter, their bytes.
+
+FAISS is imported when it is first asked for. Its vectors are float32; `FaissIndex` decides what they hold.
+"""
+
+import contextlib
+import re
+from collections.abc import Callable, Iterator
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+NAMES = ("flat", "ivf", "ivfpq", "hnsw", "sq8")
+# Rows by which a K-Means cell is trained: FAISS warns below 39 and takes 256 at most. 64 costs a quarter of that.
+_ROWS_PER_CELL = 64
+_LEAST_TRAINING_ROWS = 65_536  # 256 for each of the 256 centroids of a product quantizer
+_BLOCK = 32_768  # rows that are float32 twice for a moment while FAISS takes them
+
+
+def require_faiss() -> ModuleType:
+    """The module `faiss`; ImportError, in one line, where it is not installed."""
+    try:
+        import faiss
+    except ModuleNotFoundError as error:
+        if error.name != "faiss":
+            raise
+        raise ImportError("backend='faiss' needs faiss: pip install 'somknn[faiss]', or use backend='numba'") from None
+    return faiss
+
+
+@contextlib.contextmanager
+def faiss_threads(n_threads: int) -> Iterator[None]:
+    """FAISS, and the BLAS inside it, at `n_threads` threads; the caller's setting comes back at the end."""
+    faiss = require_faiss()
+    before = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(n_threads)
+    try:
+        yield
+    finally:
+        faiss.omp_set_num_threads(before)
+
+
+@contextlib.contextmanager
+def faiss_errors(what: str) -> Iterator[None]:
+    """FAISS's own exceptions as a ValueError in one line, without the place in its sources."""
+    try:
+        yield
+    except (RuntimeError, AssertionError) as error:
+        reason = re.sub(r"^Error in .*? at \S+?:\d+:\s*", "", " ".join(str(error).split()))
+        raise ValueError(f"{what}: FAISS says: {reason or type(error).__name__}") from None
+
+
+def default_nlist(n: int) -> int:
+    """Cells of an inverted file for n rows: the power of two nearest to 4·√n, with 39 rows or more in a cell's share."""
+    wanted = 2 ** round(np.log2(4 * np.sqrt(n)))
+    return max(1, min(int(wanted), n // 39))
+
+
+def make(spec: str, n: int, d: int, *, nlist: int | None, as_bytes: bool) -> Any:
+    """An empty FAISS index for n rows of d features.
+
+    spec : one of NAMES, or a string for FAISS's `index_factory`
+    as_bytes : the rows are whole numbers from 0 to 255, so "sq8" may keep them as they are
+
+    Raises ValueError for a string that FAISS does not understand, or an index that cannot be built of so few rows.
+    """
+    faiss = require_faiss()
+    if spec not in ("ivf", "ivfpq") and nlist is not None:
+        raise ValueError(f"nlist belongs to index='ivf' and 'ivfpq', not to {spec!r}")
+    cells = default_nlist(n) if nlist is None else nlist
+    if cells > n:
+        raise ValueError(f"nlist must be at most the number of rows, {n}; got {cells}")
+    if spec == "sq8" and as_bytes:
+        return faiss.IndexScalarQuantizer(d, faiss.ScalarQuantizer.QT_8bit_direct, faiss.METRIC_L2)
+    if spec == "ivfpq":
+        if n < 256:
+            raise ValueError(f"index='ivfpq' needs 256 rows or more to train on, got {n}; use index='flat'")
+        # 64 bytes a row, each for 4 rotated principal axes: PCA and rotation let unequal axes share the bytes.
+        parts = max(1, min(256, d) // 4)
+        # "np": without polysemous codes, which searches here do not use and which take 3 s a byte to train.
+        text = f"PCAR{4 * parts},IVF{cells},PQ{parts}np" if d >= 4 else f"IVF{cells},PQ{d}np"
+    else:
+        text = {"flat": "Flat", "ivf": f"IVF{cells},Flat", "hnsw": "HNSW32,Flat", "sq8": "SQ8"}.get(spec, spec)
+    names = ", ".join(map(repr, NAMES))
+    with faiss_errors(f"index={spec!r} is none of {names}, nor a factory string for {d} features"):
+        index = faiss.index_factory(d, text)
+    ivf = inverted_file(index)
+    if ivf is not None:
+        ivf.cp.max_points_per_centroid = _ROWS_PER_CELL
+        # Few rows are the caller's choice and no reason to write to stderr.
+        ivf.cp.min_points_per_centroid = 1
+        if hasattr(ivf, "pq"):
+            ivf.pq.cp.min_points_per_centroid = 1
+    return index
+
+
+def inverted_file(index: Any) -> Any:
+    """The inverted file in an index, behind whatever transforms; None where there is none."""
+    faiss = require_faiss()
+    try:
+        ivf = faiss.try_extract_index_ivf(index)
+    except RuntimeError:
+        return None
+    return None if ivf is None else faiss.downcast_index(ivf)
+
+
+def effort_of(index: Any) -> tuple[str | None, int]:
+    """The name of the search parameter that trades speed for recall, and its largest useful value."""
+    ivf = inverted_file(index)
+    if ivf is not None:
+        return "nprobe", int(ivf.nlist)
+    return ("efSearch" if _graph(index) is not None else None), max(1, int(index.ntotal))
+
+
+def _graph(index: Any) -> Any:
+    faiss = require_faiss()
+    inner = faiss.downcast_index(index)
+    while hasattr(inner, "chain") or isinstance(inner, faiss.IndexIDMap):
+        inner = faiss.downcast_index(inner.index)
+    inner = faiss.downcast_index(inner.base_index) if isinstance(inner, faiss.IndexRefine) else inner
+    return getattr(inner, "hnsw", None)
+
+
+def set_effort(index: Any, name: str, value: int) -> None:
+    """Set "nprobe" or "efSearch", through transforms and refinements."""
+    faiss = require_faiss()
+    with faiss_errors(f"{name}={value}"):
+        faiss.ParameterSpace().set_index_parameter(index, name, float(value))
+
+
+def train(index: Any, n: int, floats: Callable[[np.ndarray], np.ndarray]) -> None:
+    """Train on a sample (always the same one) of n rows; `floats(positions)` makes float32 rows."""
+    if index.is_trained:
+        return
+    ivf = inverted_file(index)
+    wanted = max(_LEAST_TRAINING_ROWS, 0 if ivf is None else _ROWS_PER_CELL * int(ivf.nlist))
+    positions = np.arange(n)
+    if wanted < n:
+        positions = np.sort(np.random.RandomState(0).choice(n, wanted, replace=False))
+    with faiss_errors(f"training on {len(positions)} rows"):
+        index.train(floats(positions))
+
+
+def fill(index: Any, start: int, stop: int, floats: Callable[[np.ndarray], np.ndarray]) -> None:
+    """Add the rows at the positions [start, stop), block by block."""
+    for part in blocks(start, stop):
+        with faiss_errors(f"adding the rows from {part[0]} on"):
+            index.add(floats(part))
+
+
+def blocks(start: int, stop: int) -> Iterator[np.ndarray]:
+    """The positions [start, stop) in parts of which the float32 vectors take little memory."""
+    for first in range(start, stop, _BLOCK):
+        yield np.arange(first, min(first + _BLOCK, stop))
+
+
+def n_bytes(index: Any) -> int:
+    """Length of the index in FAISS's own format, without a copy of it all."""
+    faiss = require_faiss()
+    total = 0
+
+    def count(part: bytes) -> int:
+        nonlocal total
+        total += len(part)
+        return len(part)
+
+    writer = faiss.PyCallbackIOWriter(count)
+    faiss.write_index(index, writer)
+    del writer  # what it still holds goes out now
+    return total
+
+
+def to_bytes(index: Any) -> np.ndarray:
+    """The index as uint8 (length,), in FAISS's own format."""
+    return np.ascontiguousarray(require_faiss().serialize_index(index))
+
+
+def from_bytes(blob: np.ndarray, n: int, like: Any) -> Any:
+    """The index that `to_bytes` wrote; ValueError unless it is of the kind of `like` and holds n rows.
+
+    FAISS's reader expects bytes that FAISS wrote: verify their digest first.
+    """
+    faiss = require_faiss()
+    with faiss_errors("the saved FAISS index cannot be read"):
+        index = faiss.deserialize_index(np.array(blob))
+    kinds = [type(faiss.downcast_index(each)) for each in (index, like)]
+    fits = index.d == like.d and index.ntotal == n and index.metric_type == faiss.METRIC_L2 and index.is_trained
+    if kinds[0] is not kinds[1] or not fits:
+        raise ValueError(
+            f"the saved FAISS index does not fit the rows: {kinds[0].__name__} of {index.ntotal} rows and {index.d} "
+            f"features, not {kinds[1].__name__} of {n} and {like.d}"
+        )
+    return index

@@ -1,0 +1,463 @@
+"""The FAISS backend: an approximate shortlist by FAISS, its order and its distances by somknn's own arithmetic.
+
+    FaissIndex                                validates, tunes, keeps the promise below
+      |- faiss_factory, faiss_rows            FAISS itself; the float32 vectors that it sees
+      |- reranking (kernel)                   exact order of the shortlist
+      |- BruteSearch                          queries that a shortlist cannot answer
+      |- recall, ExactIndex                   what to tune against, and what was reached
+      `- faiss_arrays                         the index in a model file
+
+What is promised, whatever the index: k different rows for every query, their exact distances, in order of distance and then
+of row. What may be missed is a neighbour that FAISS did not propose; `recall_` says how many. `index="flat"` misses none:
+a bound on its rounding errors certifies each answer, and a query that cannot be certified is answered exactly.
+"""
+
+import threading
+import warnings
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+
+from somknn.neighbors import faiss_arrays, faiss_factory, recall
+from somknn.neighbors.brute import BruteSearch
+from somknn.neighbors.faiss_rows import FloatRows
+from somknn.neighbors.index import ALGORITHMS, ExactIndex, as_rows
+from somknn_kernels import isa as isa_module
+from somknn_kernels.parallel import resolve_n_threads, run_tasks
+from somknn_kernels.reranking import rerank
+from somknn_kernels.selection import NO_INDEX
+
+_QUERIES = 8192  # that are float32 at once
+_QUERIES_PER_TASK = 128
+_LONGEST_SHORTLIST = 2048
+_DEFAULT_TARGET = 0.99
+_PREFIX = "screen_faiss_"  # of the arrays in a model file
+
+
+class FaissIndex:
+    """k-nearest-neighbour search by FAISS, re-ranked exactly.
+
+    Parameters
+    ----------
+    index : str
+        "flat" (compares all rows in float32), "ivf" (inverted file: compares the rows of the `nprobe` nearest cells),
+        "ivfpq" (the same with rows compressed to 64 bytes), "hnsw" (a graph of neighbours, 32 links), "sq8" (all rows, at one byte a
+        feature), or any string for FAISS's `index_factory`, such as "IVF1024,PQ32x4fs".
+    nlist : int or None
+        Cells of "ivf" and "ivfpq". None: a power of two near 4·√n.
+    nprobe, ef_search : int or None
+        The search parameter of an inverted file, of a graph. None: the cheapest one that reaches `target_recall`. Set on a
+        fitted index they count from the next search on.
+    rerank : int or None
+        The shortlist has rerank·k rows. None: 2, and 10 for an index of compressed rows, or more where `target_recall` needs it.
+    target_recall : float or None
+        Recall to reach on held-out rows, in (0, 1]. None: 0.99, unless `nprobe` or `ef_search` is given.
+    n_neighbors : int
+        The k that `target_recall` and `recall_` are about.
+    algorithm : {"auto", "brute", "pruned"}
+        Of the exact engine, which gives the answers to tune against and serves `search_within`.
+    n_jobs : int or None
+        Threads, also of FAISS while it works for this index; None and -1 mean all that `NUMBA_NUM_THREADS` allows.
+
+    Attributes
+    ----------
+    recall_ : float or None
+        Share of the `n_neighbors` nearest rows that are found. Measured on up to 500 held-out rows, others than those that the
+        parameters were chosen by; 1.0 for "flat", None where nothing was tuned.
+    nprobe_, ef_search_, rerank_ : int or None
+        What is in use.
+    search_stats_ : dict
+        Of the last search: `queries`, rows in each `shortlist`, and the queries `answered_exactly`.
+    rows_ : ndarray (n, d)
+        The fitted rows; the caller's own array where that was C-contiguous.
+
+    Notes
+    -----
+    A query for which FAISS proposes fewer than k rows (its answer is then -1) is answered by exact search, as is one
+    whose values float32 cannot hold, and for "sq8" on bytes one whose values are no bytes. Inverted files, "sq8" and "flat" are the same for every fit; the graph of "hnsw" depends on
+    the order in which threads insert rows, so only a fit with `n_jobs=1` can be repeated.
+
+    References
+    ----------
+    M. Douze et al., "The Faiss library", 2024, arXiv:2401.08281.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> rows = np.arange(400, dtype=np.float32).reshape(-1, 2)
+    >>> index = FaissIndex("ivf", n_neighbors=3, target_recall=1.0).fit(rows)
+    >>> index.search(np.array([[10, 11]], dtype=np.float32), k=3)
+    (array([[0., 8., 8.]]), array([[5, 4, 6]]))
+    >>> index.recall_
+    1.0
+    """
+
+    rows_: np.ndarray
+    recall_: float | None
+    search_stats_: dict[str, int]
+    _exact: ExactIndex | None
+    _order: np.ndarray | None  # rows in the order of FAISS's index; None: as they are
+    _effort: int | None  # nprobe or efSearch, and what FAISS was last told
+    _effort_set: int | None
+
+    def __init__(
+        self,
+        index: str = "flat",
+        *,
+        nlist: int | None = None,
+        nprobe: int | None = None,
+        ef_search: int | None = None,
+        rerank: int | None = None,
+        target_recall: float | None = None,
+        n_neighbors: int = 10,
+        algorithm: str = "auto",
+        n_jobs: int | None = None,
+    ):
+        self.index = index
+        self.nlist = nlist
+        self.nprobe = nprobe
+        self.ef_search = ef_search
+        self.rerank = rerank
+        self.target_recall = target_recall
+        self.n_neighbors = n_neighbors
+        self.algorithm = algorithm
+        self.n_jobs = n_jobs
+        self._ready = False
+
+    def fit(self, X: Any) -> "FaissIndex":
+        """Take the rows `X` (n, d), uint8, float32 or float64, build FAISS's index and tune it.
+
+        The rows must not change while the index is in use: distances are computed from them.
+
+        Raises
+        ------
+        ImportError
+            In one line, where FAISS is not installed.
+        ValueError
+            For parameters out of range or that do not go together, NaN, infinity, or what FAISS refuses.
+        """
+        n_threads = self._take(X)
+        n = len(self.rows_)
+        engine = self._empty_engine()
+        target = self._target()
+        sample = recall.held_out(n) if target is not None and self.index != "flat" else np.empty(0, np.int64)
+        # The held-out rows enter the index last: it is tuned before it has seen them.
+        self._order = None
+        if len(sample):
+            self._order = np.concatenate([np.setdiff1d(np.arange(n), sample, assume_unique=True), sample])
+        self._start(engine)
+        with faiss_factory.faiss_threads(n_threads):
+            faiss_factory.train(engine, n, self._vectors_at)
+            faiss_factory.fill(engine, 0, n - len(sample), self._vectors_at)
+            if target is not None and len(sample):
+                self._tune_on(sample, target, n_threads)
+            elif target is not None and self._effort is not None:  # too few rows to hold any out: compare them all
+                self._effort = self._limit
+            faiss_factory.fill(engine, n - len(sample), n, self._vectors_at)
+        if self.index == "flat":
+            self.recall_ = 1.0
+        self._ready = True
+        return self
+
+    def search(self, Q: Any, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """The k nearest of the rows that FAISS proposes, for every query.
+
+        Parameters
+        ----------
+        Q : array (m, d), uint8, float32 or float64
+        k : int, 1 to n
+
+        Returns
+        -------
+        squared_distances : ndarray (m, k), int64 (uint8 queries and rows) or float64, exact, ascending
+        indices : ndarray (m, k), int64; ties to the lowest row
+
+        Raises
+        ------
+        ValueError
+            For a k out of range, queries of another width, NaN or infinity.
+        RuntimeError
+            If FAISS names a row that does not exist.
+        """
+        self._check_fitted()
+        queries = np.asarray(Q)
+        if not (queries.ndim == 2 and len(queries) == 0 and queries.shape[1] == self.rows_.shape[1]):
+            queries = as_rows(queries, "Q", self.rows_.shape[1])
+        if not 1 <= k <= len(self.rows_):
+            raise ValueError(f"k must be between 1 and the number of rows, {len(self.rows_)}; got {k}")
+        self._follow_parameters()
+        n_threads = resolve_n_threads(self.n_jobs)
+        distances, indices, complete = self._shortlisted(np.ascontiguousarray(queries), int(k), n_threads)
+        rest = np.flatnonzero(~complete)
+        if len(rest):
+            distances[rest], indices[rest] = self._brute.nearest(queries[rest], int(k), n_threads)
+        self.search_stats_ = {
+            "queries": len(queries),
+            "shortlist": self._shortlist_length(k),
+            "answered_exactly": len(rest),
+        }
+        return distances, indices
+
+    def search_within(self, Q: Any, squared_radius: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """All rows up to a distance, by the exact engine (built at the first call): see `ExactIndex.search_within`."""
+        self._check_fitted()
+        return self._exact_engine().search_within(Q, squared_radius)
+
+    def tune(self, Q: Any, k: int, target_recall: float) -> float:
+        """Choose the cheapest search parameter, and the shortlist, that reach a recall on the queries `Q`.
+
+        Better than the held-out rows of `fit` where queries differ from rows. `recall_` stays what `fit` measured.
+
+        Returns
+        -------
+        float
+            The recall on `Q`, below the target where that is out of reach.
+        """
+        self._check_fitted()
+        target = _in_range("target_recall", target_recall, Real, 0, 1)
+        queries = as_rows(Q, "Q", self.rows_.shape[1])
+        exact = self._exact_engine().search(queries, k)[0][:, -1]
+        return self._tune(queries, k, exact, target, resolve_n_threads(self.n_jobs))
+
+    def screen_to_save(self) -> dict[str, np.ndarray]:
+        """What `restore` needs beside the rows: see `somknn.neighbors.faiss_arrays`."""
+        self._check_fitted()
+        arrays = faiss_arrays.to_arrays(self.index, self._engine)
+        arrays["chosen"] = np.array([self._effort or 0, self._rerank], np.int64)
+        arrays["recall"] = np.array([-1.0 if self.recall_ is None else self.recall_])
+        if self._order is not None:
+            arrays["order"] = self._order
+        return {f"{_PREFIX}{name}": array for name, array in arrays.items()}
+
+    def restore(self, X: np.ndarray, screen: dict[str, np.ndarray]) -> "FaissIndex":
+        """As `fit`, with what `screen_to_save` gave in place of the work. Raises ValueError where it does not fit `X`."""
+        n_threads = self._take(X)
+        n = len(self.rows_)
+        arrays = {name.removeprefix(_PREFIX): array for name, array in screen.items()}
+        chosen, measured = arrays.pop("chosen", None), arrays.pop("recall", None)
+        if chosen is None or chosen.shape != (2,) or measured is None or measured.shape != (1,):
+            raise ValueError("the saved index is incomplete")
+        self._order = arrays.pop("order", None)
+        if self._order is not None and not (
+            self._order.dtype == np.int64 and np.array_equal(np.sort(self._order), np.arange(n))
+        ):
+            raise ValueError("the saved index does not list each row once")
+        with faiss_factory.faiss_threads(n_threads):
+            engine = faiss_arrays.from_arrays(self.index, self._empty_engine(), n, arrays, self._vectors_at)
+        self._start(engine)
+        effort, self._rerank = int(chosen[0]), int(chosen[1])
+        if self._effort_name is not None:
+            self._effort = effort
+        if not (1 <= self._rerank < 2**31 and (self._effort_name is None or 1 <= effort <= self._limit)):
+            raise ValueError("the saved index has search parameters out of range")
+        self.recall_ = None if measured[0] < 0 else float(measured[0])
+        self._ready = True
+        return self
+
+    # What is in use
+
+    @property
+    def nprobe_(self) -> int | None:
+        return self._effort if self._effort_name == "nprobe" else None
+
+    @property
+    def ef_search_(self) -> int | None:
+        return self._effort if self._effort_name == "efSearch" else None
+
+    @property
+    def rerank_(self) -> int:
+        return self._rerank
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that FAISS's index keeps beyond the rows: its length in FAISS's own format."""
+        self._check_fitted()
+        return faiss_factory.n_bytes(self._engine)
+
+    def _check_fitted(self) -> None:
+        if not self._ready:
+            raise ValueError("this index has no rows yet; call fit first")
+
+    def _take(self, X: Any) -> int:
+        """Check parameters and rows, keep what they determine; the number of threads."""
+        faiss_factory.require_faiss()
+        if not isinstance(self.index, str):
+            raise TypeError(f"index must be a string, got {self.index!r}")
+        if self.algorithm not in ALGORITHMS:
+            raise ValueError(f"algorithm must be one of {', '.join(ALGORITHMS)}; got {self.algorithm!r}")
+        for name in ("nlist", "nprobe", "ef_search", "rerank"):
+            if getattr(self, name) is not None:
+                _in_range(name, getattr(self, name), Integral, 1, 2**31 - 1)
+        _in_range("n_neighbors", self.n_neighbors, Integral, 1, 2**31 - 1)
+        if self.target_recall is not None:
+            _in_range("target_recall", self.target_recall, Real, 0, 1)
+            if self.nprobe is not None or self.ef_search is not None:
+                raise ValueError("give target_recall, or nprobe or ef_search, not both: the first chooses the others")
+        self._ready = False
+        self.rows_ = as_rows(X, "X")
+        self._isa = isa_module.select()
+        self._brute = BruteSearch(self.rows_, self._isa)
+        self._vectors = FloatRows(self.rows_, self._brute)
+        self._exact = None
+        self._lock = threading.Lock()
+        self.search_stats_ = {}
+        self.recall_ = None
+        return resolve_n_threads(self.n_jobs)
+
+    def _empty_engine(self) -> Any:
+        n, d = self.rows_.shape
+        return faiss_factory.make(self.index, n, d, nlist=self.nlist, as_bytes=self._vectors.unchanged)
+
+    def _start(self, engine: Any) -> None:
+        """Take an engine, with the parameters given or untuned ones."""
+        self._engine = engine
+        self._effort_name, self._limit = faiss_factory.effort_of(engine)
+        if self._effort_name == "efSearch":
+            self._limit = len(self.rows_)
+        given = {"nprobe": self.nprobe, "efSearch": self.ef_search}
+        wrong = [name for name, value in given.items() if value is not None and name != self._effort_name]
+        if wrong:
+            raise ValueError(f"index={self.index!r} has no search parameter {wrong[0]}; it takes {self._effort_name}")
+        self._rerank = self.rerank or (10 if self._compressed() else 2)
+        self._effort_set = None
+        self._effort = None if self._effort_name is None else min(given[self._effort_name] or 1, self._limit)
+        self._given = self._parameters()
+
+    def _parameters(self) -> dict[str, int | None]:
+        return {"nprobe": self.nprobe, "efSearch": self.ef_search, "rerank": self.rerank}
+
+    def _follow_parameters(self) -> None:
+        """Parameters that were set after `fit` count."""
+        now = self._parameters()
+        if now == self._given:
+            return
+        for name, value in now.items():
+            if value is not None and value != self._given[name]:
+                _in_range(name, value, Integral, 1, 2**31 - 1)
+                if name == "rerank":
+                    self._rerank = int(value)
+                elif name == self._effort_name:
+                    self._effort = min(int(value), self._limit)
+                else:
+                    raise ValueError(f"index={self.index!r} has no search parameter {name}")
+        self._given = now
+
+    def _compressed(self) -> bool:
+        return self.index not in ("flat", "ivf", "hnsw", "sq8") and not self.index.endswith("Flat")
+
+    def _target(self) -> float | None:
+        if self.target_recall is not None:
+            return float(self.target_recall)
+        return _DEFAULT_TARGET if self.nprobe is None and self.ef_search is None else None
+
+    def _vectors_at(self, positions: np.ndarray) -> np.ndarray:
+        """float32 vectors of the rows at these positions of FAISS's index."""
+        return self._vectors.of(self.rows_[positions if self._order is None else self._order[positions]])
+
+    # Shortlist and exact order
+
+    def _shortlist_length(self, k: int) -> int:
+        return min(len(self.rows_), self._rerank * int(k))
+
+    def _shortlisted(self, queries: np.ndarray, k: int, n_threads: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Distances and rows, and whether k rows were found (for "flat": whether they are proven to be the nearest)."""
+        m = len(queries)
+        bytes_only = self._brute.integers(queries)
+        distances = np.full((m, k), np.iinfo(np.int64).max if bytes_only else np.inf, np.int64 if bytes_only else float)
+        indices = np.full((m, k), NO_INDEX, np.int64)
+        complete = np.zeros(m, bool)
+        for start in range(0, m, _QUERIES):
+            part = slice(start, min(start + _QUERIES, m))
+            floats = self._vectors.of(queries[part])
+            estimates, candidates = self._ask_faiss(floats, self._shortlist_length(k), n_threads)
+            found = np.empty(len(floats), np.int64)
+            arrays = queries[part], self.rows_, candidates
+            outputs = distances[part], indices[part], found
+
+            def work(task: int, arrays=arrays, outputs=outputs) -> None:
+                first = task * _QUERIES_PER_TASK
+                last = min(first + _QUERIES_PER_TASK, len(outputs[2]))
+                rerank(self._isa, *arrays, first, last, *outputs)
+
+            run_tasks(work, -(-len(floats) // _QUERIES_PER_TASK), n_threads)
+            norms = self._vectors.norms(floats)
+            complete[part] = (found == k) & self._vectors.bounded(norms)
+            if self.index == "flat":
+                complete[part] &= self._vectors.certified(estimates, norms, distances[part, -1])
+            elif self.index == "sq8" and self._vectors.unchanged and queries.dtype != np.uint8:
+                # FAISS compares byte with byte here and cuts off the rest of a query's value.
+                complete[part] &= (floats == np.clip(np.rint(floats), 0, 255)).all(axis=1)
+        return distances, indices, complete
+
+    def _ask_faiss(self, floats: np.ndarray, length: int, n_threads: int) -> tuple[np.ndarray, np.ndarray]:
+        """FAISS's estimates (m, length) and rows of `rows_`, -1 where it has none."""
+        effort = self._effort
+        if effort is not None and effort != self._effort_set:
+            with self._lock:
+                faiss_factory.set_effort(self._engine, str(self._effort_name), effort)
+                self._effort_set = effort
+        with faiss_factory.faiss_threads(n_threads), faiss_factory.faiss_errors(f"searching {len(floats)} queries"):
+            estimates, found = self._engine.search(floats, length)
+        if found.size and (found.max() >= self._engine.ntotal or found.min() < -1):
+            raise RuntimeError(f"FAISS named a row beyond the {self._engine.ntotal} that the index holds")
+        if self._order is not None:
+            found = np.where(found < 0, -1, self._order[found])
+        return estimates, np.ascontiguousarray(found, dtype=np.int64)
+
+    # Tuning
+
+    def _exact_engine(self) -> ExactIndex:
+        with self._lock:
+            if self._exact is None:
+                self._exact = ExactIndex(self.algorithm, n_jobs=self.n_jobs).fit(self.rows_)
+        self._exact.n_jobs = self.n_jobs
+        return self._exact
+
+    def _tune_on(self, sample: np.ndarray, target: float, n_threads: int) -> None:
+        """Choose the parameters by every second held-out row, and measure by the others."""
+        k = min(int(self.n_neighbors), len(self.rows_) - len(sample))
+        exact = ExactIndex(self.algorithm, n_jobs=self.n_jobs).fit(self.rows_)
+        queries, kth, extra = self.rows_[sample], None, k + 8
+        # Kernels read contiguous rows.
+        to_choose, to_measure = (np.ascontiguousarray(queries[part::2]) for part in (0, 1))
+        while kth is None:
+            extra = min(2 * extra, len(self.rows_))
+            distances, indices = exact.search(queries, extra)
+            kth = recall.without(indices, distances, sample, k)
+        reached = self._tune(to_choose, k, kth[::2], target, n_threads)
+        if reached < target:
+            warnings.warn(
+                f"target_recall={target} is out of reach of index={self.index!r} on these rows: {reached:.4f} is what it gives",
+                stacklevel=3,
+            )
+        self.recall_ = self._recall(to_measure, k, kth[1::2], n_threads)
+
+    def _recall(self, queries: np.ndarray, k: int, exact_kth: np.ndarray, n_threads: int) -> float:
+        return recall.recall(self._shortlisted(queries, k, n_threads)[0], exact_kth)
+
+    def _tune(self, queries: np.ndarray, k: int, exact_kth: np.ndarray, target: float, n_threads: int) -> float:
+        def recall_at(effort: int) -> float:
+            self._effort = effort
+            return self._recall(queries, k, exact_kth, n_threads)
+
+        start = k if self._effort_name == "efSearch" else 1
+        while True:
+            if self._effort_name is None:
+                reached = self._recall(queries, k, exact_kth, n_threads)
+            else:
+                self._effort, reached = recall.cheapest(recall_at, start, self._limit, target)
+            longer = 2 * self._rerank
+            if reached >= target or self.rerank is not None or longer * k > min(_LONGEST_SHORTLIST, len(self.rows_)):
+                return reached
+            # More cells do not help any more: what is missing was ranked too low by the compressed rows.
+            self._rerank = longer
+
+
+def _in_range(name: str, value: Any, kind: type, lowest: float, highest: float) -> Any:
+    """`value` of a parameter, checked; for a real number `lowest` itself is out of range."""
+    right = isinstance(value, kind) and not isinstance(value, bool)
+    if not right or not (lowest < value if kind is Real else lowest <= value) or value > highest:
+        bounds = f"in ({lowest}, {highest}]" if kind is Real else f"an integer of {lowest} or more"
+        raise ValueError(f"{name} must be {bounds}, got {value!r}")
+    return value
