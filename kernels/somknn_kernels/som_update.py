@@ -91,10 +91,10 @@ def train_online(X, order, W, offsets, table, rates, start, stop, units, distanc
                     second = first
                     second_unit = first_unit
                     first = distance
-                    first_unit = k
+                    first_unit = np.int64(k)
                 elif distance < second:
                     second = distance
-                    second_unit = k
+                    second_unit = np.int64(k)
         if row >= 0:
             units[row, 0] = first_unit
             units[row, 1] = second_unit
@@ -126,10 +126,10 @@ def train_online_missing(X, order, W, offsets, table, rates, start, stop, units,
                 second = first
                 second_unit = first_unit
                 first = distance
-                first_unit = k
+                first_unit = np.int64(k)
             elif distance < second:
                 second = distance
-                second_unit = k
+                second_unit = np.int64(k)
         units[row, 0] = first_unit
         units[row, 1] = second_unit
         distances[row, 0] = first

@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.collections import PolyCollection
 from matplotlib.colors import Normalize, to_rgb
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from somknn.som.grid import Grid
 
@@ -144,7 +145,7 @@ def learning_curves(history: dict[str, list[float]]) -> Figure:
         axes.set_xlabel("epoch")
         axes.set_title(panel[0].replace("_", " ") if len(panel) == 1 else "accuracy", fontsize=10)
         axes.grid(alpha=0.3)
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         if len(panel) > 1:
             axes.legend(fontsize=8)
     return figure

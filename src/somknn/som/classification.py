@@ -39,8 +39,6 @@ class SOMClassifier(Savable, ClassifierMixin, BaseEstimator):
     True
     """
 
-    _index_limits: dict = {}  # noqa: RUF012
-
     def __init__(self, som=None):
         self.som = som
 

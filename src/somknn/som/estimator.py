@@ -103,7 +103,7 @@ class SOM(Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMix
     """
 
     _parameter_constraints: dict = {}  # noqa: RUF012 (scikit-learn's own name); `_rule` checks
-    _index_limits: dict = {}  # noqa: RUF012
+    _axes: Axes | None  # of the stream that partial_fit reads
 
     def __init__(
         self,
@@ -179,11 +179,11 @@ class SOM(Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMix
         codebook = codebook.astype(_codebook_dtype(rows.X))
         self._clear_stream()
         names = _HISTORY if rows.labels is None else (*_HISTORY, "label_accuracy")
-        self.history_ = {name: [] for name in names}
+        self.history_: dict[str, list[float]] = {name: [] for name in names}
 
         def report(codebook, units, *figures) -> bool:
             if rows.labels is not None:
-                figures = (*figures, _label_accuracy(units[:, 0], rows, rule.grid.size))
+                figures = (*figures, _label_accuracy(units[:, 0], rows.labels, rows.weights, rule.grid.size))
             entry = {name: float(value) for name, value in zip(names, figures, strict=True)}
             for name, value in entry.items():
                 self.history_[name].append(value)
@@ -239,9 +239,12 @@ class SOM(Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMix
         search = BMUSearch(rows.X, axes=getattr(self, "_axes", None), missing=rule.missing, n_threads=rule.n_threads)
         units, distances = search.search(codebook)
         sums, totals = sums_by_unit(rows, units[:, 0], rule.grid.size, rule.missing, rule.n_threads)
+        sums, totals = sums.astype(np.float64), totals.astype(np.float64)
         if hasattr(self, "sums_"):
-            sums, totals = self.sums_ * self.decay + sums, self.totals_ * self.decay + totals
-        self.sums_, self.totals_ = sums.astype(np.float64), totals.astype(np.float64)
+            sums += self.decay * self.sums_
+            totals += self.decay * self.totals_
+        self.sums_: np.ndarray = sums
+        self.totals_: np.ndarray = totals
         self.codebook_ = batch_update(codebook, self.sums_, self.totals_, rule, radius).reshape(self.codebook_.shape)
         self.labels_ = units[:, 0].copy()
         self.quantization_error_ = quality.quantization_error_of(distances[:, 0], rows.weights)
@@ -341,7 +344,7 @@ class SOM(Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMix
     def grid_(self):
         """The grid of the trained map."""
         check_is_fitted(self, "codebook_")
-        return Grid.checked(*self.codebook_.shape[:2], self.topology, self.boundary)
+        return Grid.checked(self.codebook_.shape[0], self.codebook_.shape[1], self.topology, self.boundary)
 
     @property
     def _n_features_out(self):
@@ -414,7 +417,7 @@ class SOM(Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMix
             ("decay", self.decay, 1.0),
             ("tol", 0.0 if self.tol is None else self.tol, np.inf),
         ):
-            if not isinstance(value, Real) or not 0 <= value <= top or not np.isfinite(value):
+            if not isinstance(value, Real) or not 0 <= float(value) <= top or not np.isfinite(float(value)):
                 raise ValueError(f"{name} must be a number from 0 to {top:g}, got {value!r}")
         return Rule(
             grid,
@@ -439,8 +442,8 @@ def _codebook_dtype(X: np.ndarray) -> type:
     return np.float64 if X.dtype == np.float64 else np.float32
 
 
-def _label_accuracy(units: np.ndarray, rows: Rows, size: int) -> float:
-    n_classes = int(rows.labels.max()) + 1
-    votes = np.bincount(units * n_classes + rows.labels, weights=rows.weights, minlength=size * n_classes)
+def _label_accuracy(units: np.ndarray, labels: np.ndarray, weights: np.ndarray | None, size: int) -> float:
+    n_classes = int(labels.max()) + 1
+    votes = np.bincount(units * n_classes + labels, weights=weights, minlength=size * n_classes)
     votes = votes.reshape(size, n_classes)
     return float(votes.max(axis=1).sum() / votes.sum())

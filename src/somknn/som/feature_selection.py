@@ -94,8 +94,6 @@ class SOMFeatureSelector(Savable, SelectorMixin, BaseEstimator):
     [0, 2]
     """
 
-    _index_limits: dict = {}  # noqa: RUF012
-
     def __init__(self, som=None, *, n_features=100, criterion="redundancy"):
         self.som = som
         self.n_features = n_features
