@@ -21,7 +21,17 @@ _HOMES = {
     "SOMFeatureSelector": "somknn.som",
     "load": "somknn.persistence",
 }
-_SUBPACKAGES = {"batch", "datasets", "evaluation", "images", "neighbors", "persistence", "prototypes", "som"}
+_SUBPACKAGES = {
+    "batch",
+    "datasets",
+    "distributed",
+    "evaluation",
+    "images",
+    "neighbors",
+    "persistence",
+    "prototypes",
+    "som",
+}
 
 
 __all__ = sorted([*_HOMES, *_SUBPACKAGES, "__version__"])

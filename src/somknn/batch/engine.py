@@ -106,11 +106,21 @@ def classify(
     OSError
         A file cannot be read or written. Finished parts stay; `resume=True` continues.
     """
-    return _Run(model, inputs, output, Options(**options), n_jobs, progress).run(resume)
+    run = Run(model, find_sources(inputs), output, Options(**options), progress)
+    set_threads(run.model, n_jobs)
+    return run.run(resume)
 
 
-class _Run:
-    def __init__(self, model_path, inputs, output, options: Options, n_jobs, progress: Progress | None):
+def find_sources(inputs: Any) -> list[Any]:
+    """The sources of a path, or of several."""
+    items = [inputs] if isinstance(inputs, str) or not hasattr(inputs, "__iter__") else inputs
+    return open_sources([str(item) for item in items])
+
+
+class Run:
+    """One run in this process. Another engine overrides `_results`, and `_input_identity` for inputs that are no files."""
+
+    def __init__(self, model_path, sources: list[Any], output, options: Options, progress: Progress | None):
         self.options, self.progress = options, progress
         self.wanted = Wanted(options.proba, options.top, options.neighbors)
         self.output = str(output)
@@ -118,12 +128,10 @@ class _Run:
         self.model_path = Path(model_path)
         self.model = persistence.load(self.model_path)
         check_model(self.model, self.wanted)
-        set_threads(self.model, n_jobs)
         self.classes = writers.plain_classes(np.asarray(self.model.classes_))
         self.schema = persistence.input_schema(self.model)
         self.target = None if self.schema.dtype is None else np.dtype(self.schema.dtype)
-        items = [inputs] if isinstance(inputs, str) or not hasattr(inputs, "__iter__") else list(inputs)
-        self.sources = open_sources([str(item) for item in items])
+        self.sources = sources
         for source in self.sources:
             self._check_schema(source)
         self.stopping = threading.Event()
@@ -150,16 +158,17 @@ class _Run:
         return max(1, self.options.chunk_bytes // (source.width * itemsize))
 
     def _identity(self) -> dict[str, Any]:
-        if any(str(source.path) == "<standard input>" for source in self.sources):
-            inputs: Any = "standard input"
-        else:
-            inputs = [fingerprint(source.path) for source in self.sources]
         return {
-            "input": inputs,
+            "input": self._input_identity(),
             "model": file_digest(self.model_path),
             "options": dataclasses.asdict(self.options),
             "kind of output": self.ending,
         }
+
+    def _input_identity(self) -> Any:
+        if any(str(source.path) == "<standard input>" for source in self.sources):
+            return "standard input"
+        return [fingerprint(source.path) for source in self.sources]
 
     def run(self, resume: bool) -> Summary:
         identity = self._identity()
@@ -219,14 +228,12 @@ class _Run:
         return None if None in counts else sum(counts)
 
     def _computed(self, records: list[dict[str, Any]]) -> Iterator[tuple[int, Chunk, dict[str, np.ndarray]]]:
-        """Chunks with their predictions: reading one ahead, computing one, handing over the one before."""
+        """What `_results` gives, with the summary and the progress kept up."""
         total, done = self._total(), sum(record["seen"] for record in records)
         if self.progress:
             self.progress(done, total)
-        ready = _in_thread(self._chunks(records), self.stopping)
-        results = _in_thread(self._predictions(ready, len(records)), self.stopping)
         try:
-            for number, chunk, columns in results:
+            for number, chunk, columns in self._results(records):
                 yield number, chunk, columns
                 self.summary.rows += len(chunk.numbers)
                 done += chunk.seen
@@ -234,6 +241,11 @@ class _Run:
                     self.progress(done, total)
         finally:
             self.stopping.set()
+
+    def _results(self, records: list[dict[str, Any]]) -> Iterator[tuple[int, Chunk, dict[str, np.ndarray]]]:
+        """Chunks with their predictions, in order: reading one ahead, computing one, handing over the one before."""
+        ready = _in_thread(self._chunks(records), self.stopping)
+        yield from _in_thread(self._predictions(ready, len(records)), self.stopping)
 
     def _predictions(self, chunks: Iterator[Chunk], number: int) -> Iterator[Any]:
         for chunk in chunks:

@@ -1,0 +1,33 @@
+"""The same work on a Dask cluster: classification of files, exact search and training over sharded rows.
+
+    files, or a Dask array                 classify, predict      parts of rows, one task each
+    Dask array, blocks of rows = shards    ShardedIndex, ShardedKNeighborsClassifier, fit
+              |
+        cluster.py                         blocks, values for all tasks, sums in a fixed order, turns on a worker
+              |
+    somknn.batch, neighbors, som, prototypes       what a worker does is what one machine does
+
+Every task is a function of its arguments: what a worker keeps between tasks (a loaded model, short vectors, the last
+assignment) saves time and never enters a result. So a task that runs twice, or again on another worker after a
+loss, gives the same answer. docs/distributed.md is the guide.
+"""
+
+try:
+    import dask.array  # noqa: F401
+    import distributed  # noqa: F401
+except ImportError as error:
+    raise ImportError(f"somknn.distributed needs {error.name}: pip install 'somknn[dask]'") from None
+
+from somknn.distributed.classification import classify, predict
+from somknn.distributed.cluster import ClusterError
+from somknn.distributed.files import open_rows
+from somknn.distributed.neighbors import ShardedIndex, ShardedKNeighborsClassifier
+
+__all__ = [
+    "ClusterError",
+    "ShardedIndex",
+    "ShardedKNeighborsClassifier",
+    "classify",
+    "open_rows",
+    "predict",
+]

@@ -1,0 +1,256 @@
+"""Classification on a cluster: the run of `somknn.batch` with its parts computed by workers, and lazy predictions."""
+
+import dataclasses
+from collections import deque
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import dask.array
+import numpy as np
+from distributed import Client, Future
+
+from somknn import persistence
+from somknn.batch.checks import BatchError, Chunk, set_apart
+from somknn.batch.engine import Options, Progress, Run, Summary, find_sources
+from somknn.batch.prediction import Wanted, predict_columns, set_threads
+from somknn.distributed.cluster import blocks_of, check_shape, find_client, prepared, result_of, start_blocks, turn
+from somknn.distributed.files import ModelFile, RowFile, load_model, read_chunk, starts_anywhere
+
+METHODS = ("predict", "predict_proba", "transform")
+
+
+def classify(
+    model_path: Any,
+    input: Any,
+    output: Any,
+    client: Client | None = None,
+    *,
+    resume: bool = False,
+    progress: Progress | None = None,
+    **options: Any,
+) -> Summary:
+    """Classify the rows of files, or of a Dask array, with a saved model on the workers of a cluster.
+
+    The output has the bytes that `somknn.batch.classify` writes. A run survives the loss of workers, and can be
+    interrupted and continued like one on a single machine.
+
+    Parameters
+    ----------
+    model_path : path-like
+        A file that `save` wrote, at the same path on every worker. It travels as path and SHA-256, and each worker
+        process maps it into memory once.
+    input : path-like, a list of them, or a Dask array (rows, features)
+        As for `somknn.batch.classify`, at the same paths on every worker. .npy, IDX, Parquet and images are read by the
+        workers; CSV, Arrow, .npz and what gzip compressed are read here and sent. Each block of a Dask array is one part.
+    output : path-like
+        .parquet, .csv or .npy, written by this process; "-" for CSV on standard output.
+    client : distributed.Client, default=None
+        The current one.
+    resume : bool, default=False
+        Continue an interrupted run of the same command, also one of `somknn.batch.classify`. A Dask array can be continued
+        if its name is the same (one of files: always).
+    progress : callable(rows done, rows in all or None), default=None
+    **options
+        proba, top, neighbors, chunk_bytes, on_bad_row, max_rejects and cast, as for `somknn.batch.classify`. chunk_bytes
+        bounds the rows of one task of files; a worker runs as many tasks at a time as it has threads.
+
+    Returns
+    -------
+    Summary
+        With `rows`, `rejects` and `resumed_rows`.
+
+    Raises
+    ------
+    BatchError
+        A ValueError: input that does not fit the model, a bad row, a file that a worker finds different or not at all.
+    ClusterError
+        An OSError: no workers, or one task that ended several of them. Finished parts stay.
+
+    Examples
+    --------
+    >>> import tempfile, distributed, numpy as np
+    >>> import somknn
+    >>> from somknn.distributed import classify
+    >>> model = somknn.KNeighborsClassifier(1).fit(np.array([[0.0, 0.0], [9.0, 9.0]]), ["low", "high"])
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     model.save(f"{folder}/model.safetensors")
+    ...     np.save(f"{folder}/rows.npy", np.array([[1.0, 2.0], [8.0, 7.0], [9.0, 9.0]]))
+    ...     with distributed.Client(processes=False, n_workers=1, dashboard_address=":0") as client:
+    ...         classify(f"{folder}/model.safetensors", f"{folder}/rows.npy", f"{folder}/labels.npy", client)
+    ...     np.load(f"{folder}/labels.npy")["label"].tolist()
+    Summary(rows=3, rejects=0, resumed_rows=0)
+    ['low', 'high', 'high']
+    """
+    client = find_client(client)
+    sources = [_DaskSource(input)] if isinstance(input, dask.array.Array) else find_sources(input)
+    return _ClusterRun(client, model_path, sources, output, Options(**options), progress).run(resume)
+
+
+class _DaskSource:
+    """A Dask array as the engine sees an input."""
+
+    path, feature_names = "Dask array", None
+
+    def __init__(self, X: dask.array.Array):
+        if X.dtype.kind not in "biuf":
+            raise BatchError(f"Dask array: {X.dtype} values; expected numbers")
+        self.rows = check_shape(X, "input")
+        self.n_rows, self.width, self.dtype = len(X), X.shape[1], X.dtype
+        self.blocks = blocks_of(self.rows)
+
+
+class _FilePart(NamedTuple):
+    """The rows [start, start + n) of a file, which a worker reads; `shown` is the file's name as the user gave it."""
+
+    file: RowFile
+    n: int
+    start: int
+    shown: str
+
+    def read(self) -> Chunk:
+        chunk = read_chunk(self.file, self.n, self.start)
+        for i, reject in enumerate(chunk.rejects):
+            name = self.shown + reject.file.removeprefix(self.file.path)
+            chunk.rejects[i] = dataclasses.replace(reject, file=name)
+        return chunk
+
+
+class _Task(NamedTuple):
+    """What all parts of a run have in common."""
+
+    model: ModelFile
+    wanted: Wanted
+    target: np.dtype | None
+
+
+def _classified(chunk: Chunk, shown: str, task: _Task) -> tuple[Chunk, dict[str, np.ndarray]]:
+    """The chunk without its rows, and the predictions."""
+    chunk = set_apart(chunk, task.target, shown)
+    model = load_model(task.model)
+    with turn() as n_threads:
+        set_threads(model, n_threads)
+        columns = predict_columns(model, chunk.values, task.wanted)
+    return dataclasses.replace(chunk, values=np.empty((0, 0))), columns
+
+
+def _classify_part(part: _FilePart | Chunk, shown: str, task: _Task) -> tuple[Chunk, dict[str, np.ndarray]]:
+    return _classified(part.read() if isinstance(part, _FilePart) else part, shown, task)
+
+
+def _classify_block(rows: np.ndarray, first: int, cursor: int, task: _Task) -> tuple[Chunk, dict[str, np.ndarray]]:
+    rows = np.asarray(rows)
+    chunk = Chunk(0, rows, np.arange(first, first + len(rows)), len(rows), cursor)
+    return _classified(chunk, str(_DaskSource.path), task)
+
+
+class _ClusterRun(Run):
+    """The run of `somknn.batch` with its parts computed on a cluster, several ahead and handed over in order."""
+
+    def __init__(self, client: Client, model_path: Any, sources: list[Any], output: Any, options: Options, progress):
+        super().__init__(model_path, sources, output, options, progress)
+        self.client = client
+        self.task = _Task(ModelFile.of(model_path), self.wanted, self.target)
+
+    def _input_identity(self) -> Any:
+        if isinstance(self.sources[0], _DaskSource):
+            rows = self.sources[0].rows
+            return {"Dask array": rows.name, "blocks": list(rows.chunks[0])}
+        return super()._input_identity()
+
+    def _results(self, records: list[dict[str, Any]]) -> Iterator[tuple[int, Chunk, dict[str, np.ndarray]]]:
+        under_way: deque[tuple[int, Future]] = deque()
+        parts, number, more = self._parts(records), len(records), True
+        try:
+            while more or under_way:
+                while more and len(under_way) < self._ahead(under_way[-1][0] if under_way else 0):
+                    started = next(parts, None)
+                    more = started is not None
+                    under_way += [started] if started else []
+                if under_way:
+                    file, future = under_way.popleft()
+                    chunk, columns = result_of(future)
+                    del future
+                    chunk.file = file
+                    self._count_rejects(chunk)
+                    yield number, chunk, {"row": chunk.numbers, **columns}
+                    number += 1
+        finally:
+            for _, future in under_way:
+                future.cancel()
+
+    def _ahead(self, file: int) -> int:
+        """How many parts are under way at a time: enough for every thread; fewer where this process holds the rows."""
+        threads = self.client.nthreads().values()
+        source = self.sources[file]
+        sent = not isinstance(source, _DaskSource) and not starts_anywhere(source)
+        return len(threads) + 1 if sent else 2 * sum(threads) + 1
+
+    def _parts(self, records: list[dict[str, Any]]) -> Iterator[tuple[int, Future]]:
+        first, cursor = (records[-1]["file"], records[-1]["cursor"]) if records else (0, None)
+        for number in range(first, len(self.sources)):
+            for future in self._parts_of(self.sources[number], cursor):
+                yield number, future
+            cursor = None
+
+    def _parts_of(self, source: Any, cursor: Any) -> Iterator[Future]:
+        if isinstance(source, _DaskSource):
+            for i in range(cursor or 0, len(source.blocks)):
+                yield start_blocks(self.client, _classify_block, source.blocks[i : i + 1], [(i + 1, self.task)])[0]
+            return
+        n, shown = self._rows_per_chunk(source), str(source.path)
+        if starts_anywhere(source):
+            file = RowFile.of(source.path)
+            parts: Iterator[Any] = (_FilePart(file, n, start, shown) for start in range(cursor or 0, source.n_rows, n))
+        else:
+            parts = source.chunks(n, cursor)
+        for part in parts:
+            yield self.client.submit(_classify_part, part, shown, self.task, pure=False)
+
+
+def predict(model_path: Any, X: dask.array.Array, method: str = "predict") -> dask.array.Array:
+    """Predictions of a saved model for a Dask array, as a Dask array: nothing is computed yet.
+
+    Parameters
+    ----------
+    model_path : path-like
+        A file that `save` wrote, at the same path on every worker.
+    X : dask.array.Array (rows, features), uint8, float32 or float64
+    method : {"predict", "predict_proba", "transform"}, default="predict"
+        The method of the model; each row of its result must depend on that row only.
+
+    Returns
+    -------
+    dask.array.Array
+        (rows,) for "predict", with two dimensions otherwise; the same blocks of rows.
+
+    Examples
+    --------
+    >>> import tempfile, dask.array, numpy as np
+    >>> import somknn
+    >>> from somknn.distributed import predict
+    >>> model = somknn.KNeighborsClassifier(1).fit(np.array([[0.0, 0.0], [9.0, 9.0]]), [0, 1])
+    >>> rows = dask.array.from_array(np.array([[1.0, 2.0], [8.0, 7.0], [9.0, 9.0]]), chunks=(2, -1))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     model.save(f"{folder}/model.safetensors")
+    ...     predict(f"{folder}/model.safetensors", rows).compute(scheduler="synchronous")
+    array([0, 1, 1])
+    """
+    if method not in METHODS:
+        raise ValueError(f"method must be one of {', '.join(METHODS)}; got {method!r}")
+    X = check_shape(X)
+    model = persistence.load(Path(model_path))
+    if not hasattr(model, method):
+        raise ValueError(f"{model_path}: a {type(model).__name__} has no method {method}")
+    # One row tells dtype and width of the result, and whether the model takes such rows at all.
+    sample = getattr(model, method)(np.zeros((1, X.shape[1]), X.dtype))
+    shape: dict[str, Any] = {"drop_axis": 1} if sample.ndim == 1 else {"chunks": (X.chunks[0], sample.shape[1:])}
+    return X.map_blocks(_apply, ModelFile.of(model_path), method, dtype=sample.dtype, meta=sample[:0], **shape)
+
+
+def _apply(rows: np.ndarray, file: ModelFile, method: str, block_info: Any = None) -> np.ndarray:
+    rows = prepared(rows, block_info[0]["array-location"][0][0] if block_info else 0)
+    model = load_model(file)
+    with turn() as n_threads:
+        set_threads(model, n_threads)
+        return getattr(model, method)(rows)

@@ -1,0 +1,190 @@
+"""What every computation on a cluster needs: the client, blocks of rows, values for all tasks, sums, turns."""
+
+import contextlib
+import functools
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import dask
+import dask.array
+import distributed
+import numpy as np
+from distributed import CancelledError, Client, Future
+from distributed.scheduler import KilledWorker
+
+from somknn.neighbors.index import DTYPES
+from somknn.neighbors.validation import check_finite
+
+_FAN = 8  # results added by one task: the sums of a thousand blocks pass through four levels
+
+
+class ClusterError(OSError):
+    """The cluster cannot go on: no workers, or a task that ended several of them; one line that says which."""
+
+
+def find_client(client: Any) -> Client:
+    """`client`, or the current one for None.
+
+    Raises ValueError where there is none, ClusterError where it has no workers.
+    """
+    if client is None:
+        try:
+            client = distributed.get_client()
+        except ValueError:
+            raise ValueError("no Dask client: make one with distributed.Client(address) and pass it") from None
+    if not isinstance(client, Client):
+        raise TypeError(f"client must be a distributed.Client, got {type(client).__name__}")
+    if client.asynchronous:
+        raise ValueError("an asynchronous client cannot be used here: make one with asynchronous=False")
+    if not client.nthreads():
+        raise ClusterError(f"the cluster at {client.scheduler.address} has no workers")
+    return client
+
+
+@contextlib.contextmanager
+def one_line_failures() -> Iterator[None]:
+    """A task that ended several workers becomes a ClusterError; errors of the task itself pass as they are."""
+    try:
+        yield
+    except KilledWorker as error:
+        raise ClusterError(
+            f"a task was given up after {error.allowed_failures + 1} workers died running it; most often they ran out of "
+            "memory: use smaller blocks or more memory per worker"
+        ) from None
+    except CancelledError as error:
+        raise ClusterError(f"the cluster gave a task up: {' '.join(str(error).split())}") from None
+
+
+def result_of(future: Future) -> Any:
+    """The result of one task, or its error."""
+    with one_line_failures():
+        return future.result()
+
+
+class Block(NamedTuple):
+    """Rows [first, first + n) of a Dask array, not yet computed."""
+
+    first: int
+    n: int
+    rows: Any
+
+
+def check_shape(X: Any, name: str = "X") -> dask.array.Array:
+    """`X` as a two-dimensional Dask array of whole rows.
+
+    Raises TypeError for anything but a Dask array, ValueError for another shape.
+    """
+    if not isinstance(X, dask.array.Array):
+        raise TypeError(
+            f"{name} must be a Dask array, got {type(X).__name__}: make one with somknn.distributed.open_rows(path) or "
+            "dask.array.from_array(rows, chunks=(100_000, -1))"
+        )
+    if X.ndim != 2:
+        raise ValueError(f"{name} must have the shape (rows, features), got {X.ndim} dimensions")
+    if any(np.isnan(size) for sizes in X.chunks for size in sizes):
+        raise ValueError(f"the blocks of {name} have unknown sizes: call {name}.compute_chunk_sizes() first")
+    if 0 in X.shape:
+        raise ValueError(f"{name} must have rows and features, got the shape {X.shape}")
+    return X if len(X.chunks[1]) == 1 else X.rechunk({1: -1})
+
+
+def check_rows(X: Any, name: str = "X") -> dask.array.Array:
+    """As `check_shape`, for rows of the dtypes that kernels take; TypeError for others."""
+    X = check_shape(X, name)
+    if X.dtype not in DTYPES:
+        raise TypeError(
+            f"{name} must be uint8, float32 or float64, got {X.dtype}: convert it with {name}.astype(...), uint8 where "
+            "all values are whole numbers from 0 to 255"
+        )
+    return X
+
+
+def blocks_of(X: dask.array.Array) -> list[Block]:
+    """The blocks of rows of `check_rows(X)` in their order, empty ones left out."""
+    firsts = np.concatenate([[0], np.cumsum(X.chunks[0])])
+    return [
+        Block(int(first), int(n), rows)
+        for first, n, rows in zip(firsts, X.chunks[0], X.to_delayed()[:, 0], strict=False)
+        if n
+    ]
+
+
+def prepared(rows: Any, first: int) -> np.ndarray:
+    """Rows of a block as kernels take them: C-contiguous, native byte order, finite."""
+    rows = np.ascontiguousarray(rows, dtype=rows.dtype.newbyteorder("=")).view(np.ndarray)
+    if rows.dtype.kind == "f":
+        try:
+            check_finite(rows)
+        except ValueError as error:
+            raise ValueError(f"in the block that begins at row {first} (rows counted from there): {error}") from None
+    return rows
+
+
+def start_blocks(
+    client: Client, function: Callable[..., Any], blocks: Sequence[Block], arguments: Sequence[tuple]
+) -> list[Future]:
+    """One future of `function(rows, first, *arguments[i])` for each block; the rows themselves are not kept."""
+    work = dask.delayed(function, pure=False)
+    tasks = [work(block.rows, block.first, *own) for block, own in zip(blocks, arguments, strict=True)]
+    with _large_graphs():
+        return client.compute(tasks)
+
+
+def _large_graphs() -> Any:
+    return dask.config.set({"distributed.admin.large-graph-warning-threshold": "10GB"})
+
+
+def _given(value: Any) -> Any:
+    return value
+
+
+def given(client: Client, value: Any) -> Future:
+    """`value` as a future that many tasks can share: it reaches a worker once and passes on between workers.
+
+    The scheduler keeps a copy with the task, so the value outlives the workers that hold it (scattered data would not).
+    """
+    with _large_graphs():
+        return client.submit(_given, value, pure=False)
+
+
+def _sum(parts: list[tuple]) -> tuple:
+    return tuple(functools.reduce(lambda a, b: a + b, column) for column in zip(*parts, strict=True))
+
+
+def combine(client: Client, parts: Sequence[Future], function: Callable[[list[Any]], Any]) -> Any:
+    """The result of `function` over all parts, a few at a time in their order.
+
+    The tree depends on the number of parts only, so rounded sums are the same whichever worker did what.
+    """
+    level = list(parts)
+    while len(level) > 1:
+        level = [client.submit(function, level[at : at + _FAN], pure=False) for at in range(0, len(level), _FAN)]
+    return result_of(level[0])
+
+
+def total(client: Client, parts: Sequence[Future]) -> tuple:
+    """Sums of the parts' tuples of numbers and arrays, entry by entry, in the order of the parts."""
+    return combine(client, parts, _sum)
+
+
+_turns: dict[str, threading.Lock] = {}
+_turns_lock = threading.Lock()
+
+
+@contextlib.contextmanager
+def turn() -> Iterator[int]:
+    """Within: this task alone computes on its worker, with all of the worker's threads, whose number it receives.
+
+    A worker of t threads runs t tasks at a time; with t threads in the kernels of each there would be t² of them. So
+    tasks read their rows side by side and compute one after the other.
+    """
+    try:
+        worker = distributed.get_worker()
+        name, n_threads = worker.id, int(worker.state.nthreads)
+    except ValueError:  # not on a worker: a task that is tried out in the client's process
+        name, n_threads = "", 1
+    with _turns_lock:
+        lock = _turns.setdefault(str(name), threading.Lock())
+    with lock:
+        yield n_threads

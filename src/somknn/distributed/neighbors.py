@@ -1,0 +1,252 @@
+"""Exact search over training rows that are spread over workers: each shard's k best, merged by (distance, row)."""
+
+from collections import deque
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from distributed import Client
+
+from somknn.distributed.cluster import (
+    blocks_of,
+    check_rows,
+    combine,
+    find_client,
+    given,
+    one_line_failures,
+    prepared,
+    start_blocks,
+    turn,
+)
+from somknn.neighbors.index import ALGORITHMS, ExactIndex, as_rows
+from somknn.neighbors.weighting import class_shares, neighbour_weights, winning_codes
+
+_QUERY_BYTES = 8_000_000  # of queries sent at a time
+_QUERIES = 16_384
+_AHEAD = 3  # blocks of queries under way
+
+
+class Shard:
+    """The index of one block of rows, as a worker keeps it."""
+
+    def __init__(self, rows: Any, first: int, algorithm: str, labels: np.ndarray | None = None):
+        rows = prepared(rows, first)
+        if labels is not None and len(labels) != len(rows):
+            raise ValueError(f"{len(labels)} labels for the {len(rows)} rows that begin at row {first}")
+        with turn() as n_threads:
+            self.index = ExactIndex(algorithm, n_jobs=n_threads).fit(rows)
+        self.first, self.labels = first, labels
+
+    def __sizeof__(self) -> int:
+        # What Dask weighs before it moves a shard to another worker.
+        return self.index.rows_.nbytes + self.index.nbytes
+
+    def search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, ...]:
+        """Squared distances and global rows of the min(k, rows) nearest, and their labels where there are any."""
+        with turn() as n_threads:
+            self.index.n_jobs = n_threads
+            distances, indices = self.index.search(queries, min(k, len(self.index.rows_)))
+        found = (distances, indices + self.first)
+        return found if self.labels is None else (*found, self.labels[indices])
+
+
+def _search_shard(shard: Shard, queries: np.ndarray, k: int) -> tuple[int, tuple[np.ndarray, ...]]:
+    return k, shard.search(queries, k)
+
+
+def merge_nearest(parts: list[tuple[int, tuple[np.ndarray, ...]]]) -> tuple[int, tuple[np.ndarray, ...]]:
+    """The k nearest among those of several shards, ordered by (distance, row).
+
+    parts : (k, (distances (m, k_i), rows (m, k_i), ...)) of shards in ascending order of their rows, each list ascending.
+    """
+    k = parts[0][0]
+    columns = [np.concatenate(column, axis=1) for column in zip(*(found for _, found in parts), strict=True)]
+    # Shards come in the order of their rows and every list is in (distance, row) order: a stable sort by distance
+    # keeps equal distances in the order of their rows.
+    order = np.argsort(columns[0], axis=1, kind="stable")[:, :k]
+    return k, tuple(np.take_along_axis(column, order, axis=1) for column in columns)
+
+
+class ShardedIndex:
+    """Exact k-nearest-neighbour search over rows that no single machine need hold.
+
+    Every block of the Dask array becomes an `ExactIndex` on some worker. Answers are those of one `ExactIndex` over all
+    rows, bit for bit, ties included, however the rows are cut. A lost worker's shards are read and prepared again.
+
+    Parameters
+    ----------
+    algorithm : {"auto", "brute", "pruned"}
+        As for `ExactIndex`; "auto" decides for each shard.
+    client : distributed.Client, default=None
+        The current one.
+
+    Attributes
+    ----------
+    n_rows_, n_features_ : int
+    dtype_ : dtype of the rows
+    n_shards_ : int
+
+    Examples
+    --------
+    >>> import dask.array, distributed, numpy as np
+    >>> from somknn.distributed import ShardedIndex
+    >>> rows = dask.array.from_array(np.array([[0, 0], [3, 4], [3, 4], [10, 0]], np.uint8), chunks=(2, -1))
+    >>> with distributed.Client(processes=False, n_workers=2, threads_per_worker=1, dashboard_address=":0") as client:
+    ...     index = ShardedIndex(client=client).fit(rows)
+    ...     index.search(np.array([[3, 3]], np.uint8), k=3)
+    (array([[ 1,  1, 18]]), array([[1, 2, 0]]))
+    """
+
+    def __init__(self, algorithm: str = "auto", *, client: Client | None = None):
+        self.algorithm = algorithm
+        self.client = client
+
+    def fit(self, X: Any) -> "ShardedIndex":
+        """Prepare the shards of `X`, a Dask array (n, d) of uint8, float32 or float64; returns when all are ready.
+
+        Raises
+        ------
+        TypeError, ValueError
+            For another kind of array, NaN or infinity.
+        ClusterError
+            Where there are no workers, or they die of a task.
+        """
+        return self._fit(X, None)
+
+    def _fit(self, X: Any, labels: np.ndarray | None) -> "ShardedIndex":
+        if self.algorithm not in ALGORITHMS:
+            raise ValueError(f"algorithm must be one of {', '.join(ALGORITHMS)}; got {self.algorithm!r}")
+        client = find_client(self.client)
+        X = check_rows(X)
+        blocks = blocks_of(X)
+        own = [(self.algorithm, None if labels is None else labels[b.first : b.first + b.n]) for b in blocks]
+        self._shards = start_blocks(client, Shard, blocks, own)
+        with one_line_failures():
+            client.gather(client.map(_ready, self._shards, pure=False))
+        (self.n_rows_, self.n_features_), self.dtype_ = X.shape, X.dtype
+        self.n_shards_ = len(blocks)
+        return self
+
+    def search(self, Q: Any, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """The k nearest rows of every query.
+
+        Parameters
+        ----------
+        Q : array (m, d), uint8, float32 or float64, in the client's memory
+        k : int, 1 to n
+
+        Returns
+        -------
+        squared_distances : ndarray (m, k), int64 (uint8 rows and queries) or float64, ascending
+        indices : ndarray (m, k), int64
+            Rows of the Dask array; equal distances in their order.
+        """
+        distances, indices, *_ = (np.concatenate(column) for column in zip(*self._found(Q, k), strict=True))
+        return distances, indices
+
+    def _found(self, Q: Any, k: int) -> Iterator[tuple[np.ndarray, ...]]:
+        """Squared distances, rows and labels, if there are any, for one block of queries after the other."""
+        if not hasattr(self, "_shards"):
+            raise ValueError("this index has no rows yet; call fit first")
+        client = find_client(self.client)
+        queries = as_rows(Q, "Q", self.n_features_)
+        if not 1 <= k <= self.n_rows_:
+            raise ValueError(f"k must be between 1 and the number of rows, {self.n_rows_}; got {k}")
+        step = max(1, min(_QUERIES, _QUERY_BYTES // (queries.shape[1] * queries.itemsize)))
+        under_way: deque = deque()
+        for at in range(0, len(queries), step):
+            block = given(client, queries[at : at + step])
+            under_way.append(client.map(_search_shard, self._shards, queries=block, k=int(k), pure=False))
+            if len(under_way) >= _AHEAD:
+                yield combine(client, under_way.popleft(), merge_nearest)[1]
+        while under_way:
+            yield combine(client, under_way.popleft(), merge_nearest)[1]
+
+
+def _ready(shard: Shard) -> int:
+    return len(shard.index.rows_)
+
+
+class ShardedKNeighborsClassifier:
+    """`KNeighborsClassifier` over training rows that are spread over the workers of a cluster.
+
+    Parameters
+    ----------
+    n_neighbors : int, default=5
+    weights : {"uniform", "distance"}, callable or None, default="uniform"
+    tie_break : {"nearest", "first"}, default="nearest"
+        As for `somknn.KNeighborsClassifier`, with the same answers.
+    algorithm : {"auto", "brute", "pruned"}, default="auto"
+    client : distributed.Client, default=None
+        The current one.
+
+    Attributes
+    ----------
+    classes_ : ndarray (n_classes,)
+    index_ : ShardedIndex
+    """
+
+    def __init__(
+        self,
+        n_neighbors: int = 5,
+        *,
+        weights: Any = "uniform",
+        tie_break: str = "nearest",
+        algorithm: str = "auto",
+        client: Client | None = None,
+    ):
+        self.n_neighbors = n_neighbors
+        self.weights = weights
+        self.tie_break = tie_break
+        self.algorithm = algorithm
+        self.client = client
+
+    def fit(self, X: Any, y: Any) -> "ShardedKNeighborsClassifier":
+        """Prepare the shards of `X`, a Dask array (n, d), with labels `y` (n,), an array or Dask array.
+
+        The labels pass through the client's memory; each shard keeps its own.
+        """
+        if self.tie_break not in ("nearest", "first"):
+            raise ValueError(f"tie_break must be 'nearest' or 'first', got {self.tie_break!r}")
+        if not (callable(self.weights) or self.weights in ("uniform", "distance", None)):
+            raise ValueError(f"weights must be 'uniform', 'distance' or a function, got {self.weights!r}")
+        X = check_rows(X)
+        y = np.asarray(y)
+        if y.shape != (len(X),):
+            raise ValueError(f"y must have one label for each of the {len(X)} rows, got the shape {y.shape}")
+        if not 1 <= self.n_neighbors <= len(X):
+            raise ValueError(f"n_neighbors must be between 1 and the number of rows, {len(X)}; got {self.n_neighbors}")
+        self.classes_, codes = np.unique(y, return_inverse=True)
+        self.index_ = ShardedIndex(self.algorithm, client=self.client)._fit(X, codes.astype(np.int32))
+        return self
+
+    def kneighbors(self, Q: Any, n_neighbors: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """Euclidean distances and rows of the nearest neighbours, both (m, n_neighbors)."""
+        distances, indices = self.index_.search(Q, self.n_neighbors if n_neighbors is None else n_neighbors)
+        return np.sqrt(distances), indices
+
+    def predict(self, Q: Any) -> np.ndarray:
+        """The class of every query, (m,)."""
+        answers = []
+        for distances, codes, places, weights in self._votes(Q):
+            first = self.tie_break == "nearest"
+            neighbours = distances, places
+            answers.append(
+                winning_codes(codes, len(self.classes_), neighbours, weights, nearest_first=first, n_jobs=None)
+            )
+        return self.classes_[np.concatenate(answers)]
+
+    def predict_proba(self, Q: Any) -> np.ndarray:
+        """Each class's share of the votes, (m, n_classes), columns in the order of `classes_`."""
+        return np.concatenate(
+            [
+                class_shares(codes, len(self.classes_), places, weights, None)
+                for _, codes, places, weights in self._votes(Q)
+            ]
+        )
+
+    def _votes(self, Q: Any) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]]:
+        for distances, _, codes in self.index_._found(Q, self.n_neighbors):
+            # The voting kernels look labels up by row: here every neighbour is a row of its own.
+            places = np.arange(codes.size).reshape(codes.shape)
+            yield distances, codes.ravel(), places, neighbour_weights(self.weights, distances, None)

@@ -1,0 +1,46 @@
+"""Clusters of real processes on this machine, and the death of one of them."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+
+import distributed
+
+OPTIONS = {"dashboard_address": ":0", "memory_limit": 0}
+
+
+@contextlib.contextmanager
+def nannies(n_workers, n_threads):
+    """A client of a cluster whose workers come back when they die."""
+    with (
+        distributed.LocalCluster(n_workers=n_workers, threads_per_worker=n_threads, **OPTIONS) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        client.wait_for_workers(n_workers, timeout=120)
+        yield client
+
+
+@contextlib.contextmanager
+def no_nannies(n_workers, n_threads):
+    """A client of a cluster whose workers do not come back."""
+    with (
+        distributed.LocalCluster(n_workers=0, **OPTIONS) as cluster,
+        distributed.Client(cluster) as client,
+        contextlib.ExitStack() as stack,
+    ):
+        command = [sys.executable, "-m", "distributed.cli.dask_worker", cluster.scheduler_address]
+        command += ["--no-nanny", "--no-dashboard", "--nthreads", str(n_threads), "--memory-limit", "0"]
+        for _ in range(n_workers):
+            stack.callback(subprocess.Popen(command, stderr=subprocess.DEVNULL).wait, timeout=60)
+        client.wait_for_workers(n_workers, timeout=120)
+        yield client
+        client.shutdown()
+
+
+def kill_one(client):
+    """kill -9 for the worker process with the lowest number; that number."""
+    victim = min(client.run(os.getpid).values())
+    os.kill(victim, signal.SIGKILL)
+    return victim
