@@ -16,7 +16,7 @@ from rich.table import Table
 from somknn._files import replacing
 from somknn.environment import describe
 from somknn.evaluation.metrics import METRIC_LABELS
-from somknn.evaluation.report import MethodResult
+from somknn.evaluation.results import MethodResult
 
 data_options = [
     click.option("--dataset", default="digits", show_default=True, metavar="digits|mnist|PATH", help="The data."),
@@ -126,7 +126,7 @@ def write_run_report(path: Path, data: Any, outcomes: Sequence[Any]) -> None:
     Raises ImportError without matplotlib.
     """
     from somknn.evaluation import evaluate_predictions, write_report
-    from somknn.evaluation.report import require_matplotlib
+    from somknn.evaluation.report_pictures import require_matplotlib
 
     require_matplotlib()
     methods = []

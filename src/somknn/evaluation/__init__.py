@@ -6,7 +6,7 @@ from typing import Any
 _HOMES = {
     "Evaluation": "metrics",
     "KNeighborsClassifierCV": "tuning",
-    "MethodResult": "report",
+    "MethodResult": "results",
     "Score": "metrics",
     "evaluate_predictions": "metrics",
     "explore": "exploration",

@@ -1,71 +1,22 @@
 """A report on one or several methods as a single HTML file that opens from disk, without a network."""
 
-import base64
 import datetime
 import html
 import importlib.resources
-import io
 import os
 import string
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from somknn._files import replacing
-from somknn.evaluation.metrics import METRIC_LABELS, Evaluation, Score
+from somknn.evaluation.metrics import METRIC_LABELS, Score
+from somknn.evaluation.report_pictures import class_pictures, mistakes, picture, require_matplotlib
+from somknn.evaluation.results import MethodResult
 
-MISTAKES = 25
-_NEIGHBOURS_SHOWN = 5
 _SMALLER_IS_BETTER = {"log_loss"}
 _UNIT_FREE = {"log_loss"}
-
-
-@dataclass(frozen=True, eq=False)
-class MethodResult:
-    """What the report says about one method.
-
-    Attributes
-    ----------
-    name : str
-        Heading of its column.
-    evaluation : Evaluation
-    parameters : dict
-        Shown as given.
-    cross_validation : ndarray of shape (n_folds,), or None
-        Score of every fold.
-    seconds : dict of str to float
-        Durations by what was done, such as {"fit": 1.1, "predict": 0.5}.
-    model : object or None
-        A fitted estimator; where it has `kneighbors`, the mistakes are shown with their neighbours.
-    transform : callable or None
-        Makes the features of rows that the model was fitted on.
-    """
-
-    name: str
-    evaluation: Evaluation
-    parameters: dict[str, Any] = field(default_factory=dict)
-    cross_validation: np.ndarray | None = None
-    seconds: dict[str, float] = field(default_factory=dict)
-    model: Any = None
-    transform: Callable[[np.ndarray], np.ndarray] | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain lists and numbers for JSON."""
-        folds = None if self.cross_validation is None else [float(score) for score in self.cross_validation]
-        return {
-            "method": self.name,
-            "parameters": {name: _plain(value) for name, value in self.parameters.items()},
-            "seconds": self.seconds,
-            "cross_validation": folds,
-            "cross_validation_mean": None if folds is None else float(np.average(folds)),
-            **self.evaluation.to_dict(),
-        }
-
-
-def _plain(value: Any) -> Any:
-    return value if isinstance(value, str | int | float | None) else str(value)
 
 
 def write_report(
@@ -118,8 +69,8 @@ def write_report(
         _head(title, methods, data),
         _metrics(methods),
         "" if tuning is None else _tuning(tuning),
-        _pictures([m for m in methods if pictured is None or m.name in pictured]),
-        _mistakes(methods[-1], data),
+        class_pictures([m for m in methods if pictured is None or m.name in pictured]),
+        mistakes(methods[-1], data),
         _reports(methods),
         _making(methods, command, seconds or {}),
     ]
@@ -127,39 +78,10 @@ def write_report(
         temporary.write_text(page(title, "\n".join(sections)), encoding="utf-8")
 
 
-def require_matplotlib() -> None:
-    """Raise an ImportError that says what to install where matplotlib is missing."""
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError as error:
-        raise ImportError('pictures need matplotlib; run: pip install "somknn[plots]"') from error
-
-
 def page(title: str, body: str) -> str:
     """The page around `body`, which is HTML; `title` is plain text."""
     template = importlib.resources.files("somknn.evaluation").joinpath("page.html").read_text(encoding="utf-8")
     return string.Template(template).substitute(title=html.escape(title), body=body)
-
-
-def picture(figure: Any, alt: str, caption: str = "") -> str:
-    """A matplotlib figure as an HTML figure with its data inside."""
-    import matplotlib
-
-    buffer = io.BytesIO()
-    with matplotlib.rc_context({"svg.hashsalt": "somknn"}):
-        figure.savefig(buffer, format="svg", metadata={"Date": None})
-    data = base64.b64encode(buffer.getvalue()).decode()
-    below = f"<figcaption>{html.escape(caption)}</figcaption>" if caption else ""
-    return f'<figure><img class="plot" alt="{html.escape(alt)}" src="data:image/svg+xml;base64,{data}">{below}</figure>'
-
-
-def image_uri(row: np.ndarray, shape: tuple[int, ...], limits: tuple[float, float]) -> str:
-    """A row of grey levels as a PNG in a data URI: ink black, paper white."""
-    from matplotlib.image import imsave
-
-    buffer = io.BytesIO()
-    imsave(buffer, row.reshape(shape), cmap="gray_r", vmin=limits[0], vmax=limits[1], format="png")
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
 def _formatted(name: str, value: float) -> str:
@@ -281,121 +203,6 @@ def _tuning(results: dict[str, Any]) -> str:
         f"<details><summary>All {len(order)} candidates</summary>"
         f'<div class="scroll"><table>{heads}<tbody>{rows(order)}</tbody></table></div></details>'
     )
-
-
-def _pictures(methods: Sequence[MethodResult]) -> str:
-    from somknn.plots import evaluation as plots
-
-    def side_by_side(heading: str, note: str, draw: Any, alt: str, probabilities: bool) -> str:
-        shown = [m for m in methods if m.evaluation.probabilities is not None or not probabilities]
-        figures = "".join(
-            f"<div><h3>{html.escape(m.name)}</h3>{picture(draw(m.evaluation), f'{alt}: {_alt(m)}')}</div>"
-            for m in shown
-        )
-        if not shown:
-            return ""
-        return f'<section><h2>{heading}</h2><p>{note}</p><div class="side">{figures}</div></section>'
-
-    parts = [
-        side_by_side(
-            "Confusion matrices",
-            "Rows are the true classes. The colour is the share of the row; small shares are lifted, so that "
-            "errors can be seen.",
-            plots.confusion_matrix,
-            "Confusion matrix",
-            False,
-        ),
-        side_by_side("Classes one by one", "Percent.", plots.per_class_heatmap, "Scores of every class", False),
-    ]
-    known = [(m.name, m.evaluation) for m in methods if m.evaluation.probabilities is not None]
-    if known:
-        parts.append(
-            "<section><h2>Calibration</h2><p>Of all predictions made with a certain probability, the share that was right; "
-            "each class against the rest, all classes together.</p>"
-            + picture(plots.calibration(known), "Calibration curves of " + ", ".join(name for name, _ in known))
-            + "</section>"
-        )
-    parts += [
-        side_by_side("ROC curves", "Each class against the rest.", plots.roc_curves, "ROC curve of every class", True),
-        side_by_side(
-            "Precision-recall curves",
-            "Each class against the rest.",
-            plots.precision_recall_curves,
-            "Precision-recall curve of every class",
-            True,
-        ),
-    ]
-    return "".join(parts)
-
-
-def _alt(method: MethodResult) -> str:
-    wrong = int((method.evaluation.truth != method.evaluation.predicted).sum())
-    return f"{method.name}, {wrong:,} of {method.evaluation.n_rows:,} test rows wrong"
-
-
-def worst_mistakes(evaluation: Evaluation, most: int = MISTAKES) -> np.ndarray:
-    """Test rows predicted wrongly, the surest first (then in the order of the rows)."""
-    wrong = np.flatnonzero(evaluation.truth != evaluation.predicted)
-    if evaluation.probabilities is not None:
-        sure = evaluation.probabilities[wrong, evaluation.predicted[wrong]]
-        wrong = wrong[np.argsort(-sure, kind="stable")]
-    return wrong[:most]
-
-
-def _mistakes(method: MethodResult, data: Any) -> str:
-    evaluation = method.evaluation
-    rows = worst_mistakes(evaluation)
-    if len(rows) == 0:
-        return "<h2>Mistakes</h2><p>None.</p>"
-    shape = data.image_shape
-    limits = (float(data.X_test.min()), float(data.X_test.max())) if shape is not None else (0.0, 1.0)
-    distances, neighbours = _neighbours(method, data, rows)
-    cards = []
-    for place, row in enumerate(rows):
-        true, said = (str(evaluation.classes[c[row]]) for c in (evaluation.truth, evaluation.predicted))
-        sure = ""
-        if evaluation.probabilities is not None:
-            sure = f", probability {evaluation.probabilities[row, evaluation.predicted[row]]:.2f}"
-        head = f"{html.escape(true)} taken for {html.escape(said)}"
-        body = ""
-        if shape is not None:
-            body = (
-                f'<img class="query" alt="Test row {row}: {head}" src="{image_uri(data.X_test[row], shape, limits)}">'
-            )
-        items = []
-        for rank in range(neighbours.shape[1]):
-            near = neighbours[place, rank]
-            label = str(data.y_train[near])
-            image = ""
-            if shape is not None:
-                source = image_uri(data.X_train[near], shape, limits)
-                image = f'<img alt="Neighbour {rank + 1}: {html.escape(label)}" src="{source}">'
-            kind = "right" if label == true else "wrong"
-            items.append(f'<li class="{kind}">{image}<b>{html.escape(label)}</b><br>{distances[place, rank]:.4g}</li>')
-        listed = f"<ol>{''.join(items)}</ol>" if items else ""
-        cards.append(
-            f'<div class="card"><h3>{head}</h3>{body}<div class="soft">test row {row}{sure}</div>{listed}</div>'
-        )
-    why = ""
-    if neighbours.shape[1]:
-        why = " Below each one its nearest training rows, with their labels and distances: why it was taken for that."
-    wrong = int((evaluation.truth != evaluation.predicted).sum())
-    return (
-        f"<h2>Mistakes of {html.escape(method.name)}</h2>"
-        f"<p>{len(rows)} of {wrong:,}, the surest first.{why}</p>"
-        f'<div class="cards">{"".join(cards)}</div>'
-    )
-
-
-def _neighbours(method: MethodResult, data: Any, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    nothing = np.empty((len(rows), 0)), np.empty((len(rows), 0), np.int64)
-    model, n = method.model, len(data.X_train)
-    if not hasattr(model, "kneighbors") or getattr(model, "n_samples_fit_", None) != n:
-        return nothing
-    queries = data.X_test[rows]
-    if method.transform is not None:
-        queries = method.transform(queries)
-    return model.kneighbors(queries, min(_NEIGHBOURS_SHOWN, n))
 
 
 def _reports(methods: Sequence[MethodResult]) -> str:

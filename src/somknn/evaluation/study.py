@@ -8,7 +8,7 @@ import numpy as np
 from sklearn.preprocessing import normalize
 
 from somknn.evaluation.metrics import evaluate_predictions
-from somknn.evaluation.report import MethodResult
+from somknn.evaluation.results import MethodResult
 from somknn.neighbors import KNeighborsClassifier
 from somknn.neighbors.weighting import class_shares, neighbour_weights, winning_codes
 

@@ -1,4 +1,7 @@
-"""Confusion matrix, per-class heatmap, calibration, ROC, precision-recall and tuning curves of an `Evaluation`."""
+"""Confusion matrix, per-class heatmap, calibration, ROC, precision-recall and tuning curves of an `Evaluation`.
+
+The margins are fixed by what is written in them: a layout engine would draw every figure twice.
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,7 +9,7 @@ from typing import Any
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
-from matplotlib.colors import PowerNorm
+from matplotlib.colors import PowerNorm, to_hex
 from matplotlib.figure import Figure
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import precision_recall_curve, roc_curve
@@ -16,15 +19,20 @@ from somknn.evaluation.metrics import PER_CLASS, Evaluation
 _MOST_LABELLED = 20  # classes that still have room for their own number, tick or legend line
 
 
-def _axes(width: float, height: float, left_label: str = "0.00", below_label: str = "") -> tuple[Figure, Axes]:
-    """A figure in inches, its margins wide enough for the longest tick label at the left and below (where those stand upright).
+_LETTER = 0.085  # inches that a letter of a tick label is wide, at most
 
-    Layouts that measure the text draw every figure twice.
-    """
-    left, bottom = 0.5 + 0.085 * len(left_label), 0.5 + 0.085 * len(below_label)
+
+def _axes(width: float, height: float, left: float = 0.75, bottom: float = 0.55) -> tuple[Figure, Axes]:
+    """A figure and its axes; all in inches, `left` and `bottom` for ticks and labels."""
     figure = Figure(figsize=(width, height))
-    figure.subplots_adjust(left=left / width, right=1 - 0.15 / width, bottom=bottom / height, top=1 - 0.28 / height)
-    return figure, figure.add_subplot()
+    right, top = 0.15, 0.3
+    box = (left / width, bottom / height, (width - left - right) / width, (height - bottom - top) / height)
+    return figure, figure.add_axes(box)
+
+
+def _beside_ticks(names: Sequence[str]) -> float:
+    """Inches for tick labels of these names and an axis label beside them."""
+    return 0.5 + _LETTER * max(map(len, names))
 
 
 def _class_ticks(names: Sequence[str]) -> tuple[np.ndarray, list[str]]:
@@ -36,16 +44,16 @@ def confusion_matrix(evaluation: Evaluation) -> Figure:
     """True classes in rows, predicted ones in columns; the colour is the share of the row, rare errors lifted."""
     counts, names = evaluation.confusion, [str(c) for c in evaluation.classes]
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    longest = max(names, key=len)
-    upright = len(longest) > 3
-    figure, axes = _axes(5.4, 5.0, longest, longest if upright else "")
+    margin = _beside_ticks(names)
+    rotated = max(map(len, names)) > 3
+    figure, axes = _axes(4.4 + margin, 4.4 + (margin if rotated else 0.6), margin, margin if rotated else 0.55)
     axes.imshow(share, cmap="Blues", norm=PowerNorm(0.35, 0, 1))
     if len(names) <= _MOST_LABELLED:
         for row, column in zip(*np.nonzero(counts), strict=True):
             colour = "white" if share[row, column] > 0.3 else "#222222"
             axes.text(column, row, str(counts[row, column]), ha="center", va="center", color=colour, fontsize=8)
     where, labels = _class_ticks(names)
-    axes.set_xticks(where, labels, rotation=90 if upright else 0)
+    axes.set_xticks(where, labels, rotation=90 if rotated else 0)
     axes.set_yticks(where, labels)
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
@@ -57,7 +65,8 @@ def per_class_heatmap(evaluation: Evaluation) -> Figure:
     shown = [name for name in PER_CLASS if name in evaluation.per_class]
     table = np.array([[score.value for score in evaluation.per_class[name]] for name in shown]).T
     names = [f"{c} ({n:,})" for c, n in zip(evaluation.classes, evaluation.support, strict=True)]
-    figure, axes = _axes(5.4, max(2.4, min(8.0, 0.36 * len(names) + 0.9)), max(names, key=len))
+    margin = _beside_ticks(names)
+    figure, axes = _axes(4.4 + margin, max(2.4, min(8.0, 0.36 * len(names) + 0.9)), margin)
     known = table[~np.isnan(table)]
     low = float(known.min()) if len(known) else 0.0
     axes.imshow(table, cmap="viridis", vmin=low, vmax=1, aspect="auto")
@@ -93,17 +102,21 @@ def calibration(results: Sequence[tuple[str, Evaluation]], n_bins: int = 10) -> 
     return figure
 
 
-def _curves(evaluation: Evaluation, kind: str) -> Figure:
+def class_colours(n_classes: int) -> list[str]:
+    """The colour of each class's curves, as #rrggbb."""
+    palette = colormaps["tab10" if n_classes <= 10 else "turbo"]
+    return [to_hex(palette(c if n_classes <= 10 else c / n_classes)) for c in range(n_classes)]
+
+
+def _curves(evaluation: Evaluation, kind: str, legend: bool) -> Figure:
     figure, axes = _axes(5.4, 4.6)
     n_classes = len(evaluation.classes)
     probabilities = evaluation.probabilities
     assert probabilities is not None
-    colours = colormaps["tab10" if n_classes <= 10 else "turbo"]
-    for c in range(n_classes):
+    for c, colour in enumerate(class_colours(n_classes)):
         right = evaluation.truth == c
         if right.all() or not right.any():
             continue
-        colour = colours(c if n_classes <= 10 else c / n_classes)
         label = str(evaluation.classes[c]) if n_classes <= _MOST_LABELLED else None
         if kind == "roc":
             x, y, _ = roc_curve(right, probabilities[:, c])
@@ -112,7 +125,7 @@ def _curves(evaluation: Evaluation, kind: str) -> Figure:
         else:
             y, x, _ = precision_recall_curve(right, probabilities[:, c], drop_intermediate=True)
         axes.plot(x, y, color=colour, linewidth=1.2, label=label)
-    if n_classes <= _MOST_LABELLED:
+    if legend and n_classes <= _MOST_LABELLED:
         axes.legend(
             title="class",
             ncols=1 if kind == "roc" else 2,
@@ -133,17 +146,17 @@ def _curves(evaluation: Evaluation, kind: str) -> Figure:
     return figure
 
 
-def roc_curves(evaluation: Evaluation) -> Figure:
+def roc_curves(evaluation: Evaluation, legend: bool = True) -> Figure:
     """ROC curve of every class against the rest; the evaluation must have probabilities."""
-    figure = _curves(evaluation, "roc")
+    figure = _curves(evaluation, "roc", legend)
     figure.axes[0].set_xlabel("false positive rate")
     figure.axes[0].set_ylabel("true positive rate")
     return figure
 
 
-def precision_recall_curves(evaluation: Evaluation) -> Figure:
+def precision_recall_curves(evaluation: Evaluation, legend: bool = True) -> Figure:
     """Precision-recall curve of every class against the rest; the evaluation must have probabilities."""
-    figure = _curves(evaluation, "precision-recall")
+    figure = _curves(evaluation, "precision-recall", legend)
     figure.axes[0].set_xlabel("recall")
     figure.axes[0].set_ylabel("precision")
     return figure
@@ -151,7 +164,7 @@ def precision_recall_curves(evaluation: Evaluation) -> Figure:
 
 def tuning_curve(cv_results: dict[str, Any], scoring: str = "accuracy") -> Figure:
     """Mean score over k, one line for each weighting, with a band of one standard error of the mean."""
-    figure, axes = _axes(7.2, 4.2, "0.0000")
+    figure, axes = _axes(7.2, 4.2)
     ks = np.asarray(cv_results["param_n_neighbors"])
     weightings = list(dict.fromkeys(cv_results["param_weights"]))
     mean, std = cv_results["mean_test_score"], cv_results["std_test_score"]

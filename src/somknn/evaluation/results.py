@@ -1,0 +1,55 @@
+"""What is known about one method after it was judged: its figures, its parameters, its times, its model."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from somknn.evaluation.metrics import Evaluation
+
+
+@dataclass(frozen=True, eq=False)
+class MethodResult:
+    """What the report says about one method.
+
+    Attributes
+    ----------
+    name : str
+        Heading of its column.
+    evaluation : Evaluation
+    parameters : dict
+        Shown as given.
+    cross_validation : ndarray of shape (n_folds,), or None
+        Score of every fold.
+    seconds : dict of str to float
+        Durations by what was done, such as {"fit": 1.1, "predict": 0.5}.
+    model : object or None
+        A fitted estimator; where it has `kneighbors`, the mistakes are shown with their neighbours.
+    transform : callable or None
+        Makes the features of rows that the model was fitted on.
+    """
+
+    name: str
+    evaluation: Evaluation
+    parameters: dict[str, Any] = field(default_factory=dict)
+    cross_validation: np.ndarray | None = None
+    seconds: dict[str, float] = field(default_factory=dict)
+    model: Any = None
+    transform: Callable[[np.ndarray], np.ndarray] | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain lists and numbers for JSON."""
+        folds = None if self.cross_validation is None else [float(score) for score in self.cross_validation]
+        return {
+            "method": self.name,
+            "parameters": {name: _plain(value) for name, value in self.parameters.items()},
+            "seconds": self.seconds,
+            "cross_validation": folds,
+            "cross_validation_mean": None if folds is None else float(np.average(folds)),
+            **self.evaluation.to_dict(),
+        }
+
+
+def _plain(value: Any) -> Any:
+    return value if isinstance(value, str | int | float | None) else str(value)
