@@ -9,7 +9,8 @@ from sklearn.linear_model import LogisticRegression
 
 import browser
 from somknn import KNeighborsClassifierCV, datasets
-from somknn.evaluation import MethodResult, evaluate_predictions, report, study, write_report
+from somknn.evaluation import MethodResult, evaluate_predictions, report_pictures, study, write_report
+from somknn.images import preset
 
 
 @pytest.fixture(scope="module")
@@ -52,10 +53,12 @@ def test_judging_equals_fitted_estimators(data, search, methods):
         assert len(method.cross_validation) == 5
 
 
-def test_nothing_comes_from_outside(written):
+def test_nothing_comes_from_outside(written, methods):
     text = written.read_text(encoding="utf-8")
     sources = re.findall(r'(?:src|href)="([^"]*)"', text)
-    assert len(sources) > 20
+    wrong = min(int((m.evaluation.truth != m.evaluation.predicted).sum()) for m in methods)
+    curves = 2 + 2 * len(methods)  # tuning and calibration; ROC and precision-recall of each method
+    assert len(sources) == 1 + curves + wrong * (1 + 5)  # the icon; each mistake with five neighbours
     assert all(source.startswith("data:") for source in sources)
     assert "@import" not in text
     assert "url(" not in text
@@ -73,7 +76,7 @@ def test_names_and_commands_are_escaped(written):
 
 def test_the_surest_mistakes_come_first(methods):
     evaluation = methods[0].evaluation
-    rows = report.worst_mistakes(evaluation, 10_000)
+    rows = report_pictures.worst_mistakes(evaluation, 10_000)
     assert sorted(rows) == np.flatnonzero(evaluation.truth != evaluation.predicted).tolist()
     sure = evaluation.probabilities[rows, evaluation.predicted[rows]]
     assert (np.diff(sure) <= 0).all()
@@ -95,6 +98,27 @@ def test_any_classifier_fits_in(tmp_path, data):
     text = (tmp_path / "r.html").read_text(encoding="utf-8")
     assert "ROC" not in text.replace("ROC-AUC", "")
     assert "taken for class" in text
+
+
+@pytest.mark.parametrize("name", ["balanced", "accurate"])
+def test_mistakes_of_classifiers_of_images_show_their_neighbours(tmp_path, data, name):
+    model = preset(name, image_shape=data.image_shape).fit(data.X_train, data.y_train)
+    result = MethodResult(name, evaluate_predictions(data.y_test, model.predict(data.X_test)), model=model)
+    write_report(tmp_path / "r.html", [result], data=data)
+    text = (tmp_path / "r.html").read_text(encoding="utf-8")
+    mistakes = text.count('<img class="query"')
+    assert mistakes > 0
+    assert text.count('<img alt="Neighbour') == 5 * mistakes
+
+
+def test_the_mistakes_are_those_of_the_most_accurate_method(tmp_path, data):
+    def result(name, n_wrong):
+        predicted = data.y_test.copy()
+        predicted[:n_wrong] = (predicted[:n_wrong] + 1) % 10
+        return MethodResult(name, evaluate_predictions(data.y_test, predicted, n_resamples=0))
+
+    write_report(tmp_path / "r.html", [result("two", 2), result("one", 1), result("three", 3)], data=data)
+    assert "Mistakes of one" in (tmp_path / "r.html").read_text(encoding="utf-8")
 
 
 def test_no_mistakes_at_all(tmp_path, data):

@@ -64,6 +64,17 @@ def test_a_training_image_is_its_own_nearest(digits):
     assert (y[indices[:, 0]] == y[:200]).mean() > 0.99
 
 
+def test_the_number_of_neighbours_can_be_asked_for(digits):
+    X, y = digits
+    model = DeformationClassifier(1, n_candidates=10).fit(X[:200], y[:200])
+    five, one = model.kneighbors(X[200:220], 5), model.kneighbors(X[200:220])
+    assert five[0].shape == five[1].shape == (20, 5)
+    assert (np.diff(five[0]) >= 0).all()
+    assert all((a[:, :1] == b).all() for a, b in zip(five, one, strict=True))
+    with pytest.raises(ValueError, match="n_neighbors = 201"):
+        model.kneighbors(X[200:220], 201)
+
+
 @pytest.mark.parametrize(
     ("shape", "message"),
     [((3, 3), "9 pixels, but X has 64 features"), ((0, 64), "0 pixels")],

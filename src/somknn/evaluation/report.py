@@ -12,7 +12,7 @@ import numpy as np
 
 from somknn._files import replacing
 from somknn.evaluation.metrics import METRIC_LABELS, Score
-from somknn.evaluation.report_pictures import class_pictures, mistakes, picture, require_matplotlib
+from somknn.evaluation.report_pictures import best_method, class_pictures, mistakes, picture, require_matplotlib
 from somknn.evaluation.results import MethodResult
 
 _SMALLER_IS_BETTER = {"log_loss"}
@@ -36,7 +36,7 @@ def write_report(
     ----------
     path : path of the file
     methods : sequence of MethodResult
-        Shown side by side; the mistakes are those of the last one.
+        Shown side by side; the mistakes are those of the most accurate, the last among equals.
     data : somknn.datasets.Dataset
         What the methods were trained and tested on.
     title : str
@@ -70,7 +70,7 @@ def write_report(
         _metrics(methods),
         "" if tuning is None else _tuning(tuning),
         class_pictures([m for m in methods if pictured is None or m.name in pictured]),
-        mistakes(methods[-1], data),
+        mistakes(best_method(methods), data),
         _reports(methods),
         _making(methods, command, seconds or {}),
     ]

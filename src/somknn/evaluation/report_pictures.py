@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+from sklearn.pipeline import Pipeline
 
 from somknn.evaluation.heat_tables import MOST_CLASSES, class_table, confusion_table
 from somknn.evaluation.metrics import Evaluation
@@ -121,6 +122,11 @@ def class_pictures(methods: Sequence[MethodResult]) -> str:
     return "".join(parts)
 
 
+def best_method(methods: Sequence[MethodResult]) -> MethodResult:
+    """The most accurate; among equals the last."""
+    return max(reversed(methods), key=lambda method: method.evaluation.scores["accuracy"].value)
+
+
 def worst_mistakes(evaluation: Evaluation, most: int = MISTAKES) -> np.ndarray:
     """Test rows predicted wrongly, the surest first (then in the order of the rows)."""
     wrong = np.flatnonzero(evaluation.truth != evaluation.predicted)
@@ -177,11 +183,13 @@ def mistakes(method: MethodResult, data: Any) -> str:
 
 
 def _neighbours(method: MethodResult, data: Any, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    nothing = np.empty((len(rows), 0)), np.empty((len(rows), 0), np.int64)
-    model, n = method.model, len(data.X_train)
-    if not hasattr(model, "kneighbors") or getattr(model, "n_samples_fit_", None) != n:
-        return nothing
-    queries = data.X_test[rows]
+    """Distances and training rows of what a model looks at for these test rows; nothing where it does not look at rows."""
+    model, queries = method.model, data.X_test[rows]
     if method.transform is not None:
         queries = method.transform(queries)
+    if isinstance(model, Pipeline):
+        queries, model = model[:-1].transform(queries), model[-1]
+    n = len(data.X_train)
+    if not hasattr(model, "kneighbors") or getattr(model, "n_samples_fit_", None) != n:
+        return np.empty((len(rows), 0)), np.empty((len(rows), 0), np.int64)
     return model.kneighbors(queries, min(_NEIGHBOURS_SHOWN, n))

@@ -13,7 +13,7 @@ from sklearn.utils.validation import check_is_fitted, column_or_1d
 from somknn.images.shapes import for_blocks, resolve_image_shape
 from somknn.images.transformers import Deskew, GradientOrientation
 from somknn.neighbors import ExactIndex
-from somknn.neighbors.validation import validate_rows, validate_rows_and_targets
+from somknn.neighbors.validation import check_n_neighbors, validate_rows, validate_rows_and_targets
 from somknn.neighbors.weighting import class_shares, winning_codes
 from somknn.persistence import Savable, expect_array
 from somknn_kernels import deformation, image_filters
@@ -173,13 +173,15 @@ class DeformationClassifier(ClassifierMixin, Savable, BaseEstimator):
         )
         return features, levels
 
-    def kneighbors(self, X: Any) -> tuple[np.ndarray, np.ndarray]:
+    def kneighbors(self, X: Any, n_neighbors: int | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Nearest training images under the distortion model, among the shortlist.
 
         Parameters
         ----------
         X : array-like of shape (m, n_features)
             Images, one row each.
+        n_neighbors : int, default=None
+            Neighbours per image; by default the parameter of the same name.
 
         Returns
         -------
@@ -195,7 +197,7 @@ class DeformationClassifier(ClassifierMixin, Savable, BaseEstimator):
         """
         check_is_fitted(self)
         X = validate_rows(self, X, reset=False)
-        k = self.n_neighbors
+        k = check_n_neighbors(n_neighbors, self.n_neighbors)
         if k > self.n_samples_fit_:
             raise ValueError(
                 f"Expected n_neighbors <= n_samples_fit, but n_neighbors = {k}, "
