@@ -1,7 +1,7 @@
 """`DeformationClassifier`: nearest neighbours among images that may deform."""
 
 import math
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any, ClassVar
 
 import numpy as np
@@ -19,8 +19,7 @@ from somknn.persistence import Savable, expect_array
 from somknn_kernels import deformation, image_filters
 
 _CHANNELS = 2
-# Sobel gradients of pixels in [0, 1] reach 4; steeper ones than this saturate, which leaves the others finer levels.
-_SOBEL_LIMIT = 8 / 3
+_LARGEST_SOBEL = 4.0  # of pixels in [0, 1]
 _QUERIES_PER_TASK = 16
 
 
@@ -46,6 +45,9 @@ class DeformationClassifier(ClassifierMixin, Savable, BaseEstimator):
         Pixels by which a pixel may move, along rows and along columns.
     context : int, default=1
         Radius of the square around a pixel that has to match with it: 1 is 3×3.
+    saturation : float, default=2/3
+        Gradients above this share of the steepest possible one count as equally steep, which leaves the others
+        finer levels; above 0, at most 1.
     features : {"gradients", "pixels"}, default="gradients"
         What the shortlist compares: `GradientOrientation` features, or pixels.
     deskew : bool, default=True
@@ -91,6 +93,7 @@ class DeformationClassifier(ClassifierMixin, Savable, BaseEstimator):
         "n_candidates": [Interval(Integral, 1, None, closed="left")],
         "warp_range": [Interval(Integral, 0, 16, closed="both")],
         "context": [Interval(Integral, 0, 8, closed="both")],
+        "saturation": [Interval(Real, 0, 1, closed="right")],
         "features": [StrOptions({"gradients", "pixels"})],
         "deskew": ["boolean"],
         "image_shape": ["array-like", None],
@@ -104,6 +107,7 @@ class DeformationClassifier(ClassifierMixin, Savable, BaseEstimator):
         n_candidates=100,
         warp_range=2,
         context=1,
+        saturation=2 / 3,
         features="gradients",
         deskew=True,
         image_shape=None,
@@ -113,6 +117,7 @@ class DeformationClassifier(ClassifierMixin, Savable, BaseEstimator):
         self.n_candidates = n_candidates
         self.warp_range = warp_range
         self.context = context
+        self.saturation = saturation
         self.features = features
         self.deskew = deskew
         self.image_shape = image_shape
@@ -167,7 +172,7 @@ class DeformationClassifier(ClassifierMixin, Savable, BaseEstimator):
         limit = largest_level(self.context)
         images = X.reshape(-1, *shape)
         levels = np.empty((len(X), _CHANNELS, *shape), np.int8)
-        factor = limit / (_SOBEL_LIMIT * self.pixel_range_)
+        factor = limit / (self.saturation * _LARGEST_SOBEL * self.pixel_range_)
         for_blocks(
             lambda part: image_filters.sobel_levels(images[part], factor, limit, levels[part]), len(X), self.n_jobs
         )
