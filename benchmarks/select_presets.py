@@ -164,9 +164,7 @@ class Study:
     def neighbours(self, name, function, fold):
         """Costs and rows (of the fold's training images) of the variant's nearest, (m, DEPTH) each."""
         train, held = self.folds[fold]
-        return self.cached(
-            name, fold, lambda: function(self.X[train], self.y[train], self.X[held], self, fold)
-        )
+        return self.cached(name, fold, lambda: function(self.X[train], self.y[train], self.X[held], self, fold))
 
     def right(self, name, function, fold):
         """For each number of voters, which images of the fold are answered rightly."""

@@ -1,6 +1,6 @@
 """A digit on paper of any size, brightness and shade, laid out as MNIST lays out its digits.
 
-Four steps for each image, all measurements in float64, in a fixed order:
+Four steps for each image, all measurements in float64, in a fixed order, with the largest absolute pixel as the unit:
 
 1. Paper: the median of the border pixels. If more than half of them differ from it (a photograph, not a drawing), a plane
    fitted to the border instead, so that light from one side does no harm. Three robust deviations of the border
@@ -9,14 +9,13 @@ Four steps for each image, all measurements in float64, in a fixed order:
    Otsu's threshold parts strokes from the rest; the mean of the strokes becomes the brightest grey.
 3. Frame: the rows and columns that hold the strokes but for a share of TRIM at each end, which ignores specks; pixels
    further away than a tenth of the longer side are paper.
-4. The longer side is scaled to `box` pixels and the ink's centre of mass goes to the middle of the output. A
-   triangle filter, as wide as an output pixel where the image shrinks, weighs rows and columns.
+4. The longer side is scaled to `box` pixels and the ink's centre of mass goes to pixel (rows // 2,
+   columns // 2) of the output: 14 of 0 … 27, where MNIST has it. A triangle filter weighs rows and columns, at least
+   as wide as an output pixel.
 
 MNIST's own layout: Y. LeCun, L. Bottou, Y. Bengio, P. Haffner, "Gradient-based learning applied to document recognition",
 Proc. IEEE 86(11), 1998, section III.A. Threshold: N. Otsu, IEEE Trans. SMC 9(1), 1979.
 """
-
-import math
 
 import numpy as np
 
@@ -25,6 +24,8 @@ from somknn_kernels.policy import inlined, kernel
 AUTO, BRIGHT, DARK = 0, 1, -1
 TRIM = 0.002
 NOISE_DEVIATIONS = 3.0
+ROUNDING = 1e-9  # differences from a fitted plane that are rounding, not noise
+SMALLEST = 1e-300
 _GREYS = 256
 
 
@@ -36,20 +37,41 @@ def median(values, n):
 
 
 @inlined
-def subtract_paper(image, ring, residual):
-    """residual = image − paper; returns the noise about it. `ring` is scratch for the border pixels, twice their number."""
+def take_image(image, pixels):
+    """pixels = image / its largest absolute pixel, or zeros where that is too small to divide by."""
     rows, columns = image.shape
+    largest = 0.0
+    for r in range(rows):
+        for c in range(columns):
+            largest = max(largest, abs(np.float64(image[r, c])))
+    for r in range(rows):
+        for c in range(columns):
+            pixels[r, c] = np.float64(image[r, c]) / largest if largest > SMALLEST else 0.0
+
+
+@inlined
+def take_border(pixels, ring):
+    """Copy the border pixels into `ring`; returns their number."""
+    rows, columns = pixels.shape
     n = 0
     for r in range(rows):
         step = 1 if r == 0 or r == rows - 1 else max(columns - 1, 1)
         for c in range(0, columns, step):
-            ring[n] = image[r, c]
+            ring[n] = pixels[r, c]
             n += 1
+    return n
+
+
+@inlined
+def subtract_paper(residual, ring):
+    """Take the paper away from the pixels; returns the noise about it. `ring` is scratch for the border pixels."""
+    rows, columns = residual.shape
+    n = take_border(residual, ring)
     paper = median(ring, n)
     spread = 0.0
     for r in range(rows):
         for c in range(columns):
-            residual[r, c] = image[r, c] - paper
+            residual[r, c] -= paper
             spread = max(spread, abs(residual[r, c]))
     for i in range(n):
         ring[i] = abs(ring[i] - paper)
@@ -68,17 +90,16 @@ def subtract_paper(image, ring, residual):
                 for i in range(3):
                     for j in range(4):
                         sums[i, j] += line[i] * line[j]
+    if sums[0, 0] == 0.0:
+        return 0.0
     level, down, across = solve_plane(sums)
     for r in range(rows):
         for c in range(columns):
             residual[r, c] -= level + down * (r - middle_r) + across * (c - middle_c)
-    n = 0
-    for r in range(rows):
-        step = 1 if r == 0 or r == rows - 1 else max(columns - 1, 1)
-        for c in range(0, columns, step):
-            ring[n] = abs(residual[r, c])
-            n += 1
-    return NOISE_DEVIATIONS * 1.4826 * median(ring, n)
+    take_border(residual, ring)
+    for i in range(n):
+        ring[i] = abs(ring[i])
+    return max(NOISE_DEVIATIONS * 1.4826 * median(ring, n), ROUNDING)
 
 
 @inlined
@@ -144,7 +165,13 @@ def trimmed_range(counts):
 
 
 @inlined
-def find_ink(image, polarity, noise, ink):
+def grey(share):
+    """0 … 255 for 0 … 1; the bounds hold for NaN too, which a caller may have left unchecked."""
+    return min(max(int(share * (_GREYS - 1) + 0.5), 0), _GREYS - 1)
+
+
+@inlined
+def find_ink(polarity, noise, ink):
     """Turn residuals into ink, 0 for paper and 1 for strokes; returns the frame's first and last row and column, or −1s."""
     rows, columns = ink.shape
     skewness = np.float64(polarity)
@@ -153,7 +180,7 @@ def find_ink(image, polarity, noise, ink):
         for r in range(rows):
             for c in range(columns):
                 largest = max(largest, abs(ink[r, c]))
-        if largest > 0.0:
+        if largest > 0.0:  # in shares of it, as cubes of small numbers vanish
             for r in range(rows):
                 for c in range(columns):
                     share = ink[r, c] / largest
@@ -169,7 +196,7 @@ def find_ink(image, polarity, noise, ink):
     histogram = np.zeros(_GREYS)
     for r in range(rows):
         for c in range(columns):
-            histogram[int(ink[r, c] / largest * (_GREYS - 1) + 0.5)] += 1.0
+            histogram[grey(ink[r, c] / largest)] += 1.0
     threshold = otsu(histogram)
     down = np.zeros(rows)
     across = np.zeros(columns)
@@ -177,13 +204,12 @@ def find_ink(image, polarity, noise, ink):
     mass = 0.0
     for r in range(rows):
         for c in range(columns):
-            if int(ink[r, c] / largest * (_GREYS - 1) + 0.5) > threshold:
+            if grey(ink[r, c] / largest) > threshold:
                 down[r] += 1.0
                 across[c] += 1.0
                 strokes += 1.0
                 mass += ink[r, c] / largest
     if strokes == 0.0:
-        # One grey everywhere, as where the paper cannot be seen: all of it is stroke.
         return -1, -1, -1, -1
     full = mass / strokes * largest
     for r in range(rows):
@@ -205,23 +231,22 @@ def triangle_weights(center, out_center, scale, weights):
 
 
 @kernel
-def center_digit(images, polarity, box, gain, rounding, out):
+def center_digit(images, polarity, box, out):
     """Every image's digit, cropped, scaled to `box` pixels and centred by mass; see the module for the steps.
 
     images : (n, rows, columns), uint8, float32 or float64, finite
     polarity : AUTO, BRIGHT (ink is brighter than paper) or DARK
     box : pixels that the longer side of the digit gets
-    gain : value of full ink in `out`; rounding : 0.5 for uint8 (halves round up), 0 for floats
-    out : (n, out rows, out columns), uint8 or float32; zeros for an image without ink
+    out : (n, out rows, out columns), uint8, 255 for full ink (halves round up); zeros for an image without ink
 
-    Agrees with its twin to 1e-4 of `gain` (float32 sums). Cost: about 60 operations a pixel, and two multiply-adds a pixel and
+    Agrees with its twin to 0.03 of a grey level before rounding (float32 sums). Cost: about 60 operations a pixel, and two multiply-adds a pixel and
     output row within reach.
     """
     n, rows, columns = images.shape
     out_rows = out.shape[1]
     out_columns = out.shape[2]
-    gain = np.float32(gain)
-    rounding = np.float32(rounding)
+    half = np.float32(0.5)
+    brightest = np.float32(255.0)
     ring = np.empty(2 * (rows + columns))
     ink = np.empty((rows, columns))
     down = np.empty((out_rows, rows), np.float32)
@@ -231,8 +256,9 @@ def center_digit(images, polarity, box, gain, rounding, out):
         for r in range(out_rows):
             for c in range(out_columns):
                 out[i, r, c] = 0
-        noise = subtract_paper(images[i], ring, ink)
-        first_row, last_row, first_column, last_column = find_ink(images[i], polarity, noise, ink)
+        take_image(images[i], ink)
+        noise = subtract_paper(ink, ring)
+        first_row, last_row, first_column, last_column = find_ink(polarity, noise, ink)
         if first_row < 0:
             continue
         side = max(last_row - first_row, last_column - first_column) + 1
@@ -250,8 +276,8 @@ def center_digit(images, polarity, box, gain, rounding, out):
                 center_row += r * ink[r, c]
                 center_column += c * ink[r, c]
         scale = box / side
-        triangle_weights(center_row / mass, 0.5 * (out_rows - 1), scale, down)
-        triangle_weights(center_column / mass, 0.5 * (out_columns - 1), scale, across)
+        triangle_weights(center_row / mass, out_rows // 2, scale, down)
+        triangle_weights(center_column / mass, out_columns // 2, scale, across)
         for r in range(out_rows):
             middle[:] = 0.0
             for s in range(first_row, last_row + 1):
@@ -264,4 +290,4 @@ def center_digit(images, polarity, box, gain, rounding, out):
                 for c in range(first_column, last_column + 1):
                     value += across[o, c] * middle[c]
                 # The filter's weights may sum to a little more than 1.
-                out[i, r, o] = min(gain * value, gain) + rounding
+                out[i, r, o] = min(brightest * value, brightest) + half

@@ -8,12 +8,19 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import somknn
 from somknn import DeformationClassifier, KNeighborsClassifier
-from somknn.images import PRESETS, Blur, Deskew, GradientOrientation, preset
+from somknn.images import PRESETS, Blur, CenterDigit, Deskew, GradientOrientation, preset
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.DataConversionWarning")
 @parametrize_with_checks(
-    [Deskew(), Blur(), GradientOrientation(), DeformationClassifier(), DeformationClassifier(1, features="pixels")],
+    [
+        Deskew(),
+        Blur(),
+        GradientOrientation(),
+        CenterDigit(),
+        DeformationClassifier(),
+        DeformationClassifier(1, features="pixels"),
+    ],
 )
 def test_estimator_check(estimator, check):
     check(estimator)
@@ -87,3 +94,18 @@ def test_a_wrong_shape_is_named(digits, shape, message):
 def test_an_unknown_preset_lists_the_known():
     with pytest.raises(ValueError, match="fast, balanced, accurate"):
         preset("best")
+
+
+def test_centred_digits_have_their_names_number_and_dtype(digits):
+    X, _ = digits
+    transformer = CenterDigit(12).fit(X)
+    out = transformer.transform(X / 255)
+    assert out.dtype == np.uint8
+    assert out.shape == (len(X), len(transformer.get_feature_names_out())) == (len(X), 144)
+    assert transformer.box_ == 9
+    assert np.abs(out.astype(int) - CenterDigit(12, n_jobs=1).fit_transform(X)).max() <= 1
+
+
+def test_a_box_larger_than_the_image_is_refused(digits):
+    with pytest.raises(ValueError, match="box = 9 is larger than size = 8"):
+        CenterDigit(8, box=9).fit(digits[0])

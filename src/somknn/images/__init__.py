@@ -2,6 +2,6 @@
 
 from somknn.images.deformation import DeformationClassifier
 from somknn.images.presets import PRESETS, preset
-from somknn.images.transformers import Blur, Deskew, GradientOrientation
+from somknn.images.transformers import Blur, CenterDigit, Deskew, GradientOrientation
 
-__all__ = ["PRESETS", "Blur", "DeformationClassifier", "Deskew", "GradientOrientation", "preset"]
+__all__ = ["PRESETS", "Blur", "CenterDigit", "DeformationClassifier", "Deskew", "GradientOrientation", "preset"]
