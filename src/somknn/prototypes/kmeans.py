@@ -16,7 +16,7 @@ from somknn.grouping import group_sums
 from somknn.neighbors import CodebookSearch, ExactIndex
 from somknn.neighbors.validation import validate_rows
 from somknn.persistence import Savable
-from somknn.prototypes.lloyd import Clustering, lloyd, means, relocate_empty
+from somknn.prototypes.lloyd import Assigned, Clustering, lloyd, means, relocate_empty
 from somknn.prototypes.seeding import INITS, initial_centres
 from somknn_kernels.parallel import resolve_n_threads, run_tasks
 
@@ -136,14 +136,16 @@ class KMeans(Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Cluster
         for start in range(self._n_starts()):
             ones = np.ones(len(X)) if weights is None else weights
             centres = initial_centres(search, ones, self.n_clusters, self.init, random)
-            found = lloyd(search, centres, weights, self.max_iter, tolerance, self._report(start))
+            data = Assigned(search, weights)
+            found = lloyd(data, centres, self.max_iter, tolerance, self._report(start))
             if best is None or found.inertia < best.inertia:
-                best = found
+                best, labels = found, data.labels
         assert best is not None
+        assert labels is not None
         self.cluster_centers_, self.inertia_, self.n_iter_ = best.centres, best.inertia, best.n_iter
-        self.labels_, self.history_ = best.labels.astype(np.int32), best.history
-        self.counts_ = np.bincount(best.labels, weights=weights, minlength=self.n_clusters).astype(np.float64)
-        distinct = np.count_nonzero(np.bincount(best.labels, minlength=self.n_clusters))
+        self.labels_, self.history_ = labels.astype(np.int32), best.history
+        self.counts_ = np.bincount(labels, weights=weights, minlength=self.n_clusters).astype(np.float64)
+        distinct = np.count_nonzero(np.bincount(labels, minlength=self.n_clusters))
         if distinct < self.n_clusters:
             warnings.warn(
                 f"Number of distinct clusters ({distinct}) found smaller than n_clusters ({self.n_clusters}). Possibly "
@@ -182,15 +184,15 @@ class KMeans(Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Cluster
             raise ValueError(
                 f"n_clusters is {self.n_clusters}, but there are {len(self.cluster_centers_)} centres: use fit for others"
             )
-        squares, labels = search.nearest(self.cluster_centers_)
-        squares, labels = squares[:, 0], labels[:, 0]
-        sums, totals = group_sums(X, labels, self.n_clusters, weights, resolve_n_threads(self.n_jobs))
+        data = Assigned(search, weights)
+        self.inertia_, _ = data.assign(self.cluster_centers_)
+        assert data.labels is not None
+        sums, totals = data.sums(self.n_clusters)
         won = sums + self.counts_[:, None] * self.cluster_centers_.astype(np.float64)
         counts = self.counts_ + totals
-        relocate_empty(X, weights, squares, labels, won, counts)
+        relocate_empty(won, counts, data.farthest)
         self.cluster_centers_, self.counts_ = means(won, counts, self.cluster_centers_), counts
-        self.labels_ = labels.astype(np.int32)
-        self.inertia_ = float((squares if weights is None else squares * weights).sum())
+        self.labels_ = data.labels.astype(np.int32)
         self.n_iter_ += 1
         self.history_ = {**self.history_, "inertia": [*self.history_["inertia"], self.inertia_]}
         return self
@@ -272,13 +274,21 @@ def _weights(sample_weight: Any, X: np.ndarray) -> np.ndarray | None:
 
 def _mean_variance(X: np.ndarray, n_threads: int) -> float:
     """Variance of a feature, on the mean; the unit of `tol`."""
-    n, d = X.shape
-    mean = group_sums(X, np.zeros(n, np.int64), 1, None, n_threads)[0][0] / n
-    squares = np.empty(-(-n // _BLOCK))
+    return squares_about(X, column_sums(X, n_threads) / len(X), n_threads) / X.size
+
+
+def column_sums(X: np.ndarray, n_threads: int) -> np.ndarray:
+    """Sums of the columns (d,); int64 for uint8, else float64."""
+    return group_sums(X, np.zeros(len(X), np.int64), 1, None, n_threads)[0][0]
+
+
+def squares_about(X: np.ndarray, centre: np.ndarray, n_threads: int) -> float:
+    """Sum of the squared distances of the rows to `centre`."""
+    squares = np.empty(-(-len(X) // _BLOCK))
 
     def work(task: int) -> None:
-        centred = X[task * _BLOCK : (task + 1) * _BLOCK] - mean
+        centred = X[task * _BLOCK : (task + 1) * _BLOCK] - centre
         squares[task] = np.einsum("ij,ij->", centred, centred)
 
     run_tasks(work, len(squares), n_threads)
-    return float(squares.sum() / (n * d))
+    return float(squares.sum())

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -12,31 +12,70 @@ from somknn_kernels.parallel import resolve_n_threads
 
 
 class Clustering(NamedTuple):
-    """Centres, the nearest of them for every row, the weighted sum of squared distances, and the iterations it took."""
+    """Centres, the weighted sum of squared distances to them, and the iterations it took."""
 
     centres: np.ndarray
-    labels: np.ndarray
     inertia: float
     n_iter: int
     history: dict[str, list[float]]
 
 
-def relocate_empty(X, weights, squares, labels, sums, totals) -> None:
-    """Give every empty cluster the row that is farthest from its centre, as scikit-learn does; in place.
+class Far(NamedTuple):
+    """Rows (m, d), their squared distances to their centres, clusters and weights, (m,) each."""
 
-    squares, labels : the assignment (n,) that `sums` and `totals` belong to. Equal distances go to the lowest row.
+    squares: np.ndarray
+    rows: np.ndarray
+    labels: np.ndarray
+    weights: np.ndarray
+
+
+class Assigned:
+    """Rows in this process under changing centres: all that `lloyd` asks of its data.
+
+    `somknn.distributed` has one over the workers of a cluster.
     """
+
+    def __init__(self, search: CodebookSearch, weights: np.ndarray | None):
+        self.search, self.weights = search, weights
+        self.squares = np.zeros(0)
+        self.labels: np.ndarray | None = None
+
+    def assign(self, centres: np.ndarray) -> tuple[float, int]:
+        """Find the nearest centre of every row; the inertia, and how many rows changed it."""
+        before = None if self.labels is None else self.labels[:, None]
+        squares, labels = self.search.nearest(centres, 1, before)
+        self.squares, labels = squares[:, 0], labels[:, 0]
+        changed = len(labels) if self.labels is None else int(np.count_nonzero(labels != self.labels))
+        self.labels = labels
+        return float((self.squares if self.weights is None else self.squares * self.weights).sum()), changed
+
+    def sums(self, n_clusters: int) -> tuple[np.ndarray, np.ndarray]:
+        """Sums and totals of the rows of each cluster."""
+        n_threads = resolve_n_threads(self.search.n_jobs)
+        return group_sums(self.search.rows, self.labels, n_clusters, self.weights, n_threads)
+
+    def farthest(self, m: int) -> Far:
+        """The m rows farthest from their centres, the farthest first; equal distances in the order of rows."""
+        assert self.labels is not None
+        far = np.argsort(-self.squares.astype(np.float64), kind="stable")[:m]
+        weights = np.ones(len(far), np.int64) if self.weights is None else self.weights[far]
+        return Far(self.squares[far], self.search.rows[far], self.labels[far], weights)
+
+
+def relocate_empty(sums: np.ndarray, totals: np.ndarray, farthest: Callable[[int], Far]) -> None:
+    """Give every empty cluster the row that is farthest from its centre, as scikit-learn does; in place."""
     empty = np.flatnonzero(totals == 0)
-    if len(empty) == 0 or not squares.max() > 0:
+    if len(empty) == 0:
         return
-    far = np.argsort(-squares.astype(np.float64), kind="stable")[: len(empty)]
-    for cluster, row in zip(empty, far, strict=True):
-        weight = 1 if weights is None else weights[row]
-        moved = X[row].astype(sums.dtype) * weight
+    far = farthest(len(empty))
+    if not far.squares[0] > 0:
+        return
+    for cluster, row, label, weight in zip(empty, far.rows, far.labels, far.weights, strict=True):
+        moved = row.astype(sums.dtype) * weight
         sums[cluster] = moved
-        sums[labels[row]] -= moved
+        sums[label] -= moved
         totals[cluster] = weight
-        totals[labels[row]] -= weight
+        totals[label] -= weight
 
 
 def means(sums: np.ndarray, totals: np.ndarray, centres: np.ndarray) -> np.ndarray:
@@ -48,37 +87,26 @@ def means(sums: np.ndarray, totals: np.ndarray, centres: np.ndarray) -> np.ndarr
 
 
 def lloyd(
-    search: CodebookSearch,
-    centres: np.ndarray,
-    weights: np.ndarray | None,
-    max_iter: int,
-    tolerance: float,
-    report: Callable[[dict], bool],
+    data: Any, centres: np.ndarray, max_iter: int, tolerance: float, report: Callable[[dict], bool]
 ) -> Clustering:
     """Iterate until no label changes, the centres move by less than `tolerance` (squared, in all), or `max_iter`.
 
-    The labels returned are those of the centres returned. `report(entry)` hears of every iteration and ends the work by
-    returning True.
+    `data` (an `Assigned`) is then assigned to the centres returned. `report(entry)` hears of every iteration and ends the
+    work by returning True.
     """
-    X, n_clusters = search.rows, len(centres)
-    n_threads = resolve_n_threads(search.n_jobs)
     history: dict[str, list[float]] = {"inertia": [], "moved_rows": [], "center_shift": [], "seconds": []}
-    labels = None
     settled = False
     for iteration in range(1, max_iter + 1):
         start = time.perf_counter()
-        squares, nearest = search.nearest(centres, 1, labels)
-        squares = squares[:, 0]
-        changed = len(X) if labels is None else int(np.count_nonzero(nearest != labels))
-        labels = nearest
-        sums, totals = group_sums(X, labels[:, 0], n_clusters, weights, n_threads)
-        relocate_empty(X, weights, squares, labels[:, 0], sums, totals)
+        inertia, changed = data.assign(centres)
+        sums, totals = data.sums(len(centres))
+        relocate_empty(sums, totals, data.farthest)
         moved = means(sums, totals, centres)
         shift = float(((moved - centres).astype(np.float64) ** 2).sum())
         settled = changed == 0 and np.array_equal(moved, centres)
         centres = moved
         entry = {
-            "inertia": _inertia(squares, weights),
+            "inertia": inertia,
             "moved_rows": changed,
             "center_shift": float(np.sqrt(shift)),
             "seconds": time.perf_counter() - start,
@@ -89,10 +117,5 @@ def lloyd(
         if changed == 0 or shift <= tolerance or stop:
             break
     if not settled:
-        squares, labels = search.nearest(centres, 1, labels)
-        squares = squares[:, 0]
-    return Clustering(centres, labels[:, 0], _inertia(squares, weights), iteration, history)
-
-
-def _inertia(squares: np.ndarray, weights: np.ndarray | None) -> float:
-    return float(squares.sum() if weights is None else (squares * weights).sum())
+        inertia, _ = data.assign(centres)
+    return Clustering(centres, inertia, iteration, history)

@@ -14,8 +14,11 @@ _ROUNDS = 5  # of k-means||: Bahmani et al. (2012), section 5, found no gain bey
 _OVERSAMPLING = 0.5  # rows drawn in a round of k-means||, per centre wanted: 2.5·n_clusters candidates in all
 
 
-class _Potential:
-    """The squared distance of every row to the nearest chosen row, and what candidates would make of it."""
+class Potential:
+    """The squared distance of every row to the nearest chosen row, in this process: all that greedy k-means++ asks.
+
+    `somknn.distributed` has one over the workers of a cluster, and one of `Owners`.
+    """
 
     def __init__(self, search: CodebookSearch, weights: np.ndarray):
         self.search, self.weights = search, weights
@@ -23,77 +26,119 @@ class _Potential:
         kind, worst = (np.int64, np.iinfo(np.int64).max) if rows.dtype == np.uint8 else (np.float64, np.inf)
         self.closest = np.full(len(rows), worst, kind)
         self.vectors = search.short_vectors()
-        self.total = np.inf
+        self._tried = np.empty((0, len(rows)))
 
-    def lowered(self, candidates: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """`closest` after each candidate, (m, n), and its weighted sum, (m,)."""
+    def first(self, random: np.random.RandomState) -> int:
+        """A row drawn by weight."""
+        return random.choice(len(self.weights), p=self.weights / self.weights.sum())
+
+    def locate(self, masses: np.ndarray) -> np.ndarray:
+        """The rows at which the running sum of weight times squared distance reaches `masses`."""
+        rows = np.searchsorted(np.cumsum(self.weights * self.closest), masses)
+        return np.minimum(rows, len(self.weights) - 1).astype(np.int64)
+
+    def try_rows(self, candidates: np.ndarray) -> np.ndarray:
+        """The weighted sum of squared distances after each candidate."""
         rows = self.search.rows
         n = len(rows)
         n_blocks = -(-n // _BLOCK)
-        lowered = np.empty((len(candidates), n), self.closest.dtype)
+        self._tried = np.empty((len(candidates), n), self.closest.dtype)
         sums, counts = np.empty((n_blocks, len(candidates))), np.zeros((n_blocks, 1), np.int64)
 
         def work(task: int) -> None:
             at = slice(task * _BLOCK, min(n, (task + 1) * _BLOCK))
             span = (at.start, at.stop)
             kernels.lower_to_candidates(
-                self.search.isa, rows, candidates, self.closest, *self.vectors, *span, lowered, counts[task]
+                self.search.isa, rows, candidates, self.closest, *self.vectors, *span, self._tried, counts[task]
             )
-            sums[task] = (lowered[:, at] * self.weights[at]).sum(axis=1)
+            sums[task] = (self._tried[:, at] * self.weights[at]).sum(axis=1)
 
         run_tasks(work, n_blocks, resolve_n_threads(self.search.n_jobs))
-        return lowered, sums.sum(axis=0)
+        return sums.sum(axis=0)
 
-    def choose(self, closest: np.ndarray, total: float) -> None:
-        self.closest, self.total = closest, float(total)
+    def choose(self, i: int) -> None:
+        """Keep candidate i of those last tried."""
+        self.closest = self._tried[i]
 
 
-def _plus_plus(search: CodebookSearch, weights: np.ndarray, n_clusters: int, random: np.random.RandomState):
+class Owners:
+    """The nearest chosen row of every row, in this process: all that k-means|| asks of its data."""
+
+    def __init__(self, search: CodebookSearch, weights: np.ndarray):
+        self.search, self.weights = search, weights
+        self.closest, self.owner, self.n_chosen = np.full(len(weights), np.inf), np.zeros(len(weights), np.int64), 0
+
+    def first(self, random: np.random.RandomState) -> int:
+        """A row drawn by weight."""
+        return random.choice(len(self.weights), p=self.weights / self.weights.sum())
+
+    def add(self, chosen: np.ndarray) -> None:
+        """Choose rows more."""
+        squares, nearest = self.search.nearest(self.search.rows[chosen])
+        nearer = squares[:, 0] < self.closest
+        self.closest[nearer] = squares[nearer, 0]
+        self.owner[nearer] = self.n_chosen + nearest[nearer, 0]
+        self.n_chosen += len(chosen)
+
+    def total(self) -> float:
+        """The weighted sum of squared distances."""
+        return float((self.weights * self.closest).sum())
+
+    def draw(self, random: np.random.RandomState, total: float, expected: float) -> np.ndarray:
+        """Rows, each drawn with the probability expected · weight · squared distance / total."""
+        draws = random.uniform(size=len(self.weights))
+        return np.flatnonzero(draws * total < expected * (self.weights * self.closest))
+
+    def won(self) -> np.ndarray:
+        """Weight of the rows that each chosen row is nearest to."""
+        return np.bincount(self.owner, weights=self.weights, minlength=self.n_chosen)
+
+    def search_among(self, chosen: np.ndarray) -> CodebookSearch:
+        """A search over the rows `chosen`."""
+        search = self.search
+        return CodebookSearch(search.rows[chosen], n_jobs=search.n_jobs, algorithm=search.algorithm)
+
+
+def plus_plus(potential: Any, n_clusters: int, random: np.random.RandomState) -> np.ndarray:
     """Rows chosen by greedy k-means++ (Arthur and Vassilvitskii 2007), with scikit-learn's sequence of random numbers."""
-    potential = _Potential(search, weights)
     chosen = np.empty(n_clusters, np.int64)
-    chosen[0] = random.choice(len(weights), p=weights / weights.sum())
-    lowered, totals = potential.lowered(chosen[:1])
-    potential.choose(lowered[0], totals[0])
+    chosen[0] = potential.first(random)
+    total = potential.try_rows(chosen[:1])[0]
+    potential.choose(0)
     n_trials = 2 + int(np.log(n_clusters))
     for c in range(1, n_clusters):
-        draws = random.uniform(size=n_trials) * potential.total
-        candidates = np.searchsorted(np.cumsum(weights * potential.closest), draws)
-        candidates = np.minimum(candidates, len(weights) - 1).astype(np.int64)
-        lowered, totals = potential.lowered(candidates)
+        candidates = potential.locate(random.uniform(size=n_trials) * total)
+        totals = potential.try_rows(candidates)
         best = int(np.argmin(totals))
-        potential.choose(lowered[best], totals[best])
-        chosen[c] = candidates[best]
+        potential.choose(best)
+        chosen[c], total = candidates[best], totals[best]
     return chosen
 
 
-def _parallel(search: CodebookSearch, weights: np.ndarray, n_clusters: int, random: np.random.RandomState):
+def parallel(owners: Any, n: int, n_clusters: int, random: np.random.RandomState) -> np.ndarray:
     """Rows chosen by k-means|| (Bahmani et al. 2012): a few rounds of many independent draws, then k-means++ among them."""
-    n = len(weights)
-    first = random.choice(n, p=weights / weights.sum())
-    chosen = np.array([first], np.int64)
-    owner = np.zeros(n, np.int64)
-    closest = search.nearest(search.rows[chosen])[0][:, 0].astype(np.float64)
+    chosen = np.array([owners.first(random)], np.int64)
+    owners.add(chosen)
     for _ in range(_ROUNDS):
-        mass = weights * closest
-        total = mass.sum()
+        total = owners.total()
         if not total > 0:
             break
-        drawn = np.flatnonzero(random.uniform(size=n) * total < _OVERSAMPLING * n_clusters * mass)
+        drawn = owners.draw(random, total, _OVERSAMPLING * n_clusters)
         if len(drawn) == 0:
             continue
-        squares, nearest = search.nearest(search.rows[drawn])
-        nearer = squares[:, 0] < closest
-        closest[nearer] = squares[nearer, 0]
-        owner[nearer] = len(chosen) + nearest[nearer, 0]
+        owners.add(drawn)
         chosen = np.concatenate([chosen, drawn])
-    won = np.bincount(owner, weights=weights, minlength=len(chosen))
+    won = owners.won()
     chosen, won = chosen[won > 0], won[won > 0]
     if len(chosen) > n_clusters:
-        inner = CodebookSearch(search.rows[chosen], n_jobs=search.n_jobs, algorithm=search.algorithm)
-        return chosen[_plus_plus(inner, won, n_clusters, random)]
+        return chosen[plus_plus(Potential(owners.search_among(chosen), won), n_clusters, random)]
     spare = np.setdiff1d(np.arange(n), chosen)
     return np.concatenate([chosen, random.choice(spare, n_clusters - len(chosen), replace=False)])
+
+
+def centres_dtype(rows: np.dtype) -> type:
+    """float32 for float32 rows, else float64."""
+    return np.float32 if rows == np.float32 else np.float64
 
 
 def initial_centres(
@@ -104,18 +149,25 @@ def initial_centres(
     init : one of `INITS`, an array (n_clusters, d), or a function of (X, n_clusters, random_state) that returns one.
     """
     rows = search.rows
-    dtype = np.float32 if rows.dtype == np.float32 else np.float64
     if isinstance(init, str):
         if init == "random":
             chosen = random.choice(len(rows), n_clusters, replace=False, p=weights / weights.sum())
+        elif init == "k-means++":
+            chosen = plus_plus(Potential(search, weights), n_clusters, random)
         else:
-            chosen = (_plus_plus if init == "k-means++" else _parallel)(search, weights, n_clusters, random)
-        return rows[chosen].astype(dtype)
-    centres = np.array(init(rows, n_clusters, random_state=random) if callable(init) else init, dtype=dtype, order="C")
-    if centres.shape != (n_clusters, rows.shape[1]):
+            chosen = parallel(Owners(search, weights), len(rows), n_clusters, random)
+        return rows[chosen].astype(centres_dtype(rows.dtype))
+    centres = init(rows, n_clusters, random_state=random) if callable(init) else init
+    return given_centres(centres, n_clusters, rows.shape[1], rows.dtype)
+
+
+def given_centres(centres: Any, n_clusters: int, n_features: int, rows: np.dtype) -> np.ndarray:
+    """A copy of a caller's centres for rows of the dtype `rows`; ValueError for another shape, NaN or infinity."""
+    centres = np.array(centres, dtype=centres_dtype(rows), order="C")
+    if centres.shape != (n_clusters, n_features):
         raise ValueError(
             f"The shape of the initial centers {centres.shape} does not match the number of clusters {n_clusters} and "
-            f"the number of features of the data {rows.shape[1]}."
+            f"the number of features of the data {n_features}."
         )
     if not np.isfinite(centres).all():
         raise ValueError("init holds NaN or infinity; starting centres must be finite")

@@ -19,7 +19,7 @@ from somknn.som.initialization import initial_codebook
 from somknn.som.neighborhoods import check_neighborhood
 from somknn.som.schedules import schedule_values
 from somknn.som.search import Axes, BMUSearch
-from somknn.som.training import Rows, Rule, batch_update, sums_by_unit, train_batch, train_online
+from somknn.som.training import Assigned, Rows, Rule, batch_update, sums_by_unit, train_batch, train_online
 from somknn_kernels.parallel import resolve_n_threads
 
 _HISTORY = ("quantization_error", "topographic_error", "radius", "seconds")
@@ -197,7 +197,8 @@ class SOM(Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMix
         if self.training == "online":
             codebook, search = train_online(rows, codebook, rule, random, report)
         else:
-            codebook, search = train_batch(rows, codebook, rule, report)
+            data = Assigned(rows, rule)
+            codebook, search = train_batch(data, codebook, rule, report), data.search
         self.codebook_ = codebook.reshape(rule.grid.n_rows, rule.grid.n_columns, -1)
         self.labels_ = search.units[:, 0].copy()
         self.quantization_error_ = quality.quantization_error_of(search.distances[:, 0], rows.weights)

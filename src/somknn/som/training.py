@@ -8,7 +8,7 @@ number. A neuron that no row reaches (the denominator is 0) keeps its weights.
 import itertools
 import time
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -67,26 +67,46 @@ def batch_update(codebook: np.ndarray, sums: np.ndarray, totals: np.ndarray, rul
     return np.where(reached, updated, codebook).astype(codebook.dtype)
 
 
-def train_batch(rows: Rows, codebook: np.ndarray, rule: Rule, report: Callable[..., bool]):
-    """Returns (codebook, search): the search holds units and distances for the returned codebook."""
-    search = BMUSearch(rows.X, missing=rule.missing, n_threads=rule.n_threads)
-    units, distances = search.search(codebook)
+class Assigned:
+    """Rows in this process under a changing codebook: all that `train_batch` asks of its data.
+
+    `somknn.distributed` has one over the workers of a cluster, with such a one for each block of rows.
+    """
+
+    def __init__(self, rows: Rows, rule: Rule):
+        self.rows, self.rule = rows, rule
+        self.search = BMUSearch(rows.X, missing=rule.missing, n_threads=rule.n_threads)
+        self.units = self.distances = np.empty((len(rows.X), 0))
+
+    def assign(self, codebook: np.ndarray) -> tuple[float, float]:
+        """Find the two nearest units of every row; quantization and topographic error."""
+        self.units, self.distances = self.search.search(codebook)
+        qe = quantization_error_of(self.distances[:, 0], self.rows.weights)
+        return qe, topographic_error_of(self.units, self.rule.grid, self.rows.weights)
+
+    def sums(self) -> tuple[np.ndarray, np.ndarray]:
+        """Sums and totals of the rows by their nearest unit."""
+        return sums_by_unit(self.rows, self.units[:, 0], self.rule.grid.size, self.rule.missing, self.rule.n_threads)
+
+
+def train_batch(data: Any, codebook: np.ndarray, rule: Rule, report: Callable[..., bool]) -> np.ndarray:
+    """The trained codebook, to which `data` (an `Assigned`) is then assigned."""
+    data.assign(codebook)
     errors: list[float] = []
     for radius in rule.radii:
         began = time.perf_counter()
-        sums, totals = sums_by_unit(rows, units[:, 0], rule.grid.size, rule.missing, rule.n_threads)
-        codebook = batch_update(codebook, sums, totals, rule, radius)
-        units, distances = search.search(codebook)
-        qe = quantization_error_of(distances[:, 0], rows.weights)
+        codebook = batch_update(codebook, *data.sums(), rule, radius)
+        qe, te = data.assign(codebook)
         errors.append(qe)
-        te = topographic_error_of(units, rule.grid, rows.weights)
-        if report(codebook, units, qe, te, radius, time.perf_counter() - began) or _settled(errors, rule):
+        if report(codebook, data.units, qe, te, radius, time.perf_counter() - began) or _settled(errors, rule):
             break
-    return codebook, search
+    return codebook
 
 
 def train_online(rows: Rows, codebook: np.ndarray, rule: Rule, random: np.random.RandomState, report):
-    """The classical rule over all rows in a new random order every epoch. Returns (codebook, search) as `train_batch`.
+    """The classical rule over all rows in a new random order every epoch.
+
+    Returns (codebook, search): the search holds units and distances for the returned codebook.
 
     QE and TE of an epoch are those of each row at the moment it was presented.
     """
