@@ -72,6 +72,25 @@ def test_mixed_types(algorithm, rows_type, query_type):
     assert_same(ExactIndex(algorithm).fit(rows).search(queries, 9), reference.nearest(queries, rows, 9))
 
 
+@pytest.mark.parametrize("scale", [1.0, 1e-3, 300.0, 1e7, 1e150])
+def test_fractions_beside_bytes_of_few_levels(scale):
+    """Bytes are packed as they are; fractions beside them must not be cut to integers."""
+    rng = np.random.default_rng(13)
+    rows = rng.integers(0, 17, (400, 64)).astype(np.uint8)
+    means = np.stack([rows[rng.choice(400, 3)].mean(axis=0) for _ in range(90)]) * scale
+    expected = reference.nearest(rows, means, 2)
+    assert_same(ExactIndex("pruned").fit(rows).search(means, 2), reference.nearest(means, rows, 2))
+    search = CodebookSearch(rows, algorithm="pruned")
+    assert_same(search.nearest(means, 2), expected)
+    assert_same(search.nearest(means, 2, expected[1]), expected)
+    embedding = Embedding(rows, isa_module.select())
+    vectors, probes = embedding.embed(means, 1, probes=False), embedding.embed(rows, 1, probes=True)
+    true = np.sqrt(reference.squared_distances(means, rows.astype(np.float64)))
+    coded = np.sqrt(reference.squared_distances(vectors.short.astype(np.float64), probes.short.astype(np.float64)))
+    limits = true * (1 + 1e-9) + vectors.short_errors[:, None] + probes.short_errors
+    assert (embedding.short_step * coded <= limits).all()
+
+
 @pytest.mark.parametrize("algorithm", WAYS)
 @pytest.mark.parametrize("rows", [
     np.full((40, 9), 7, np.uint8),

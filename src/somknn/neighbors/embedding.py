@@ -110,7 +110,10 @@ class Embedding:
         n = len(rows)
         short, full = np.empty((n, self.n_short), np.float32), np.empty((n, self.n_full), np.float32)
         errors = np.empty((n, 2))
-        unit_norm = self.unit_norm if rows.dtype != np.uint8 or self.unit_norm else 0.0
+        unit_norm = self.unit_norm
+        if unit_norm == 0.0 and rows.dtype != np.uint8:
+            # Fractions beside bytes: packed to the norm that the scale of the axes leaves room for.
+            unit_norm = min(32766.0, 255.0 * np.sqrt(rows.shape[1]))
 
         def work(task: int) -> None:
             chunk = slice(task * 256, min(n, task * 256 + 256))
