@@ -1,0 +1,69 @@
+"""`somknn-peers`: the comparison as a command."""
+
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import click
+
+import somknn
+from somknn import datasets
+from somknn.environment import describe
+from somknn_kernels.parallel import available_threads
+from somknn_peers import report, turns
+from somknn_peers.works import ALL, find
+
+
+def _commit() -> str:
+    """The commit of the checkout that somknn was imported from, else its version."""
+    command = ["git", "-C", str(Path(somknn.__file__).parent), "describe", "--always", "--dirty"]
+    found = subprocess.run(command, capture_output=True, text=True, check=False)
+    return found.stdout.strip() if found.returncode == 0 else somknn.__version__
+
+
+def _host() -> dict[str, Any]:
+    found = describe()
+    return {
+        name: found[name] for name in ("processor", "processors", "instruction_set", "platform", "python", "packages")
+    }
+
+
+@click.command()
+@click.option("--dataset", default="mnist", show_default=True, help="Name or file, as for `somknn run`.")
+@click.option("--work", "works", multiple=True, type=click.Choice([work.name for work in ALL]), help="Only these.")
+@click.option("--turns", "n_turns", default=5, show_default=True, type=click.IntRange(1))
+@click.option("--queries", default=10_000, show_default=True, type=click.IntRange(100))
+@click.option("--rows", default=None, type=click.IntRange(1_000), help="Training rows; all by default.")
+@click.option("--out", default="somknn-peers", show_default=True, type=click.Path(path_type=Path), help="Folder.")
+def main(dataset: str, works: tuple[str, ...], n_turns: int, queries: int, rows: int | None, out: Path) -> None:
+    """Time the same work by somknn and by its peers, turn by turn, and write peers.json and peers.md.
+
+    Peers that are not installed are named and left out. Works that are not asked for keep their figures of an earlier run in --out.
+    The exit code is 1 when an answer is not as good as somknn's.
+    """
+    try:
+        data = datasets.load(dataset, train_size=rows)
+    except (OSError, ValueError, ImportError) as error:
+        raise click.ClickException(" ".join(str(error).split())) from None
+    document = report.read(out)
+    document |= {"host": _host(), "data": f"{dataset}, {len(data.X_train):,} training rows"}
+    unequal = []
+    for name in works or [work.name for work in ALL]:
+        click.echo(f"{name}: {find(name).title}")
+        try:
+            found = turns.compare(
+                find(name), data, n_turns, {"queries": queries, "threads": available_threads()}, click.echo
+            )
+        except turns.Failed as error:
+            click.echo(f"{name}: left out, somknn: {error}")
+            continue
+        document["works"][name] = found | {"commit": _commit()}
+        unequal += [f"{name}: {row['contender']}" for row in found["rows"] if not row["answer_equal"]]
+        report.write(document, out)
+    click.echo(f"written: {out / 'peers.md'} and peers.json")
+    if unequal:
+        raise click.ClickException(f"answers that are not equal: {', '.join(unequal)}")
+
+
+if __name__ == "__main__":
+    main()

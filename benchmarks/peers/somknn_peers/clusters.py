@@ -1,0 +1,113 @@
+"""K-Means: Lloyd's iterations from the same centres."""
+
+import numpy as np
+
+from somknn_peers.contender import Contender, Work
+
+CLUSTERS, ITERATIONS = 500, 10
+
+
+def inputs(data, options):
+    chosen = np.random.default_rng(0).choice(len(data.X_train), CLUSTERS, replace=False)
+    return {"rows": data.X_train, "start": data.X_train[chosen]}
+
+
+def _sklearn_like(module, dtype):
+    def prepare(inputs, options):
+        import importlib
+        import warnings
+
+        kmeans = importlib.import_module(module).KMeans
+        rows, start = inputs["rows"].astype(dtype), inputs["start"].astype(np.float64 if dtype == np.uint8 else dtype)
+        warnings.filterwarnings("ignore")  # ten iterations are all that is asked for
+
+        def run(rows=rows, iterations=ITERATIONS):
+            return kmeans(CLUSTERS, init=start, n_init=1, max_iter=iterations, tol=0).fit(rows).cluster_centers_
+
+        run(rows[:1000], 1)
+        return run
+
+    return prepare
+
+
+def _faiss(inputs, options):
+    import faiss
+
+    rows, start = inputs["rows"].astype(np.float32), inputs["start"].astype(np.float32)
+
+    def run(rows=rows, iterations=ITERATIONS):
+        model = faiss.Kmeans(
+            rows.shape[1], CLUSTERS, niter=iterations, max_points_per_centroid=len(rows), min_points_per_centroid=1
+        )
+        model.train(rows, init_centroids=start)
+        return model.centroids
+
+    run(rows[:1000], 1)
+    return run
+
+
+def _answer(centres):
+    return {"centres": np.asarray(centres, np.float64)}
+
+
+def inertia(centres, rows):
+    """Sum of squared distances to the nearest centre, pixels in [0, 1], by exact search."""
+    from somknn.neighbors import ExactIndex
+
+    squared, _ = ExactIndex("brute").fit(centres).search(rows.astype(np.float64), 1)
+    return float(squared.sum()) / 255**2
+
+
+def judge(ours, theirs, inputs):
+    own, other = (inertia(found["centres"], inputs["rows"]) for found in (ours, theirs))
+    return abs(other / own - 1), f"inertia {other:,.0f}" if other > 1000 else f"inertia {other:.4g}"
+
+
+def multiply_adds(inputs, options):
+    return float(ITERATIONS) * CLUSTERS * inputs["rows"].size
+
+
+KMEANS = Work(
+    "kmeans",
+    f"K-Means, {CLUSTERS} clusters, {ITERATIONS} iterations",
+    inputs,
+    (
+        Contender(
+            "somknn",
+            ("somknn.prototypes",),
+            ("somknn",),
+            _sklearn_like("somknn", np.uint8),
+            _answer,
+            "uint8",
+            floats=False,
+        ),
+        Contender(
+            "FAISS",
+            ("faiss",),
+            ("faiss-cpu",),
+            _faiss,
+            _answer,
+            "Kmeans on all rows, float32",
+            environment={"OMP_WAIT_POLICY": "PASSIVE"},
+        ),
+        Contender(
+            "scikit-learn-intelex",
+            ("sklearnex",),
+            ("scikit-learn-intelex",),
+            _sklearn_like("sklearnex.cluster", np.float32),
+            _answer,
+            "lloyd, float32",
+        ),
+        Contender(
+            "scikit-learn",
+            ("sklearn",),
+            ("scikit-learn",),
+            _sklearn_like("sklearn.cluster", np.float32),
+            _answer,
+            "lloyd, float32",
+        ),
+    ),
+    judge,
+    0.001,
+    multiply_adds,
+)

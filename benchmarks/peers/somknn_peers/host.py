@@ -1,0 +1,62 @@
+"""What this machine can do at most, measured: float32 products of matrices, and products of bytes."""
+
+import time
+
+import numpy as np
+
+from somknn_kernels import isa as isa_module
+from somknn_kernels import tiles
+from somknn_kernels.parallel import available_threads, run_tasks
+from somknn_kernels.policy import kernel
+
+_SIZE = 2048
+
+
+@kernel
+def repeat_tile(isa, queries, panels, out, repeats):
+    """dot_tile on panels that lie in the level-1 cache, `repeats` times each."""
+    for _ in range(repeats):
+        for p in range(panels.shape[0]):
+            tiles.dot_tile(isa, queries, 0, panels, p, out)
+
+
+class Peaks:
+    """Samples of both rates, in thousand million multiply-adds a second by all threads; taken between the turns."""
+
+    def __init__(self):
+        random = np.random.default_rng(0)
+        self._left, self._right = random.random((2, _SIZE, _SIZE), np.float32)
+        self._isa = isa_module.select()
+        bytes_at_once = tiles.integer_group(self._isa) == 4
+        self._groups = 784 // tiles.integer_group(self._isa)
+        shape = (1, self._groups, tiles.query_tile(self._isa), tiles.integer_group(self._isa))
+        self._queries = np.ones(shape, np.uint8 if bytes_at_once else np.int16)
+        rows = tiles.panel_rows(self._isa)
+        self._panels = np.ones((1, self._groups, rows, shape[3]), np.int8 if bytes_at_once else np.int16)
+        self.instruction_set = isa_module.name_of(self._isa)
+        self.sgemm: list[float] = []
+        self.integers: list[float] = []
+        self._product = np.empty_like(self._left)
+        self._tile_run(1)
+        self._multiply()
+
+    def _multiply(self):
+        np.matmul(self._left, self._right, out=self._product)
+        return float(_SIZE) ** 3
+
+    def _tile_run(self, repeats):
+        n = available_threads()
+        outs = [np.empty((self._queries.shape[2], self._panels.shape[2]), np.int32) for _ in range(n)]
+        run_tasks(lambda i: repeat_tile(self._isa, self._queries, self._panels, outs[i], repeats), n, n)
+        return float(n) * repeats * self._queries.shape[2] * self._panels.shape[2] * 784
+
+    def sample(self):
+        """Add one sample of each, the better of three short runs."""
+        self.sgemm.append(max(_rate(self._multiply) for _ in range(3)))
+        self.integers.append(max(_rate(lambda: self._tile_run(40_000)) for _ in range(3)))
+
+
+def _rate(work):
+    began = time.perf_counter()
+    done = work()
+    return done / (time.perf_counter() - began) / 1e9
