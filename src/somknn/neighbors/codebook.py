@@ -9,7 +9,7 @@ import numpy as np
 from somknn.neighbors.brute import BruteSearch
 from somknn.neighbors.embedding import Embedding
 from somknn.neighbors.index import as_rows
-from somknn.neighbors.pruned import build_probes, build_screen, run_search, split_rare
+from somknn.neighbors.pruned import build_probes, build_screen, nearest_cell, run_search, split_rare
 from somknn.threads import single_threaded_blas
 from somknn_kernels import isa as isa_module
 from somknn_kernels import pruned, selection
@@ -46,6 +46,7 @@ class CodebookSearch:
         self.isa = isa_module.select(isa)
         self.survivors_ = np.zeros(2)
         self._prepared: tuple[Embedding, Probes] | None = None
+        self._coarse: np.ndarray | None = None
         self._hopeless = False
 
     def _prepare(self, n_threads: int) -> tuple[Embedding, Probes]:
@@ -53,6 +54,7 @@ class CodebookSearch:
             with single_threaded_blas():
                 embedding = Embedding(self.rows, self.isa)
             vectors = embedding.embed(self.rows, n_threads, probes=True)
+            self._coarse = vectors.coarse
             self._prepared = embedding, build_probes(embedding, vectors, np.arange(len(self.rows)))
         return self._prepared
 
@@ -93,14 +95,18 @@ class CodebookSearch:
         integers = self.rows.dtype == np.uint8 and units.dtype == np.uint8
         dtype, worst = (np.int64, np.iinfo(np.int64).max) if integers else (np.float64, np.inf)
         ceilings = np.full(n, worst, dtype)
-        if previous is not None:
-            self._lower(ceilings, units, np.ascontiguousarray(previous, np.int64).reshape(n, k), n_threads)
         vectors = embedding.embed(units, n_threads, probes=False)
+        likely = previous
+        if previous is None and k == 1:
+            # The nearest by the short vectors before rounding: an eighth of the time of looking at the second vectors.
+            likely = nearest_cell(self._coarse, vectors.coarse, n_threads)
+        if likely is not None:
+            self._lower(ceilings, units, np.ascontiguousarray(likely, np.int64).reshape(n, k), n_threads)
         rare = split_rare(vectors)
         screen = build_screen(embedding, vectors, np.argsort(rare, kind="stable"), int(rare.sum()))
         distances, indices = np.full((n, k), worst, dtype), np.full((n, k), selection.NO_INDEX, np.int64)
         before = None
-        if previous is None:
+        if likely is None:
             tile, places = probes.packed.shape[2], min(len(screen.order), max(_FIRST_LOOK, 2 * k))
             windows = np.tile(np.array([0, places]), (len(probes.order), 1))
 
