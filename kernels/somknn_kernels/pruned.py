@@ -16,7 +16,7 @@ import numpy as np
 
 from somknn_kernels.distances import distance_within, squared_distance, squared_distance_bytes
 from somknn_kernels.policy import inlined, kernel
-from somknn_kernels.selection import NO_INDEX, bound, offer, push
+from somknn_kernels.selection import NO_INDEX, bound, is_known, offer, push
 from somknn_kernels.tiles import prefetch_row, scan_tile, trailing_zeros
 
 _CERTAIN = 1.0 + 1e-9  # covers the rounding of the few float64 operations of a threshold
@@ -236,14 +236,14 @@ def search(
                     kept = 0
                     for i in range(found):
                         j, place = who[i], places[i]
+                        row = np.int64(order[place])
+                        if row < 0 or slots[base + j] < 0 or is_known(collector, slots[base + j], row):
+                            continue
                         distance = np.int64(0)
                         if width > 0:
                             distance = squared_distance_bytes(isa, query_second, base + j, second, place)
                             if np.float64(distance) > second_limits[t, j]:
                                 continue
-                        row = np.int64(order[place])
-                        if row < 0 or slots[base + j] < 0:
-                            continue
                         seconds[kept] = distance
                         who[kept] = j
                         places[kept] = row

@@ -69,6 +69,16 @@ class Nearest(NamedTuple):
     indices: Any
 
 
+class Improved(NamedTuple):
+    """The k best pairs of each query, of which some k are known before the search, and are not measured again.
+
+    distances : int64 or float64 (m, k), indices : int64 (m, k): heaps of the known pairs at first (`make_heaps`).
+    """
+
+    distances: Any
+    indices: Any
+
+
 class Within(NamedTuple):
     """All pairs up to limits[query]. counts : int64 (m,), running; starts : int64 (m,), first place of each query in `distances` and
     `indices`, which are empty while counting."""
@@ -90,16 +100,21 @@ def offer(collector, query, distance, index):
     raise NotImplementedError("only inside kernels")
 
 
+def is_known(collector, query, index):
+    """Whether the collector has the pair of that index already."""
+    raise NotImplementedError("only inside kernels")
+
+
 @overload(bound)
 def _bound(collector, query):
-    if collector.instance_class is Nearest:
+    if collector.instance_class in (Nearest, Improved):
         return lambda collector, query: collector.distances[query, 0]
     return lambda collector, query: collector.limits[query]
 
 
 @overload(offer)
 def _offer(collector, query, distance, index):
-    if collector.instance_class is Nearest:
+    if collector.instance_class in (Nearest, Improved):
 
         def keep_best(collector, query, distance, index):
             push(collector.distances, collector.indices, query, distance, index)
@@ -115,6 +130,29 @@ def _offer(collector, query, distance, index):
             collector.counts[query] += 1
 
     return keep_all
+
+
+@overload(is_known)
+def _is_known(collector, query, index):
+    if collector.instance_class is not Improved:
+        return lambda collector, query, index: False
+
+    def among_the_best(collector, query, index):
+        for position in range(collector.indices.shape[1]):
+            if collector.indices[query, position] == index:
+                return True
+        return False
+
+    return among_the_best
+
+
+@kernel
+def make_heaps(distances, indices):
+    """Turn every row of pairs into a heap, in place."""
+    k = distances.shape[1]
+    for query in range(distances.shape[0]):
+        for position in range(k // 2 - 1, -1, -1):
+            sift_down(distances, indices, query, position, k)
 
 
 @kernel

@@ -15,9 +15,12 @@ from somknn_kernels import isa as isa_module
 from somknn_kernels import pruned, selection
 from somknn_kernels.parallel import resolve_n_threads, run_tasks
 from somknn_kernels.pruned import Probes
-from somknn_kernels.selection import Nearest
+from somknn_kernels.selection import Improved, Nearest
 
 _CHUNK = 4096
+# Columns of the scan. 500 centres of MNIST: 7 units per row survive it, with 64 columns 4; but the rows' short vectors are
+# made in 0.24 s instead of 0.33 s, and a search takes 29 ms instead of 40.
+_SHORT = 32
 _FIRST_LOOK = 512  # units among which a first call seeks its bounds
 _TOO_MANY = 0.25  # of the codebook surviving the scan: brute force is then the better way
 
@@ -52,10 +55,10 @@ class CodebookSearch:
     def _prepare(self, n_threads: int) -> tuple[Embedding, Probes]:
         if self._prepared is None:
             with single_threaded_blas():
-                embedding = Embedding(self.rows, self.isa)
+                embedding = Embedding(self.rows, self.isa, n_short=_SHORT)
             vectors = embedding.embed(self.rows, n_threads, probes=True)
             self._coarse = vectors.coarse
-            self._prepared = embedding, build_probes(embedding, vectors, np.arange(len(self.rows)))
+            self._prepared = embedding, build_probes(embedding, vectors, np.arange(len(self.rows)), n_threads)
         return self._prepared
 
     def short_vectors(self) -> tuple[np.ndarray, np.ndarray, float]:
@@ -100,13 +103,13 @@ class CodebookSearch:
         if previous is None and k == 1:
             # The nearest by the short vectors before rounding: an eighth of the time of looking at the second vectors.
             likely = nearest_cell(self._coarse, vectors.coarse, n_threads)
-        if likely is not None:
-            self._lower(ceilings, units, np.ascontiguousarray(likely, np.int64).reshape(n, k), n_threads)
         rare = split_rare(vectors)
         screen = build_screen(embedding, vectors, np.argsort(rare, kind="stable"), int(rare.sum()))
-        distances, indices = np.full((n, k), worst, dtype), np.full((n, k), selection.NO_INDEX, np.int64)
         before = None
-        if likely is None:
+        if likely is not None:
+            collector = self._measured(units, likely, dtype, k, n_threads)
+        else:
+            collector = Nearest(np.full((n, k), worst, dtype), np.full((n, k), selection.NO_INDEX, np.int64))
             tile, places = probes.packed.shape[2], min(len(screen.order), max(_FIRST_LOOK, 2 * k))
             windows = np.tile(np.array([0, places]), (len(probes.order), 1))
 
@@ -116,18 +119,21 @@ class CodebookSearch:
                 return 0
 
         self.survivors_ = run_search(
-            self.isa, self.rows, units, screen, probes, ceilings, [Nearest(distances, indices)], n_threads, before
+            self.isa, self.rows, units, screen, probes, ceilings, [collector], n_threads, before
         )
         if previous is not None and self.survivors_[0] > _TOO_MANY * len(units):
             self._hopeless = True
-        return selection.sorted_heaps(distances, indices)
+        return selection.sorted_heaps(*collector)
 
-    def _lower(self, ceilings: np.ndarray, units: np.ndarray, previous: np.ndarray, n_threads: int) -> None:
-        distances = np.empty(previous.shape, ceilings.dtype)
+    def _measured(self, units: np.ndarray, likely: np.ndarray, dtype: type, k: int, n_threads: int) -> Improved:
+        """The units `likely` of every row with their exact distances, to be improved upon."""
+        indices = np.array(likely, np.int64, order="C").reshape(len(self.rows), k)
+        distances = np.empty(indices.shape, dtype)
 
         def work(task: int) -> None:
-            start, stop = task * _CHUNK, min((task + 1) * _CHUNK, len(ceilings))
-            pruned.distances_to(self.isa, self.rows, units, previous, start, stop, distances)
-            distances[start:stop].max(axis=1, out=ceilings[start:stop])
+            at = slice(task * _CHUNK, min((task + 1) * _CHUNK, len(indices)))
+            pruned.distances_to(self.isa, self.rows, units, indices, at.start, at.stop, distances)
+            selection.make_heaps(distances[at], indices[at])
 
-        run_tasks(work, -(-len(ceilings) // _CHUNK), n_threads)
+        run_tasks(work, -(-len(indices) // _CHUNK), n_threads)
+        return Improved(distances, indices)

@@ -15,6 +15,7 @@ _LIFT = 90  # makes the rows' codes unsigned
 _TASK_TILES = 40  # 240 queries: their codes stay in the level-1 and level-2 caches through a block of panels
 _BLOCK_BYTES = 262_144  # of panels: half of a level-2 cache
 _PART_BYTES = 16_000_000  # of panels, a scan of 0.8 ms; halving 4 MB lost: waking a thread took 0.2 ms
+_PACKED_TILES = 256  # packed by a task
 _SPARE_SEEDS = 5  # candidates beyond k: the nearest by short vectors are not always the nearest
 _CELL_ROWS = 512  # short vectors that a task gives their cells
 _JUDGED = 4096  # rows among which `pays` searches
@@ -61,7 +62,7 @@ def pack_codes(embedding: Embedding, short, full, order, n_usual: int, errors, s
     )
 
 
-def build_probes(embedding: Embedding, vectors: ShortVectors, order: np.ndarray) -> Probes:
+def build_probes(embedding: Embedding, vectors: ShortVectors, order: np.ndarray, n_threads: int = 1) -> Probes:
     """The queries' short vectors in tiles, in the given order."""
     tile, g = tiles.query_tile(embedding.isa), tiles.scan_group(embedding.isa)
     n_slots = -(-len(order) // tile) * tile
@@ -70,7 +71,13 @@ def build_probes(embedding: Embedding, vectors: ShortVectors, order: np.ndarray)
     taken = np.maximum(slots, 0)
     packed = np.zeros((n_slots // tile, embedding.n_short // g, tile, 4), np.int8)
     sums = np.zeros(n_slots, np.int64)
-    pruned.pack_probes(vectors.short, slots, g, packed, sums)
+
+    def work(task: int) -> None:
+        first, last = task * _PACKED_TILES, min((task + 1) * _PACKED_TILES, len(packed))
+        at = slice(first * tile, last * tile)
+        pruned.pack_probes(vectors.short, slots[at], g, packed[first:last], sums[at])
+
+    run_tasks(work, -(-len(packed) // _PACKED_TILES), n_threads)
     return Probes(
         slots,
         packed,
@@ -240,7 +247,7 @@ class PrunedSearch:
         """The queries' short vectors in the order of their cells, and the cell of each slot."""
         vectors = self.embedding.embed(queries, n_threads, probes=True)
         label = nearest_cell(vectors.coarse, self.cells, n_threads)
-        probes = build_probes(self.embedding, vectors, np.argsort(label, kind="stable"))
+        probes = build_probes(self.embedding, vectors, np.argsort(label, kind="stable"), n_threads)
         return probes, label[np.maximum(probes.order, 0)]
 
     def _windows(self, labels: np.ndarray, k: int) -> np.ndarray:
