@@ -13,7 +13,7 @@ _BLUE, _GREEN, _AMBER, _GREY = "#1f5fa8", "#2e7d4f", "#b3600d", "#5c6670"
 _PRESETS = (
     ("fast", "deskewed pixels"),
     ("balanced", "gradient directions"),
-    ("accurate", "and deformation matching"),
+    ("accurate", "the nearest of these ranked again by deformation matching"),
 )
 _STYLE = """
 :root { color-scheme: light; }
@@ -22,14 +22,12 @@ body { margin: 0; font: 16px/1.45 system-ui, "Segoe UI", Helvetica, Arial, sans-
 main { max-width: 1120px; margin: 0 auto; padding: 28px 20px 40px; }
 h1 { margin: 0; font-size: 30px; } h2 { margin: 34px 0 12px; font-size: 19px; }
 .lead { margin: 4px 0 0; color: #4a545d; }
-.grid { display: grid; gap: 14px; grid-template-columns: repeat(auto-fit, minmax(240px, 1fr)); }
+.grid { display: grid; gap: 14px; grid-template-columns: repeat(auto-fit, minmax(196px, 1fr)); }
 .charts { grid-template-columns: repeat(auto-fit, minmax(460px, 1fr)); }
 .card { background: #fff; border: 1px solid #dde1e6; border-radius: 8px; padding: 16px 18px; }
 .big { font-size: 42px; font-weight: 650; line-height: 1.1; color: #1f5fa8; }
 .slower { color: #b3600d; }
 .what { font-weight: 600; } .small { color: #5c6670; font-size: 14px; margin-top: 6px; }
-.bar { height: 9px; border-radius: 5px; background: #e6e9ed; margin-top: 10px; overflow: hidden; }
-.bar i { display: block; height: 100%; background: #2e7d4f; }
 .state { margin-top: 18px; padding: 10px 16px; border-radius: 8px; font-weight: 600; }
 .good { background: #e2f2e8; color: #1e5b38; } .bad { background: #fbe9d7; color: #7d430a; }
 svg { width: 100%; height: auto; display: block; }
@@ -42,6 +40,10 @@ def _seconds(value: float) -> str:
     return f"{value * 1000:.3g} ms" if value < 0.1 else f"{value:.3g} s"
 
 
+def _times(ratio: float) -> str:
+    return f"{ratio:.{1 if ratio < 10 else 0}f}"
+
+
 def _tile(work: dict[str, Any]) -> str:
     """How somknn does against the fastest of the others, and against the slowest."""
     own = work["rows"][0]
@@ -52,10 +54,11 @@ def _tile(work: dict[str, Any]) -> str:
     best, last = others[0], others[-1]
     ratio = best["ratio"]
     among = f", the fastest of {len(others)} peers" if len(others) > 1 else ""
-    rest = f" {last['contender']}: {last['ratio']:.0f} times." if len(others) > 1 else ""
+    rest = f" {_times(last['ratio'])} times {last['contender']}." if len(others) > 1 else ""
     return (
-        f'<div class="card"><div class="big{" slower" if ratio < 1 else ""}">{ratio:.{1 if ratio < 10 else 0}f}×</div>'
-        f'<div class="what">as fast as {escape(best["contender"])}{among}</div>'
+        f'<div class="card"><div class="what">{escape(work["subject"])}</div>'
+        f'<div class="big{" slower" if ratio < 1 else ""}">{_times(ratio)}×</div>'
+        f"<div>as fast as <b>{escape(best['contender'])}</b>{among}</div>"
         f'<div class="small">{escape(work["title"][0].upper() + work["title"][1:])}: {_seconds(own["median_seconds"])} against '
         f"{_seconds(best['median_seconds'])}.{escape(rest)}</div></div>"
     )
@@ -69,7 +72,6 @@ def _accuracy(point: Point) -> list[str]:
             continue
         cards.append(
             f'<div class="card"><div class="big">{100 - 100 * error:.2f}%</div><div class="what">preset “{name}”</div>'
-            f'<div class="bar"><i style="width:{max(2.0, 100 - 100 * error * 25):.0f}%"></i></div>'
             f'<div class="small">{how}; {error * 10_000:.0f} of 10,000 test images wrong</div></div>'
         )
     return cards
@@ -78,7 +80,7 @@ def _accuracy(point: Point) -> list[str]:
 def _chart(title: str, commits: list[str], lines: dict[str, list[float | None]], unit: str) -> str:
     """An SVG with one line for each entry, direct labels instead of a legend, the axis from 0."""
     figure = Figure(figsize=(5.6, 2.75))
-    axes = figure.add_axes((0.09, 0.25, 0.74, 0.62))
+    axes = figure.add_axes((0.09, 0.25, 0.72 if len(lines) > 1 else 0.82, 0.62))
     top = 0.0
     for colour, (name, values) in zip((_BLUE, _GREEN, _AMBER, _GREY), lines.items(), strict=False):
         known = [(i, value) for i, value in enumerate(values) if value is not None]
@@ -154,6 +156,8 @@ def front_page(peers: dict[str, Any], source: str, points: list[Point], details:
             f"{host['processors']} processors ({escape(host['instruction_set'])}), {' to '.join(dict.fromkeys((dates[0], dates[-1])))}; "
             f"data: {escape(peers['data'])}.</p>"
         )
+    parts.append(_state(points))
+    if host:
         parts.append('<h2>Against other libraries</h2><div class="grid">')
         parts += [_tile(work) for work in peers["works"].values()]
         parts.append("</div>")
@@ -163,7 +167,7 @@ def front_page(peers: dict[str, Any], source: str, points: list[Point], details:
             rows = "MNIST's test images" if source == "mnist" else "generated rows"
             parts.append(f'<h2>Accuracy of the presets on {rows}</h2><div class="grid">{"".join(accuracy)}</div>')
         parts.append(f"<h2>The last {len(points)} measured commits</h2>")
-        parts.append(f'<div class="grid charts">{"".join(_charts(points))}</div>{_state(points)}')
+        parts.append(f'<div class="grid charts">{"".join(_charts(points))}</div>')
     links = [f'<a href="{details}">every benchmark, every commit</a>'] if details else []
     parts.append(
         "<footer><p>The ratios are medians of turns within one run; a shared host moves single times by half, ratios by a "

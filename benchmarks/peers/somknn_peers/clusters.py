@@ -69,6 +69,7 @@ def multiply_adds(inputs, options):
 
 KMEANS = Work(
     "kmeans",
+    "K-Means",
     f"K-Means, {CLUSTERS} clusters, {ITERATIONS} iterations",
     inputs,
     (

@@ -38,6 +38,7 @@ class Work:
     """
 
     name: str
+    subject: str
     title: str
     inputs: Callable[[Any, dict[str, Any]], Arrays]
     contenders: tuple[Contender, ...]

@@ -133,6 +133,7 @@ _SOMKNN = Contender("somknn", ("somknn",), ("somknn",), _somknn, _answer, "uint8
 
 BATCH = Work(
     "som",
+    "Batch map",
     f"batch map {SIZE}×{SIZE}, {EPOCHS} epochs",
     inputs,
     (
@@ -147,6 +148,7 @@ BATCH = Work(
 )
 ONLINE = Work(
     "som-online",
+    "Online map",
     f"classical map {SIZE}×{SIZE}, {ONLINE_EPOCHS} epochs over {ONLINE_ROWS} rows",
     online_inputs,
     (_SOMKNN, Contender("MiniSom", ("minisom",), ("minisom",), _minisom, _answer, "float64, train, random order")),

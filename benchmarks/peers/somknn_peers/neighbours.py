@@ -145,6 +145,7 @@ _OTHERS = (
 
 BATCH = Work(
     "neighbours",
+    "Nearest neighbours",
     f"{K} nearest neighbours of a batch of queries",
     inputs,
     (
@@ -160,6 +161,7 @@ BATCH = Work(
 )
 SINGLE_QUERY = Work(
     "one-query",
+    "One query",
     f"{K} nearest neighbours of one query",
     single_inputs,
     (_PRUNED, *_OTHERS),

@@ -141,6 +141,7 @@ def compare(work: Work, data: Any, turns: int, options: dict[str, Any], say=prin
             }
         )
     return {
+        "subject": work.subject,
         "title": work.title,
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
         "turns": turns,
