@@ -15,7 +15,7 @@ from somknn._files import replacing
 from somknn.batch import writers
 from somknn.batch.checks import BatchError, Chunk, set_apart
 from somknn.batch.manifest import WorkFolder, file_digest, fingerprint
-from somknn.batch.prediction import Wanted, check_model, predict_columns, set_threads
+from somknn.batch.prediction import Wanted, check_model, forget_names, predict_columns, set_threads
 from somknn.batch.sources import open_sources
 
 
@@ -130,6 +130,7 @@ class Run:
         check_model(self.model, self.wanted)
         self.classes = writers.plain_classes(np.asarray(self.model.classes_))
         self.schema = persistence.input_schema(self.model)
+        forget_names(self.model)
         self.target = None if self.schema.dtype is None else np.dtype(self.schema.dtype)
         self.sources = sources
         for source in self.sources:

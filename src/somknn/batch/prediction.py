@@ -3,6 +3,7 @@
 from typing import Any, NamedTuple
 
 import numpy as np
+from sklearn.base import BaseEstimator
 
 from somknn.batch.checks import BatchError
 
@@ -24,6 +25,14 @@ def set_threads(model: Any, n_jobs: int | None) -> None:
         model.set_params(**dict.fromkeys(names, n_jobs))
 
 
+def forget_names(model: Any) -> None:
+    """Take the column names from a model and what is in it: they were compared with the input's, and arrays have none."""
+    vars(model).pop("feature_names_in_", None)
+    for inner in [*vars(model).values(), *(step for _, step in getattr(model, "steps", ()))]:
+        if isinstance(inner, BaseEstimator):
+            forget_names(inner)
+
+
 def check_model(model: Any, wanted: Wanted) -> None:
     """Refuse, before any row is read, what the model cannot do."""
     if not hasattr(model, "predict") or not hasattr(model, "classes_"):
@@ -34,8 +43,9 @@ def check_model(model: Any, wanted: Wanted) -> None:
         raise BatchError(f"a {type(model).__name__} gives no probabilities, which --proba and --top need")
     if not 1 <= wanted.top <= len(model.classes_):
         raise BatchError(f"--top {wanted.top}: the model has {len(model.classes_)} classes")
-    if wanted.neighbors and not hasattr(model, "kneighbors"):
-        raise BatchError(f"a {type(model).__name__} has no neighbours to write")
+    last = model.steps[-1][1] if hasattr(model, "steps") else model
+    if wanted.neighbors and not hasattr(last, "kneighbors"):
+        raise BatchError(f"a {type(last).__name__} has no neighbours to write")
 
 
 def predict_columns(model: Any, rows: np.ndarray, wanted: Wanted) -> dict[str, np.ndarray]:
@@ -51,7 +61,7 @@ def predict_columns(model: Any, rows: np.ndarray, wanted: Wanted) -> dict[str, n
 
 
 def _predict(model: Any, rows: np.ndarray, wanted: Wanted) -> dict[str, np.ndarray]:
-    codes, shares, neighbours = _codes_and_shares(model, rows)
+    codes, shares, neighbours = _answers(model, rows, wanted.neighbors)
     columns: dict[str, np.ndarray] = {"code": codes.astype(np.int32)}
     if shares is not None:
         columns["confidence"] = np.take_along_axis(shares, codes[:, None].astype(np.intp), axis=1)[:, 0]
@@ -64,25 +74,20 @@ def _predict(model: Any, rows: np.ndarray, wanted: Wanted) -> dict[str, np.ndarr
         columns["top_code"] = order.astype(np.int32)
         columns["top_confidence"] = np.take_along_axis(shares, order, axis=1)
     if wanted.neighbors:
-        if neighbours is None:
-            distances, indices = model.kneighbors(rows)
-        else:
-            distances, indices = np.sqrt(neighbours[0].astype(np.float64)), neighbours[1]
+        distances, indices = neighbours
         columns["neighbor"], columns["distance"] = np.asarray(indices, dtype=np.int64), distances
     return columns
 
 
-def _codes_and_shares(model: Any, rows: np.ndarray) -> tuple[np.ndarray, Any, Any]:
-    from somknn.neighbors.classification import KNeighborsClassifier
-    from somknn.neighbors.weighting import class_shares, neighbour_weights, winning_codes
-
-    if type(model) is KNeighborsClassifier:
-        # One search for label, shares and neighbours; predict and predict_proba would search twice.
-        neighbours = model._nearest(rows)
-        weights = neighbour_weights(model.weights, neighbours[0], model.n_jobs)
-        own, n_classes, first = model._codes[0], len(model.classes_), model.tie_break == "nearest"
-        codes = winning_codes(own, n_classes, neighbours, weights, nearest_first=first, n_jobs=model.n_jobs)
-        return codes, class_shares(own, n_classes, neighbours[1], weights, model.n_jobs), neighbours
+def _answers(model: Any, rows: Any, neighbors: bool) -> tuple[np.ndarray, Any, Any]:
+    """Label codes, class shares (or None) and what `kneighbors` returns (or None), from one search where possible."""
+    if hasattr(model, "steps"):  # a Pipeline: its `predict` and `predict_proba` would each transform the rows
+        for _, step in model.steps[:-1]:
+            if step is not None and step != "passthrough":
+                rows = step.transform(rows)
+        return _answers(model.steps[-1][1], rows, neighbors)
+    if hasattr(model, "_predict_in_one_search"):
+        return model._predict_in_one_search(rows)
     codes = np.searchsorted(model.classes_, model.predict(rows))
     shares = model.predict_proba(rows) if hasattr(model, "predict_proba") else None
-    return codes, shares, None
+    return codes, shares, model.kneighbors(rows) if neighbors else None

@@ -263,6 +263,13 @@ class DeformationClassifier(ClassifierMixin, Savable, BaseEstimator):
         indices = self.kneighbors(X)[1]
         return class_shares(self._codes, len(self.classes_), indices, None, self.n_jobs)
 
+    def _predict_in_one_search(self, X: Any) -> tuple[np.ndarray, np.ndarray, tuple[np.ndarray, np.ndarray]]:
+        """`predict` as positions in `classes_`, `predict_proba` and `kneighbors`."""
+        costs, indices = self.kneighbors(X)
+        n_classes = len(self.classes_)
+        codes = winning_codes(self._codes, n_classes, (costs, indices), None, nearest_first=True, n_jobs=self.n_jobs)
+        return codes, class_shares(self._codes, n_classes, indices, None, self.n_jobs), (costs, indices)
+
     def _state_to_save(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         arrays, state = super()._state_to_save()
         return {**arrays, "codes": self._codes, "images": self._images}, state

@@ -161,19 +161,23 @@ class KNeighborsClassifier(MultiOutputMixin, ClassifierMixin, NeighborsBase):
         neighbours = self._nearest(X)
         weights = neighbour_weights(self.weights, neighbours[0], self.n_jobs)
         columns = [
-            classes[
-                winning_codes(
-                    codes,
-                    len(classes),
-                    neighbours,
-                    weights,
-                    nearest_first=self.tie_break == "nearest",
-                    n_jobs=self.n_jobs,
-                )
-            ]
+            classes[self._winners(codes, len(classes), neighbours, weights)]
             for codes, classes in zip(self._codes, self._classes, strict=True)
         ]
         return np.stack(columns, axis=1) if self.outputs_2d_ else columns[0]
+
+    def _winners(self, codes: np.ndarray, n_classes: int, neighbours: Any, weights: np.ndarray | None) -> np.ndarray:
+        first = self.tie_break == "nearest"
+        return winning_codes(codes, n_classes, neighbours, weights, nearest_first=first, n_jobs=self.n_jobs)
+
+    def _predict_in_one_search(self, X: Any) -> tuple[np.ndarray, np.ndarray, tuple[np.ndarray, np.ndarray]]:
+        """`predict` as positions in `classes_`, `predict_proba` and `kneighbors`; for one output."""
+        neighbours = self._nearest(X)
+        weights = neighbour_weights(self.weights, neighbours[0], self.n_jobs)
+        own, n_classes = self._codes[0], len(self.classes_)
+        shares = class_shares(own, n_classes, neighbours[1], weights, self.n_jobs)
+        codes = self._winners(own, n_classes, neighbours, weights)
+        return codes, shares, (np.sqrt(neighbours[0]), neighbours[1])
 
     def predict_proba(self, X: Any) -> Any:
         """Each class's share of the votes.

@@ -14,7 +14,9 @@ both. `_restore` receives read-only arrays and must not trust them: `expect_arra
 range. Two class attributes help: `_index_limits = {"labels_": "classes_"}` says that values of the first are
 positions in the second, and `_may_hold_nonfinite = {"codebook_"}` names arrays that may hold NaN or infinity;
 everywhere else they are refused. A property or attribute `_input_dtype` tells the dtype of the rows that the
-estimator was fitted on; batch classification checks it.
+estimator was fitted on; batch classification checks it. A classifier whose `predict` and `predict_proba` would each
+search defines `_predict_in_one_search(X) -> (positions in classes_, shares, what kneighbors returns or None)`, which
+batch classification calls instead of both.
 """
 
 from somknn.persistence.container import FORMAT_VERSION, ModelFileError

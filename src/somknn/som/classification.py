@@ -85,6 +85,12 @@ class SOMClassifier(Savable, ClassifierMixin, BaseEstimator):
         check_is_fitted(self)
         return self.label_map_.reshape(-1)[self.som_.predict(X)]
 
+    def _predict_in_one_search(self, X):
+        """`predict` as positions in `classes_`, and `predict_proba`."""
+        units = self.som_.predict(X)
+        codes = np.searchsorted(self.classes_, self.label_map_.reshape(-1))
+        return codes[units], self.probability_map_.reshape(-1, len(self.classes_))[units], None
+
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.input_tags.allow_nan = self.som is not None and getattr(self.som, "missing_values", "") == "ignore"
