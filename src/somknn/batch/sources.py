@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 
 from somknn.batch.checks import BatchError, Chunk, Reject
+from somknn.batch.tables import ArrowSource, ParquetSource
 from somknn.datasets import readers
 
-_BATCH_BYTES = 4 << 20  # of Parquet values decoded at a time
 IMAGE_ENDINGS = (".png", ".jpg", ".jpeg")
 
 
@@ -201,139 +201,6 @@ class CSVSource:
         return Reject(str(self.path), number, line, column, "not a finite number", cells[column - 1][:60])
 
 
-class ArrowSource:
-    """Parquet or Arrow files: one column for each feature, or one column of fixed-size lists."""
-
-    def __init__(self, path: Path):
-        pa = _pyarrow()
-        self.path = path
-        with self._damage():
-            if path.suffix == ".parquet":
-                import pyarrow.parquet as pq
-
-                # A small read buffer instead of whole column chunks: memory stays bounded.
-                self._file = pq.ParquetFile(path, buffer_size=1 << 20, pre_buffer=False)
-                self.n_rows, schema = self._file.metadata.num_rows, self._file.schema_arrow
-            else:
-                self._file = None
-                with pa.memory_map(str(path)) as mapped:
-                    schema = self._arrow_reader(mapped).schema
-                self.n_rows = None
-        fields = list(schema)
-        self._list = len(fields) == 1 and pa.types.is_fixed_size_list(fields[0].type)
-        types = [fields[0].type.value_type] if self._list else [f.type for f in fields]
-        self.width = fields[0].type.list_size if self._list else len(fields)
-        self.feature_names = None if self._list else schema.names
-        for name, kind in zip(schema.names, types, strict=False):
-            if not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)):
-                raise BatchError(f"{path}: column {name!r} is {kind}; expected numbers")
-        if not fields or not self.width:
-            raise BatchError(f"{path}: no columns")
-        self.dtype = np.result_type(*{np.dtype(kind.to_pandas_dtype()) for kind in types})
-
-    @contextmanager
-    def _damage(self) -> Iterator[None]:
-        pa = _pyarrow()
-        try:
-            yield
-        except (pa.ArrowException, OSError) as error:
-            if isinstance(error, OSError) and error.errno is not None:
-                raise
-            detail = " ".join(str(error).split())[:200]
-            raise BatchError(f"{self.path}: damaged or not in this format ({detail})") from None
-
-    @staticmethod
-    def _arrow_reader(mapped: Any) -> Any:
-        pa = _pyarrow()
-        return pa.ipc.open_file(mapped) if mapped.read(6) == b"ARROW1" else _rewound(mapped)
-
-    def chunks(self, n: int, start: Any) -> Iterator[Chunk]:
-        row = int(start or 0)
-        batches = self._batches(n, row)
-        rest: Any = None
-        while True:
-            values, at = np.empty((0, self.width), np.bool_), 0
-            while at < n:
-                with self._damage():
-                    batch = next(batches, None) if rest is None else rest
-                    if batch is None:
-                        break
-                    part = self._values(batch.slice(0, n - at))
-                rest = batch.slice(len(part)) if len(batch) > len(part) else None
-                if at == 0:
-                    values = np.empty((n, self.width), part.dtype)
-                # A batch with missing values comes as floats; the others follow it.
-                values = values.astype(np.result_type(values, part), copy=False)
-                values[at : at + len(part)] = part
-                at += len(part)
-            if at == 0:
-                return
-            del batch
-            values = values[:at]
-            _pyarrow().default_memory_pool().release_unused()
-            yield Chunk(-1, values, np.arange(row, row + len(values)), len(values), row + len(values))
-            row += len(values)
-
-    def _batches(self, n: int, first: int) -> Iterator[Any]:
-        if self._file is not None:
-            groups, before = [], 0
-            for group in range(self._file.num_row_groups):
-                rows = self._file.metadata.row_group(group).num_rows
-                if before + rows <= first:
-                    before += rows
-                else:
-                    groups.append(group)
-            step = max(1, min(n, _BATCH_BYTES // self.width))
-            for batch in self._file.iter_batches(batch_size=step, row_groups=groups):
-                skip = min(max(first - before, 0), len(batch))
-                before += len(batch)
-                if skip < len(batch):
-                    yield batch.slice(skip)
-            return
-        pa = _pyarrow()
-        with pa.memory_map(str(self.path)) as mapped:
-            reader, before = self._arrow_reader(mapped), 0
-            stream = (
-                (reader.get_batch(i) for i in range(reader.num_record_batches))
-                if hasattr(reader, "num_record_batches")
-                else reader
-            )
-            for batch in stream:
-                skip = min(max(first - before, 0), len(batch))
-                before += len(batch)
-                for at in range(skip, len(batch), n):
-                    yield batch.slice(at, n)
-
-    def _values(self, batch: Any) -> np.ndarray:
-        if self._list and batch.column(0).null_count == 0:
-            flat = batch.column(0).flatten().to_numpy(zero_copy_only=False)
-            return flat.reshape(len(batch), self.width)
-        if self._list:
-            empty = [None] * self.width
-            rows = [item if item is not None else empty for item in batch.column(0).to_pylist()]
-            return np.array(rows, dtype=np.float64)
-        columns = [column.to_numpy(zero_copy_only=False) for column in batch.columns]
-        dtype = np.result_type(*{column.dtype for column in columns})
-        values = np.empty((len(batch), self.width), np.float64 if dtype == np.dtype(object) else dtype)
-        for j, column in enumerate(columns):
-            values[:, j] = column
-        return values
-
-
-def _rewound(mapped: Any) -> Any:
-    mapped.seek(0)
-    return _pyarrow().ipc.open_stream(mapped)
-
-
-def _pyarrow() -> Any:
-    try:
-        import pyarrow
-        import pyarrow.ipc
-    except ImportError:
-        raise BatchError("Parquet and Arrow files need pyarrow: install somknn[files]") from None
-    return pyarrow
-
-
 class ImageSource:
     """A folder of PNG and JPEG images, read in grey levels in the order of their names."""
 
@@ -412,7 +279,9 @@ def open_source(item: str) -> Any:
         return ArraySource(path)
     if name.endswith(".npz"):
         return MemorySource(path)
-    if path.suffix in (".parquet", ".arrow", ".feather"):
+    if path.suffix == ".parquet":
+        return ParquetSource(path)
+    if path.suffix in (".arrow", ".feather"):
         return ArrowSource(path)
     if name.endswith((".idx", "-ubyte")) or "idx" in name:
         return ArraySource(path)

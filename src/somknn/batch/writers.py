@@ -77,9 +77,9 @@ def write_npy(path: Path, tables: Iterable[dict[str, np.ndarray]], n_rows: int) 
 
 def write_parquet(path: Path, tables: Iterable[dict[str, np.ndarray]]) -> None:
     """A Parquet file with one row group for each part."""
-    from somknn.batch.sources import _pyarrow
+    from somknn.batch.tables import require_pyarrow
 
-    pa = _pyarrow()
+    pa = require_pyarrow()
     import pyarrow.parquet as pq
 
     writer: Any = None
@@ -112,9 +112,9 @@ def check_output(output: str) -> str:
     if path.suffix not in ENDINGS:
         raise BatchError(f"{output}: unknown kind of output; known are {', '.join(ENDINGS)} and - for CSV on stdout")
     if path.suffix == ".parquet":
-        from somknn.batch.sources import _pyarrow
+        from somknn.batch.tables import require_pyarrow
 
-        _pyarrow()
+        require_pyarrow()
     if not path.parent.is_dir():
         raise FileNotFoundError(f"folder {path.parent} does not exist; create it first")
     return path.suffix
