@@ -64,7 +64,8 @@ def command(model: str, inputs: tuple[str, ...], output: str, resume: bool, n_jo
     except (BatchError, ValueError, TypeError) as error:
         _stop(" ".join(str(error).split()), 3)
     except OSError as error:
-        _stop(f"{error}{'' if isinstance(error, FileNotFoundError) else hint}", 6)
+        text = f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error)
+        _stop(f"{text}{'' if isinstance(error, FileNotFoundError) else hint}", 6)
     except KeyboardInterrupt:
         _stop(f"interrupted{hint}", 130)
     else:
@@ -90,9 +91,9 @@ class _Progress:
             self._bar = Progress(
                 TextColumn("classifying"),
                 BarColumn(),
-                TextColumn("{task.completed:,.0f} rows"),
-                TextColumn("{task.fields[rate]}"),
-                TimeRemainingColumn(),
+                TextColumn("{task.fields[done]}"),
+                TimeRemainingColumn(elapsed_when_finished=True),
+                TextColumn("{task.fields[time]}"),
                 console=Console(stderr=True),
             )
             self._bar.start()
@@ -103,12 +104,13 @@ class _Progress:
         if self._bar is None:
             return
         if self._task is None:
-            self._task = self._bar.add_task("", total=total, completed=done, rate="")
-            return
-        self._bar.update(self._task, completed=done)
+            self._task = self._bar.add_task("", total=total, completed=done, done="", time="")
         speed = self._bar.tasks[0].speed
-        if speed:
-            self._bar.update(self._task, rate=f"{speed:,.0f} rows/s")
+        rate = f", {speed:,.0f} a second" if speed else ""
+        of_all = "" if total is None else f" of {total:,}"
+        self._bar.update(
+            self._task, completed=done, done=f"{done:,}{of_all} rows{rate}", time="in all" if done == total else "left"
+        )
 
     def __exit__(self, *error: Any) -> None:
         if self._bar is not None:
