@@ -13,7 +13,9 @@ import numpy as np
 from somknn import persistence
 from somknn.batch.checks import BatchError, Chunk
 from somknn.batch.manifest import file_digest, fingerprint
-from somknn.batch.sources import ArraySource, ArrowSource, ImageSource, open_source
+from somknn.batch.prediction import forget_names
+from somknn.batch.sources import ArraySource, ImageSource, open_source
+from somknn.batch.tables import ParquetSource
 from somknn.datasets import readers
 
 _MODELS = 4  # kept loaded in a process at most, the last used ones
@@ -67,6 +69,7 @@ def load_model(file: ModelFile) -> Any:
         model = persistence.load(file.path)
         if _status(file.path) != before:
             raise BatchError(f"{file.path} on {_here()} was replaced while it was loaded")
+        forget_names(model)
         _models[file.digest] = model
         while len(_models) > _MODELS:
             _models.popitem(last=False)
@@ -107,7 +110,7 @@ def starts_anywhere(source: Any) -> bool:
     """Whether a worker can read some rows of this source without those before them."""
     if isinstance(source, ArraySource):
         return not readers.is_gzip(source.path)
-    return isinstance(source, ImageSource) or (isinstance(source, ArrowSource) and source.n_rows is not None)
+    return isinstance(source, ImageSource | ParquetSource)
 
 
 def read_chunk(file: RowFile, n: int, start: int) -> Chunk:

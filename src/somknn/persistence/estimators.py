@@ -25,6 +25,7 @@ CLASSES: dict[str, str] = {
     "PrototypeClassifier": "somknn.prototypes:PrototypeClassifier",
     "DeformationClassifier": "somknn.images:DeformationClassifier",
     "Blur": "somknn.images:Blur",
+    "CenterDigit": "somknn.images:CenterDigit",
     "Deskew": "somknn.images:Deskew",
     "GradientOrientation": "somknn.images:GradientOrientation",
     "Pipeline": "sklearn.pipeline:Pipeline",
