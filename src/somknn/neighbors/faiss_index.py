@@ -52,7 +52,8 @@ class FaissIndex:
     rerank : int or None
         The shortlist has rerank·k rows. None: 2, and 10 for an index of compressed rows, or more where `target_recall` needs it.
     target_recall : float or None
-        Recall to reach on held-out rows, in (0, 1]. None: 0.99, unless `nprobe` or `ef_search` is given.
+        Recall to reach on held-out rows, in (0, 1], with one standard error to spare. None: 0.99, unless `nprobe` or `ef_search`
+        is given.
     n_neighbors : int
         The k that `target_recall` and `recall_` are about.
     algorithm : {"auto", "brute", "pruned"}
@@ -125,10 +126,17 @@ class FaissIndex:
         self.n_jobs = n_jobs
         self._ready = False
 
-    def fit(self, X: Any) -> "FaissIndex":
+    def fit(self, X: Any, queries: Any = None) -> "FaissIndex":
         """Take the rows `X` (n, d), uint8, float32 or float64, build FAISS's index and tune it.
 
         The rows must not change while the index is in use: distances are computed from them.
+
+        Parameters
+        ----------
+        X : array (n, d)
+        queries : array (m, d) or None
+            Rows like those that will be asked, to tune by and to measure `recall_` on: every second of them serves for each.
+            None: rows of `X`, held out of the index meanwhile.
 
         Raises
         ------
@@ -140,18 +148,20 @@ class FaissIndex:
         n_threads = self._take(X)
         n = len(self.rows_)
         engine = self._empty_engine()
-        target = self._target()
-        sample = recall.held_out(n) if target is not None and self.index != "flat" else np.empty(0, np.int64)
+        target = None if self.index == "flat" else self._target()
+        asked = None if queries is None else as_rows(queries, "queries", self.rows_.shape[1])
         # The held-out rows enter the index last: it is tuned before it has seen them.
+        sample = recall.held_out(n) if target is not None and asked is None else np.empty(0, np.int64)
         self._order = None
         if len(sample):
             self._order = np.concatenate([np.setdiff1d(np.arange(n), sample, assume_unique=True), sample])
+            asked = self.rows_[sample]
         self._start(engine)
         with faiss_factory.faiss_threads(n_threads):
             faiss_factory.train(engine, n, self._vectors_at)
             faiss_factory.fill(engine, 0, n - len(sample), self._vectors_at)
-            if target is not None and len(sample):
-                self._tune_on(sample, target, n_threads)
+            if target is not None and asked is not None:
+                self._tune_on(asked, sample, target, n_threads)
             elif target is not None and self._effort is not None:  # too few rows to hold any out: compare them all
                 self._effort = self._limit
             faiss_factory.fill(engine, n - len(sample), n, self._vectors_at)
@@ -414,42 +424,43 @@ class FaissIndex:
         self._exact.n_jobs = self.n_jobs
         return self._exact
 
-    def _tune_on(self, sample: np.ndarray, target: float, n_threads: int) -> None:
-        """Choose the parameters by every second held-out row, and measure by the others."""
-        k = min(int(self.n_neighbors), len(self.rows_) - len(sample))
-        exact = ExactIndex(self.algorithm, n_jobs=self.n_jobs).fit(self.rows_)
-        queries, kth, extra = self.rows_[sample], None, k + 8
-        # Kernels read contiguous rows.
-        to_choose, to_measure = (np.ascontiguousarray(queries[part::2]) for part in (0, 1))
+    def _tune_on(self, queries: np.ndarray, excluded: np.ndarray, target: float, n_threads: int) -> None:
+        """Choose the parameters by every second query, and measure by the others; the rows `excluded` are not in the index yet."""
+        k = min(int(self.n_neighbors), len(self.rows_) - len(excluded))
+        exact, kth = ExactIndex(self.algorithm, n_jobs=self.n_jobs).fit(self.rows_), None
+        listed = k
         while kth is None:
-            extra = min(2 * extra, len(self.rows_))
-            distances, indices = exact.search(queries, extra)
-            kth = recall.without(indices, distances, sample, k)
+            distances, indices = exact.search(queries, listed)
+            kth = recall.without(indices, distances, excluded, k)
+            listed = min(2 * listed + 16, len(self.rows_))
+        # Kernels read contiguous rows. A single query serves for both.
+        second = min(1, len(queries) - 1)
+        to_choose, to_measure = (np.ascontiguousarray(queries[part::2]) for part in (0, second))
         reached = self._tune(to_choose, k, kth[::2], target, n_threads)
         if reached < target:
             warnings.warn(
                 f"target_recall={target} is out of reach of index={self.index!r} on these rows: {reached:.4f} is what it gives",
                 stacklevel=3,
             )
-        self.recall_ = self._recall(to_measure, k, kth[1::2], n_threads)
+        self.recall_ = float(self._recalls(to_measure, k, kth[second::2], n_threads).mean())
 
-    def _recall(self, queries: np.ndarray, k: int, exact_kth: np.ndarray, n_threads: int) -> float:
-        return recall.recall(self._shortlisted(queries, k, n_threads)[0], exact_kth)
+    def _recalls(self, queries: np.ndarray, k: int, exact_kth: np.ndarray, n_threads: int) -> np.ndarray:
+        return recall.recalls(self._shortlisted(queries, k, n_threads)[0], exact_kth)
 
     def _tune(self, queries: np.ndarray, k: int, exact_kth: np.ndarray, target: float, n_threads: int) -> float:
-        def recall_at(effort: int) -> float:
+        def at_least(effort: int | None) -> float:
             self._effort = effort
-            return self._recall(queries, k, exact_kth, n_threads)
+            return recall.at_least(self._recalls(queries, k, exact_kth, n_threads))
 
         start = k if self._effort_name == "efSearch" else 1
         while True:
             if self._effort_name is None:
-                reached = self._recall(queries, k, exact_kth, n_threads)
+                reached = at_least(None)
             else:
-                self._effort, reached = recall.cheapest(recall_at, start, self._limit, target)
+                self._effort, reached = recall.cheapest(at_least, start, self._limit, target)
             longer = 2 * self._rerank
             if reached >= target or self.rerank is not None or longer * k > min(_LONGEST_SHORTLIST, len(self.rows_)):
-                return reached
+                return float(self._recalls(queries, k, exact_kth, n_threads).mean())
             # More cells do not help any more: what is missing was ranked too low by the compressed rows.
             self._rerank = longer
 

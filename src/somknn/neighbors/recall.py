@@ -30,12 +30,17 @@ def without(indices: np.ndarray, distances: np.ndarray, excluded: np.ndarray, k:
     return distances[np.arange(len(distances)), np.argmax(rank >= k, axis=1)]
 
 
-def recall(distances: np.ndarray, exact_kth: np.ndarray) -> float:
-    """The share of `distances` (m, k) that are no larger than the exact k-th distances (m,).
+def recalls(distances: np.ndarray, exact_kth: np.ndarray) -> np.ndarray:
+    """Each query's share of `distances` (m, k) that are no larger than its exact k-th distance, (m,).
 
     Rows at equal distance are equally right, so ties do not count as errors.
     """
-    return float(np.mean(distances <= exact_kth[:, None]))
+    return (distances <= exact_kth[:, None]).mean(axis=1)
+
+
+def at_least(recalls: np.ndarray) -> float:
+    """The mean less its standard error: what queries not in the sample may be hoped to reach."""
+    return float(recalls.mean() - recalls.std() / np.sqrt(len(recalls)))
 
 
 def cheapest(recall_of: Callable[[int], float], start: int, limit: int, target: float) -> tuple[int, float]:

@@ -1,0 +1,220 @@
+"""Recall against speed and memory: FAISS's indexes behind `FaissIndex`, and the exact engine, on MNIST and on variants of its rows.
+
+    python benchmarks/recall_curves.py --rows 60000 1000000 --store recall-store --out docs
+
+Needs MNIST under $SOMKNN_DATA, faiss-cpu and matplotlib; a million rows take 6 GB of memory, 6 GB under --store, and an hour on two
+cores. Everything that has been prepared or measured stays in the store, so a run can be cut into pieces: `--stage prepare` builds
+indexes and measures recall, `--stage time` only takes times, `--index` names those of this piece.
+
+Recall is that of 2,000 test images, the parameters of "tuned" points were chosen on 1,000 others. Times are medians of turns, in each
+of which the exact engine and one index answer the same queries.
+"""
+
+import os
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+import argparse
+import json
+import resource
+import statistics
+import time
+from pathlib import Path
+
+import numpy as np
+
+from somknn import datasets
+from somknn.neighbors import ExactIndex, FaissIndex, recall
+
+K = 10
+TARGET = 0.99
+# name: (the parameter of FaissIndex that is varied, its values, queries in a turn)
+INDEXES = {
+    "flat": (None, (None,), 250),
+    "sq8": (None, (None,), 250),
+    "ivf": ("nprobe", (2, 4, 8, 16, 32, 64, 128), 500),
+    "ivfpq": ("nprobe", (2, 4, 8, 16, 32, 64, 128), 500),
+    "hnsw": ("ef_search", (10, 16, 32, 64, 128, 256), 1000),
+}
+SINGLE = 20
+QUERIES, TUNING = slice(0, None, 5), slice(1, None, 10)  # of the 10,000 test images
+
+
+def read_rows(n: int, store: Path) -> tuple[np.ndarray, np.ndarray]:
+    """n rows and the test images, both uint8."""
+    data = datasets.load("mnist")
+    path = store / f"rows-{n}.npy"
+    if not path.exists():
+        with_name = path.with_suffix(".part.npy")
+        np.save(with_name, datasets.augmented(data.X_train, n, data.image_shape))
+        with_name.rename(path)
+    return np.load(path), np.ascontiguousarray(data.X_test)
+
+
+def set_up(name: str, parameter: str | None) -> FaissIndex:
+    # A parameter that is given keeps `fit` from tuning: here it is tuned on test images.
+    return FaissIndex(name, n_neighbors=K, **({parameter: 1} if parameter else {}))
+
+
+def prepare(name: str, n: int, store: Path) -> None:
+    """Build, keep, and measure the recall of every setting, and of the setting that was tuned on other images."""
+    parameter, values, _ = INDEXES[name]
+    rows, images = read_rows(n, store)
+    queries, others = (np.ascontiguousarray(images[part]) for part in (QUERIES, TUNING))
+    index = set_up(name, parameter)
+    started = time.process_time()
+    index.fit(rows)
+    result = {"index": name, "rows": n, "build_cpu_seconds": time.process_time() - started}
+    np.savez(store / f"{name}-{n}.npz", **index.screen_to_save())
+    result |= {"bytes": index.nbytes, "peak_bytes": 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss}
+    kth = ExactIndex().fit(rows).search(queries, K)[0][:, -1]
+    if parameter:
+        result["tuned_recall"] = index.tune(others, K, TARGET)
+        result["tuned"] = index.nprobe_ if parameter == "nprobe" else index.ef_search_
+        values = sorted({*values, result["tuned"]})
+    result |= {"parameter": parameter, "rerank": index.rerank_, "points": []}
+    subset = queries if parameter else queries[: INDEXES[name][2]]
+    for value in values:
+        if parameter:
+            setattr(index, parameter, value)
+        found = float(recall.recalls(index.search(subset, K)[0], kth[: len(subset)]).mean())
+        answered = index.search_stats_["answered_exactly"]
+        result["points"].append({"value": value, "recall": found, "answered_exactly": answered})
+        print(json.dumps({"index": name, **result["points"][-1]}), flush=True)
+    (store / f"{name}-{n}-prepared.json").write_text(json.dumps(result, indent=1) + "\n")
+
+
+def seconds(work) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def take_times(name: str, n: int, store: Path, turns: int) -> None:
+    """Microseconds per query of every setting, in turns with the exact engine, and of single queries at the tuned setting."""
+    import faiss
+
+    faiss.cvar.distance_compute_blas_query_bs, faiss.cvar.distance_compute_blas_database_bs = 4096, 1024
+    parameter, _, n_queries = INDEXES[name]
+    result = json.loads((store / f"{name}-{n}-prepared.json").read_text())
+    rows, images = read_rows(n, store)
+    queries = np.ascontiguousarray(images[QUERIES][:n_queries])
+    exact = ExactIndex().fit(rows)
+    with np.load(store / f"{name}-{n}.npz") as arrays:
+        index = set_up(name, parameter).restore(rows, dict(arrays))
+    index.rerank = result["rerank"]
+
+    def batch(value):
+        if parameter:
+            setattr(index, parameter, value)
+        return seconds(lambda: index.search(queries, K)) / len(queries)
+
+    def singles(search):
+        return seconds(lambda: [search(queries[i : i + 1], K) for i in range(SINGLE)]) / SINGLE
+
+    exact.search(queries, K), index.search(queries[:50], K)
+    values = [point["value"] for point in result["points"]]
+    taken = {value: [] for value in values}
+    ours, single, our_single, alone = [], [], [], []
+    floats = queries.astype(np.float32)
+    for _ in range(turns):
+        ours.append(seconds(lambda: exact.search(queries, K)) / len(queries))
+        for value in values:
+            taken[value].append(batch(value))
+        batch(result.get("tuned"))
+        alone.append(seconds(lambda: index._engine.search(floats, K)) / len(queries))
+        single.append(singles(index.search))
+        our_single.append(singles(exact.search))
+    microseconds = {name: statistics.median(t) * 1e6 for name, t in taken.items()}
+    for point in result["points"]:
+        point["microseconds"] = microseconds[point["value"]]
+        point["ratio_to_exact"] = statistics.median(t / e for t, e in zip(taken[point["value"]], ours, strict=True))
+    result |= {
+        "turns": turns,
+        "queries": n_queries,
+        "exact_microseconds": statistics.median(ours) * 1e6,
+        "exact_single_microseconds": statistics.median(our_single) * 1e6,
+        "single_microseconds": statistics.median(single) * 1e6,
+        "faiss_alone_microseconds": statistics.median(alone) * 1e6,
+        "exact_bytes": exact.nbytes,
+        "exact_algorithm": exact.algorithm_,
+    }
+    (store / f"{name}-{n}-timed.json").write_text(json.dumps(result, indent=1) + "\n")
+
+
+def table(results: list[dict]) -> str:
+    """Markdown: one line per index at its tuned setting."""
+    lines = [
+        "| rows | index | setting | recall | queries/s | one query, ms | times exact | index, bytes a row | build, CPU s |"
+    ]
+    lines.append("| ---: | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |")
+    for n in sorted({r["rows"] for r in results}):
+        these = [r for r in results if r["rows"] == n]
+        ours = statistics.median(r["exact_microseconds"] for r in these)
+        single = statistics.median(r["exact_single_microseconds"] for r in these)
+        size = these[0]["exact_bytes"] / n
+        lines.append(
+            f"| {n:,} | exact, {these[0]['exact_algorithm']} | | 1 | {1e6 / ours:,.0f} | {single / 1e3:.2f} | 1 | {size:,.0f} | |"
+        )
+        for r in these:
+            point = next(p for p in r["points"] if p["value"] == r.get("tuned"))
+            setting = f"{r['parameter']}={point['value']}, rerank={r['rerank']}" if r["parameter"] else ""
+            lines.append(
+                f"| {n:,} | {r['index']} | {setting} | {point['recall']:.4f} | {1e6 / point['microseconds']:,.0f} | "
+                f"{r['single_microseconds'] / 1e3:.2f} | {point['ratio_to_exact']:.1f} | {r['bytes'] / n:,.0f} | "
+                f"{r['build_cpu_seconds']:,.0f} |"
+            )
+    return "\n".join(lines)
+
+
+def draw(results: list[dict], path: Path) -> None:
+    from matplotlib.figure import Figure
+
+    sizes = sorted({r["rows"] for r in results})
+    figure = Figure(figsize=(4.6 * len(sizes) + 0.4, 4.6), layout="constrained")
+    panels = figure.subplots(1, len(sizes), squeeze=False)[0]
+    colours = {"ivf": "C1", "ivfpq": "C4", "hnsw": "C2", "flat": "C3", "sq8": "C5"}
+    labels = {}
+    for axes, n in zip(panels, sizes, strict=True):
+        these = [r for r in results if r["rows"] == n]
+        ours = 1e6 / statistics.median(r["exact_microseconds"] for r in these)
+        labels["somknn exact"] = axes.plot([1], [ours], "*", color="C0", markersize=13, clip_on=False, zorder=5)[0]
+        axes.axhline(ours, color="C0", linewidth=0.8, linestyle=":")
+        for r in these:
+            recalls = [p["recall"] for p in r["points"]]
+            speeds = [1e6 / p["microseconds"] for p in r["points"]]
+            style = {"color": colours[r["index"]], "marker": "o" if r["parameter"] else "s", "markersize": 4}
+            labels[f"FAISS {r['index']}"] = axes.plot(recalls, speeds, "-", clip_on=False, **style)[0]
+        axes.axvline(TARGET, color="0.6", linewidth=0.8, linestyle="--")
+        axes.set(xlim=(0.7, 1.0), yscale="log", xlabel=f"recall of the {K} nearest", title=f"{n:,} rows")
+        axes.grid(alpha=0.3, which="both")
+    panels[0].set_ylabel("queries per second")
+    figure.legend(labels.values(), labels, loc="outside lower center", ncols=len(labels), frameon=False)
+    figure.savefig(path, metadata={"Date": None})
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=int, nargs="+", default=[60_000])
+    parser.add_argument("--index", nargs="+", choices=list(INDEXES), default=list(INDEXES))
+    parser.add_argument("--stage", choices=["prepare", "time", "draw", "all"], default="all")
+    parser.add_argument("--turns", type=int, default=5)
+    parser.add_argument("--store", type=Path, required=True)
+    parser.add_argument("--out", type=Path, default=Path("."))
+    options = parser.parse_args()
+    options.store.mkdir(parents=True, exist_ok=True)
+    for n in options.rows:
+        for name in options.index:
+            if options.stage in ("prepare", "all") and not (options.store / f"{name}-{n}-prepared.json").exists():
+                prepare(name, n, options.store)
+            if options.stage in ("time", "all") and not (options.store / f"{name}-{n}-timed.json").exists():
+                take_times(name, n, options.store, options.turns)
+    paths = [options.store / f"{name}-{n}-timed.json" for n in options.rows for name in options.index]
+    results = [json.loads(path.read_text()) for path in paths if path.exists()]
+    if options.stage in ("draw", "all") and results:
+        print(table(results))
+        draw(results, options.out / "recall.svg")
+
+
+if __name__ == "__main__":
+    main()
