@@ -31,7 +31,7 @@ TARGET = 0.99
 # name: (the parameter of FaissIndex that is varied, its values, queries in a turn)
 INDEXES = {
     "flat": (None, (None,), 250),
-    "sq8": (None, (None,), 250),
+    "sq8": (None, (None,), 100),
     "ivf": ("nprobe", (2, 4, 8, 16, 32, 64, 128), 500),
     "ivfpq": ("nprobe", (2, 4, 8, 16, 32, 64, 128), 500),
     "hnsw": ("ef_search", (10, 16, 32, 64, 128, 256), 1000),
@@ -51,9 +51,12 @@ def read_rows(n: int, store: Path) -> tuple[np.ndarray, np.ndarray]:
     return np.load(path), np.ascontiguousarray(data.X_test)
 
 
-def set_up(name: str, parameter: str | None) -> FaissIndex:
+def set_up(name: str, n: int, parameter: str | None) -> FaissIndex:
     # A parameter that is given keeps `fit` from tuning: here it is tuned on test images.
-    return FaissIndex(name, n_neighbors=K, **({parameter: 1} if parameter else {}))
+    given = {parameter: 1} if parameter else {}
+    if parameter == "nprobe":
+        given["nlist"] = 1024 if n < 250_000 else 2048
+    return FaissIndex(name, n_neighbors=K, **given)
 
 
 def prepare(name: str, n: int, store: Path) -> None:
@@ -61,7 +64,7 @@ def prepare(name: str, n: int, store: Path) -> None:
     parameter, values, _ = INDEXES[name]
     rows, images = read_rows(n, store)
     queries, others = (np.ascontiguousarray(images[part]) for part in (QUERIES, TUNING))
-    index = set_up(name, parameter)
+    index = set_up(name, n, parameter)
     started = time.process_time()
     index.fit(rows)
     result = {"index": name, "rows": n, "build_cpu_seconds": time.process_time() - started}
@@ -90,18 +93,18 @@ def seconds(work) -> float:
     return time.perf_counter() - start
 
 
-def take_times(name: str, n: int, store: Path, turns: int) -> None:
+def take_times(name: str, exact: ExactIndex, images: np.ndarray, store: Path, turns: int) -> None:
     """Microseconds per query of every setting, in turns with the exact engine, and of single queries at the tuned setting."""
     import faiss
 
     faiss.cvar.distance_compute_blas_query_bs, faiss.cvar.distance_compute_blas_database_bs = 4096, 1024
+    rows = exact.rows_
+    n = len(rows)
     parameter, _, n_queries = INDEXES[name]
     result = json.loads((store / f"{name}-{n}-prepared.json").read_text())
-    rows, images = read_rows(n, store)
     queries = np.ascontiguousarray(images[QUERIES][:n_queries])
-    exact = ExactIndex().fit(rows)
     with np.load(store / f"{name}-{n}.npz") as arrays:
-        index = set_up(name, parameter).restore(rows, dict(arrays))
+        index = set_up(name, n, parameter).restore(rows, dict(arrays))
     index.rerank = result["rerank"]
 
     def batch(value):
@@ -204,11 +207,17 @@ def main() -> None:
     options = parser.parse_args()
     options.store.mkdir(parents=True, exist_ok=True)
     for n in options.rows:
-        for name in options.index:
-            if options.stage in ("prepare", "all") and not (options.store / f"{name}-{n}-prepared.json").exists():
-                prepare(name, n, options.store)
-            if options.stage in ("time", "all") and not (options.store / f"{name}-{n}-timed.json").exists():
-                take_times(name, n, options.store, options.turns)
+        missing = {
+            stage: [name for name in options.index if not (options.store / f"{name}-{n}-{stage}.json").exists()]
+            for stage in ("prepared", "timed")
+        }
+        for name in missing["prepared"] if options.stage in ("prepare", "all") else ():
+            prepare(name, n, options.store)
+        if options.stage in ("time", "all") and missing["timed"]:
+            rows, images = read_rows(n, options.store)
+            exact = ExactIndex().fit(rows)
+            for name in missing["timed"]:
+                take_times(name, exact, images, options.store, options.turns)
     paths = [options.store / f"{name}-{n}-timed.json" for n in options.rows for name in options.index]
     results = [json.loads(path.read_text()) for path in paths if path.exists()]
     if options.stage in ("draw", "all") and results:

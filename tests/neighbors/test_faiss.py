@@ -11,7 +11,14 @@ from hypothesis import strategies as st
 
 import somknn
 from reference import search as reference
-from somknn import KNeighborsClassifier, KNeighborsRegressor, KNeighborsTransformer, NearestNeighbors
+from somknn import (
+    SOM,
+    KNeighborsClassifier,
+    KNeighborsRegressor,
+    KNeighborsTransformer,
+    NearestNeighbors,
+    SOMClassifier,
+)
 from somknn.neighbors import ExactIndex, FaissIndex, faiss_arrays, faiss_factory, recall
 
 faiss = pytest.importorskip("faiss")
@@ -395,6 +402,30 @@ def test_parameters_of_the_backend_are_checked():
 def test_leave_one_out():
     model = NearestNeighbors(n_neighbors=3, backend="faiss", n_jobs=1).fit(ROWS)
     np.testing.assert_array_equal(model.kneighbors()[1], NearestNeighbors(n_neighbors=3).fit(ROWS).kneighbors()[1])
+
+
+@pytest.mark.parametrize("params", [None, {"index": "ivf", "target_recall": 0.9}, {"index": "hnsw", "ef_search": 50}])
+def test_a_map_classifies_by_the_backend(tmp_path, params):
+    som = SOM(12, 12, epochs=3, random_state=0, n_jobs=1)
+    exact = SOMClassifier(som).fit(ROWS, LABELS)
+    model = SOMClassifier(som, backend="faiss", backend_params=params).fit(ROWS, LABELS)
+    agreement = np.mean(exact.predict(QUERIES) == model.predict(QUERIES))
+    assert agreement == 1 if params is None else agreement > 0.9
+    assert exact.recall_ == 1
+    assert model.recall_ is None if params and "ef_search" in params else model.recall_ >= 0.85
+    model.save(tmp_path / "model")
+    loaded = somknn.load(tmp_path / "model")
+    np.testing.assert_array_equal(loaded.predict_proba(QUERIES), model.predict_proba(QUERIES))
+    assert loaded.recall_ == model.recall_
+
+
+def test_a_map_says_what_its_backend_cannot_do():
+    with pytest.raises(ValueError, match="no 'nprobes'"):
+        SOMClassifier(SOM(3, 3), backend="faiss", backend_params={"nprobes": 1}).fit(ROWS, LABELS)
+    with pytest.raises(ValueError, match="backend must be one of 'numba', 'faiss'; got 'annoy'"):
+        SOMClassifier(SOM(3, 3), backend="annoy").fit(ROWS, LABELS)
+    with pytest.raises(ValueError, match="cannot search rows with missing values"):
+        SOMClassifier(SOM(3, 3, missing_values="ignore"), backend="faiss").fit(ROWS, LABELS)
 
 
 # Model files

@@ -4,6 +4,10 @@ import importlib
 import inspect
 from typing import Any
 
+import numpy as np
+
+_TUNING_ROWS = 1000
+
 # name: (module, class, the extra that installs what it needs)
 BACKENDS: dict[str, tuple[str, str, str | None]] = {
     "numba": ("somknn.neighbors.index", "ExactIndex", None),
@@ -24,9 +28,11 @@ def make_index(
     params : an estimator's `backend_params`, passed to the index's class
     n_neighbors : the k that an approximate backend tunes itself for
 
-    Raises ImportError, in one line, for a backend whose package is not installed, and ValueError for parameters that the
-    backend does not have.
+    Raises ImportError, in one line, for a backend whose package is not installed, and ValueError for a name that is no
+    backend or parameters that the backend does not have.
     """
+    if backend not in BACKENDS:
+        raise ValueError(f"backend must be one of {', '.join(map(repr, BACKENDS))}; got {backend!r}")
     module, name, extra = BACKENDS[backend]
     try:
         index_class = getattr(importlib.import_module(module), name)
@@ -47,3 +53,17 @@ def make_index(
     if n_neighbors is not None and "n_neighbors" in accepted:
         params.setdefault("n_neighbors", n_neighbors)
     return index_class(algorithm=algorithm, n_jobs=n_jobs, **params)
+
+
+def fit_codebook_index(
+    codebook: np.ndarray, rows: np.ndarray, backend: str, params: dict[str, Any] | None, n_jobs: int | None
+) -> Any:
+    """A fitted index of the codebook (n_units, d) of a classifier that asks for one nearest unit of rows like `rows`.
+
+    By a sample of them an approximate backend tunes itself.
+    """
+    index = make_index(backend, "auto", n_jobs, params, 1)
+    if backend == "numba":
+        return index.fit(codebook)
+    sample = np.random.RandomState(1).choice(len(rows), min(_TUNING_ROWS, len(rows)), replace=False)
+    return index.fit(codebook, rows[np.sort(sample)])

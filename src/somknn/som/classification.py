@@ -5,6 +5,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 
+from somknn.neighbors.backends import fit_codebook_index, make_index
 from somknn.persistence import Savable
 from somknn.som.estimator import SOM
 
@@ -19,6 +20,12 @@ class SOMClassifier(Savable, ClassifierMixin, BaseEstimator):
     ----------
     som : SOM or None
         The map to train (a clone is). None: a 20×20 batch map of 20 epochs with a final radius of 0.3.
+    backend : {"numba", "faiss"}, default="numba"
+        Who searches the best-matching units of the rows to classify; training is exact always. "faiss" is for large maps, and cannot
+        search rows with missing values.
+    backend_params : dict, default=None
+        Parameters of `somknn.neighbors.FaissIndex` for `backend="faiss"`: for example `{"index": "hnsw", "target_recall": 0.99}`,
+        for which it is tuned on training rows.
 
     Attributes
     ----------
@@ -28,6 +35,8 @@ class SOMClassifier(Savable, ClassifierMixin, BaseEstimator):
     label_map_ : ndarray (n_rows, n_columns)
         The most frequent class of each neuron; ties go to the class that comes first.
     probability_map_ : ndarray (n_rows, n_columns, n_classes)
+    recall_ : float or None
+        The share of rows whose best-matching unit the backend finds: 1.0 for an exact one, else measured by `fit` on training rows.
 
     Examples
     --------
@@ -39,8 +48,10 @@ class SOMClassifier(Savable, ClassifierMixin, BaseEstimator):
     True
     """
 
-    def __init__(self, som=None):
+    def __init__(self, som=None, *, backend="numba", backend_params=None):
         self.som = som
+        self.backend = backend
+        self.backend_params = backend_params
 
     def fit(self, X, y, sample_weight=None):
         """Train the map on `X` and count the classes `y` (n_samples,) of every neuron."""
@@ -49,6 +60,9 @@ class SOMClassifier(Savable, ClassifierMixin, BaseEstimator):
         template = SOM(20, 20, epochs=20, final_radius=0.3, random_state=0) if self.som is None else self.som
         if not isinstance(template, SOM):
             raise TypeError(f"som must be a SOM or None, got {type(template).__name__}")
+        if self.backend != "numba" and template.missing_values == "ignore":
+            raise ValueError(f"backend={self.backend!r} cannot search rows with missing values; use backend='numba'")
+        make_index(self.backend, "auto", None, self.backend_params)  # names that are wrong, before the training
         y = column_or_1d(y, warn=True)
         check_classification_targets(y)
         sample_weight = None if sample_weight is None else np.asarray(sample_weight)
@@ -66,7 +80,24 @@ class SOMClassifier(Savable, ClassifierMixin, BaseEstimator):
         probabilities = votes / votes.sum(axis=1, keepdims=True)
         self.probability_map_ = probabilities.reshape(rows, columns, n_classes)
         self.label_map_ = self.classes_[probabilities.argmax(axis=1)].reshape(rows, columns)
+        self._index = None
+        if self.backend != "numba":
+            like = self.som_._validate(X, reset=False)
+            codebook = np.ascontiguousarray(self.som_._flat())
+            self._index = fit_codebook_index(codebook, like, self.backend, self.backend_params, template.n_jobs)
         return self
+
+    @property
+    def recall_(self):
+        check_is_fitted(self)
+        return 1.0 if self._index is None else self._index.recall_
+
+    def _units(self, X):
+        if self._index is None:
+            return self.som_.predict(X)
+        rows = self.som_._validate(X, reset=False, least=1)
+        self._index.n_jobs = self.som_.n_jobs
+        return self._index.search(rows, 1)[1][:, 0]
 
     def _fill_empty(self, votes: np.ndarray) -> np.ndarray:
         flat = self.som_.codebook_.reshape(len(votes), -1).astype(np.float64)
@@ -78,12 +109,26 @@ class SOMClassifier(Savable, ClassifierMixin, BaseEstimator):
     def predict_proba(self, X):
         """Class probabilities of the best-matching units, (n_samples, n_classes)."""
         check_is_fitted(self)
-        return self.probability_map_.reshape(-1, len(self.classes_))[self.som_.predict(X)]
+        return self.probability_map_.reshape(-1, len(self.classes_))[self._units(X)]
 
     def predict(self, X):
         """The class of the best-matching unit of every row, (n_samples,)."""
         check_is_fitted(self)
-        return self.label_map_.reshape(-1)[self.som_.predict(X)]
+        return self.label_map_.reshape(-1)[self._units(X)]
+
+    def _state_to_save(self):
+        arrays, state = super()._state_to_save()
+        return arrays | ({} if self._index is None else self._index.screen_to_save()), state
+
+    def _restore(self, arrays, state):
+        screen = {name: array for name, array in arrays.items() if name.startswith("screen_")}
+        super()._restore({name: array for name, array in arrays.items() if name not in screen}, state)
+        self._index = None
+        if self.backend != "numba":
+            index = make_index(self.backend, "auto", self.som_.n_jobs, self.backend_params, 1)
+            self._index = index.restore(np.ascontiguousarray(self.som_._flat()), screen)
+        elif screen:
+            raise ValueError("an index that no backend reads")
 
     def _predict_in_one_search(self, X):
         """`predict` as positions in `classes_`, and `predict_proba`."""
