@@ -125,7 +125,7 @@ def take_times(name: str, exact: ExactIndex, images: np.ndarray, store: Path, tu
         for value in values:
             taken[value].append(batch(value))
         batch(result.get("tuned"))
-        alone.append(seconds(lambda: index._engine.search(floats, K)) / len(queries))
+        alone.append(seconds(lambda: index._list.engine.search(floats, K)) / len(queries))
         single.append(singles(index.search))
         our_single.append(singles(exact.search))
     microseconds = {name: statistics.median(t) * 1e6 for name, t in taken.items()}

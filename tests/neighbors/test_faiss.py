@@ -216,7 +216,7 @@ def test_the_target_is_reached_at_the_least_cost():
     index.nprobe = chosen - max(1, chosen // 8)
     index.search(QUERIES, 5)  # follows the parameter
     assert index.nprobe_ == index.nprobe
-    less, _, _ = index._shortlisted(QUERIES, 5, 1)
+    less, _, _ = index._list.search(QUERIES, 5, 1)
     assert recall.at_least(recall.recalls(less, exact)) < 0.9
 
 
@@ -292,8 +292,8 @@ def test_excluded_rows_do_not_count():
         ({"index": "ivf", "nlist": 0}, "nlist must be an integer of 1 or more, got 0"),
         ({"index": "ivf", "nprobe": 2.5}, "nprobe must be an integer"),
         ({"index": "ivf", "nprobe": True}, "nprobe must be an integer"),
-        ({"index": "hnsw", "nprobe": 3}, "no search parameter nprobe; it takes efSearch"),
-        ({"index": "flat", "ef_search": 3}, "no search parameter efSearch"),
+        ({"index": "hnsw", "nprobe": 3}, "no search parameter nprobe; it takes ef_search"),
+        ({"index": "flat", "ef_search": 3}, "no search parameter ef_search$"),
         ({"index": "ivf", "nprobe": 3, "target_recall": 0.9}, "not both"),
         ({"target_recall": 0}, r"target_recall must be in \(0, 1\], got 0"),
         ({"target_recall": 1.5}, "target_recall must be"),
@@ -338,8 +338,8 @@ def test_a_row_that_does_not_exist_is_refused(monkeypatch):
         def search(queries, k):
             return np.zeros((len(queries), k), np.float32), np.full((len(queries), k), len(ROWS))
 
-    index._effort_set = index._effort
-    monkeypatch.setattr(index, "_engine", Liar())
+    index._list._effort_set = index._list.effort
+    monkeypatch.setattr(index._list, "engine", Liar())
     with pytest.raises(RuntimeError, match="a row beyond the 1200"):
         index.search(QUERIES, 2)
 
@@ -354,8 +354,8 @@ def test_a_row_named_twice_is_not_believed(monkeypatch):
         def search(queries, k):
             return np.zeros((len(queries), k), np.float32), np.full((len(queries), k), 5)
 
-    index._effort_set = index._effort
-    monkeypatch.setattr(index, "_engine", Stutterer())
+    index._list._effort_set = index._list.effort
+    monkeypatch.setattr(index._list, "engine", Stutterer())
     assert_exact(index, ROWS, QUERIES, 2)
 
 
@@ -528,11 +528,13 @@ def test_arrays_that_do_not_describe_an_index_are_refused(spec, damage):
 def test_links_between_levels_are_checked():
     """A row that is not on the upper level must not be reached there: FAISS would read past its links."""
     index = FaissIndex("hnsw", ef_search=16, n_jobs=1).fit(ROWS)
-    arrays = faiss_arrays.to_arrays("hnsw", index._engine)
+    arrays = faiss_arrays.to_arrays("hnsw", index._list.engine)
     upper, lower = np.flatnonzero(arrays["levels"] > 1)[0], np.flatnonzero(arrays["levels"] == 1)[0]
     arrays["neighbors"][arrays["offsets"][upper] + 64] = lower
     with pytest.raises(ValueError, match="not on the same level"):
-        faiss_arrays.from_arrays("hnsw", index._empty_engine(), len(ROWS), arrays, index._vectors_at)
+        faiss_arrays.from_arrays(
+            "hnsw", faiss.index_factory(20, "HNSW32,Flat"), len(ROWS), arrays, index._list.vectors_at
+        )
 
 
 # Without FAISS

@@ -110,7 +110,7 @@ def effort_of(index: Any) -> tuple[str | None, int]:
     ivf = inverted_file(index)
     if ivf is not None:
         return "nprobe", int(ivf.nlist)
-    return ("efSearch" if _graph(index) is not None else None), max(1, int(index.ntotal))
+    return ("ef_search" if _graph(index) is not None else None), max(1, int(index.ntotal))
 
 
 def _graph(index: Any) -> Any:
@@ -123,10 +123,10 @@ def _graph(index: Any) -> Any:
 
 
 def set_effort(index: Any, name: str, value: int) -> None:
-    """Set "nprobe" or "efSearch", through transforms and refinements."""
+    """Set "nprobe" or "ef_search", through transforms and refinements."""
     faiss = require_faiss()
     with faiss_errors(f"{name}={value}"):
-        faiss.ParameterSpace().set_index_parameter(index, name, float(value))
+        faiss.ParameterSpace().set_index_parameter(index, {"ef_search": "efSearch"}.get(name, name), float(value))
 
 
 def train(index: Any, n: int, floats: Callable[[np.ndarray], np.ndarray]) -> None:

@@ -1,8 +1,8 @@
 """The FAISS backend: an approximate shortlist by FAISS, its order and its distances by somknn's own arithmetic.
 
     FaissIndex                                validates, tunes, keeps the promise below
-      |- faiss_factory, faiss_rows            FAISS itself; the float32 vectors that it sees
-      |- reranking (kernel)                   exact order of the shortlist
+      |- Shortlist                            asks FAISS; exact order by a kernel (reranking)
+      |    `- faiss_factory, faiss_rows       FAISS itself; the float32 vectors that it sees
       |- BruteSearch                          queries that a shortlist cannot answer
       |- recall, ExactIndex                   what to tune against, and what was reached
       `- faiss_arrays                         the index in a model file
@@ -22,14 +22,11 @@ import numpy as np
 from somknn.neighbors import faiss_arrays, faiss_factory, recall
 from somknn.neighbors.brute import BruteSearch
 from somknn.neighbors.faiss_rows import FloatRows
+from somknn.neighbors.faiss_shortlist import Shortlist
 from somknn.neighbors.index import ALGORITHMS, ExactIndex, as_rows
 from somknn_kernels import isa as isa_module
-from somknn_kernels.parallel import resolve_n_threads, run_tasks
-from somknn_kernels.reranking import rerank
-from somknn_kernels.selection import NO_INDEX
+from somknn_kernels.parallel import resolve_n_threads
 
-_QUERIES = 8192  # that are float32 at once
-_QUERIES_PER_TASK = 128
 _LONGEST_SHORTLIST = 2048
 _DEFAULT_TARGET = 0.99
 _PREFIX = "screen_faiss_"  # of the arrays in a model file
@@ -98,9 +95,6 @@ class FaissIndex:
     recall_: float | None
     search_stats_: dict[str, int]
     _exact: ExactIndex | None
-    _order: np.ndarray | None  # rows in the order of FAISS's index; None: as they are
-    _effort: int | None  # nprobe or efSearch, and what FAISS was last told
-    _effort_set: int | None
 
     def __init__(
         self,
@@ -147,24 +141,25 @@ class FaissIndex:
         """
         n_threads = self._take(X)
         n = len(self.rows_)
-        engine = self._empty_engine()
+        self._start()
         target = None if self.index == "flat" else self._target()
         asked = None if queries is None else as_rows(queries, "queries", self.rows_.shape[1])
         # The held-out rows enter the index last: it is tuned before it has seen them.
         sample = recall.held_out(n) if target is not None and asked is None else np.empty(0, np.int64)
-        self._order = None
         if len(sample):
-            self._order = np.concatenate([np.setdiff1d(np.arange(n), sample, assume_unique=True), sample])
+            self._list.order = np.concatenate([np.setdiff1d(np.arange(n), sample, assume_unique=True), sample])
             asked = self.rows_[sample]
-        self._start(engine)
+        engine, vectors_at = self._list.engine, self._list.vectors_at
         with faiss_factory.faiss_threads(n_threads):
-            faiss_factory.train(engine, n, self._vectors_at)
-            faiss_factory.fill(engine, 0, n - len(sample), self._vectors_at)
+            faiss_factory.train(engine, n, vectors_at)
+            faiss_factory.fill(engine, 0, n - len(sample), vectors_at)
             if target is not None and asked is not None:
                 self._tune_on(asked, sample, target, n_threads)
-            elif target is not None and self._effort is not None:  # too few rows to hold any out: compare them all
-                self._effort = self._limit
-            faiss_factory.fill(engine, n - len(sample), n, self._vectors_at)
+            elif (
+                target is not None and self._list.parameter is not None
+            ):  # too few rows to hold any out: compare them all
+                self._list.effort = self._list.limit
+            faiss_factory.fill(engine, n - len(sample), n, vectors_at)
         if self.index == "flat":
             self.recall_ = 1.0
         self._ready = True
@@ -198,13 +193,13 @@ class FaissIndex:
             raise ValueError(f"k must be between 1 and the number of rows, {len(self.rows_)}; got {k}")
         self._follow_parameters()
         n_threads = resolve_n_threads(self.n_jobs)
-        distances, indices, complete = self._shortlisted(np.ascontiguousarray(queries), int(k), n_threads)
+        distances, indices, complete = self._list.search(np.ascontiguousarray(queries), int(k), n_threads)
         rest = np.flatnonzero(~complete)
         if len(rest):
             distances[rest], indices[rest] = self._brute.nearest(queries[rest], int(k), n_threads)
         self.search_stats_ = {
             "queries": len(queries),
-            "shortlist": self._shortlist_length(k),
+            "shortlist": self._list.length(k),
             "answered_exactly": len(rest),
         }
         return distances, indices
@@ -233,34 +228,33 @@ class FaissIndex:
     def screen_to_save(self) -> dict[str, np.ndarray]:
         """What `restore` needs beside the rows: see `somknn.neighbors.faiss_arrays`."""
         self._check_fitted()
-        arrays = faiss_arrays.to_arrays(self.index, self._engine)
-        arrays["chosen"] = np.array([self._effort or 0, self._rerank], np.int64)
+        arrays = faiss_arrays.to_arrays(self.index, self._list.engine)
+        arrays["chosen"] = np.array([self._list.effort or 0, self._list.rerank], np.int64)
         arrays["recall"] = np.array([-1.0 if self.recall_ is None else self.recall_])
-        if self._order is not None:
-            arrays["order"] = self._order
+        if self._list.order is not None:
+            arrays["order"] = self._list.order
         return {f"{_PREFIX}{name}": array for name, array in arrays.items()}
 
     def restore(self, X: np.ndarray, screen: dict[str, np.ndarray]) -> "FaissIndex":
         """As `fit`, with what `screen_to_save` gave in place of the work. Raises ValueError where it does not fit `X`."""
         n_threads = self._take(X)
         n = len(self.rows_)
+        self._start()
         arrays = {name.removeprefix(_PREFIX): array for name, array in screen.items()}
-        chosen, measured = arrays.pop("chosen", None), arrays.pop("recall", None)
+        chosen, measured, order = (arrays.pop(name, None) for name in ("chosen", "recall", "order"))
         if chosen is None or chosen.shape != (2,) or measured is None or measured.shape != (1,):
             raise ValueError("the saved index is incomplete")
-        self._order = arrays.pop("order", None)
-        if self._order is not None and not (
-            self._order.dtype == np.int64 and np.array_equal(np.sort(self._order), np.arange(n))
-        ):
+        if order is not None and not (order.dtype == np.int64 and np.array_equal(np.sort(order), np.arange(n))):
             raise ValueError("the saved index does not list each row once")
-        with faiss_factory.faiss_threads(n_threads):
-            engine = faiss_arrays.from_arrays(self.index, self._empty_engine(), n, arrays, self._vectors_at)
-        self._start(engine)
-        effort, self._rerank = int(chosen[0]), int(chosen[1])
-        if self._effort_name is not None:
-            self._effort = effort
-        if not (1 <= self._rerank < 2**31 and (self._effort_name is None or 1 <= effort <= self._limit)):
+        effort, rerank = map(int, chosen)
+        if not (1 <= rerank < 2**31 and (self._list.parameter is None or 1 <= effort <= self._list.limit)):
             raise ValueError("the saved index has search parameters out of range")
+        self._list.order, self._list.rerank = order, rerank
+        self._list.effort = None if self._list.parameter is None else effort
+        with faiss_factory.faiss_threads(n_threads):
+            self._list.engine = faiss_arrays.from_arrays(
+                self.index, self._list.engine, n, arrays, self._list.vectors_at
+            )
         self.recall_ = None if measured[0] < 0 else float(measured[0])
         self._ready = True
         return self
@@ -269,21 +263,21 @@ class FaissIndex:
 
     @property
     def nprobe_(self) -> int | None:
-        return self._effort if self._effort_name == "nprobe" else None
+        return self._list.effort if self._list.parameter == "nprobe" else None
 
     @property
     def ef_search_(self) -> int | None:
-        return self._effort if self._effort_name == "efSearch" else None
+        return self._list.effort if self._list.parameter == "ef_search" else None
 
     @property
     def rerank_(self) -> int:
-        return self._rerank
+        return self._list.rerank
 
     @property
     def nbytes(self) -> int:
         """Bytes that FAISS's index keeps beyond the rows: its length in FAISS's own format."""
         self._check_fitted()
-        return faiss_factory.n_bytes(self._engine)
+        return faiss_factory.n_bytes(self._list.engine)
 
     def _check_fitted(self) -> None:
         if not self._ready:
@@ -306,52 +300,38 @@ class FaissIndex:
                 raise ValueError("give target_recall, or nprobe or ef_search, not both: the first chooses the others")
         self._ready = False
         self.rows_ = as_rows(X, "X")
-        self._isa = isa_module.select()
-        self._brute = BruteSearch(self.rows_, self._isa)
-        self._vectors = FloatRows(self.rows_, self._brute)
+        self._brute = BruteSearch(self.rows_, isa_module.select())
         self._exact = None
         self._lock = threading.Lock()
         self.search_stats_ = {}
         self.recall_ = None
         return resolve_n_threads(self.n_jobs)
 
-    def _empty_engine(self) -> Any:
-        n, d = self.rows_.shape
-        return faiss_factory.make(self.index, n, d, nlist=self.nlist, as_bytes=self._vectors.unchanged)
-
-    def _start(self, engine: Any) -> None:
-        """Take an engine, with the parameters given or untuned ones."""
-        self._engine = engine
-        self._effort_name, self._limit = faiss_factory.effort_of(engine)
-        if self._effort_name == "efSearch":
-            self._limit = len(self.rows_)
-        given = {"nprobe": self.nprobe, "efSearch": self.ef_search}
-        wrong = [name for name, value in given.items() if value is not None and name != self._effort_name]
-        if wrong:
-            raise ValueError(f"index={self.index!r} has no search parameter {wrong[0]}; it takes {self._effort_name}")
-        self._rerank = self.rerank or (10 if self._compressed() else 2)
-        self._effort_set = None
-        self._effort = None if self._effort_name is None else min(given[self._effort_name] or 1, self._limit)
-        self._given = self._parameters()
-
-    def _parameters(self) -> dict[str, int | None]:
-        return {"nprobe": self.nprobe, "efSearch": self.ef_search, "rerank": self.rerank}
+    def _start(self) -> None:
+        """An empty index of FAISS, with the parameters given or untuned ones."""
+        d = self.rows_.shape[1]
+        vectors = FloatRows(self.rows_, self._brute)
+        engine = faiss_factory.make(self.index, len(self.rows_), d, nlist=self.nlist, as_bytes=vectors.unchanged)
+        self._list = Shortlist(self.index, engine, vectors, self._brute, isa_module.select())
+        self._list.rerank = 10 if self._compressed() else 2
+        self._given = {"nprobe": None, "ef_search": None, "rerank": None}
+        self._follow_parameters()
 
     def _follow_parameters(self) -> None:
-        """Parameters that were set after `fit` count."""
-        now = self._parameters()
-        if now == self._given:
-            return
-        for name, value in now.items():
-            if value is not None and value != self._given[name]:
-                _in_range(name, value, Integral, 1, 2**31 - 1)
-                if name == "rerank":
-                    self._rerank = int(value)
-                elif name == self._effort_name:
-                    self._effort = min(int(value), self._limit)
-                else:
-                    raise ValueError(f"index={self.index!r} has no search parameter {name}")
-        self._given = now
+        """Parameters that were given count, also those that were set after `fit`."""
+        for name, before in self._given.items():
+            value = getattr(self, name)
+            if value is None or value == before:
+                continue
+            _in_range(name, value, Integral, 1, 2**31 - 1)
+            if name == "rerank":
+                self._list.rerank = int(value)
+            elif name == self._list.parameter:
+                self._list.effort = min(int(value), self._list.limit)
+            else:
+                takes = f"; it takes {self._list.parameter}" if self._list.parameter else ""
+                raise ValueError(f"index={self.index!r} has no search parameter {name}{takes}")
+        self._given = {name: getattr(self, name) for name in self._given}
 
     def _compressed(self) -> bool:
         return self.index not in ("flat", "ivf", "hnsw", "sq8") and not self.index.endswith("Flat")
@@ -360,60 +340,6 @@ class FaissIndex:
         if self.target_recall is not None:
             return float(self.target_recall)
         return _DEFAULT_TARGET if self.nprobe is None and self.ef_search is None else None
-
-    def _vectors_at(self, positions: np.ndarray) -> np.ndarray:
-        """float32 vectors of the rows at these positions of FAISS's index."""
-        return self._vectors.of(self.rows_[positions if self._order is None else self._order[positions]])
-
-    # Shortlist and exact order
-
-    def _shortlist_length(self, k: int) -> int:
-        return min(len(self.rows_), self._rerank * int(k))
-
-    def _shortlisted(self, queries: np.ndarray, k: int, n_threads: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Distances and rows, and whether k rows were found (for "flat": whether they are proven to be the nearest)."""
-        m = len(queries)
-        bytes_only = self._brute.integers(queries)
-        distances = np.full((m, k), np.iinfo(np.int64).max if bytes_only else np.inf, np.int64 if bytes_only else float)
-        indices = np.full((m, k), NO_INDEX, np.int64)
-        complete = np.zeros(m, bool)
-        for start in range(0, m, _QUERIES):
-            part = slice(start, min(start + _QUERIES, m))
-            floats = self._vectors.of(queries[part])
-            estimates, candidates = self._ask_faiss(floats, self._shortlist_length(k), n_threads)
-            found = np.empty(len(floats), np.int64)
-            arrays = queries[part], self.rows_, candidates
-            outputs = distances[part], indices[part], found
-
-            def work(task: int, arrays=arrays, outputs=outputs) -> None:
-                first = task * _QUERIES_PER_TASK
-                last = min(first + _QUERIES_PER_TASK, len(outputs[2]))
-                rerank(self._isa, *arrays, first, last, *outputs)
-
-            run_tasks(work, -(-len(floats) // _QUERIES_PER_TASK), n_threads)
-            norms = self._vectors.norms(floats)
-            complete[part] = (found == k) & self._vectors.bounded(norms)
-            if self.index == "flat":
-                complete[part] &= self._vectors.certified(estimates, norms, distances[part, -1])
-            elif self.index == "sq8" and self._vectors.unchanged and queries.dtype != np.uint8:
-                # FAISS compares byte with byte here and cuts off the rest of a query's value.
-                complete[part] &= (floats == np.clip(np.rint(floats), 0, 255)).all(axis=1)
-        return distances, indices, complete
-
-    def _ask_faiss(self, floats: np.ndarray, length: int, n_threads: int) -> tuple[np.ndarray, np.ndarray]:
-        """FAISS's estimates (m, length) and rows of `rows_`, -1 where it has none."""
-        effort = self._effort
-        if effort is not None and effort != self._effort_set:
-            with self._lock:
-                faiss_factory.set_effort(self._engine, str(self._effort_name), effort)
-                self._effort_set = effort
-        with faiss_factory.faiss_threads(n_threads), faiss_factory.faiss_errors(f"searching {len(floats)} queries"):
-            estimates, found = self._engine.search(floats, length)
-        if found.size and (found.max() >= self._engine.ntotal or found.min() < -1):
-            raise RuntimeError(f"FAISS named a row beyond the {self._engine.ntotal} that the index holds")
-        if self._order is not None:
-            found = np.where(found < 0, -1, self._order[found])
-        return estimates, np.ascontiguousarray(found, dtype=np.int64)
 
     # Tuning
 
@@ -445,24 +371,26 @@ class FaissIndex:
         self.recall_ = float(self._recalls(to_measure, k, kth[second::2], n_threads).mean())
 
     def _recalls(self, queries: np.ndarray, k: int, exact_kth: np.ndarray, n_threads: int) -> np.ndarray:
-        return recall.recalls(self._shortlisted(queries, k, n_threads)[0], exact_kth)
+        return recall.recalls(self._list.search(queries, k, n_threads)[0], exact_kth)
 
     def _tune(self, queries: np.ndarray, k: int, exact_kth: np.ndarray, target: float, n_threads: int) -> float:
+        shortlist = self._list
+
         def at_least(effort: int | None) -> float:
-            self._effort = effort
+            shortlist.effort = effort
             return recall.at_least(self._recalls(queries, k, exact_kth, n_threads))
 
-        start = k if self._effort_name == "efSearch" else 1
+        start = k if shortlist.parameter == "ef_search" else 1
         while True:
-            if self._effort_name is None:
+            if shortlist.parameter is None:
                 reached = at_least(None)
             else:
-                self._effort, reached = recall.cheapest(at_least, start, self._limit, target)
-            longer = 2 * self._rerank
+                shortlist.effort, reached = recall.cheapest(at_least, start, shortlist.limit, target)
+            longer = 2 * shortlist.rerank
             if reached >= target or self.rerank is not None or longer * k > min(_LONGEST_SHORTLIST, len(self.rows_)):
                 return float(self._recalls(queries, k, exact_kth, n_threads).mean())
             # More cells do not help any more: what is missing was ranked too low by the compressed rows.
-            self._rerank = longer
+            shortlist.rerank = longer
 
 
 def _in_range(name: str, value: Any, kind: type, lowest: float, highest: float) -> Any:

@@ -1,0 +1,113 @@
+"""A query's way through FAISS: float32 vector, shortlist, exact order, and whether that may be believed."""
+
+import threading
+from typing import Any
+
+import numpy as np
+
+from somknn.neighbors import faiss_factory
+from somknn.neighbors.brute import BruteSearch
+from somknn.neighbors.faiss_rows import FloatRows
+from somknn_kernels.isa import Isa
+from somknn_kernels.parallel import run_tasks
+from somknn_kernels.reranking import rerank
+from somknn_kernels.selection import NO_INDEX
+
+_QUERIES = 8192  # that are float32 at once
+_QUERIES_PER_TASK = 128
+
+
+class Shortlist:
+    """Asks a FAISS index for candidates and orders them exactly.
+
+    Parameters
+    ----------
+    spec : str
+        Name or factory string of the index.
+    engine : FAISS's index, filled or to be filled
+    brute : BruteSearch
+        Of the rows, which say what an exact distance is.
+
+    Attributes
+    ----------
+    order : int64 array (n,) or None
+        The row at each position of FAISS's index; None: as they are.
+    effort : int or None
+        The search parameter in use, at most `limit`; `parameter` is its name here ("nprobe", "ef_search"), None where there is none.
+    rerank : int
+        A shortlist has rerank·k rows.
+    """
+
+    def __init__(self, spec: str, engine: Any, vectors: FloatRows, brute: BruteSearch, isa: Isa):
+        self.engine, self.vectors = engine, vectors
+        self._spec, self._brute, self._isa = spec, brute, isa
+        self.order: np.ndarray | None = None
+        self.parameter, self.limit = faiss_factory.effort_of(engine)
+        if self.parameter == "ef_search":
+            self.limit = len(brute.rows)
+        self.effort = None if self.parameter is None else 1
+        self.rerank = 1
+        self._effort_set: int | None = None
+        self._lock = threading.Lock()
+
+    def vectors_at(self, positions: np.ndarray) -> np.ndarray:
+        """float32 vectors of the rows at these positions of FAISS's index."""
+        return self.vectors.of(self._brute.rows[positions if self.order is None else self.order[positions]])
+
+    def length(self, k: int) -> int:
+        """Rows in a shortlist."""
+        return min(len(self._brute.rows), self.rerank * int(k))
+
+    def search(self, queries: np.ndarray, k: int, n_threads: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Distances and rows, (m, k), and for which queries they count, bool (m,).
+
+        They do not count where fewer than k rows were found, where float32 could not hold the query, and for "flat" where the
+        k rows are not proven to be the nearest.
+        """
+        m = len(queries)
+        bytes_only = self._brute.integers(queries)
+        distances = np.full((m, k), np.iinfo(np.int64).max if bytes_only else np.inf, np.int64 if bytes_only else float)
+        indices = np.full((m, k), NO_INDEX, np.int64)
+        complete = np.zeros(m, bool)
+        for start in range(0, m, _QUERIES):
+            part = slice(start, min(start + _QUERIES, m))
+            floats = self.vectors.of(queries[part])
+            estimates, candidates = self._ask(floats, self.length(k), n_threads)
+            found = self._reorder(queries[part], candidates, distances[part], indices[part], n_threads)
+            norms = self.vectors.norms(floats)
+            complete[part] = (found == k) & self.vectors.bounded(norms)
+            if self._spec == "flat":
+                complete[part] &= self.vectors.certified(estimates, norms, distances[part, -1])
+            elif self._spec == "sq8" and self.vectors.unchanged and queries.dtype != np.uint8:
+                # FAISS compares byte with byte here and cuts off the rest of a query's value.
+                complete[part] &= (floats == np.clip(np.rint(floats), 0, 255)).all(axis=1)
+        return distances, indices, complete
+
+    def _ask(self, floats: np.ndarray, length: int, n_threads: int) -> tuple[np.ndarray, np.ndarray]:
+        """FAISS's estimates (m, length) and the rows, -1 where it has none."""
+        effort = self.effort
+        if effort is not None and effort != self._effort_set:
+            with self._lock:
+                faiss_factory.set_effort(self.engine, str(self.parameter), effort)
+                self._effort_set = effort
+        with faiss_factory.faiss_threads(n_threads), faiss_factory.faiss_errors(f"searching {len(floats)} queries"):
+            estimates, found = self.engine.search(floats, length)
+        if found.size and (found.max() >= self.engine.ntotal or found.min() < -1):
+            raise RuntimeError(f"FAISS named a row beyond the {self.engine.ntotal} that the index holds")
+        if self.order is not None:
+            found = np.where(found < 0, -1, self.order[found])
+        return estimates, np.ascontiguousarray(found, dtype=np.int64)
+
+    def _reorder(
+        self, queries: np.ndarray, candidates: np.ndarray, distances: np.ndarray, indices: np.ndarray, n_threads: int
+    ) -> np.ndarray:
+        """Fill `distances` and `indices`; how many of them each query has, -1 where FAISS named a row twice."""
+        m = len(queries)
+        found = np.empty(m, np.int64)
+
+        def work(task: int) -> None:
+            first, last = task * _QUERIES_PER_TASK, min((task + 1) * _QUERIES_PER_TASK, m)
+            rerank(self._isa, queries, self._brute.rows, candidates, first, last, distances, indices, found)
+
+        run_tasks(work, -(-m // _QUERIES_PER_TASK), n_threads)
+        return found
