@@ -132,7 +132,7 @@ def seed(isa, queries, rows, screen, probes, windows, start, stop, n_candidates,
 
 
 @inlined
-def _thresholds(step, error, lift, wrap, probe_error, norm, total, reach):
+def scan_thresholds(step, error, lift, wrap, probe_error, norm, total, reach):
     """(offset, top) for `scan_tile`: what a query may rule out when nothing beyond the distance `reach` is of use to it.
 
     error : the largest of the rows'; wrap : the largest top that 16-bit sums can tell apart.
@@ -146,7 +146,7 @@ def _thresholds(step, error, lift, wrap, probe_error, norm, total, reach):
 
 
 @inlined
-def _second_limit(step, error, probe_error, reach):
+def second_limit(step, error, probe_error, reach):
     """The largest squared distance of second vectors that a row within `reach` can have; NaN where nothing is certain."""
     ratio = (reach + probe_error + error) / step
     return ratio * ratio * _CERTAIN
@@ -203,10 +203,10 @@ def search(
                 query = slots[slot]
                 if query >= 0:
                     reach = distance_within(min(ceilings[query], bound(collector, query)), queries.shape[1])
-                    offsets[t, j], tops[t, j] = _thresholds(
+                    offsets[t, j], tops[t, j] = scan_thresholds(
                         step, error, lift, wrap, probe_errors[slot], norms[slot], totals[slot], reach
                     )
-                    second_limits[t, j] = _second_limit(second_step, second_error, query_second_errors[slot], reach)
+                    second_limits[t, j] = second_limit(second_step, second_error, query_second_errors[slot], reach)
         n_blocks = (kind_stop - kind_start + panels_per_block - 1) // panels_per_block
         first_block = max(0, min(first_panel - kind_start, kind_stop - kind_start - 1)) // panels_per_block
         for turn in range(n_blocks):
@@ -263,10 +263,10 @@ def search(
                             after = min(bound(collector, query), ceilings[query])
                             if after < before:
                                 reach = distance_within(after, queries.shape[1])
-                                offsets[t, j], tops[t, j] = _thresholds(
+                                offsets[t, j], tops[t, j] = scan_thresholds(
                                     step, error, lift, wrap, probe_errors[slot], norms[slot], totals[slot], reach
                                 )
-                                second_limits[t, j] = _second_limit(
+                                second_limits[t, j] = second_limit(
                                     second_step, second_error, query_second_errors[slot], reach
                                 )
 

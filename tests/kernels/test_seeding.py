@@ -1,11 +1,11 @@
-"""`lower_to_candidates` against its plain twin."""
+"""Improvements by candidates, measured in full and behind the bounds, against the plain twin."""
 
 import numpy as np
 import pytest
 
 from reference import seeding as plain
 from somknn.neighbors import CodebookSearch
-from somknn_kernels import isa, seeding
+from somknn.prototypes.seeding import Potential
 
 
 def _rows(kind, n=2500, d=60):
@@ -16,39 +16,47 @@ def _rows(kind, n=2500, d=60):
     return (1e3 + low).astype(kind)
 
 
-@pytest.mark.parametrize("kind", [np.uint8, np.float32, np.float64])
-@pytest.mark.parametrize("with_vectors", [True, False])
-def test_equals_the_plain_twin(kind, with_vectors):
-    X = _rows(kind)
-    n = len(X)
-    vectors = CodebookSearch(X, algorithm="pruned" if with_vectors else "brute").short_vectors()
-    assert (vectors[0].shape[1] > 0) == with_vectors
+def _found(potential, n_candidates):
+    found, starts = potential._found, np.arange(len(potential._counts)) * potential._block * n_candidates
+    at = np.concatenate([np.arange(s, s + c) for s, c in zip(starts, potential._counts, strict=True)])
+    return dict(zip(zip(found.rows[at].tolist(), found.candidates[at].tolist()), found.distances[at]))  # noqa: B905
+
+
+def _check(X, search, steps):
     random = np.random.default_rng(1)
-    dtype = np.int64 if kind == np.uint8 else np.float64
-    closest = np.full(n, np.iinfo(np.int64).max if kind == np.uint8 else np.inf, dtype)
-    compared = 0
-    for _ in range(6):
-        candidates = random.integers(n, size=5)
-        candidates[1] = candidates[0]
-        lowered, counts = np.empty((5, n), dtype), np.zeros(1, np.int64)
-        for start, stop in ((0, 7), (7, 1300), (1300, n)):
-            seeding.lower_to_candidates(isa.select(), X, candidates, closest, *vectors, start, stop, lowered, counts)
-        wanted = plain.lower_to_candidates(X, candidates, closest)
-        if kind == np.uint8:
-            np.testing.assert_array_equal(lowered, wanted)
-        else:
-            np.testing.assert_allclose(lowered, wanted, rtol=1e-12)
-        closest = lowered[0]
-        compared = int(counts[0])
-    assert (compared < 5 * n) == with_vectors
+    weights = random.integers(0, 3, len(X)).astype(float)
+    potential = Potential(search, weights)
+    potential.try_rows(np.array([7]))
+    potential.choose(0)
+    for candidates in map(np.array, steps(random)):
+        wanted = plain.find_improvements(X, candidates, potential.closest)
+        totals = potential.try_rows(candidates)
+        found = _found(potential, len(candidates))
+        assert found.keys() == wanted.keys()
+        if len(found):
+            np.testing.assert_allclose(list(found.values()), [wanted[pair] for pair in found], rtol=1e-12)
+        chosen = int(np.argmin(totals))
+        potential.choose(chosen)
+        assert totals[chosen] == pytest.approx((weights * potential.closest).sum(), rel=1e-9)
 
 
-def test_the_bound_may_keep_what_is_exactly_as_near():
+@pytest.mark.parametrize("kind", [np.uint8, np.float32, np.float64])
+@pytest.mark.parametrize("algorithm", ["pruned", "brute"])
+@pytest.mark.parametrize("isa", [None, "portable"])
+def test_equals_the_plain_twin(kind, algorithm, isa):
+    X = _rows(kind)
+    search = CodebookSearch(X, algorithm=algorithm, isa=isa)
+    assert (search.short_vectors() is None) == (algorithm == "brute")
+    _check(X, search, lambda random: [[5, 5, 9, *random.integers(len(X), size=4)] for _ in range(12)])
+
+
+def test_nothing_equally_near_counts_as_nearer():
     X = np.repeat(_rows(np.uint8, 40), 60, axis=0)
-    vectors = CodebookSearch(X, algorithm="pruned").short_vectors()
-    closest = ((X.astype(np.int64) - X[7].astype(np.int64)) ** 2).sum(axis=1)
-    lowered, candidates = np.empty((2, len(X)), np.int64), np.array([8, 2000])
-    seeding.lower_to_candidates(
-        isa.select(), X, candidates, closest, *vectors, 0, len(X), lowered, np.zeros(1, np.int64)
-    )
-    np.testing.assert_array_equal(lowered, plain.lower_to_candidates(X, candidates, closest))
+    _check(X, CodebookSearch(X, algorithm="pruned"), lambda random: [[8, 2000], [2001, 61, 7], [2399, 0]])
+
+
+def test_rows_far_from_all_others_are_measured():
+    X = _rows(np.uint8)
+    X[3], X[900] = 0, 255
+    X[4] = np.arange(60) % 2 * 255
+    _check(X, CodebookSearch(X, algorithm="pruned"), lambda random: [[3, 4], [900, 5], [4, 3, 900]])

@@ -3,9 +3,8 @@
 import numpy as np
 
 
-def lower_to_candidates(X, candidates, closest):
-    """(m, n): the smaller of closest[i] and the squared distance of X[i] and X[candidates[c]]."""
-    kind = np.int64 if X.dtype == np.uint8 else np.float64
-    rows = X.astype(kind)
-    squares = np.stack([((rows - rows[c]) ** 2).sum(axis=1) for c in candidates])
-    return np.minimum(closest, squares)
+def find_improvements(X, candidates, closest):
+    """{(row, number of the candidate): squared distance} where that is below closest[row]."""
+    rows = X.astype(np.int64 if X.dtype == np.uint8 else np.float64)
+    squares = np.stack([((rows - rows[c]) ** 2).sum(axis=1) for c in candidates], axis=1)
+    return {(int(i), int(c)): squares[i, c] for i, c in zip(*np.nonzero(squares < closest[:, None]), strict=True)}

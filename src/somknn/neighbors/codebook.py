@@ -9,7 +9,7 @@ import numpy as np
 from somknn.neighbors.brute import BruteSearch
 from somknn.neighbors.embedding import Embedding
 from somknn.neighbors.index import as_rows
-from somknn.neighbors.pruned import build_probes, build_screen, nearest_cell, run_search, split_rare
+from somknn.neighbors.pruned import build_probes, build_screen, nearest_cell, run_search, split_rare, worth_judging
 from somknn.threads import single_threaded_blas
 from somknn_kernels import isa as isa_module
 from somknn_kernels import pruned, selection
@@ -61,15 +61,11 @@ class CodebookSearch:
             self._prepared = embedding, build_probes(embedding, vectors, np.arange(len(self.rows)), n_threads)
         return self._prepared
 
-    def short_vectors(self) -> tuple[np.ndarray, np.ndarray, float]:
-        """Bytes (n, P) that stand for the rows, how far each may be off (n,), and the step: row i and row j are at
-        least step·‖vectors[i] - vectors[j]‖ - errors[i] - errors[j] apart. P is 0 where rows are searched by brute force.
-        """
-        n, d = self.rows.shape
-        if self.algorithm == "brute" or (self.algorithm == "auto" and (n < 2000 or d < 48)):
-            return np.empty((n, 0), np.uint8), np.zeros(n), 1.0
-        embedding, probes = self._prepare(resolve_n_threads(self.n_jobs))
-        return probes.second[:n], probes.second_errors[:n], embedding.full_step
+    def short_vectors(self) -> tuple[Embedding, Probes] | None:
+        """What makes short vectors, and those of the rows in their order; None where rows are searched by brute force."""
+        if self.algorithm == "brute" or (self.algorithm == "auto" and not worth_judging(self.rows)):
+            return None
+        return self._prepare(resolve_n_threads(self.n_jobs))
 
     def nearest(self, codebook, k: int = 1, previous: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
         """The k nearest codebook vectors of every row.

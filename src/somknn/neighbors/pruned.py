@@ -11,7 +11,7 @@ from somknn_kernels.parallel import run_tasks
 from somknn_kernels.pruned import Probes, Screen
 from somknn_kernels.selection import Nearest, Within
 
-_LIFT = 90  # makes the rows' codes unsigned
+LIFT = 90  # makes the rows' codes unsigned
 _TASK_TILES = 40  # 240 queries: their codes stay in the level-1 and level-2 caches through a block of panels
 _BLOCK_BYTES = 262_144  # of panels: half of a level-2 cache
 _PART_BYTES = 16_000_000  # of panels, a scan of 0.8 ms; halving 4 MB lost: waking a thread took 0.2 ms
@@ -47,14 +47,14 @@ def pack_codes(embedding: Embedding, short, full, order, n_usual: int, errors, s
         source[to : to + stop - start] = np.arange(start, stop)
     panels = np.zeros((n_places // panel, embedding.n_short // g, panel, g), np.uint8)
     half_norms = np.zeros((n_places // panel, panel), np.int16 if g == 2 else np.int32)
-    pruned.pack_screen(np.ascontiguousarray(short[source]), places, _LIFT, panels, half_norms)
+    pruned.pack_screen(np.ascontiguousarray(short[source]), places, LIFT, panels, half_norms)
     return Screen(
         panels,
         half_norms,
         places,
         embedding.short_step,
         errors,
-        _LIFT,
+        LIFT,
         first_rare // panel,
         np.ascontiguousarray(full[source]),
         second_errors,

@@ -5,13 +5,41 @@ from typing import Any
 import numpy as np
 
 from somknn.neighbors.codebook import CodebookSearch
+from somknn.neighbors.embedding import Embedding
+from somknn.neighbors.pruned import LIFT, build_screen
 from somknn_kernels import seeding as kernels
 from somknn_kernels.parallel import resolve_n_threads, run_tasks
+from somknn_kernels.pruned import Probes, Screen
+from somknn_kernels.tiles import scan_group
 
 INITS = ("k-means++", "k-means||", "random")
-_BLOCK = 1024  # rows of a task; partial sums are added block by block, whoever computed them
+_BLOCK = 2048  # rows of a task; partial sums are added block by block, whoever computed them
+_USUAL = 1.5  # candidates with larger errors than this times the rows' median are measured without short vectors
 _ROUNDS = 5  # of k-means||: Bahmani et al. (2012), section 5, found no gain beyond
 _OVERSAMPLING = 0.5  # rows drawn in a round of k-means||, per centre wanted: 2.5·n_clusters candidates in all
+
+
+class _Pruning:
+    """Short vectors of all rows, and for each what rules candidates out."""
+
+    def __init__(self, embedding: Embedding, probes: Probes):
+        self.embedding, self.probes = embedding, probes
+        # Thresholds outlive a step, so they are made for the largest error that candidates may have.
+        errors, second_errors = probes.errors[probes.order >= 0], probes.second_errors[probes.order >= 0]
+        self.errors = _USUAL * np.array([np.median(errors), np.median(second_errors)])
+        n_tiles, _, tile, _ = probes.packed.shape
+        self.wrap = (
+            65535 if scan_group(embedding.isa) == 2 else 2**31 - 1
+        )  # what 16-bit, or 32-bit, sums can tell apart
+        shape = n_tiles, tile
+        self.thresholds = kernels.Thresholds(np.zeros(shape, np.int32), np.zeros(shape, np.int32), np.zeros(shape))
+
+    def screen_of(self, candidates: np.ndarray) -> Screen | None:
+        """The candidates' short vectors; None where an error is too large for the thresholds."""
+        vectors = self.embedding.embed(candidates, 1, probes=False)
+        if not (vectors.short_errors.max() <= self.errors[0] and vectors.full_errors.max() <= self.errors[1]):
+            return None
+        return build_screen(self.embedding, vectors, np.arange(len(candidates)), 0)
 
 
 class Potential:
@@ -21,12 +49,23 @@ class Potential:
     """
 
     def __init__(self, search: CodebookSearch, weights: np.ndarray):
-        self.search, self.weights = search, weights
-        rows = search.rows
-        kind, worst = (np.int64, np.iinfo(np.int64).max) if rows.dtype == np.uint8 else (np.float64, np.inf)
-        self.closest = np.full(len(rows), worst, kind)
-        self.vectors = search.short_vectors()
-        self._tried = np.empty((0, len(rows)))
+        self.search, self.weights = search, np.ascontiguousarray(weights, np.float64)
+        self.n_threads = resolve_n_threads(search.n_jobs)
+        n, worst = len(weights), np.iinfo(np.int64).max if search.rows.dtype == np.uint8 else np.inf
+        self.closest = np.full(n, worst, np.int64 if search.rows.dtype == np.uint8 else np.float64)
+        self.total = np.inf
+        self._pruning: _Pruning | None = None
+        tile = 1
+        short = search.short_vectors()
+        if short is not None:
+            self._pruning = _Pruning(*short)
+            tile = short[1].packed.shape[2]
+        self._block = max(1, _BLOCK // tile) * tile  # whole tiles
+        self._found = kernels.Improvements(
+            np.empty(0, np.int32), np.empty(0, np.int32), np.empty(0, self.closest.dtype)
+        )
+        self._counts = np.zeros(-(-n // self._block), np.int64)
+        self._n_tried = 0
 
     def first(self, random: np.random.RandomState) -> int:
         """A row drawn by weight."""
@@ -39,26 +78,56 @@ class Potential:
 
     def try_rows(self, candidates: np.ndarray) -> np.ndarray:
         """The weighted sum of squared distances after each candidate."""
-        rows = self.search.rows
-        n = len(rows)
-        n_blocks = -(-n // _BLOCK)
-        self._tried = np.empty((len(candidates), n), self.closest.dtype)
-        sums, counts = np.empty((n_blocks, len(candidates))), np.zeros((n_blocks, 1), np.int64)
+        m, n, rows, isa = len(candidates), len(self.weights), self.search.rows, self.search.isa
+        if len(self._found.rows) < m * n:  # never all written but in the first step
+            self._found = kernels.Improvements(*(np.empty(m * n, array.dtype) for array in self._found))
+        self._n_tried = m
+        gains = np.zeros((len(self._counts), m))
+        first = self.total == np.inf
+        screen = None if first or self._pruning is None else self._pruning.screen_of(rows[candidates])
 
         def work(task: int) -> None:
-            at = slice(task * _BLOCK, min(n, (task + 1) * _BLOCK))
-            span = (at.start, at.stop)
-            kernels.lower_to_candidates(
-                self.search.isa, rows, candidates, self.closest, *self.vectors, *span, self._tried, counts[task]
-            )
-            sums[task] = (self._tried[:, at] * self.weights[at]).sum(axis=1)
+            start, stop = task * self._block, min(n, (task + 1) * self._block)
+            given = isa, rows, candidates, self.closest, self.weights
+            if screen is None or self._pruning is None:
+                self._counts[task] = kernels.find_improvements(*given, start, stop, self._found, gains[task])
+                return
+            tile = self._pruning.probes.packed.shape[2]
+            tiles = start // tile, -(-stop // tile)
+            pruning = screen, self._pruning.probes, self._pruning.thresholds
+            self._counts[task] = kernels.find_improvements_pruned(*given, *pruning, *tiles, self._found, gains[task])
 
-        run_tasks(work, n_blocks, resolve_n_threads(self.search.n_jobs))
-        return sums.sum(axis=0)
+        run_tasks(work, len(gains), self.n_threads)
+        if first:  # `closest` is no distance yet to take a gain from
+            distances = self._found.distances[: m * n].reshape(n, m)
+            return (distances * self.weights[:, None]).sum(axis=0)
+        return self.total - gains.sum(axis=0)
 
     def choose(self, i: int) -> None:
         """Keep candidate i of those last tried."""
-        self.closest = self._tried[i]
+        pruning, d = self._pruning, self.search.rows.shape[1]
+
+        def work(task: int) -> None:
+            start = task * self._block
+            span = start * self._n_tried, self._counts[task], i
+            kernels.settle(self._found, *span, self.closest)
+            if pruning is not None:
+                step = pruning.embedding.short_step, pruning.embedding.full_step
+                kernels.set_thresholds(
+                    pruning.probes,
+                    *step,
+                    LIFT,
+                    pruning.wrap,
+                    pruning.errors,
+                    self.closest,
+                    d,
+                    self._found,
+                    *span,
+                    pruning.thresholds,
+                )
+
+        run_tasks(work, len(self._counts), self.n_threads)
+        self.total = float((self.weights * self.closest).sum())
 
 
 class Owners:
