@@ -16,6 +16,8 @@ _HOMES = {
     "KNeighborsRegressor": "somknn.neighbors",
     "KNeighborsTransformer": "somknn.neighbors",
     "KMeans": "somknn.prototypes",
+    "LVQ": "somknn.prototypes",
+    "PrototypeClassifier": "somknn.prototypes",
     "SOM": "somknn.som",
     "SOMClassifier": "somknn.som",
     "SOMFeatureSelector": "somknn.som",

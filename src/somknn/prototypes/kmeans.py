@@ -131,7 +131,7 @@ class KMeans(Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Cluster
         weights = _weights(sample_weight, X)
         search = CodebookSearch(X, n_jobs=self.n_jobs)
         random = check_random_state(self.random_state)
-        tolerance = self.tol * _mean_variance(X, resolve_n_threads(self.n_jobs)) if self.tol > 0 else 0.0
+        tolerance = self.tol * mean_variance(X, resolve_n_threads(self.n_jobs)) if self.tol > 0 else 0.0
         best: Clustering | None = None
         for start in range(self._n_starts()):
             ones = np.ones(len(X)) if weights is None else weights
@@ -272,7 +272,7 @@ def _weights(sample_weight: Any, X: np.ndarray) -> np.ndarray | None:
     return None if (weights == 1).all() else np.ascontiguousarray(weights)
 
 
-def _mean_variance(X: np.ndarray, n_threads: int) -> float:
+def mean_variance(X: np.ndarray, n_threads: int) -> float:
     """Variance of a feature, on the mean; the unit of `tol`."""
     return squares_about(X, column_sums(X, n_threads) / len(X), n_threads) / X.size
 

@@ -1,0 +1,155 @@
+"""`PrototypeClassifier`: k-NN on a few rows of each class instead of on all."""
+
+from numbers import Integral
+from typing import Any, ClassVar
+
+import numpy as np
+from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import Interval, StrOptions
+
+from somknn.neighbors.weighting import class_shares
+from somknn.prototypes.budget import split_budget
+from somknn.prototypes.lookup import PrototypeLookup
+from somknn.prototypes.lvq import LVQ, class_centres
+from somknn.prototypes.voting import PrototypeVoting
+from somknn.som import SOM
+
+_PILOT = 10  # the pilot of budget="difficulty" has this part of the prototypes
+
+
+class PrototypeClassifier(PrototypeVoting):
+    """k nearest neighbours among a few prototypes of each class: nearly as accurate as among all rows, and much faster.
+
+    Parameters
+    ----------
+    prototypes : {"kmeans", "lvq", "som", "sample"}
+        Where each class's prototypes come from: K-Means centres of its rows; these centres trained by `LVQ`; the neurons of a
+        map of its rows; its rows drawn at random.
+    n_prototypes : int
+        In all; at least one for each class, at most as many as there are rows. A map takes the largest grid within its
+        class's part.
+    budget : {"even", "difficulty"}
+        "even": the same number for each class. "difficulty": by the square root of the mistakes that a tenth of the
+        prototypes make on the training rows.
+    n_neighbors : int
+        Prototypes that vote.
+    weights : {"uniform", "distance"}
+        How they vote, as in `KNeighborsClassifier`.
+    max_iter : int or None
+        Rounds of K-Means (None: 20), epochs of a map (None: 20) or steps of LVQ (None: its own number).
+    random_state : int, RandomState or None
+    n_jobs : int or None
+        Threads; never changes the result.
+
+    Attributes
+    ----------
+    prototypes_ : ndarray (n_prototypes, n_features), of the dtype of the training rows
+        Sorted by class. For uint8 rows they are rounded.
+    prototype_labels_ : ndarray (n_prototypes,)
+    prototype_codes_ : ndarray (n_prototypes,), int32
+        Places of the labels in `classes_`.
+    classes_ : ndarray (n_classes,)
+    n_iter_ : int
+        Epochs of a map, steps of LVQ, else 1.
+    model_bytes_ : int
+    n_features_in_ : int
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from somknn import PrototypeClassifier
+    >>> X, y = load_digits(return_X_y=True)
+    >>> model = PrototypeClassifier(n_prototypes=100, random_state=0).fit(X[:1000], y[:1000])
+    >>> model.prototypes_.shape, model.score(X[1000:], y[1000:]) > 0.9
+    ((100, 64), True)
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "prototypes": [StrOptions({"kmeans", "lvq", "som", "sample"})],
+        "n_prototypes": [Interval(Integral, 1, None, closed="left")],
+        "budget": [StrOptions({"even", "difficulty"})],
+        "n_neighbors": [Interval(Integral, 1, None, closed="left")],
+        "weights": [StrOptions({"uniform", "distance"})],
+        "max_iter": [Interval(Integral, 1, None, closed="left"), None],
+        "random_state": ["random_state"],
+        "n_jobs": [Integral, None],
+    }
+
+    def __init__(
+        self,
+        prototypes="kmeans",
+        n_prototypes=1000,
+        *,
+        budget="even",
+        n_neighbors=1,
+        weights="uniform",
+        max_iter=None,
+        random_state=None,
+        n_jobs=None,
+    ):
+        self.prototypes = prototypes
+        self.n_prototypes = n_prototypes
+        self.budget = budget
+        self.n_neighbors = n_neighbors
+        self.weights = weights
+        self.max_iter = max_iter
+        self.random_state = random_state
+        self.n_jobs = n_jobs
+
+    def fit(self, X, y, sample_weight=None):
+        """Find prototypes of the rows `X` (n, n_features) of each class of `y` (n,).
+
+        sample_weight : (n,), not negative, optional.
+        """
+        self._validate_params()
+        rows, codes, weights = self._start_fit(X, y, sample_weight)
+        random = check_random_state(self.random_state)
+        counts = np.bincount(codes)
+        budget = split_budget(counts, self.n_prototypes)
+        self.n_iter_ = 0
+        if self.budget == "difficulty":
+            pilot = split_budget(counts, self.n_prototypes // _PILOT)
+            found, labels = self._by_class("kmeans", rows, codes, weights, pilot, random)
+            nearest = PrototypeLookup(found.astype(np.float64), self.n_jobs).search(rows, 1, self.n_jobs)[1][:, 0]
+            mistakes = np.bincount(codes, weights=weights * (labels[nearest] != codes))
+            budget = split_budget(counts, self.n_prototypes, np.sqrt(mistakes + 1))
+        source = "kmeans" if self.prototypes == "lvq" else self.prototypes
+        found, labels = self._by_class(source, rows, codes, weights, budget, random)
+        if self.prototypes == "lvq" and len(self.classes_) > 1:
+            trained = LVQ(n_jobs=self.n_jobs, **({} if self.max_iter is None else {"max_iter": self.max_iter}))
+            found = trained.refine(found, labels, rows, codes, weights)
+            self.n_iter_ = trained.n_iter_
+        self._set_prototypes(found, labels, rows.dtype)
+        return self
+
+    def _by_class(self, source, rows, codes, weights, budget, random) -> tuple[np.ndarray, np.ndarray]:
+        """Prototypes and their class codes, sorted."""
+        edges = np.searchsorted(codes, np.arange(len(budget) + 1))
+        parts = []
+        for c, size in enumerate(budget):
+            at = slice(edges[c], edges[c + 1])
+            parts.append(self._of_class(source, rows[at], weights[at], int(size), random))
+        labels = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
+        return np.concatenate(parts), labels
+
+    def _of_class(self, source, rows, weights, size, random) -> np.ndarray:
+        self.n_iter_ = max(self.n_iter_, 1)
+        if source == "sample":
+            return rows[np.sort(random.choice(len(rows), size, replace=False, p=weights / weights.sum()))]
+        seed = random.randint(2**31 - 1)
+        if source == "som" and 1 < size < len(rows):
+            self.n_iter_ = self.max_iter or 20
+            height = max(h for h in range(1, int(np.sqrt(size)) + 1) if (size // h) * h >= 0.9 * size)
+            epochs = self.max_iter or 20
+            neurons = SOM(
+                height, size // height, epochs=epochs, final_radius=0.3, random_state=seed, n_jobs=self.n_jobs
+            )
+            return neurons.fit(rows, sample_weight=weights).codebook_.reshape(-1, rows.shape[1])
+        return class_centres(
+            rows, weights, size, seed, self.max_iter if self.prototypes == "kmeans" else None, self.n_jobs
+        )
+
+    def predict_proba(self, X):
+        """Each class's share of the votes, (m, n_classes), in the order of `classes_`."""
+        neighbours, weights = self._votes(X)
+        return class_shares(self.prototype_codes_, len(self.classes_), neighbours[1], weights, self.n_jobs)

@@ -1,0 +1,124 @@
+"""Generalised learning vector quantisation: the whole training set decides every step, and every winner is exact.
+
+Sato and Yamada (1996), "Generalized learning vector quantization". With d⁺ the squared distance of a row to the nearest
+prototype of its own class and d⁻ to the nearest of any other, the cost is the mean over the rows of
+
+    f(μ),   μ = (d⁺ - d⁻) / (d⁺ + d⁻),   f(μ) = 1 / (1 + exp(-slope·μ)).
+
+A step costs what a round of K-Means costs: the winners come from the search engine, with the last winners as bounds, and
+the gradient is two weighted sums of rows by winner. So there is no noise of small batches, and the optimiser is Adam (Kingma and
+Ba 2015) with one scale for each prototype, not for each of its coordinates: pixels at the border keep their small steps.
+"""
+
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from somknn.grouping import group_sums
+from somknn.neighbors.codebook import CodebookSearch
+from somknn.neighbors.pruned import worth_judging
+from somknn_kernels.parallel import resolve_n_threads
+
+_MOMENTUM, _MEMORY = 0.9, 0.99
+
+
+class Winners(NamedTuple):
+    """The nearest prototype of the own class and of the others for every row, and the squared distances, (n,) each."""
+
+    own: np.ndarray
+    own_squares: np.ndarray
+    other: np.ndarray
+    other_squares: np.ndarray
+
+
+class ClassSearch:
+    """Finds winners again and again. `rows` and `codes` : the training rows sorted by class, and their classes 0 … n_classes-1."""
+
+    def __init__(self, rows: np.ndarray, codes: np.ndarray, n_classes: int, n_jobs: int | None):
+        self.rows, self.codes = rows, codes
+        self.edges = np.searchsorted(codes, np.arange(n_classes + 1))
+        self.searches = []
+        for start, stop in zip(self.edges, self.edges[1:], strict=False):
+            part = rows[start:stop]
+            algorithm = "pruned" if worth_judging(part) else "brute"
+            self.searches.append(CodebookSearch(part, n_jobs=n_jobs, algorithm=algorithm))
+        self._before: list[tuple[np.ndarray, np.ndarray]] = []
+
+    def find(self, prototypes: np.ndarray, classes: np.ndarray) -> Winners:
+        """classes : sorted classes of the prototypes, each with at least one; ties go to the lowest prototype."""
+        found = []
+        for c, search in enumerate(self.searches):
+            first, last = np.searchsorted(classes, [c, c + 1])
+            before = self._before[c] if self._before else (None, None)
+            own_squares, own = search.nearest(prototypes[first:last], 1, before[0])
+            others = np.concatenate([prototypes[:first], prototypes[last:]])
+            other_squares, other = search.nearest(others, 1, before[1])
+            found.append((own, own_squares[:, 0], other, other_squares[:, 0]))
+        self._before = [(part[0], part[2]) for part in found]
+        own = np.concatenate([part[0][:, 0] for part in found]) + np.searchsorted(classes, self.codes)
+        other = np.concatenate([part[2][:, 0] for part in found])
+        # The numbers left out are those of the own class.
+        other += np.where(other >= np.searchsorted(classes, self.codes), np.bincount(classes)[self.codes], 0)
+        return Winners(own, np.concatenate([part[1] for part in found]), other, np.concatenate([p[3] for p in found]))
+
+
+def cost_and_gradient(
+    rows: np.ndarray, weights: np.ndarray, prototypes: np.ndarray, winners: Winners, slope: float, n_threads: int
+) -> tuple[float, np.ndarray]:
+    """The weighted mean of f(μ), and its gradient (n_prototypes, d) in float64."""
+    total = winners.own_squares + winners.other_squares
+    safe = np.where(total > 0, total, 1.0)  # a row that lies on prototypes of two classes pulls at neither
+    relative = (winners.own_squares - winners.other_squares) / safe
+    value = 1.0 / (1.0 + np.exp(-slope * relative))
+    pull = weights * slope * value * (1.0 - value) * 4.0 / weights.sum()
+    towards = pull * (winners.other_squares / safe) / safe
+    away = pull * (winners.own_squares / safe) / safe
+    k = len(prototypes)
+    own_sums, own_weights = group_sums(rows, winners.own, k, towards, n_threads)
+    other_sums, other_weights = group_sums(rows, winners.other, k, away, n_threads)
+    gradient = other_sums - own_sums + (own_weights - other_weights)[:, None] * prototypes
+    return float((weights * value).sum() / weights.sum()), gradient
+
+
+def train(
+    search: ClassSearch,
+    weights: np.ndarray,
+    prototypes: np.ndarray,
+    classes: np.ndarray,
+    epochs: int,
+    learning_rate: float,
+    slope: float,
+    report: Callable[[dict], bool],
+) -> tuple[np.ndarray, dict[str, list[float]]]:
+    """Prototypes (float32 for float32 and byte rows, else float64) after `epochs` steps, and the history of the steps.
+
+    learning_rate : length of the first steps of a coordinate, in the rows' units; falls to zero along half a cosine.
+    """
+    n_threads = resolve_n_threads(search.searches[0].n_jobs)
+    dtype = np.float64 if search.rows.dtype == np.float64 else np.float32
+    prototypes = prototypes.astype(np.float64)
+    mean, square = np.zeros_like(prototypes), np.zeros((len(prototypes), 1))
+    history: dict[str, list[float]] = {"cost": [], "error_rate": [], "seconds": []}
+    for epoch in range(1, epochs + 1):
+        start = time.perf_counter()
+        winners = search.find(prototypes.astype(dtype), classes)
+        cost, gradient = cost_and_gradient(search.rows, weights, prototypes, winners, slope, n_threads)
+        mean += (1 - _MOMENTUM) * (gradient - mean)
+        square += (1 - _MEMORY) * ((gradient**2).mean(axis=1, keepdims=True) - square)
+        scale = np.sqrt(square / (1 - _MEMORY**epoch))
+        rate = learning_rate * 0.5 * (1 + np.cos(np.pi * (epoch - 1) / epochs))
+        step = np.divide(mean / (1 - _MOMENTUM**epoch), scale, out=np.zeros_like(mean), where=scale > 0)
+        prototypes -= rate * step
+        wrong = winners.other_squares <= winners.own_squares
+        entry = {
+            "cost": cost,
+            "error_rate": float((weights * wrong).sum() / weights.sum()),
+            "seconds": time.perf_counter() - start,
+        }
+        for name, value in entry.items():
+            history[name].append(value)
+        if report({"epoch": epoch, "prototypes": prototypes, **entry}):
+            break
+    return prototypes.astype(dtype), history

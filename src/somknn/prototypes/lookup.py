@@ -1,0 +1,30 @@
+"""Nearest prototypes of many rows: a set so small that the search's own preparations are what costs."""
+
+import numpy as np
+
+from somknn.neighbors.brute import BruteSearch
+from somknn.neighbors.embedding import Embedding
+from somknn.neighbors.pruned import PrunedSearch
+from somknn.threads import single_threaded_blas
+from somknn_kernels import isa
+from somknn_kernels.parallel import resolve_n_threads
+
+_PRUNED_FROM = 200  # prototypes, and 48 columns; below, comparing all is no slower
+_WIDTHS = 32, 64  # of short vectors: half of the k-NN index's. 1,000 prototypes of MNIST: 1.6 times the rows a second
+
+
+class PrototypeLookup:
+    """Exact nearest rows of `prototypes` (p, d), p in the hundreds or thousands; ties to the lowest."""
+
+    def __init__(self, prototypes: np.ndarray, n_jobs: int | None):
+        self._index: BruteSearch | PrunedSearch
+        if len(prototypes) >= _PRUNED_FROM and prototypes.shape[1] >= 48:
+            with single_threaded_blas():
+                embedding = Embedding(prototypes, isa.select(), *_WIDTHS)
+            self._index = PrunedSearch(prototypes, embedding, resolve_n_threads(n_jobs))
+        else:
+            self._index = BruteSearch(prototypes, isa.select())
+
+    def search(self, rows: np.ndarray, k: int, n_jobs: int | None) -> tuple[np.ndarray, np.ndarray]:
+        """Squared distances and prototypes (m, k), ascending."""
+        return self._index.nearest(rows, k, resolve_n_threads(n_jobs))

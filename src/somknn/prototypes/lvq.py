@@ -1,0 +1,192 @@
+"""`LVQ`: prototypes that are moved to where they tell the classes apart."""
+
+import time
+import warnings
+from numbers import Integral, Real
+from typing import Any, ClassVar
+
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import Interval, StrOptions
+
+from somknn.prototypes import glvq
+from somknn.prototypes.budget import split_budget
+from somknn.prototypes.kmeans import KMeans, mean_variance
+from somknn.prototypes.voting import PrototypeVoting
+from somknn_kernels import lvq as kernels
+from somknn_kernels.parallel import resolve_n_threads
+
+_ROUNDS = 20  # of K-Means within a class
+_RATES = {"glvq": 0.05, "lvq1": 0.02, "lvq2.1": 0.01}
+
+
+def class_centres(rows, weights, size: int, seed: int, max_iter: int | None, n_jobs: int | None) -> np.ndarray:
+    """`size` K-Means centres of the rows of one class; all rows where there are no more."""
+    if size >= len(rows):
+        return rows.astype(np.float32 if rows.dtype == np.float32 else np.float64)
+    kmeans = KMeans(size, max_iter=max_iter or _ROUNDS, random_state=seed, n_jobs=n_jobs)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # equal rows: prototypes that are there twice do no harm
+        return kmeans.fit(rows, sample_weight=weights).cluster_centers_
+
+
+class LVQ(PrototypeVoting):
+    """Learning vector quantisation: a few prototypes of each class, trained so that the nearest one names the class.
+
+    "glvq" lowers a smooth cost of all training rows by steps of an optimiser, with exact winners (`somknn.prototypes.glvq`); "lvq1" and
+    "lvq2.1" are Kohonen's rules, which show one row at a time. All start from K-Means centres of each class.
+
+    Parameters
+    ----------
+    n_prototypes : int
+        In all, the same number for each class; at least one for each, at most as many as there are rows.
+    algorithm : {"glvq", "lvq1", "lvq2.1"}
+    max_iter : int
+        Passes over the training rows: steps of "glvq", epochs of the others.
+    learning_rate : float or None
+        "glvq": length of the first steps of a coordinate, in standard deviations of the features. "lvq1", "lvq2.1": the
+        part of the way to a row that a prototype first moves. Falls to zero during training. None: 0.05, 0.02 and 0.01.
+    slope : float
+        "glvq": how steep the cost is around the border between classes. Few prototypes want a flatter one.
+    window : float, between 0 and 1
+        "lvq2.1": relative width of the window around the border in which prototypes move.
+    verbose : int
+        1 prints a line for every pass.
+    callback : callable or None
+        Called after every pass with a dict: epoch, error_rate, seconds, prototypes and, for "glvq", cost; training ends when it
+        returns True.
+    random_state : int, RandomState or None
+        Starts of K-Means; order of the rows in "lvq1" and "lvq2.1".
+    n_jobs : int or None
+        Threads; never changes the result. "lvq1" and "lvq2.1" use one.
+
+    Attributes
+    ----------
+    prototypes_ : ndarray (n_prototypes, n_features), of the dtype of the training rows
+        Sorted by class. For uint8 rows they are rounded.
+    prototype_labels_ : ndarray (n_prototypes,)
+    prototype_codes_ : ndarray (n_prototypes,), int32
+        Places of the labels in `classes_`.
+    classes_ : ndarray (n_classes,)
+    history_ : dict of lists of equal length
+        "error_rate" on the training rows (of "glvq" before each step, of the others as rows are shown), "seconds" and, for "glvq", "cost".
+    n_iter_ : int
+        Passes made.
+    model_bytes_ : int
+    n_features_in_ : int
+
+    References
+    ----------
+    A. Sato and K. Yamada, "Generalized learning vector quantization", NIPS 1995. T. Kohonen, "Self-Organizing Maps",
+    1995, chapter 6.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from somknn import LVQ
+    >>> X, y = load_digits(return_X_y=True)
+    >>> model = LVQ(n_prototypes=50, random_state=0).fit(X[:1000], y[:1000])
+    >>> model.score(X[1000:], y[1000:]) > 0.92
+    True
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "n_prototypes": [Interval(Integral, 1, None, closed="left")],
+        "algorithm": [StrOptions({"glvq", "lvq1", "lvq2.1"})],
+        "max_iter": [Interval(Integral, 1, None, closed="left")],
+        "learning_rate": [Interval(Real, 0, None, closed="neither"), None],
+        "slope": [Interval(Real, 0, None, closed="neither")],
+        "window": [Interval(Real, 0, 1, closed="neither")],
+        "verbose": ["verbose"],
+        "callback": [callable, None],
+        "random_state": ["random_state"],
+        "n_jobs": [Integral, None],
+    }
+
+    def __init__(
+        self,
+        n_prototypes=1000,
+        *,
+        algorithm="glvq",
+        max_iter=40,
+        learning_rate=None,
+        slope=20.0,
+        window=0.2,
+        verbose=0,
+        callback=None,
+        random_state=None,
+        n_jobs=None,
+    ):
+        self.n_prototypes = n_prototypes
+        self.algorithm = algorithm
+        self.max_iter = max_iter
+        self.learning_rate = learning_rate
+        self.slope = slope
+        self.window = window
+        self.verbose = verbose
+        self.callback = callback
+        self.random_state = random_state
+        self.n_jobs = n_jobs
+
+    def fit(self, X, y, sample_weight=None):
+        """Train on the rows `X` (n, n_features) of the classes `y` (n,).
+
+        sample_weight : (n,), not negative, optional; how much a row counts, in "lvq1" and "lvq2.1" how far it moves prototypes.
+        """
+        self._validate_params()
+        rows, codes, weights = self._start_fit(X, y, sample_weight)
+        random = check_random_state(self.random_state)
+        counts = np.bincount(codes)
+        edges = np.concatenate([[0], np.cumsum(counts)])
+        starts = []
+        for c, size in enumerate(split_budget(counts, self.n_prototypes)):
+            at = slice(edges[c], edges[c + 1])
+            seed = random.randint(2**31 - 1)
+            starts.append(class_centres(rows[at], weights[at], int(size), seed, None, self.n_jobs))
+        labels = np.repeat(np.arange(len(counts)), [len(part) for part in starts])
+        self._set_prototypes(self.refine(np.concatenate(starts), labels, rows, codes, weights), labels, rows.dtype)
+        return self
+
+    def refine(self, prototypes, prototype_codes, rows, codes, weights) -> np.ndarray:
+        """Train given prototypes, both sides sorted by class; sets `history_` and `n_iter_`, returns the prototypes."""
+        random = check_random_state(self.random_state)
+        self.history_: dict[str, list[float]] = {"error_rate": [], "seconds": []}
+        if codes[0] == codes[-1]:  # one class: nothing to tell apart
+            self.n_iter_ = 1
+            return prototypes
+        rate = _RATES[self.algorithm] if self.learning_rate is None else self.learning_rate
+        if self.algorithm == "glvq":
+            search = glvq.ClassSearch(rows, codes, int(codes[-1]) + 1, self.n_jobs)
+            step = rate * float(np.sqrt(mean_variance(rows, resolve_n_threads(self.n_jobs))))
+            settings = self.max_iter, step, self.slope, self._report
+            prototypes, self.history_ = glvq.train(search, weights, prototypes, prototype_codes, *settings)
+        else:
+            steps = rate * weights / weights.max()
+            prototypes = self._show_rows(prototypes.astype(np.float64), prototype_codes, rows, codes, steps, random)
+        self.n_iter_ = len(self.history_["seconds"])
+        return prototypes
+
+    def _show_rows(self, prototypes, prototype_codes, rows, codes, steps, random) -> np.ndarray:
+        n_steps = self.max_iter * len(rows)
+        for epoch in range(1, self.max_iter + 1):
+            start = time.perf_counter()
+            order = random.permutation(len(rows))
+            left = 1.0 - ((epoch - 1) * len(rows) + np.arange(len(rows))) / n_steps
+            given = rows, codes, order, left * steps[order]
+            if self.algorithm == "lvq1":
+                wrong = kernels.lvq1_epoch(*given, prototypes, prototype_codes)
+            else:
+                wrong = kernels.lvq21_epoch(*given, float(self.window), prototypes, prototype_codes)
+            entry = {"error_rate": wrong / len(rows), "seconds": time.perf_counter() - start}
+            for name, value in entry.items():
+                self.history_[name].append(value)
+            if self._report({"epoch": epoch, "prototypes": prototypes, **entry}):
+                break
+        return prototypes
+
+    def _report(self, entry: dict[str, Any]) -> bool:
+        if self.verbose:
+            cost = f", cost {entry['cost']:.6g}" if "cost" in entry else ""
+            print(f"Pass {entry['epoch']}: training error {100 * entry['error_rate']:.2f} %{cost}")
+        return self.callback is not None and bool(self.callback(entry))

@@ -1,0 +1,82 @@
+"""What classifiers by prototypes have in common: labelled prototypes, of which the nearest vote."""
+
+from typing import Any
+
+import numpy as np
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, column_or_1d, validate_data
+
+from somknn.neighbors.validation import prepare_rows, validate_rows
+from somknn.neighbors.weighting import neighbour_weights, winning_codes
+from somknn.persistence import Savable
+from somknn.prototypes.lookup import PrototypeLookup
+
+
+class PrototypeVoting(Savable, ClassifierMixin, BaseEstimator):
+    """Sets `prototypes_` and `prototype_codes_` in `fit`; has the parameters n_neighbors, weights and n_jobs, or none of the first two."""
+
+    def _start_fit(self, X: Any, y: Any, sample_weight: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Rows, class codes and weights of the rows that count, sorted by class; sets `classes_`."""
+        X, y = validate_data(self, X, y, dtype="numeric", order="C", ensure_all_finite=False, y_numeric=False)
+        X = prepare_rows(X, getattr(self, "feature_names_in_", None))
+        y = column_or_1d(y, warn=True)
+        check_classification_targets(y)
+        self.classes_, codes = np.unique(y, return_inverse=True)
+        weights = _check_sample_weight(sample_weight, np.empty((len(X), 1)), dtype=np.float64, ensure_non_negative=True)
+        order = np.argsort(codes, kind="stable")
+        order = order[weights[order] > 0]
+        present = np.bincount(codes[order], minlength=len(self.classes_))
+        if not present.all():
+            raise ValueError(f"sample_weight is zero for every row of class {self.classes_[present.argmin()]!r}")
+        return np.ascontiguousarray(X[order]), codes[order], weights[order]
+
+    def _set_prototypes(self, prototypes: np.ndarray, codes: np.ndarray, rows: np.dtype) -> None:
+        """For bytes the prototypes are rounded to bytes: an eighth of the memory, and integer distances."""
+        if rows == np.uint8:
+            prototypes = np.clip(np.rint(prototypes), 0, 255)
+        self.prototypes_ = np.ascontiguousarray(prototypes, dtype=rows)
+        self.prototype_codes_ = codes.astype(np.int32)
+        self._lookup = PrototypeLookup(self.prototypes_, self.n_jobs)
+
+    @property
+    def prototype_labels_(self) -> np.ndarray:
+        """Class of each prototype, (n_prototypes,)."""
+        check_is_fitted(self)
+        return self.classes_[self.prototype_codes_]
+
+    @property
+    def model_bytes_(self) -> int:
+        """Bytes of the prototypes and their classes."""
+        check_is_fitted(self)
+        return self.prototypes_.nbytes + self.prototype_codes_.nbytes
+
+    def _votes(self, X: Any) -> tuple[tuple[np.ndarray, np.ndarray], np.ndarray | None]:
+        check_is_fitted(self)
+        X = validate_rows(self, X, reset=False)
+        n_jobs = self.n_jobs
+        lookup = getattr(self, "_lookup", None)
+        if lookup is None:  # read from a file
+            lookup = self._lookup = PrototypeLookup(self.prototypes_, n_jobs)
+        k = min(getattr(self, "n_neighbors", 1), len(self.prototypes_))
+        neighbours = lookup.search(X, k, n_jobs)
+        return neighbours, neighbour_weights(getattr(self, "weights", None), neighbours[0], n_jobs)
+
+    def predict(self, X: Any) -> np.ndarray:
+        """The class of each row of `X` (m, n_features), of the dtype that `y` had. Equal votes go to the nearest class."""
+        neighbours, weights = self._votes(X)
+        if neighbours[1].shape[1] == 1:
+            return self.classes_[self.prototype_codes_[neighbours[1][:, 0]]]
+        codes = winning_codes(
+            self.prototype_codes_,
+            len(self.classes_),
+            neighbours,
+            weights,
+            nearest_first=True,
+            n_jobs=self.n_jobs,
+        )
+        return self.classes_[codes]
+
+    def __getstate__(self):
+        state = super().__getstate__()
+        return {name: value for name, value in state.items() if name != "_lookup"}

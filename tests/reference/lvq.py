@@ -1,0 +1,28 @@
+"""What `somknn_kernels.lvq` computes, in plain NumPy."""
+
+import numpy as np
+
+
+def lvq1_epoch(rows, codes, order, rates, prototypes, prototype_codes):
+    wrong = 0
+    for row, rate in zip(order, rates, strict=True):
+        x = rows[row].astype(float)
+        nearest = ((prototypes - x) ** 2).sum(axis=1).argmin()
+        right = prototype_codes[nearest] == codes[row]
+        wrong += not right
+        prototypes[nearest] += (rate if right else -rate) * (x - prototypes[nearest])
+    return wrong
+
+
+def lvq21_epoch(rows, codes, order, rates, window, prototypes, prototype_codes):
+    wrong = 0
+    for row, rate in zip(order, rates, strict=True):
+        x = rows[row].astype(float)
+        distances = np.sqrt(((prototypes - x) ** 2).sum(axis=1))
+        two = np.argsort(distances, kind="stable")[:2]
+        right = prototype_codes[two] == codes[row]
+        wrong += not right[0]
+        if len(two) == 2 and right.sum() == 1 and distances[two[0]] > (1 - window) / (1 + window) * distances[two[1]]:
+            for p, sign in zip(two, np.where(right, 1, -1), strict=True):
+                prototypes[p] += sign * rate * (x - prototypes[p])
+    return wrong
