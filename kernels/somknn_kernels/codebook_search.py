@@ -1,39 +1,211 @@
 """The two nearest rows of a small codebook for every row of the data: best-matching units (BMU) of a map.
 
-Two bounds, then the truth. With y = P(x - c) on orthonormal axes P and r(x) the norm of what they leave out,
+With x and w the row and the unit, both minus one centre, the order of the distances is that of the scores
 
-    ‖x - w‖² >= ‖y(x) - y(w)‖² + (r(x) - r(w))²            (Cauchy-Schwarz)
+    s(x, w) = ‖w‖²/2 - x·w ,      ‖x - w‖² = ‖x‖² + 2·s(x, w) .
 
-so vectors [y, r] never overstate a distance. Stage 1 multiplies the leading columns of all short vectors in a
-register-blocked float32 tile; stage 2 adds the remaining columns for the few codebook rows that stage 1 leaves; what is
-still alive is measured over all dimensions in float64, which decides. Rounding of the bounds is paid for by `slack`
-(below), so that no true neighbour is ever lost.
+On orthonormal axes P, with y = Px, v = Pw, and r, ρ the norms of what P leaves out, Cauchy-Schwarz gives
 
-Cost per row of data: p1·K multiply-adds of float32, p2 for each survivor of stage 1, d for each of stage 2.
+    s(x, w) >= ‖w‖²/2 - y·v - r·ρ .
+
+Stage 1 multiplies the leading axes (and r with ρ) as 16-bit integers in a register tile and compares in the registers; stage 2
+takes all axes for the few units that stage 1 leaves; stage 3 multiplies what is still alive with the whole row,
+rounded to 16 bits; where that cannot tell two units apart, float64 decides. Every rounding is paid for in the bound, so no
+true neighbour is ever lost. docs/som.md has the bounds and the figures.
+
+Cost per row of data: 32·K multiply-adds of 16 bits, 64 for each survivor of stage 1, d for each of stage 2.
 """
 
+from typing import NamedTuple
+
 import numpy as np
+from numba import types
+from numba.extending import overload
 
-from somknn_kernels.distances import distance_within, squared_distance_float64
+from somknn_kernels.distances import squared_distance_float64
 from somknn_kernels.policy import inlined, kernel
-from somknn_kernels.tiles import dot_tile
+from somknn_kernels.row_products import row_product, screen_tile, spread_tile
+from somknn_kernels.tiles import prefetch_row, query_tile, trailing_zeros
 
-_UNIT = 2.0**-24
+LEAD = 32  # columns of stage 1: 31 axes and the norm beyond them
+WIDTH = 64  # columns of stage 2: 31 axes, one that is not used, 31 axes and the norm beyond all of them
+CODE_LIMIT = 32000.0  # norm of a short vector: no product of two passes 2^30
+PIECE = 32  # rows are padded to whole pieces of this many columns
+NOWHERE = -(2**31)  # where a panel has no unit
+
+
+class Short(NamedTuple):
+    """Short vectors of the data's rows, and what makes numbers of them.
+
+    codes : int16 (n, WIDTH); column LEAD - 1 is the norm beyond the leading axes
+    norms : float64 (n,), of the centred rows
+    centre : float64 (d,), integers for bytes; scale : a power of two: rows are (x - centre)·scale
+    unit : float64, of the codes; rare : float64: rows with a larger norm have no codes
+    loss : float64 (2,): a row's short vector is off by at most loss[0]·norm + loss[1]
+    """
+
+    codes: np.ndarray
+    norms: np.ndarray
+    centre: np.ndarray
+    scale: float
+    unit: float
+    rare: float
+    loss: np.ndarray
+
+
+class Units(NamedTuple):
+    """The codebook in short vectors and in 16-bit integers.
+
+    panels : int16 (panels, LEAD / 2, panel rows, 2); second : int16 (K, WIDTH), column LEAD - 1 is zero
+    starts : int32 (panels, panel rows): minus half the squared norm, in products of the units of both sides; the least
+    integer beyond K. unit : float64, of the codes
+    high, low : int16 (K, d in whole pieces): w = step·(high + low·fine); offsets : float64 (K,): ‖w‖²/2, for bytes
+    plus centre·w
+    slack : float64 (2,): the bounds of stages 1 and 2 are off by at most slack[0]·norm + slack[1], in scores
+    blur : float64 (3,): a score of stage 3 is off by at most blur[0]·norm with `high`, blur[1]·norm with both, and blur[2] more
+    """
+
+    panels: np.ndarray
+    second: np.ndarray
+    starts: np.ndarray
+    unit: float
+    high: np.ndarray
+    low: np.ndarray
+    step: float
+    fine: float
+    offsets: np.ndarray
+    slack: np.ndarray
+    blur: np.ndarray
 
 
 @kernel
-def pack_short(short, width, out):
-    """out[t, c, j, 0] = short[t·tile + j, c] for c < width; zero beyond the last row.
+def centre_rows(X, first, last, centre, scale, out, squares):
+    """out[i - first] = (X[i] - centre)·scale and squares[i] = its squared norm, for the rows [first, last).
 
-    short : float32 (n, p); out : float32 (tiles, width, tile, 1).
+    X : uint8, float32 or float64 (n, d); out : float32 or float64 (at least last - first, d); squares : float64 (n,).
+    Four running sums of float64; for bytes and a centre of integers every term, and so the sum, is exact.
     """
-    tiles, _, tile, _ = out.shape
-    n = short.shape[0]
-    for t in range(tiles):
-        for j in range(tile):
-            row = t * tile + j
-            for c in range(width):
-                out[t, c, j, 0] = short[row, c] if row < n else np.float32(0.0)
+    d = X.shape[1]
+    for i in range(first, last):
+        s0 = 0.0
+        s1 = 0.0
+        s2 = 0.0
+        s3 = 0.0
+        for c in range(0, d - d % 4, 4):
+            a = (np.float64(X[i, c]) - centre[c]) * scale
+            b = (np.float64(X[i, c + 1]) - centre[c + 1]) * scale
+            e = (np.float64(X[i, c + 2]) - centre[c + 2]) * scale
+            f = (np.float64(X[i, c + 3]) - centre[c + 3]) * scale
+            out[i - first, c] = a
+            out[i - first, c + 1] = b
+            out[i - first, c + 2] = e
+            out[i - first, c + 3] = f
+            s0 += a * a
+            s1 += b * b
+            s2 += e * e
+            s3 += f * f
+        for c in range(d - d % 4, d):
+            a = (np.float64(X[i, c]) - centre[c]) * scale
+            out[i - first, c] = a
+            s0 += a * a
+        squares[i] = (s0 + s2) + (s1 + s3)
+
+
+@kernel
+def encode_short(projected, first, squares, loss, deviation, unit, limit, codes):
+    """Short vectors of the rows from `first` on, as multiples of `unit`.
+
+    projected : float32 or float64 (m, at most 62): coordinates on the axes; squares : float64 (n,): squared norms.
+    loss : float64 (2,): how far coordinates are from the exact ones before rounding (relative to the norm), and after it more.
+    deviation : float64, of the axes' Gram matrix from the identity.
+    codes : int16 (n, WIDTH), rows first … first + m - 1 are written; zeros where the norm is above `limit`.
+    The norms beyond the axes are rounded up: they must not be too small.
+    """
+    axes = projected.shape[1]
+    for i in range(projected.shape[0]):
+        row = first + i
+        square = squares[row]
+        norm = np.sqrt(square)
+        for c in range(WIDTH):
+            codes[row, c] = 0
+        if not norm <= limit:
+            continue
+        off = loss[0] * norm + loss[1]
+        longest = (norm + off) * (1.0 + deviation)
+        allowance = 2.0 * longest * off + deviation * longest * longest + 1e-12 * square
+        inside = 0.0
+        for a in range(axes):
+            code = np.rint(projected[i, a] / unit)
+            if a == LEAD - 1:
+                beyond = np.sqrt(max(square - inside, 0.0) + allowance)
+                codes[row, LEAD - 1] = np.int16(min(np.ceil(beyond / unit), 32767.0))
+            codes[row, a if a < LEAD - 1 else a + 1] = np.int16(code)
+            inside += (code * unit) * (code * unit)
+        beyond = np.sqrt(max(square - inside, 0.0) + allowance)
+        codes[row, WIDTH - 1] = np.int16(min(np.ceil(beyond / unit), 32767.0))
+        if axes < LEAD:
+            codes[row, LEAD - 1] = codes[row, WIDTH - 1]
+
+
+@kernel
+def measure_units(W, centre, scale, first, last, squares, products, largest):
+    """Squared norms of w = (W - centre)·scale, centre·w·scale, and the largest entry, for the units [first, last).
+
+    W : float32 or float64 (K, d); squares, products, largest : float64 (K,).
+    """
+    for k in range(first, last):
+        square = 0.0
+        product = 0.0
+        top = 0.0
+        for c in range(W.shape[1]):
+            value = (np.float64(W[k, c]) - centre[c]) * scale
+            square += value * value
+            product += value * centre[c] * scale
+            top = max(top, abs(value))
+        squares[k] = square
+        products[k] = product
+        largest[k] = top
+
+
+@kernel
+def encode_units(W, centre, scale, step, fine, first, last, high, low, errors):
+    """w = step·(high + low·fine) rounded, and how far step·high is from w, for the units [first, last).
+
+    high, low : int16 (K, at least d), columns beyond d are left alone; errors : float64 (K,).
+    """
+    inverse = 1.0 / step
+    for k in range(first, last):
+        error = 0.0
+        for c in range(W.shape[1]):
+            value = (np.float64(W[k, c]) - centre[c]) * scale * inverse
+            whole = np.rint(value)
+            rest = value - whole
+            high[k, c] = np.int16(whole)
+            low[k, c] = np.int16(np.rint(rest / fine))
+            error += rest * rest
+        errors[k] = np.sqrt(error) * step
+
+
+def _load(X, i, centre, factor, out, j):
+    """out[j] = row i as 16-bit integers: bytes as they are, else (x - centre)·factor rounded."""
+    raise NotImplementedError("only inside kernels")
+
+
+@overload(_load, inline="never")
+def _load_overload(X, i, centre, factor, out, j):
+    if X.dtype == types.uint8:
+
+        def bytes_as_they_are(X, i, centre, factor, out, j):
+            for c in range(X.shape[1]):
+                out[j, c] = X[i, c]
+
+        return bytes_as_they_are
+
+    def rounded(X, i, centre, factor, out, j):
+        for c in range(X.shape[1]):
+            out[j, c] = np.int16(np.rint((np.float64(X[i, c]) - centre[c]) * factor))
+
+    return rounded
 
 
 @inlined
@@ -56,160 +228,252 @@ def _offer(distance, index, best, best_index):
         best_index[1] = index
 
 
-@kernel
-def two_nearest(isa, X, W, packed, short, squares, short_w, panels, first_tile, last_tile, errors, units, distances):
-    """The nearest and second nearest row of W for the rows of the tiles [first_tile, last_tile).
+@inlined
+def _threshold(second, margin, product_unit):
+    """The least accumulator (product minus half norm) that a unit may have and still be among the two nearest."""
+    bound = -(second + margin) / product_unit - 2.0
+    if not bound > -2147483647.0:  # a NaN rules nothing out
+        return np.int32(-2147483647)
+    return np.int32(min(np.floor(bound), 2147483647.0))
 
-    X : (n, d) uint8, float32 or float64; W : (K, d) float32 or float64, K >= 2
-    packed : float32 (tiles, p1, tile, 1), short : float32 (n, p): short vectors of the rows, p1 <= p leading columns
-    packed for the tile; squares : float64 (n, 2): squared norms of the leading and of all columns. short_w : float32 (K, p); panels : float32 (panels, p1, panel rows, 1): those of the codebook.
-    errors : float64 (3,): the largest distance between a stored and an exact short vector, of rows and codebook,
-    and the power of two by which short vectors are scaled.
-    Column p1 - 1 is the norm beyond the leading axes; stage 2 replaces it by the columns from p1 on.
-    units : int64 (n, 2): on entry two different guesses (previous units) or -1, on return the two nearest
-    distances : float64 (n, 2): squared distances, in the order of summation of `distances.py`.
-    Exact: ties go to the lowest index, guesses change only the speed.
 
-    The bound in float32: with a, b the stored short vectors and e the errors, ‖x - w‖ >= ‖a - b‖ - e. A
-    float32 dot product of p terms errs by at most p·2^-24·‖a‖‖b‖ (1 + small), hence `slack`.
-    Returns int64 (2,): codebook rows that reached stage 2, and that were measured in full.
+@inlined
+def _two_largest(isa, tile_codes, panels, starts, values, first, second, places):
+    """Accumulators of all units for the rows of a tile, and for each row the two units with the largest.
+
+    values : int32 (rows, panels·panel rows); first, second : int32 (rows, panel rows), scratch: the two largest of each
+    lane, so that the loop over the units has no branch; places : int64 (rows, 2).
     """
-    n = X.shape[0]
-    K, p = short_w.shape
-    n_panels, p1, panel, _ = panels.shape
-    tile = packed.shape[2]
-    half = np.empty(n_panels * panel, np.float32)
-    rest = np.empty(K, np.float64)
-    largest = 0.0
-    for k in range(n_panels * panel):
-        if k < K:
-            square = 0.0
-            for c in range(p1):
-                square += np.float64(short_w[k, c]) ** 2
-            half[k] = square / 2
-            for c in range(p1, p):
-                square += np.float64(short_w[k, c]) ** 2
-            rest[k] = np.sqrt(square)
-            largest = max(largest, rest[k])
-        else:
-            half[k] = np.inf
-    dots = np.empty((tile, panel), np.float32)
-    values = np.empty((tile, n_panels * panel), np.float32)
-    sums = np.empty(8, np.float64)
-    best = np.empty(2, np.float64)
-    best_index = np.empty(2, np.int64)
-    counts = np.zeros(2, np.int64)
-    error = errors[0] + errors[1]
-    scale = errors[2]
-    alive = np.empty(K, np.int64)
-    for t in range(first_tile, last_tile):
-        rows = min(tile, n - t * tile)
-        for q in range(n_panels):
-            dot_tile(isa, packed, t, panels, q, dots)
-            for j in range(rows):
-                for r in range(panel):
-                    values[j, q * panel + r] = half[q * panel + r] - dots[j, r]
-        for j in range(rows):
-            i = t * tile + j
-            square_lead = squares[i, 0]
-            norm = np.sqrt(squares[i, 1])
-            # half[k] rounded once, the dot product p1 times, their difference once; 2 units to spare.
-            slack = _UNIT * (p1 + 4) * (norm + largest) * largest
-            best[0] = np.inf
-            best[1] = np.inf
-            best_index[0] = -1
-            best_index[1] = -1
-            guess_0, guess_1 = units[i, 0], units[i, 1]
-            if guess_0 < 0 or guess_1 < 0 or guess_0 == guess_1:
-                guess_0, guess_1 = _two_smallest(values, j, K)
-            _offer(squared_distance_float64(X, i, W, guess_0, sums), guess_0, best, best_index)
-            _offer(squared_distance_float64(X, i, W, guess_1, sums), guess_1, best, best_index)
-            reach = distance_within(best[1], X.shape[1]) * scale + error
-            bound = (reach * reach * (1.0 + 2.0**-50) - square_lead) / 2 + slack
-            limit = np.float32(bound + abs(bound) * 2.0**-22)
-            found = _below(values, j, limit, K, panel, alive)
-            for position in range(found):
-                k = alive[position]
-                if k == guess_0 or k == guess_1:  # noqa: SIM109
-                    continue
-                counts[0] += 1
-                reach = distance_within(best[1], X.shape[1]) * scale + error
-                total = square_lead + 2.0 * np.float64(values[j, k]) - 2.0 * slack
-                if total > reach * reach:
-                    continue
-                if p > p1:
-                    beyond = np.float64(short[i, p1 - 1]) - np.float64(short_w[k, p1 - 1])
-                    tail = _tail(short, i, short_w, k, p1, p)
-                    if total - beyond * beyond + tail * (1.0 - _UNIT * (p + 4)) > reach * reach:
-                        continue
-                counts[1] += 1
-                _offer(squared_distance_float64(X, i, W, k, sums), k, best, best_index)
-            units[i, 0] = best_index[0]
-            units[i, 1] = best_index[1]
-            distances[i, 0] = best[0]
-            distances[i, 1] = best[1]
-    return counts
+    n_panels, _, panel, _ = panels.shape
+    first[:] = np.int32(NOWHERE)
+    second[:] = np.int32(NOWHERE)
+    for q in range(n_panels):
+        spread_tile(isa, tile_codes, 0, panels, starts, q, values, first, second)
+    for j in range(values.shape[0]):
+        a = 0
+        for r in range(1, panel):
+            if first[j, r] > first[j, a]:
+                a = r
+        b = 1 if a == 0 else 0
+        for r in range(panel):
+            if r != a and first[j, r] > first[j, b]:
+                b = r
+        next_best = first[j, b]
+        if second[j, a] >= next_best:
+            next_best = second[j, a]
+            b = a
+        k = a
+        while values[j, k] != first[j, a]:
+            k += panel
+        places[j, 0] = k
+        k = k + panel if b == a and second[j, a] == first[j, a] else b
+        while values[j, k] != next_best:
+            k += panel
+        places[j, 1] = k
 
 
 @inlined
-def _two_smallest(values, j, K):
-    """Positions of the two smallest of values[j, :K] (0 and 1 where nothing is comparable)."""
-    a, b = 0, 1
-    if values[j, b] < values[j, a]:
-        a, b = b, a
-    for k in range(2, K):
-        if values[j, k] < values[j, b]:
-            if values[j, k] < values[j, a]:
-                b = a
-                a = k
-            else:
-                b = k
-    return a, b
+def _at_least(values, j, limit, step, alive):
+    """Write the positions k with values[j, k] >= limit to alive[j]; returns how many.
 
-
-@inlined
-def _below(values, j, limit, K, step, alive):
-    """Write the positions k < K with values[j, k] <= limit to `alive`; returns how many.
-
-    Values come in whole groups of `step`, padded with infinity. Counting the survivors of a group is a loop that LLVM turns into
-    vector comparisons (an early exit, or a constant step that it unrolls, is not); most groups have none.
+    Counting the survivors of a group is a loop that LLVM turns into vector comparisons (an early exit is not); most groups
+    have none.
     """
     found = 0
     for start in range(0, values.shape[1], step):
         some = np.int32(0)
         for k in range(start, start + step):
-            some += np.int32(values[j, k] <= limit)
+            some += np.int32(values[j, k] >= limit)
         if some > 0:
-            for k in range(start, min(K, start + step)):
-                if values[j, k] <= limit:
-                    alive[found] = k
+            for k in range(start, start + step):
+                if values[j, k] >= limit:
+                    alive[j, found] = k
                     found += 1
     return found
 
 
-@inlined
-def _tail(short, i, short_w, k, start, stop):
-    """Sum of squared differences of the columns [start, stop), float32 in four running sums."""
-    s0 = np.float32(0.0)
-    s1 = np.float32(0.0)
-    s2 = np.float32(0.0)
-    s3 = np.float32(0.0)
-    c = start
-    while c + 4 <= stop:
-        d0 = short[i, c] - short_w[k, c]
-        d1 = short[i, c + 1] - short_w[k, c + 1]
-        d2 = short[i, c + 2] - short_w[k, c + 2]
-        d3 = short[i, c + 3] - short_w[k, c + 3]
-        s0 += d0 * d0
-        s1 += d1 * d1
-        s2 += d2 * d2
-        s3 += d3 * d3
-        c += 4
-    while c < stop:
-        d0 = short[i, c] - short_w[k, c]
-        s0 += d0 * d0
-        c += 1
-    return np.float64((s0 + s1) + (s2 + s3))
+@kernel
+def two_nearest(isa, X, W, short, book, trust, first_row, last_row, units, distances, counts):
+    """The nearest and second nearest row of W for the rows [first_row, last_row) of X.
+
+    X : (n, d) uint8, float32 or float64; W : (K, d) float32 or float64, K >= 2; short : Short; book : Units
+    units : int64 (n, 2): on entry two different guesses (previous units), used if `trust` is true, on return the two
+    nearest: exact, ties (of float64 distances, see `distances`) to the lowest index. Guesses change only the speed.
+    Without them the two units that look best on the leading axes are measured first: the better way as long as the
+    codebook still changes much.
+    distances : float64 (n,): squared distance to the nearest unit, within 1e-7 of itself.
+    counts : int64 (4,): units that passed stage 1 and stage 2, those that float64 had to tell apart, and rows that
+    kept their nearest unit, are added.
+    """
+    codes, norms, centre = short.codes, short.norms, short.centre
+    panels, starts, second, high, low, offsets = (
+        book.panels,
+        book.starts,
+        book.second,
+        book.high,
+        book.low,
+        book.offsets,
+    )
+    scale, rare, step, fine = short.scale, short.rare, book.step, book.fine
+    product_unit = short.unit * book.unit
+    K = W.shape[0]
+    n_panels, _, panel, _ = panels.shape
+    integers = X.itemsize == 1
+    flat_starts = starts.reshape(-1)
+    tile = _tile_rows(isa)
+    pairs = codes.view(np.int32)
+    tile_codes = np.zeros((1, LEAD // 2, tile, 2), np.int16)
+    tile_pairs = tile_codes.view(np.int32)
+    whole = np.zeros((tile, high.shape[1]), np.int16)
+    scores = np.empty(K, np.float64)
+    places = np.empty(K, np.int64)
+    alive = np.empty((tile, n_panels * panel), np.int32)
+    found = np.zeros(tile, np.int64)
+    values = np.empty((tile, n_panels * panel), np.int32)
+    first = np.empty((tile, panel), np.int32)
+    second_first = np.empty((tile, panel), np.int32)
+    guesses = np.empty((tile, 2), np.int64)
+    guess_scores = np.empty((tile, 2))
+    limits = np.empty(tile, np.int32)
+    masks = np.empty(tile, np.uint64)
+    factors = np.empty(tile)
+    sums = np.empty(8, np.float64)
+    best = np.empty(2, np.float64)
+    best_index = np.empty(2, np.int64)
+    shrink = 1.0 / (scale * scale)
+    for start in range(first_row, last_row, tile):
+        rows = min(tile, last_row - start)
+        for j in range(rows):
+            i = start + j
+            for g in range(LEAD // 2):
+                tile_pairs[0, g, j, 0] = pairs[i, g]
+        if trust:
+            for j in range(rows):
+                guesses[j, 0] = units[start + j, 0]
+                guesses[j, 1] = units[start + j, 1]
+        else:
+            _two_largest(isa, tile_codes, panels, starts, values, first, second_first, guesses)
+        for j in range(tile):
+            limits[j] = 2147483647
+            found[j] = 0
+        for j in range(rows):
+            i = start + j
+            norm = norms[i]
+            if not norm <= rare:
+                continue
+            factor = 1.0
+            if not integers:
+                factor = CODE_LIMIT / norm if norm > 0.0 else 0.0
+            _load(X, i, centre, factor * scale, whole, j)
+            factors[j] = step / factor if factor > 0.0 else 0.0
+            second_score = -np.inf
+            for g in range(2):
+                k = guesses[j, g]
+                score = offsets[k] - factors[j] * row_product(isa, whole, j, high, k)
+                guess_scores[j, g] = score
+                second_score = max(second_score, score)
+            margin = book.slack[0] * norm + book.slack[1] + book.blur[0] * norm + book.blur[2]
+            limits[j] = _threshold(second_score, margin, product_unit)
+        if trust:  # the next tile's units on their way while this one is scanned
+            for following in range(start + tile, min(start + 2 * tile, last_row)):
+                prefetch_row(high, units[following, 0])
+                prefetch_row(high, units[following, 1])
+        else:
+            for j in range(rows):
+                found[j] = _at_least(values, j, limits[j], panel, alive)
+        for q in range(n_panels if trust else 0):
+            if screen_tile(isa, tile_codes, 0, panels, starts, q, limits, masks) != 0:
+                for j in range(rows):
+                    mask = masks[j]
+                    while mask != 0:
+                        alive[j, found[j]] = q * panel + trailing_zeros(mask)
+                        found[j] += 1
+                        mask &= mask - np.uint64(1)
+        for j in range(rows):
+            i = start + j
+            norm = norms[i]
+            best[0] = np.inf
+            best[1] = np.inf
+            best_index[0] = -1
+            best_index[1] = -1
+            if not norm <= rare:
+                for k in range(K):
+                    _offer(squared_distance_float64(X, i, W, k, sums), k, best, best_index)
+                units[i, 0] = best_index[0]
+                units[i, 1] = best_index[1]
+                distances[i] = best[0]
+                continue
+            blur = book.blur[0] * norm + book.blur[2]
+            margin = book.slack[0] * norm + book.slack[1] + blur
+            guess_0, guess_1 = guesses[j, 0], guesses[j, 1]
+            scores[0] = guess_scores[j, 0]
+            scores[1] = guess_scores[j, 1]
+            places[0] = guess_0
+            places[1] = guess_1
+            evaluated = 2
+            lowest = min(scores[0], scores[1])
+            second_lowest = max(scores[0], scores[1])
+            nearest = guess_0 if scores[0] <= scores[1] else guess_1
+            runner_up = guess_1 if scores[0] <= scores[1] else guess_0
+            limit = limits[j]
+            for position in range(found[j]):
+                k = np.int64(alive[j, position])
+                if k == guess_0 or k == guess_1 or k >= K:  # noqa: SIM109
+                    continue
+                counts[0] += 1
+                if row_product(isa, codes, i, second, k) + np.int64(flat_starts[k]) < limit:
+                    continue
+                score = offsets[k] - factors[j] * row_product(isa, whole, j, high, k)
+                scores[evaluated] = score
+                places[evaluated] = k
+                evaluated += 1
+                if score < second_lowest:
+                    if score < lowest:
+                        second_lowest = lowest
+                        runner_up = nearest
+                        lowest = score
+                        nearest = k
+                    else:
+                        second_lowest = score
+                        runner_up = k
+                    limit = _threshold(second_lowest, margin, product_unit)
+            counts[1] += evaluated
+            counts[3] += np.int64(nearest == units[i, 0])
+            certain = second_lowest - lowest > 2.0 * blur
+            for position in range(evaluated):
+                k = places[position]
+                if k != nearest and k != runner_up and not scores[position] > second_lowest + 2.0 * blur:
+                    certain = False
+            if certain:
+                units[i, 0] = nearest
+                units[i, 1] = runner_up
+                if integers:
+                    fine_score = lowest - factors[j] * fine * row_product(isa, whole, j, low, nearest)
+                    distance = norm * norm + 2.0 * fine_score
+                    if 2.0 * (book.blur[1] * norm + book.blur[2]) < 1e-7 * distance:
+                        distances[i] = distance * shrink
+                        continue
+                distances[i] = squared_distance_float64(X, i, W, nearest, sums)
+                continue
+            for position in range(evaluated):
+                if not scores[position] > second_lowest + 2.0 * blur:
+                    counts[2] += 1
+                    k = places[position]
+                    _offer(squared_distance_float64(X, i, W, k, sums), k, best, best_index)
+            units[i, 0] = best_index[0]
+            units[i, 1] = best_index[1]
+            distances[i] = best[0]
+
+
+def _tile_rows(isa):
+    """`query_tile` inside kernels."""
+    raise NotImplementedError("only inside kernels")
+
+
+@overload(_tile_rows, inline="never")
+def _tile_rows_overload(isa):
+    rows = query_tile(isa.instance_class())
+    return lambda isa: rows
 
 
 @kernel
@@ -253,5 +517,4 @@ def two_nearest_missing(X, W, first_row, last_row, units, distances):
                 _offer(total, k, best, best_index)
         units[i, 0] = best_index[0]
         units[i, 1] = best_index[1]
-        distances[i, 0] = best[0]
-        distances[i, 1] = best[1]
+        distances[i] = best[0]

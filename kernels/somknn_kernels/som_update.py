@@ -63,7 +63,8 @@ def train_online(X, order, W, offsets, table, rates, start, stop, units, distanc
     X : (n, d); order : int64; W : float32 or float64 (K, d), updated in place; rates : float64, of each step
     offsets : int64 (K, 3), row, parity of the row (0 on rectangular grids) and column of every neuron
     table : float64 (2R - 1, 3, 2C - 1), the neighbourhood h by offset, centred on no offset.
-    units : int64 (n, 2), distances : float64 (n, 2): nearest and second nearest unit of each row when it was presented.
+    units : int64 (n, 2): nearest and second nearest unit of each row when it was presented; distances : float64 (n,):
+    squared, to the nearest.
     The update of one step and the distances of the next share one pass over the codebook, which halves its traffic.
     Cost per step: K·d differences, products and sums, plus d per neuron with an influence.
     """
@@ -98,8 +99,7 @@ def train_online(X, order, W, offsets, table, rates, start, stop, units, distanc
         if row >= 0:
             units[row, 0] = first_unit
             units[row, 1] = second_unit
-            distances[row, 0] = first
-            distances[row, 1] = second
+            distances[row] = first
             previous = first_unit
             previous_row = row
             rate = rates[step]
@@ -132,8 +132,7 @@ def train_online_missing(X, order, W, offsets, table, rates, start, stop, units,
                 second_unit = np.int64(k)
         units[row, 0] = first_unit
         units[row, 1] = second_unit
-        distances[row, 0] = first
-        distances[row, 1] = second
+        distances[row] = first
         for k in range(K):
             pull = rates[step] * _influence(offsets, table, first_unit, k)
             if pull != 0.0:

@@ -89,7 +89,7 @@ def test_online_rule_equals_numpy(topology, missing):
     order, rates = random.permutation(60), random.uniform(0.01, 0.5, 60)
     expected = train_online(X, order, W, evaluate("gaussian", grid.squared_distances(), 1.3), rates)
     kernel = som_update.train_online_missing if missing else som_update.train_online
-    kernel(X, order, W, offsets, table, rates, 0, 60, np.zeros((60, 2), np.int64), np.zeros((60, 2)))
+    kernel(X, order, W, offsets, table, rates, 0, 60, np.zeros((60, 2), np.int64), np.zeros(60))
     np.testing.assert_allclose(W, expected, rtol=1e-9)
 
 

@@ -27,7 +27,7 @@ _BLOCK = 8192
 
 
 class Found(NamedTuple):
-    """Rows, their two nearest units (n, 2) and the squared distances (n, 2)."""
+    """Rows, their two nearest units (n, 2) and the squared distances (n,) to the nearest."""
 
     X: np.ndarray
     units: np.ndarray
@@ -201,7 +201,7 @@ class SOM(Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMix
             codebook, search = train_batch(data, codebook, rule, report), data.search
         self.codebook_ = codebook.reshape(rule.grid.n_rows, rule.grid.n_columns, -1)
         self.labels_ = search.units[:, 0].copy()
-        self.quantization_error_ = quality.quantization_error_of(search.distances[:, 0], rows.weights)
+        self.quantization_error_ = quality.quantization_error_of(search.distances, rows.weights)
         self.topographic_error_ = quality.topographic_error_of(search.units, rule.grid, rows.weights)
         self.n_iter_ = len(self.history_["radius"])
         return self
@@ -248,7 +248,7 @@ class SOM(Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMix
         self.totals_: np.ndarray = totals
         self.codebook_ = batch_update(codebook, self.sums_, self.totals_, rule, radius).reshape(self.codebook_.shape)
         self.labels_ = units[:, 0].copy()
-        self.quantization_error_ = quality.quantization_error_of(distances[:, 0], rows.weights)
+        self.quantization_error_ = quality.quantization_error_of(distances, rows.weights)
         self.topographic_error_ = quality.topographic_error_of(units, rule.grid, rows.weights)
         self.n_iter_ += 1
         for name in self.history_:
@@ -279,9 +279,7 @@ class SOM(Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMix
     def quantization_error(self, X, sample_weight=None):
         """Mean distance of the rows to their best-matching units."""
         search = self._search(X)
-        return quality.quantization_error_of(
-            search.distances[:, 0], self._targets(len(search.X), None, sample_weight)[0]
-        )
+        return quality.quantization_error_of(search.distances, self._targets(len(search.X), None, sample_weight)[0])
 
     def topographic_error(self, X, sample_weight=None, *, diagonals=True):
         """Share of rows whose best and second-best units are not adjacent; see `somknn.som.quality`."""
@@ -369,7 +367,7 @@ class SOM(Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMix
             search = BMUSearch(X, missing=missing, n_threads=resolve_n_threads(self.n_jobs))
             return Found(X, *search.search(codebook))
         distances, units = ExactIndex(n_jobs=self.n_jobs).fit(codebook).search(X, 2)
-        return Found(X, units, distances)
+        return Found(X, units, distances[:, 0])
 
     def _validate(self, X, *, reset: bool, least: int = 2) -> np.ndarray:
         X = validate_data(

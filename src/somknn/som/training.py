@@ -76,12 +76,12 @@ class Assigned:
     def __init__(self, rows: Rows, rule: Rule):
         self.rows, self.rule = rows, rule
         self.search = BMUSearch(rows.X, missing=rule.missing, n_threads=rule.n_threads)
-        self.units = self.distances = np.empty((len(rows.X), 0))
+        self.units, self.distances = np.empty((len(rows.X), 0)), np.empty(0)
 
     def assign(self, codebook: np.ndarray) -> tuple[float, float]:
         """Find the two nearest units of every row; quantization and topographic error."""
         self.units, self.distances = self.search.search(codebook)
-        qe = quantization_error_of(self.distances[:, 0], self.rows.weights)
+        qe = quantization_error_of(self.distances, self.rows.weights)
         return qe, topographic_error_of(self.units, self.rule.grid, self.rows.weights)
 
     def sums(self) -> tuple[np.ndarray, np.ndarray]:
@@ -112,7 +112,7 @@ def train_online(rows: Rows, codebook: np.ndarray, rule: Rule, random: np.random
     """
     n = len(rows.X)
     units = np.zeros((n, 2), np.int64)
-    distances = np.zeros((n, 2))
+    distances = np.zeros(n)
     squares = rule.grid.offset_squares()
     r, c = np.divmod(np.arange(rule.grid.size), rule.grid.n_columns)
     offsets = np.column_stack([r, r % 2 if rule.grid.topology == "hexagonal" else 0 * r, c]).astype(np.int64)
@@ -135,7 +135,7 @@ def train_online(rows: Rows, codebook: np.ndarray, rule: Rule, random: np.random
             train(rows.X, order, codebook, offsets, table, rates, start, stop, units, distances)
         if rule.grid.size == 1:
             units[:] = 0
-        qe = quantization_error_of(distances[:, 0], rows.weights)
+        qe = quantization_error_of(distances, rows.weights)
         errors.append(qe)
         te = topographic_error_of(units, rule.grid, rows.weights)
         seconds = time.perf_counter() - began

@@ -1,0 +1,170 @@
+"""Inner products of 16-bit integers: two rows, and a tile that compares its sums in the registers.
+
+Exact as long as no sum leaves 32 bits, which is up to the caller: by Cauchy-Schwarz it cannot when the product of
+the two norms is below 2^31.
+"""
+
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+from somknn_kernels.distances import _counted_loop
+from somknn_kernels.tiles import (
+    _SHAPES,
+    I16,
+    I32,
+    I64,
+    _every,
+    _join,
+    _length,
+    _marker,
+    _pair_products_int16,
+    _pointer,
+    _splat,
+    _tile_loop,
+)
+
+
+@intrinsic
+def row_product(typing_context, isa, a, i, b, j):
+    """Inner product (int64) of rows a[i] and b[j], int16 (…, d), C-contiguous, d a multiple of 32 and the same for both."""
+    signature = types.int64(isa, a, types.int64, b, types.int64)
+    marker = _marker(isa)
+
+    def codegen(context, builder, signature, arguments):
+        _, a, i, b, j = arguments
+        shorts, words = ir.VectorType(I16, 16), ir.VectorType(I32, 8)
+        pa = _pointer(context, builder, signature.args[1], a, I16, i)
+        pb = _pointer(context, builder, signature.args[3], b, I16, j)
+        length = _length(context, builder, signature.args[1], a, 1)
+
+        def body(index, sums):
+            results = []
+            for part, total in enumerate(sums):
+                at = builder.add(index, I64(16 * part))
+
+                def load(pointer, at=at):
+                    value = builder.load(builder.bitcast(builder.gep(pointer, [at]), shorts.as_pointer()))
+                    value.align = 2
+                    return value
+
+                results.append(_pair_products_int16(builder, marker, total, load(pa), load(pb)))
+            return results
+
+        zero = ir.Constant(words, None)
+        first, second = _counted_loop(builder, I64(0), length, 32, [zero, zero], body)
+        total = builder.add(first, second)
+        while total.type.count > 1:
+            total = builder.add(_every(builder, total, 0, 2), _every(builder, total, 1, 2))
+        return builder.sext(builder.extract_element(total, I32(0)), I64)
+
+    return signature, codegen
+
+
+@intrinsic
+def screen_tile(typing_context, isa, queries, tile, panels, starts, panel, limits, masks):
+    """masks[j] = bits of the rows r of one panel with starts[panel, r] + (query j)·(row r) >= limits[j]; returns them or-ed.
+
+    queries : int16 (tiles, groups, query tile, 2), C-contiguous; panels : int16 (panels, groups, panel rows, 2), groups even;
+    starts : int32 (panels, panel rows); tile, panel : int64; limits : int32 (query tile,); masks : uint64 (query tile,).
+    """
+    signature = types.uint64(isa, queries, types.int64, panels, starts, types.int64, limits, masks)
+    marker = _marker(isa)
+    n_queries, n_vectors, width = _SHAPES[marker]
+    lanes = width // 4
+
+    def codegen(context, builder, signature, arguments):
+        accumulator = ir.VectorType(I32, lanes)
+
+        def pointer(position, element_type, index=None):
+            return _pointer(context, builder, signature.args[position], arguments[position], element_type, index)
+
+        def multiply(total, query, row):
+            return _pair_products_int16(builder, marker, total, query, row)
+
+        start_pointer = pointer(4, accumulator, arguments[5])
+        initial = []
+        for v in range(n_vectors):
+            loaded = builder.load(builder.gep(start_pointer, [I64(v)]))
+            loaded.align = 4
+            initial.append(loaded)
+        sums = _tile_loop(
+            builder,
+            (n_queries, n_vectors),
+            _length(context, builder, signature.args[3], arguments[3], 1),
+            pointer(1, I32, arguments[2]),
+            pointer(3, accumulator, arguments[5]),
+            [initial] * n_queries,
+            multiply,
+            unroll=2,
+        )
+        combined = I64(0)
+        limit_pointer, mask_pointer = pointer(6, I32), pointer(7, I64)
+        rows = lanes * n_vectors
+        for j in range(n_queries):
+            joined = sums[j]
+            while len(joined) > 1:
+                joined = [_join(builder, a, b) for a, b in zip(joined[::2], joined[1::2], strict=True)]
+            limit = _splat(builder, builder.load(builder.gep(limit_pointer, [I64(j)])), rows)
+            bits = builder.bitcast(builder.icmp_signed(">=", joined[0], limit), ir.IntType(rows))
+            mask = bits if rows == 64 else builder.zext(bits, I64)
+            builder.store(mask, builder.gep(mask_pointer, [I64(j)]))
+            combined = builder.or_(combined, mask)
+        return combined
+
+    return signature, codegen
+
+
+@intrinsic
+def spread_tile(typing_context, isa, queries, tile, panels, starts, panel, values, first, second):
+    """The sums of `screen_tile` to values[j, panel·panel rows + r], and the two largest of each lane so far to first and second.
+
+    values : int32 (query tile, panels·panel rows); first, second : int32 (query tile, panel rows), in and out.
+    """
+    signature = types.void(isa, queries, types.int64, panels, starts, types.int64, values, first, second)
+    marker = _marker(isa)
+    n_queries, n_vectors, width = _SHAPES[marker]
+    lanes = width // 4
+
+    def codegen(context, builder, signature, arguments):
+        accumulator = ir.VectorType(I32, lanes)
+
+        def pointer(position, element_type, index=None):
+            return _pointer(context, builder, signature.args[position], arguments[position], element_type, index)
+
+        def load(place):
+            loaded = builder.load(place)
+            loaded.align = 4
+            return loaded
+
+        def larger(a, b):
+            return builder.select(builder.icmp_signed(">", a, b), a, b)
+
+        start_pointer = pointer(4, accumulator, arguments[5])
+        initial = [load(builder.gep(start_pointer, [I64(v)])) for v in range(n_vectors)]
+        sums = _tile_loop(
+            builder,
+            (n_queries, n_vectors),
+            _length(context, builder, signature.args[3], arguments[3], 1),
+            pointer(1, I32, arguments[2]),
+            pointer(3, accumulator, arguments[5]),
+            [initial] * n_queries,
+            lambda total, query, row: _pair_products_int16(builder, marker, total, query, row),
+            unroll=2,
+        )
+        first_pointer, second_pointer = pointer(7, accumulator), pointer(8, accumulator)
+        for j in range(n_queries):
+            row = pointer(6, accumulator, I64(j))
+            for v in range(n_vectors):
+                value = sums[j][v]
+                place = builder.add(builder.mul(arguments[5], I64(n_vectors)), I64(v))
+                builder.store(value, builder.gep(row, [place])).align = 4
+                first_place = builder.gep(first_pointer, [I64(j * n_vectors + v)])
+                second_place = builder.gep(second_pointer, [I64(j * n_vectors + v)])
+                top = load(first_place)
+                lower = builder.select(builder.icmp_signed("<", value, top), value, top)
+                builder.store(larger(value, top), first_place).align = 4
+                builder.store(larger(load(second_place), lower), second_place).align = 4
+        return context.get_dummy_value()
+
+    return signature, codegen

@@ -1,0 +1,70 @@
+"""Products of 16-bit integers against NumPy, on every instruction path."""
+
+import numpy as np
+import pytest
+
+from somknn_kernels import isa as isa_module
+from somknn_kernels import row_products, tiles
+from somknn_kernels.policy import kernel
+
+PATHS = [*isa_module.supported(), "vnni-emulated"]
+
+
+@kernel
+def run_product(isa, a, i, b, j):
+    return row_products.row_product(isa, a, i, b, j)
+
+
+@kernel
+def run_screen(isa, queries, tile, panels, starts, panel, limits, masks):
+    return row_products.screen_tile(isa, queries, tile, panels, starts, panel, limits, masks)
+
+
+@kernel
+def run_spread(isa, queries, tile, panels, starts, panel, values, first, second):
+    row_products.spread_tile(isa, queries, tile, panels, starts, panel, values, first, second)
+
+
+@pytest.mark.parametrize("name", PATHS)
+@pytest.mark.parametrize("width", [32, 64, 800])
+def test_row_product_is_exact_up_to_the_stated_norms(name, width):
+    isa, random = isa_module.select(name), np.random.default_rng(width)
+    largest = int(np.sqrt(2**31 / width)) - 1
+    for low in (-largest, largest - 1):  # random, and all at the limit
+        a, b = random.integers(low, largest, (3, width)), random.integers(low, largest, (2, width))
+        for i in range(3):
+            for j in range(2):
+                assert run_product(isa, a.astype(np.int16), i, b.astype(np.int16), j) == a[i] @ b[j]
+
+
+def _packed(values, per_tile):
+    """(rows, width) as (tiles, width / 2, per_tile, 2)."""
+    rows, width = values.shape
+    return np.ascontiguousarray(values.reshape(rows // per_tile, per_tile, width // 2, 2).transpose(0, 2, 1, 3))
+
+
+@pytest.mark.parametrize("name", PATHS)
+def test_tiles_compare_and_keep_the_two_largest(name):
+    isa, random = isa_module.select(name), np.random.default_rng(0)
+    n_queries, n_rows, n_panels = tiles.query_tile(isa), tiles.panel_rows(isa), 3
+    queries = random.integers(-900, 900, (2 * n_queries, 32)).astype(np.int16)
+    rows = random.integers(-900, 900, (n_panels * n_rows, 32)).astype(np.int16)
+    starts = random.integers(-(2**20), 2**20, (n_panels, n_rows)).astype(np.int32)
+    packed_queries, packed_rows = _packed(queries, n_queries), _packed(rows, n_rows)
+    for tile in range(2):
+        mine = queries[tile * n_queries : (tile + 1) * n_queries].astype(np.int64)
+        expected = mine @ rows.T.astype(np.int64) + starts.ravel()
+        limits = expected[:, 5].astype(np.int32)  # one that is met exactly
+        values = np.zeros((n_queries, n_panels * n_rows), np.int32)
+        lanes = np.full((2, n_queries, n_rows), -(2**31), np.int32)
+        for panel in range(n_panels):
+            part = expected[:, panel * n_rows : (panel + 1) * n_rows]
+            masks = np.zeros(n_queries, np.uint64)
+            found = run_screen(isa, packed_queries, tile, packed_rows, starts, panel, limits, masks)
+            bits = (part >= limits[:, None]).astype(np.uint64) << np.arange(n_rows, dtype=np.uint64)
+            np.testing.assert_array_equal(masks, bits.sum(axis=1, dtype=np.uint64))
+            assert found == np.bitwise_or.reduce(masks)
+            run_spread(isa, packed_queries, tile, packed_rows, starts, panel, values, lanes[0], lanes[1])
+        np.testing.assert_array_equal(values, expected)
+        ranked = np.sort(expected.reshape(n_queries, n_panels, n_rows), axis=1)
+        np.testing.assert_array_equal(lanes, [ranked[:, -1], ranked[:, -2]])
