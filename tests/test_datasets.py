@@ -147,6 +147,15 @@ def test_csv(tmp_path, header, ending):
     assert datasets.load(tmp_path, train_size=5).X_train.shape == (5, 3)
 
 
+def test_the_image_shape_of_a_csv_is_told(tmp_path):
+    (tmp_path / "d.csv").write_text("".join(f"{i % 2},{','.join(str(i * j) for j in range(6))}\n" for i in range(20)))
+    assert datasets.load(tmp_path / "d.csv").image_shape is None
+    assert datasets.load(tmp_path / "d.csv", image_shape=(2, 3)).image_shape == (2, 3)
+    for shape in ((2, 2), (-2, -3), (0, 6)):
+        with pytest.raises(ValueError, match=r"d\.csv: images of .* its rows 6"):
+            datasets.load(tmp_path / "d.csv", image_shape=shape)
+
+
 def test_csv_text_labels_and_quotes(tmp_path):
     (tmp_path / "d.csv").write_text('name,x\n"ant, red",1\n"bee",2\nant,255\n')
     X, y, names = readers.read_labelled_csv(tmp_path / "d.csv")

@@ -62,6 +62,39 @@ def test_explore_rows_that_are_no_images(tmp_path, few_rows):
     assert [p.name for p in (tmp_path / "x").glob("*.png")] == ["class-frequencies.png"]
 
 
+@pytest.fixture
+def digits_csv(tmp_path):
+    from sklearn.datasets import load_digits
+
+    X, y = load_digits(return_X_y=True)
+    for name, rows in (("train", slice(0, 600)), ("test", slice(600, 900))):
+        table = np.column_stack([y[rows], X[rows]]).astype(int)
+        header = ",".join(["label", *(f"pixel{i}" for i in range(64))])
+        np.savetxt(tmp_path / f"{name}.csv", table, fmt="%d", delimiter=",", header=header, comments="")
+    return tmp_path / "train.csv"
+
+
+def test_from_csv_files_of_images_to_example_predictions(tmp_path, digits_csv):
+    shown = "--dataset", digits_csv, "--train-size", 500, "--test-size", 200, "--image-shape", "8x8"
+    result = somknn("explore", *shown, "--out", tmp_path / "x")
+    assert result.exit_code == 0, result.output
+    assert "8×8" in result.output
+    assert (tmp_path / "x" / "first-images.png").exists()
+
+    result = somknn("tune", *shown, "--k", "1-5", "--features", "raw,deskewed", "--cv", 3, "--out", tmp_path / "t")
+    assert result.exit_code == 0, result.output
+    features = {row["features"] for row in csv.DictReader((tmp_path / "t" / "tuning.csv").read_text().splitlines())}
+    assert features == {"raw", "deskewed"}
+    assert '<img class="query"' in (tmp_path / "t" / "report.html").read_text()
+
+    result = somknn("run", *shown, "--preset", "balanced", "--out", tmp_path / "r")
+    assert result.exit_code == 0, result.output
+    assert "Examples" in result.output
+    assert "says" in result.output
+    record = json.loads((tmp_path / "r" / "metrics.json").read_text())
+    assert (record["train_rows"], record["test_rows"]) == (500, 200)
+
+
 def test_evaluate_with_cross_validation(tmp_path):
     result = somknn("evaluate", "--cv", 5, "--k", 3, "--bootstrap", 50, "--out", tmp_path / "e")
     assert result.exit_code == 0, result.output
@@ -128,6 +161,9 @@ def test_a_class_that_only_the_test_rows_have(tmp_path):
         (["tune", "--weights", "square"], "'square' is not one of uniform, distance"),
         (["tune", "--dataset", "{rows}", "--features", "deskewed"], "need images"),
         (["tune", "--dataset", "absent.csv"], "no such file"),
+        (["tune", "--image-shape", "8"], "'8' is not a number of rows and columns"),
+        (["explore", "--image-shape", "7x8"], "images of 7×8 have 56 pixels, its rows 64"),
+        (["evaluate", "--dataset", "{unlabelled}"], "label"),
         (["evaluate", "--k", "5000"], "5000"),
         (["evaluate", "--model", "{rows}"], "rows.csv"),
         (["evaluate", "--model", "{rows}", "--cv", "3"], "leave one of them out"),
@@ -136,7 +172,9 @@ def test_a_class_that_only_the_test_rows_have(tmp_path):
 )
 def test_bad_input_is_one_clear_line_and_leaves_nothing(tmp_path, few_rows, arguments, message):
     out = tmp_path / "out"
-    result = somknn(*(a.format(rows=few_rows) for a in arguments), "--out", out)
+    unlabelled = tmp_path / "unlabelled.csv"
+    unlabelled.write_text("label,a,b\n" + "".join(f",{i},{i + 1}\n" for i in range(20)))
+    result = somknn(*(a.format(rows=few_rows, unlabelled=unlabelled) for a in arguments), "--out", out)
     assert result.exit_code != 0
     assert message in result.output, result.output
     assert "Traceback" not in result.output

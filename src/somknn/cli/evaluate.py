@@ -30,6 +30,7 @@ def command(
     dataset: str,
     train_size: int | None,
     test_size: int | None,
+    image_shape: tuple[int, int] | None,
     k: int,
     weights: str,
     cv: int | None,
@@ -48,7 +49,7 @@ def command(
 
         report.require_matplotlib()
         with shared.working(f"loading {dataset}"):
-            data = datasets.load(dataset, train_size=train_size, test_size=test_size)
+            data = datasets.load(dataset, train_size=train_size, test_size=test_size, image_shape=image_shape)
         shared.require_labels(data, dataset)
         with warnings.catch_warnings(record=True) as caught, shared.working("judging on the test rows"):
             warnings.simplefilter("always", UserWarning)

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from somknn._files import replacing
+from somknn.cli.parameters import IMAGE_SHAPE
 from somknn.environment import describe
 from somknn.evaluation.metrics import METRIC_LABELS
 from somknn.evaluation.results import MethodResult
@@ -22,6 +23,7 @@ data_options = [
     click.option("--dataset", default="digits", show_default=True, metavar="digits|mnist|PATH", help="The data."),
     click.option("--train-size", type=click.IntRange(min=1), help="Use only N training rows."),
     click.option("--test-size", type=click.IntRange(min=1), help="Use only N test rows."),
+    IMAGE_SHAPE,
 ]
 method_options = [
     click.option(

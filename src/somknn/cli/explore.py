@@ -15,7 +15,9 @@ from somknn.cli.errors import one_line_errors
 @click.command("explore")
 @shared.with_options(shared.data_options)
 @shared.out_option("somknn-explore", "explore.json and pictures (PNG)")
-def command(dataset: str, train_size: int | None, test_size: int | None, out: Path) -> None:
+def command(
+    dataset: str, train_size: int | None, test_size: int | None, image_shape: tuple[int, int] | None, out: Path
+) -> None:
     """Show shapes, value ranges, class counts, constant and repeated rows; draw the data."""
     console = Console(highlight=False)
     with one_line_errors():
@@ -25,7 +27,7 @@ def command(dataset: str, train_size: int | None, test_size: int | None, out: Pa
 
         report.require_matplotlib()
         with shared.working(f"loading {dataset}"):
-            data = datasets.load(dataset, train_size=train_size, test_size=test_size)
+            data = datasets.load(dataset, train_size=train_size, test_size=test_size, image_shape=image_shape)
         shared.require_labels(data, dataset)
         with shared.working("looking at the rows"):
             found = explore(data)

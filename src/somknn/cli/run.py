@@ -18,6 +18,7 @@ from somknn._files import replacing
 from somknn.cli.errors import one_line_errors
 from somknn.cli.evaluation import write_run_report
 from somknn.cli.methods import METHODS, Method, Outcome, preset_method, run_method
+from somknn.cli.parameters import IMAGE_SHAPE
 from somknn.cli.pictures import choose_examples, examples, how_many
 from somknn.environment import describe
 from somknn.images.presets import PRESETS
@@ -108,6 +109,7 @@ def _write_results(out: Path, data: Any, outcomes: list[Outcome]) -> list[Path]:
     help="Number of training rows: the first N, where the data set has a split of its own.",
 )
 @click.option("--test-size", type=click.IntRange(min=1), help="Number of test rows, likewise.")
+@IMAGE_SHAPE
 @click.option(
     "--preset",
     type=click.Choice(PRESETS),
@@ -120,7 +122,14 @@ def _write_results(out: Path, data: Any, outcomes: list[Outcome]) -> list[Path]:
     show_default=True,
     help="Folder of the results: metrics.json, predictions.csv, model.safetensors, report.html.",
 )
-def command(dataset: str, train_size: int | None, test_size: int | None, preset: str | None, out: Path) -> None:
+def command(
+    dataset: str,
+    train_size: int | None,
+    test_size: int | None,
+    image_shape: tuple[int, int] | None,
+    preset: str | None,
+    out: Path,
+) -> None:
     """Classify a data set of digits, or another one, with exact nearest neighbours.
 
     The saved model is the first method's. The times are those of compiled code: a first run on a machine
@@ -132,7 +141,7 @@ def command(dataset: str, train_size: int | None, test_size: int | None, preset:
         with (
             progress_console.status(f"loading {dataset}") if progress_console.is_terminal else contextlib.nullcontext()
         ):
-            data = datasets.load(dataset, train_size=train_size, test_size=test_size)
+            data = datasets.load(dataset, train_size=train_size, test_size=test_size, image_shape=image_shape)
         methods = [preset_method(preset, data)] if preset else METHODS
         outcomes = _run_all(methods, data, progress_console)
         paths = _write_results(out, data, outcomes)

@@ -14,22 +14,11 @@ from rich.table import Table
 from somknn import SOM, SOMClassifier, datasets
 from somknn._files import replacing
 from somknn.cli.errors import one_line_errors
+from somknn.cli.parameters import IMAGE_SHAPE, RowsByColumns
 from somknn.som.feature_selection import select_without_redundancy
 from somknn.som.grid import BOUNDARIES, TOPOLOGIES
 from somknn.som.neighborhoods import NEIGHBORHOODS
 from somknn.som.schedules import SCHEDULES
-
-
-class _GridSize(click.ParamType):
-    name = "ROWSxCOLUMNS"
-
-    def convert(self, value, param, ctx):
-        if isinstance(value, tuple):
-            return value
-        rows, _, columns = str(value).lower().partition("x")
-        if not (rows.isdigit() and columns.isdigit() and int(rows) and int(columns)):
-            self.fail(f"{value!r} is not a grid such as 20x20", param, ctx)
-        return int(rows), int(columns)
 
 
 def _train(data: Any, classifier: SOMClassifier, console: Console) -> None:
@@ -106,7 +95,8 @@ def _write_pictures(out: Path, data: Any, classifier: SOMClassifier) -> list[Pat
 @click.option("--dataset", default="digits", show_default=True, metavar="digits|mnist|PATH", help="What to train on.")
 @click.option("--train-size", type=click.IntRange(min=2), help="Number of training rows.")
 @click.option("--test-size", type=click.IntRange(min=1), help="Number of test rows.")
-@click.option("--grid", type=_GridSize(), default="20x20", show_default=True, help="Rows and columns of the map.")
+@IMAGE_SHAPE
+@click.option("--grid", type=RowsByColumns(), default="20x20", show_default=True, help="Rows and columns of the map.")
 @click.option("--epochs", type=click.IntRange(min=1), default=25, show_default=True)
 @click.option("--training", type=click.Choice(["batch", "online"]), default="batch", show_default=True)
 @click.option("--topology", type=click.Choice(TOPOLOGIES), default="rectangular", show_default=True)
@@ -123,7 +113,7 @@ def _write_pictures(out: Path, data: Any, classifier: SOMClassifier) -> list[Pat
     show_default=True,
     help="Folder of the map, its history and pictures.",
 )
-def command(dataset, train_size, test_size, grid, seed, pictures, out, **parameters) -> None:
+def command(dataset, train_size, test_size, image_shape, grid, seed, pictures, out, **parameters) -> None:
     """Train a self-organizing map and label its neurons.
 
     Writes map.safetensors (a SOMClassifier), history.csv and pictures of the map.
@@ -134,7 +124,7 @@ def command(dataset, train_size, test_size, grid, seed, pictures, out, **paramet
         with (
             progress_console.status(f"loading {dataset}") if progress_console.is_terminal else contextlib.nullcontext()
         ):
-            data = datasets.load(dataset, train_size=train_size, test_size=test_size)
+            data = datasets.load(dataset, train_size=train_size, test_size=test_size, image_shape=image_shape)
         classifier = SOMClassifier(SOM(*grid, random_state=seed, **parameters))
         _train(data, classifier, progress_console)
         accuracy = classifier.score(data.X_test, data.y_test)

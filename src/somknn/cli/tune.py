@@ -12,7 +12,7 @@ from rich.table import Table
 from somknn.cli import evaluation as shared
 from somknn.cli.errors import one_line_errors
 
-_BEFORE = {"n_neighbors": 5, "weights": "uniform"}
+_BEFORE: dict[str, Any] = {"n_neighbors": 5, "weights": "uniform"}
 
 
 class _Range(click.ParamType):
@@ -79,6 +79,7 @@ def command(
     dataset: str,
     train_size: int | None,
     test_size: int | None,
+    image_shape: tuple[int, int] | None,
     ks: list[int],
     weights: list[str],
     features: list[str],
@@ -100,7 +101,7 @@ def command(
         start = time.perf_counter()
         seconds = {}
         with shared.working(f"loading {dataset}"):
-            data = datasets.load(dataset, train_size=train_size, test_size=test_size)
+            data = datasets.load(dataset, train_size=train_size, test_size=test_size, image_shape=image_shape)
         shared.require_labels(data, dataset)
         seconds["load"] = time.perf_counter() - start
         searches = {}

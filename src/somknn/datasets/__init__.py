@@ -6,6 +6,7 @@
 ((1438, 64), (359, 64), (8, 8))
 """
 
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -66,7 +67,14 @@ class _Rows:
     feature_names: list[str] | None = None
 
 
-def load(source: Any, *, train_size: int | None = None, test_size: int | None = None, random_state: int = 0) -> Dataset:
+def load(
+    source: Any,
+    *,
+    train_size: int | None = None,
+    test_size: int | None = None,
+    image_shape: tuple[int, int] | None = None,
+    random_state: int = 0,
+) -> Dataset:
     """Load a data set by name or from files.
 
     Parameters
@@ -85,6 +93,8 @@ def load(source: Any, *, train_size: int | None = None, test_size: int | None = 
     train_size, test_size : int, optional
         How many rows. Sources with a split of their own give their first ones. Other sources are split: by
         default a fifth of the rows is for test, with the classes in proportion.
+    image_shape : (height, width), optional
+        Rows of a source that does not say so, such as a CSV file, are images of this shape.
     random_state : int, default=0
         Seed of that split.
 
@@ -93,7 +103,8 @@ def load(source: Any, *, train_size: int | None = None, test_size: int | None = 
     FileNotFoundError
         With the place where the files would be looked for.
     ValueError
-        For a damaged file, with the file and, for a CSV, line and column.
+        For a damaged file, with the file and, for a CSV, line and column; for an image shape of another number
+        of pixels than a row has.
     """
     if isinstance(source, str) and source == "digits":
         dataset = _split(_digits(), "digits", train_size, test_size, random_state)
@@ -105,7 +116,15 @@ def load(source: Any, *, train_size: int | None = None, test_size: int | None = 
         dataset = _first(dataset, train_size, test_size)
     else:
         dataset = _from_files(source, train_size, test_size, random_state)
-    return dataset
+    return dataset if image_shape is None else replace(dataset, image_shape=_image_shape(dataset, image_shape))
+
+
+def _image_shape(dataset: Dataset, shape: tuple[int, int]) -> tuple[int, int]:
+    height, width = (operator.index(length) for length in shape)
+    pixels = dataset.X_train.shape[1]
+    if min(height, width) < 1 or height * width != pixels:
+        raise ValueError(f"{dataset.name}: images of {height}×{width} have {height * width} pixels, its rows {pixels}")
+    return height, width
 
 
 def _from_files(source: Any, train_size: int | None, test_size: int | None, seed: int) -> Dataset:

@@ -83,9 +83,9 @@ def replicates(
     cell = truth * n_classes + predicted
     order = np.argsort(cell, kind="stable")
     filled, start = np.unique(cell[order], return_index=True)
-    confusion = np.zeros((len(counts), n_classes * n_classes))
-    confusion[:, filled] = np.add.reduceat(counts[:, order], start, axis=1)
-    confusion = confusion.reshape(-1, n_classes, n_classes)
+    cells = np.zeros((len(counts), n_classes * n_classes))
+    cells[:, filled] = np.add.reduceat(counts[:, order], start, axis=1)
+    confusion = cells.reshape(-1, n_classes, n_classes)
 
     hits = np.einsum("bii->bi", confusion)
     rows, columns = confusion.sum(axis=2), confusion.sum(axis=1)

@@ -94,7 +94,8 @@ class FoldNeighbors:
             share = smallest / n
             # Survivors of L others are about binomial: their mean is three standard deviations above k.
             self._length = min(n, math.ceil((k + 3 * math.sqrt(k * (1 - share))) / share) + 1)
-            self._squared, self._indices = index.search(self._X[tested], self._length)
+            queries = self._X if len(tested) == n else self._X[tested]
+            self._squared, self._indices = index.search(queries, self._length)
             self._place = np.full(n, -1)
             self._place[tested] = np.arange(len(tested))
 

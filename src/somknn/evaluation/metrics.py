@@ -278,7 +278,8 @@ def _values(
         present = np.bincount(truth, minlength=n_classes)
         aucs = np.full(n_classes, np.nan)
         for c in every[(present > 0) & (present < len(truth))]:
-            aucs[c] = metrics.roc_auc_score(truth == c, probabilities[:, c])
+            # What roc_auc_score returns; its checks would take twice as long again.
+            aucs[c] = metrics.auc(*metrics.roc_curve(truth == c, probabilities[:, c])[:2])
         if not np.isnan(aucs).all():
             values["roc_auc"] = float(np.nanmean(aucs))
         per_class["roc_auc"] = aucs

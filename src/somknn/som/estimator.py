@@ -5,7 +5,6 @@ from typing import NamedTuple
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin
-from sklearn.cluster import AgglomerativeClustering
 from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, column_or_1d, validate_data
@@ -336,6 +335,8 @@ class SOM(Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMix
     def cluster_map(self, n_clusters, linkage="ward"):
         """Clusters of the neurons by agglomeration of their weights, (n_rows, n_columns) int64."""
         check_is_fitted(self)
+        from sklearn.cluster import AgglomerativeClustering  # takes long to import, and few maps are cut into clusters
+
         labels = AgglomerativeClustering(n_clusters, linkage=linkage).fit_predict(self._flat())
         return labels.reshape(self.codebook_.shape[:2]).astype(np.int64)
 
