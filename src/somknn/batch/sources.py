@@ -20,7 +20,9 @@ import numpy as np
 from somknn.batch.checks import BatchError, Chunk, Reject
 from somknn.batch.tables import ArrowSource, ParquetSource
 from somknn.datasets import readers
+from somknn.datasets.text import compact, parse_rows
 
+_LINES_AT_ONCE = (2000, 100, 1)
 IMAGE_ENDINGS = (".png", ".jpg", ".jpeg")
 
 
@@ -164,33 +166,35 @@ class CSVSource:
                 yield self._parse(texts, numbers, lines, row - begin, cursor)
 
     def _parse(self, texts: list[str], numbers: list[int], lines: list[int], seen: int, cursor: Any) -> Chunk:
-        blocks, kept, rejects = [], [], []
-        for at in range(0, len(texts), 500):
-            part = slice(at, at + 500)
-            block = self._parse_clean(texts[part])
-            if block is not None:
-                blocks.append(block)
-                kept += numbers[part]
-                continue
-            for text, number, line in zip(texts[part], numbers[part], lines[part], strict=True):
-                try:
-                    cells = readers.parse_cells(readers.split_line(text), self.width, self.path, line)
-                except ValueError as error:
-                    rejects.append(self._reject(text, number, line, str(error)))
+        blocks: list[np.ndarray] = []
+        kept: list[int] = []
+        rejects: list[Reject] = []
+
+        def parse(rows: range, sizes: tuple[int, ...]) -> None:
+            """Parse some lines at once; where one is bad, fewer at a time, and in the end each by itself."""
+            for first in range(rows.start, rows.stop, sizes[0]):
+                some = range(first, min(first + sizes[0], rows.stop))
+                block = parse_rows([texts[i] for i in some], self.width) if len(sizes) > 1 else None
+                if block is not None:
+                    blocks.append(block)
+                    kept.extend(numbers[some.start : some.stop])
+                elif len(sizes) > 1:
+                    parse(some, sizes[1:])
                 else:
-                    blocks.append(readers._compact(np.array([cells])))
-                    kept.append(number)
+                    one(first)
+
+        def one(i: int) -> None:
+            try:
+                cells = readers.parse_cells(readers.split_line(texts[i]), self.width, self.path, lines[i])
+            except ValueError as error:
+                rejects.append(self._reject(texts[i], numbers[i], lines[i], str(error)))
+            else:
+                blocks.append(compact(np.array([cells])))
+                kept.append(numbers[i])
+
+        parse(range(len(texts)), _LINES_AT_ONCE)
         values = np.concatenate(blocks) if blocks else np.empty((0, self.width), np.uint8)
         return Chunk(-1, values, np.array(kept, dtype=np.int64), seen, cursor, rejects)
-
-    def _parse_clean(self, texts: list[str]) -> np.ndarray | None:
-        try:
-            values = np.loadtxt(texts, delimiter=",", dtype=np.float64, ndmin=2, comments=None)
-        except ValueError:
-            return None
-        if values.shape != (len(texts), self.width) or not np.isfinite(values).all():
-            return None
-        return readers._compact(values)
 
     def _reject(self, text: str, number: int, line: int, message: str) -> Reject:
         cells = readers.split_line(text)

@@ -20,6 +20,8 @@ from typing import IO, Any, cast
 
 import numpy as np
 
+from somknn.datasets.text import compact, parse_rows
+
 _IDX_TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 _DEFLATE_RATIO = 1032  # no deflate stream expands further (zlib's technical details)
 _BLOCK = 1 << 20
@@ -201,21 +203,11 @@ def parse_cells(cells: list[str], width: int, path: Path, line: int, first_colum
     return values
 
 
-def _compact(values: np.ndarray) -> np.ndarray:
-    """uint8 where nothing is lost by it."""
-    small = values.astype(np.uint8, copy=True) if ((values >= 0) & (values <= 255)).all() else None
-    return small if small is not None and (small == values).all() else values
-
-
 def _parse_block(block: list[tuple[int, str]], width: int, path: Path) -> np.ndarray:
-    texts = [text for _, text in block]
-    try:
-        values = np.loadtxt(texts, delimiter=",", dtype=np.float64, ndmin=2, comments=None)
-        if values.shape == (len(block), width) and np.isfinite(values).all():
-            return _compact(values)
-    except ValueError:
-        pass
-    return _compact(np.array([parse_cells(text.split(","), width, path, n, 2) for n, text in block]))
+    values = parse_rows([text for _, text in block], width)
+    if values is not None:
+        return values
+    return compact(np.array([parse_cells(text.split(","), width, path, n, 2) for n, text in block]))
 
 
 def _as_labels(texts: list[str]) -> np.ndarray:

@@ -1,0 +1,63 @@
+"""Lines of numbers as arrays, fast where nothing is wrong with them."""
+
+from typing import Any
+
+import numpy as np
+
+_DIGITS = b"0123456789,\n"
+_NUMBERS = _DIGITS + b".+-eE "
+# Below this many values the first import of pyarrow (0.1 s) costs more than it saves.
+_WORTH_PYARROW = 100_000
+
+
+def compact(values: np.ndarray) -> np.ndarray:
+    """uint8 where nothing is lost by it."""
+    small = values.astype(np.uint8, copy=True) if ((values >= 0) & (values <= 255)).all() else None
+    return small if small is not None and (small == values).all() else values
+
+
+def parse_rows(lines: list[str], width: int) -> np.ndarray | None:
+    """The numbers of comma-separated lines, or None where any is not `width` finite numbers.
+
+    pyarrow reads plain whole numbers five times as fast as NumPy (23 against 130 µs for 784 of them) and rounds decimal
+    fractions alike. It also knows other notations (hexadecimal, for one), so it gets lines of plain numbers only.
+    """
+    if not all(line.strip() for line in lines):
+        return None
+    values = _parse_with_pyarrow(lines, width) if len(lines) * width >= _WORTH_PYARROW else None
+    if values is None:
+        try:
+            values = np.loadtxt(lines, delimiter=",", dtype=np.float64, ndmin=2, comments=None)
+        except ValueError:
+            return None
+    if values.shape != (len(lines), width) or not np.isfinite(values).all():
+        return None
+    return compact(values) if values.dtype != np.uint8 else values
+
+
+def _parse_with_pyarrow(lines: list[str], width: int) -> np.ndarray | None:
+    try:
+        import pyarrow as pa
+        import pyarrow.csv
+    except ImportError:
+        return None
+    content = "\n".join(lines).encode()
+    if content.translate(None, _NUMBERS):
+        return None
+    kinds: list[Any] = [pa.float64()] if content.translate(None, _DIGITS) else [pa.uint8(), pa.float64()]
+    names = [str(j) for j in range(width)]
+    for kind in kinds:
+        try:
+            table = pa.csv.read_csv(
+                pa.py_buffer(content),
+                read_options=pa.csv.ReadOptions(column_names=names, block_size=len(content) + 1, use_threads=False),
+                parse_options=pa.csv.ParseOptions(quote_char=False),
+                convert_options=pa.csv.ConvertOptions(column_types=dict.fromkeys(names, kind), null_values=[]),
+            )
+        except pa.ArrowInvalid:
+            continue
+        values = np.empty((len(table), width), kind.to_pandas_dtype())
+        for j, column in enumerate(table.columns):
+            values[:, j] = column.to_numpy()
+        return values
+    return None
