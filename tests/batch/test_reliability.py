@@ -18,7 +18,6 @@ from hypothesis import HealthCheck, given, settings
 from test_classify import write_input
 
 from mutations import MUTATIONS, mutate
-from somknn import load
 from somknn.batch import BatchError, classify
 from somknn.batch.sources import open_source
 
@@ -204,14 +203,14 @@ def test_mutated_inputs_long(tmp_path, rows, kind, mutations):
 
 
 def test_eight_threads_at_once(tmp_path, model, model_file, rows):
-    path = write_input(tmp_path, "npy", rows)
+    paths = [write_input(tmp_path, kind, rows) for kind in ("npy", "list.parquet", "parquet", "csv")]
     expected = model.predict(rows)
     wrong = []
 
     def work(i):
         for turn in range(3):
             out = tmp_path / f"o{i}-{turn}.npy"
-            classify(model_file, path, out, chunk_bytes=2000)
+            classify(model_file, paths[(i + turn) % 4], out, chunk_bytes=2000)
             if (np.load(out)["label"] != expected).any():
                 wrong.append(i)
 
@@ -231,12 +230,12 @@ def classify_in_worker(arguments):
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_worker_processes(tmp_path, model_file, rows, method):
-    path = write_input(tmp_path, "npy", rows)
-    load(model_file).predict(rows)  # the parent has threads of its own by now
-    jobs = [(str(model_file), str(path), str(tmp_path / f"o{i}.npy")) for i in range(4)]
+    paths = [write_input(tmp_path, kind, rows) for kind in ("npy", "list.parquet", "parquet", "csv")]
+    classify(model_file, paths[1], tmp_path / "first.npy")  # the parent has threads of its own by now, Arrow's too
+    jobs = [(str(model_file), str(path), str(tmp_path / f"o{i}.npy")) for i, path in enumerate(paths)]
     with multiprocessing.get_context(method).Pool(2) as pool:
         assert pool.map_async(classify_in_worker, jobs).get(timeout=120) == [500] * 4
-    first = (tmp_path / "o0.npy").read_bytes()
+    first = (tmp_path / "first.npy").read_bytes()
     assert all((tmp_path / f"o{i}.npy").read_bytes() == first for i in range(4))
 
 
