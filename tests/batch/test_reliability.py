@@ -165,6 +165,34 @@ def test_every_nth_call_fails(tmp_path, model_file, rows, kind, ending):
     assert failures >= (3 if kind == "read" or kind == "write" else 8)
 
 
+@pytest.mark.parametrize("ending", ["npy", "csv", "parquet"])
+def test_no_file_may_grow_past_a_limit(tmp_path, model_file, rows, ending):
+    """Like a full disk, and reaches the writes inside Arrow, which the test above does not."""
+    resource = pytest.importorskip("resource")
+    path, out = write_input(tmp_path, "npy", np.tile(rows, (6, 1))), tmp_path / f"out.{ending}"
+    options = {"chunk_bytes": 12 * 300, "proba": True}
+    classify(model_file, path, tmp_path / f"whole.{ending}", **options)
+    expected = (tmp_path / f"whole.{ending}").read_bytes()
+    before, finished = resource.getrlimit(resource.RLIMIT_FSIZE), []
+    for limit in np.linspace(1, len(expected) - 1, 9).astype(int).tolist():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
+        try:
+            with pytest.raises(OSError, match=r"(?i)file too large") as failure:
+                classify(model_file, path, out, **options)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        assert "\n" not in str(failure.value)
+        parts = out.with_name(out.name + ".parts")
+        finished.append(len(list(parts.glob("*.json"))))
+        left = {p.name for p in tmp_path.iterdir()} - {path.name, f"whole.{ending}", parts.name}
+        assert left == set()
+        classify(model_file, path, out, resume=True, **options)
+        assert out.read_bytes() == expected
+        out.unlink()
+    assert finished[0] == 0  # the manifest itself did not fit
+    assert finished[-1] == 11  # the manifest and ten parts did; only the output did not
+
+
 KINDS = ["npy", "npz", "idx", "idx.gz", "csv", "csv.gz", "parquet", "list.parquet", "arrow", "stream.arrow"]
 FUZZ = {"deadline": None, "suppress_health_check": [HealthCheck.function_scoped_fixture]}
 
