@@ -2,6 +2,7 @@
 
 import functools
 import importlib
+import itertools
 import json
 import os
 import pickle
@@ -23,6 +24,7 @@ from sklearn.pipeline import make_pipeline
 
 import somknn
 from mutations import MUTATIONS, mutate
+from somknn import SOM, KMeans, PrototypeClassifier
 from somknn.persistence import CLASSES, ModelFileError, Savable, container, describe, expect_array, load, save
 
 
@@ -459,3 +461,42 @@ def test_reading_imports_no_pickle_machinery(model_file):
         "assert 'joblib' not in sys.modules and 'sklearn' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code, str(model_file)], check=True)
+
+
+def _models_with_arrays():
+    rows = np.random.default_rng(0).integers(0, 256, (60, 9), dtype=np.uint8)
+    labels = rows[:, 0] % 3
+    return {
+        "prototypes_": PrototypeClassifier(n_prototypes=12, random_state=0).fit(rows, labels),
+        "prototype_codes_": PrototypeClassifier(n_prototypes=12, random_state=0).fit(rows, labels),
+        "cluster_centers_": KMeans(4, random_state=0).fit(rows),
+        "codebook_": SOM(3, 3, epochs=1, random_state=0).fit(rows),
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        *itertools.product(["prototypes_", "cluster_centers_", "codebook_"], ["narrower", "flat", "other", "missing"]),
+        *itertools.product(["prototype_codes_"], ["shorter", "flat", "other", "missing", "out of range"]),
+    ],
+)
+def test_arrays_that_kernels_would_read_past(tmp_path, name, change):
+    """A digest is no signature: a file made to do harm has right ones, and compiled code does not look at lengths."""
+    path = tmp_path / "m"
+    _models_with_arrays()[name].save(path)
+    arrays, document = container.read(path, memory_map=False)
+    array = arrays[name]
+    arrays[name] = {
+        "narrower": lambda: array[..., :-1],
+        "shorter": lambda: array[:-1],
+        "flat": lambda: array.reshape(-1) if array.ndim > 1 else array[:, None],
+        "other": lambda: array.astype(np.int16),
+        "missing": lambda: array,
+        "out of range": lambda: array + 1,
+    }[change]()
+    if change == "missing":
+        del document["estimator"]["arrays"][name]
+    container.write(path, arrays, document)
+    with pytest.raises(ModelFileError, match=r"^[^\n]*$"):
+        load(path)

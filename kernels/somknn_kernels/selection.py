@@ -138,7 +138,7 @@ def _is_known(collector, query, index):
         return lambda collector, query, index: False
 
     def among_the_best(collector, query, index):
-        for position in range(collector.indices.shape[1]):  # noqa: SIM110  (no generators in kernels)
+        for position in range(collector.indices.shape[1]):
             if collector.indices[query, position] == index:
                 return True
         return False

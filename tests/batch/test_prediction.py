@@ -7,7 +7,7 @@ import pytest
 from sklearn.base import clone
 from sklearn.pipeline import make_pipeline
 
-from somknn import SOM, KNeighborsClassifier, SOMClassifier
+from somknn import LVQ, SOM, KNeighborsClassifier, PrototypeClassifier, SOMClassifier
 from somknn.batch import BatchError, Wanted, classify, predict_columns
 from somknn.batch.prediction import check_model
 from somknn.images import DeformationClassifier, Deskew
@@ -19,6 +19,8 @@ MODELS = {
     "uniform": KNeighborsClassifier(4),
     "first": KNeighborsClassifier(4, tie_break="first"),
     "distance": KNeighborsClassifier(5, weights="distance"),
+    "prototypes": PrototypeClassifier(n_prototypes=12, n_neighbors=3, random_state=0),
+    "lvq": LVQ(9, random_state=0),
     "map": SOMClassifier(SOM(4, 3, epochs=2, random_state=0)),
     "deformation": DeformationClassifier(3, n_candidates=10, image_shape=SHAPE),
     "pipeline": make_pipeline(Deskew(SHAPE), "passthrough", KNeighborsClassifier(3)),
@@ -37,16 +39,22 @@ def test_columns_equal_the_single_answers(fitted):
     model, rows = fitted
     last = model.steps[-1][1] if hasattr(model, "steps") else model
     neighbors = hasattr(last, "kneighbors")
-    columns = predict_columns(model, rows, Wanted(proba=True, top=2, neighbors=neighbors))
+    proba = hasattr(model, "predict_proba")
+    columns = predict_columns(model, rows, Wanted(proba=proba, top=2 if proba else 1, neighbors=neighbors))
     np.testing.assert_array_equal(model.classes_[columns["code"]], model.predict(rows))
-    np.testing.assert_array_equal(columns["proba"], model.predict_proba(rows))
-    np.testing.assert_array_equal(columns["top_code"][:, 0], columns["code"])
+    if proba:
+        np.testing.assert_array_equal(columns["proba"], model.predict_proba(rows))
+        np.testing.assert_array_equal(columns["top_code"][:, 0], columns["code"])
+    else:
+        assert "confidence" not in columns
+        with pytest.raises(BatchError, match="gives no probabilities"):
+            check_model(model, Wanted(top=2))
     if neighbors:
         distances, indices = last.kneighbors(rows if last is model else model[:-1].transform(rows))
         np.testing.assert_array_equal(columns["neighbor"], indices)
         np.testing.assert_array_equal(columns["distance"], distances)
     else:
-        with pytest.raises(BatchError, match="a SOMClassifier has no neighbours"):
+        with pytest.raises(BatchError, match="has no neighbours"):
             check_model(model, Wanted(neighbors=True))
 
 

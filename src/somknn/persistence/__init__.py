@@ -11,7 +11,8 @@ For authors of estimators: inherit `Savable` and add the class to `CLASSES`. The
 The default of both covers every public attribute that ends in "_": arrays (text too), numbers, text, None,
 lists, tuples, dicts and other registered estimators. A class that keeps fitted state elsewhere overrides
 both. `_restore` receives read-only arrays and must not trust them: `expect_array` checks shape, dtype and
-range. Two class attributes help: `_index_limits = {"labels_": "classes_"}` says that values of the first are
+range. Three class attributes help: `_array_layouts = {"centers_": ((None, "n_features_in_"), ("float64",))}` says what
+shape (free, or that of another attribute) and dtype an array has, on which compiled code relies; `_index_limits = {"labels_": "classes_"}` says that values of the first are
 positions in the second, and `_may_hold_nonfinite = {"codebook_"}` names arrays that may hold NaN or infinity;
 everywhere else they are refused. A property or attribute `_input_dtype` tells the dtype of the rows that the
 estimator was fitted on; batch classification checks it. A classifier whose `predict` and `predict_proba` would each

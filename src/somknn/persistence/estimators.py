@@ -47,6 +47,7 @@ class Savable:
     """Mixin: `save` for an estimator that follows scikit-learn's conventions."""
 
     _index_limits: ClassVar[dict[str, str]] = {}
+    _array_layouts: ClassVar[dict[str, tuple[tuple[str | None, ...], tuple[str, ...]]]] = {}
     _may_hold_nonfinite: ClassVar[set[str]] = set()
 
     def save(self, path: str | os.PathLike) -> None:
@@ -176,6 +177,16 @@ def _check_index_limits(estimator: Any) -> None:
         expect_array(values, name, below=len(getattr(estimator, reference, ())))
 
 
+def _check_layouts(estimator: Any) -> None:
+    for name, (sizes, dtypes) in getattr(type(estimator), "_array_layouts", {}).items():
+        shape: list[Any] = []
+        for size in sizes:
+            value: Any = None if size is None else getattr(estimator, size, -1)
+            shape.append(value if value is None or np.isscalar(value) else len(value))
+        held = {name: np.asarray(value)} if (value := getattr(estimator, name, None)) is not None else {}
+        expect_array(held, name, shape=tuple(shape), dtype=dtypes)
+
+
 def _state_of(estimator: Any) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     if isinstance(estimator, Savable):
         return estimator._state_to_save()
@@ -253,6 +264,8 @@ def _decode_estimator(content: Any, arrays: dict[str, np.ndarray]) -> Any:
     _check_state(estimator, own_arrays)
     if isinstance(estimator, Savable):
         estimator._restore(own_arrays, state)
+        if own_arrays or state:  # else it is not fitted: a parameter of another
+            _check_layouts(estimator)
         _check_index_limits(estimator)
     elif own_arrays or state:
         raise ModelFileError(f"damaged model header (state of a {content['class']})")

@@ -87,6 +87,8 @@ class KMeans(Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Cluster
         "n_jobs": [Integral, None],
     }
 
+    _array_layouts: ClassVar = {"cluster_centers_": ((None, "n_features_in_"), ("float32", "float64"))}
+
     def __init__(
         self,
         n_clusters=8,

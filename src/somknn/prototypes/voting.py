@@ -1,6 +1,6 @@
 """What classifiers by prototypes have in common: labelled prototypes, of which the nearest vote."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin
@@ -8,13 +8,23 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, column_or_1d, validate_data
 
 from somknn.neighbors.validation import prepare_rows, validate_rows
-from somknn.neighbors.weighting import neighbour_weights, winning_codes
+from somknn.neighbors.weighting import class_shares, neighbour_weights, winning_codes
 from somknn.persistence import Savable
 from somknn.prototypes.lookup import PrototypeLookup
 
 
 class PrototypeVoting(Savable, ClassifierMixin, BaseEstimator):
     """Sets `prototypes_` and `prototype_codes_` in `fit`; has the parameters n_neighbors, weights and n_jobs, or none of the first two."""
+
+    _index_limits: ClassVar[dict[str, str]] = {"prototype_codes_": "classes_"}
+    _array_layouts: ClassVar = {
+        "prototypes_": ((None, "n_features_in_"), ("uint8", "float32", "float64")),
+        "prototype_codes_": (("prototypes_",), ("int32",)),
+    }
+
+    @property
+    def _input_dtype(self) -> np.dtype:
+        return self.prototypes_.dtype
 
     def _start_fit(self, X: Any, y: Any, sample_weight: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Rows, class codes and weights of the rows that count, sorted by class; sets `classes_`."""
@@ -64,10 +74,13 @@ class PrototypeVoting(Savable, ClassifierMixin, BaseEstimator):
 
     def predict(self, X: Any) -> np.ndarray:
         """The class of each row of `X` (m, n_features), of the dtype that `y` had. Equal votes go to the nearest class."""
-        neighbours, weights = self._votes(X)
+        codes = self._winners(*self._votes(X))
+        return self.classes_[codes]
+
+    def _winners(self, neighbours: tuple[np.ndarray, np.ndarray], weights: np.ndarray | None) -> np.ndarray:
         if neighbours[1].shape[1] == 1:
-            return self.classes_[self.prototype_codes_[neighbours[1][:, 0]]]
-        codes = winning_codes(
+            return self.prototype_codes_[neighbours[1][:, 0]]
+        return winning_codes(
             self.prototype_codes_,
             len(self.classes_),
             neighbours,
@@ -75,7 +88,14 @@ class PrototypeVoting(Savable, ClassifierMixin, BaseEstimator):
             nearest_first=True,
             n_jobs=self.n_jobs,
         )
-        return self.classes_[codes]
+
+    def _predict_in_one_search(self, X: Any) -> tuple[np.ndarray, np.ndarray | None, None]:
+        """`predict` as positions in `classes_`, and `predict_proba` where there is one."""
+        neighbours, weights = self._votes(X)
+        shares = None
+        if hasattr(self, "predict_proba"):
+            shares = class_shares(self.prototype_codes_, len(self.classes_), neighbours[1], weights, self.n_jobs)
+        return self._winners(neighbours, weights), shares, None
 
     def __getstate__(self):
         state = super().__getstate__()

@@ -132,7 +132,8 @@ class SOMClassifier(Savable, ClassifierMixin, BaseEstimator):
 
     def _predict_in_one_search(self, X):
         """`predict` as positions in `classes_`, and `predict_proba`."""
-        units = self.som_.predict(X)
+        check_is_fitted(self)
+        units = self._units(X)
         codes = np.searchsorted(self.classes_, self.label_map_.reshape(-1))
         return codes[units], self.probability_map_.reshape(-1, len(self.classes_))[units], None
 

@@ -1,7 +1,7 @@
 """The self-organizing map as a scikit-learn transformer and clusterer."""
 
 from numbers import Integral, Real
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin
@@ -103,6 +103,8 @@ class SOM(Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMix
 
     _parameter_constraints: dict = {}  # noqa: RUF012 (scikit-learn's own name); `_rule` checks
     _axes: Axes | None  # of the stream that partial_fit reads
+
+    _array_layouts: ClassVar = {"codebook_": ((None, None, "n_features_in_"), ("float32", "float64"))}
 
     def __init__(
         self,
