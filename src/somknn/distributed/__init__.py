@@ -22,12 +22,14 @@ from somknn.distributed.classification import classify, predict
 from somknn.distributed.cluster import ClusterError
 from somknn.distributed.files import open_rows
 from somknn.distributed.neighbors import ShardedIndex, ShardedKNeighborsClassifier
+from somknn.distributed.training import fit
 
 __all__ = [
     "ClusterError",
     "ShardedIndex",
     "ShardedKNeighborsClassifier",
     "classify",
+    "fit",
     "open_rows",
     "predict",
 ]

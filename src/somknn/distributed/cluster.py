@@ -110,12 +110,12 @@ def blocks_of(X: dask.array.Array) -> list[Block]:
     ]
 
 
-def prepared(rows: Any, first: int) -> np.ndarray:
-    """Rows of a block as kernels take them: C-contiguous, native byte order, finite."""
+def prepared(rows: Any, first: int, missing: bool = False) -> np.ndarray:
+    """Rows of a block as kernels take them: C-contiguous, native byte order, finite (but for NaN where `missing`)."""
     rows = np.ascontiguousarray(rows, dtype=rows.dtype.newbyteorder("=")).view(np.ndarray)
     if rows.dtype.kind == "f":
         try:
-            check_finite(rows)
+            check_finite(np.where(np.isnan(rows), 0, rows) if missing else rows)
         except ValueError as error:
             raise ValueError(f"in the block that begins at row {first} (rows counted from there): {error}") from None
     return rows

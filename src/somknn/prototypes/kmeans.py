@@ -1,6 +1,7 @@
 """K-Means as a scikit-learn clusterer, with exact assignments."""
 
 import warnings
+from collections.abc import Callable
 from numbers import Integral, Real
 from typing import Any, ClassVar
 
@@ -134,28 +135,39 @@ class KMeans(Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Cluster
         search = CodebookSearch(X, n_jobs=self.n_jobs)
         random = check_random_state(self.random_state)
         tolerance = self.tol * mean_variance(X, resolve_n_threads(self.n_jobs)) if self.tol > 0 else 0.0
-        best: Clustering | None = None
+        ones = np.ones(len(X)) if weights is None else weights
+
+        def begin() -> tuple[Assigned, np.ndarray]:
+            return Assigned(search, weights), initial_centres(search, ones, self.n_clusters, self.init, random)
+
+        data = self._best_start(begin, tolerance)
+        self.labels_ = data.labels.astype(np.int32)
+        self.counts_ = np.bincount(data.labels, weights=weights, minlength=self.n_clusters).astype(np.float64)
+        self._warn_of_duplicates(np.count_nonzero(np.bincount(data.labels, minlength=self.n_clusters)))
+        return self
+
+    def _best_start(self, begin: Callable[[], tuple[Any, np.ndarray]], tolerance: float) -> Any:
+        """Run all starts and keep the attributes of the best; the rows (as `begin` gave them) assigned to its centres."""
+        best: tuple[Clustering, Any] | None = None
         for start in range(self._n_starts()):
-            ones = np.ones(len(X)) if weights is None else weights
-            centres = initial_centres(search, ones, self.n_clusters, self.init, random)
-            data = Assigned(search, weights)
+            data, centres = begin()
             found = lloyd(data, centres, self.max_iter, tolerance, self._report(start))
-            if best is None or found.inertia < best.inertia:
-                best, labels = found, data.labels
+            if best is None or found.inertia < best[0].inertia:
+                best = found, data
         assert best is not None
-        assert labels is not None
-        self.cluster_centers_, self.inertia_, self.n_iter_ = best.centres, best.inertia, best.n_iter
-        self.labels_, self.history_ = labels.astype(np.int32), best.history
-        self.counts_ = np.bincount(labels, weights=weights, minlength=self.n_clusters).astype(np.float64)
-        distinct = np.count_nonzero(np.bincount(labels, minlength=self.n_clusters))
+        found, data = best
+        self.cluster_centers_, self.inertia_ = found.centres, found.inertia
+        self.n_iter_, self.history_ = found.n_iter, found.history
+        return data
+
+    def _warn_of_duplicates(self, distinct: int) -> None:
         if distinct < self.n_clusters:
             warnings.warn(
                 f"Number of distinct clusters ({distinct}) found smaller than n_clusters ({self.n_clusters}). Possibly "
                 "due to duplicate points in X.",
                 ConvergenceWarning,
-                stacklevel=2,
+                stacklevel=3,
             )
-        return self
 
     def partial_fit(self, X, y=None, sample_weight=None):
         """Move the centres by one chunk of a stream (mini-batch K-Means, Sculley 2010).
@@ -235,7 +247,7 @@ class KMeans(Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Cluster
                 warnings.warn(
                     f"given starting centres lead to one result: n_init={self.n_init} runs once",
                     RuntimeWarning,
-                    stacklevel=3,
+                    stacklevel=4,
                 )
             return 1
         if self.n_init == "auto":

@@ -1,5 +1,6 @@
 """The self-organizing map as a scikit-learn transformer and clusterer."""
 
+from collections.abc import Callable
 from numbers import Integral, Real
 from typing import ClassVar, NamedTuple
 
@@ -177,13 +178,26 @@ class SOM(Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMix
         rows = Rows(X, *self._targets(len(X), y, sample_weight))
         random = check_random_state(self.random_state)
         codebook = initial_codebook(rows.X, rule.grid, self.initialization, rows.weights, random)
-        codebook = codebook.astype(_codebook_dtype(rows.X))
+        codebook = codebook.astype(_codebook_dtype(rows.X.dtype))
+        report = self._recorder(rule, rows)
+        if self.training == "online":
+            codebook, search = train_online(rows, codebook, rule, random, report)
+        else:
+            data = Assigned(rows, rule)
+            codebook, search = train_batch(data, codebook, rule, report), data.search
+        self.labels_ = search.units[:, 0].copy()
+        qe = quality.quantization_error_of(search.distances, rows.weights)
+        return self._trained(rule, codebook, qe, quality.topographic_error_of(search.units, rule.grid, rows.weights))
+
+    def _recorder(self, rule: Rule, rows: Rows | None) -> Callable[..., bool]:
+        """A new history, and what training tells every epoch to; `rows` is None where no row is in this process."""
         self._clear_stream()
-        names = _HISTORY if rows.labels is None else (*_HISTORY, "label_accuracy")
+        labelled = rows is not None and rows.labels is not None
+        names = (*_HISTORY, "label_accuracy") if labelled else _HISTORY
         self.history_: dict[str, list[float]] = {name: [] for name in names}
 
         def report(codebook, units, *figures) -> bool:
-            if rows.labels is not None:
+            if labelled:
                 figures = (*figures, _label_accuracy(units[:, 0], rows.labels, rows.weights, rule.grid.size))
             entry = {name: float(value) for name, value in zip(names, figures, strict=True)}
             for name, value in entry.items():
@@ -192,18 +206,14 @@ class SOM(Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMix
                 return False
             view = codebook.reshape(rule.grid.n_rows, rule.grid.n_columns, -1).view()
             view.flags.writeable = False
-            epoch = len(self.history_["radius"])
-            return bool(self.callback({"epoch": epoch, "codebook": view, "labels": units[:, 0].copy(), **entry}))
+            labels = {} if rows is None else {"labels": units[:, 0].copy()}
+            return bool(self.callback({"epoch": len(self.history_["radius"]), "codebook": view, **labels, **entry}))
 
-        if self.training == "online":
-            codebook, search = train_online(rows, codebook, rule, random, report)
-        else:
-            data = Assigned(rows, rule)
-            codebook, search = train_batch(data, codebook, rule, report), data.search
+        return report
+
+    def _trained(self, rule: Rule, codebook: np.ndarray, quantization_error: float, topographic_error: float) -> "SOM":
         self.codebook_ = codebook.reshape(rule.grid.n_rows, rule.grid.n_columns, -1)
-        self.labels_ = search.units[:, 0].copy()
-        self.quantization_error_ = quality.quantization_error_of(search.distances, rows.weights)
-        self.topographic_error_ = quality.topographic_error_of(search.units, rule.grid, rows.weights)
+        self.quantization_error_, self.topographic_error_ = quantization_error, topographic_error
         self.n_iter_ = len(self.history_["radius"])
         return self
 
@@ -226,7 +236,9 @@ class SOM(Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMix
         if first:
             random = check_random_state(self.random_state)
             start = initial_codebook(rows.X, rule.grid, self.initialization, rows.weights, random)
-            self.codebook_ = start.astype(_codebook_dtype(rows.X)).reshape(rule.grid.n_rows, rule.grid.n_columns, -1)
+            self.codebook_ = start.astype(_codebook_dtype(rows.X.dtype)).reshape(
+                rule.grid.n_rows, rule.grid.n_columns, -1
+            )
             self.history_ = {name: [] for name in _HISTORY}
             self.n_iter_ = 0
         if self.codebook_.shape[:2] != (rule.grid.n_rows, rule.grid.n_columns):
@@ -440,8 +452,8 @@ class SOM(Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMix
         return tags
 
 
-def _codebook_dtype(X: np.ndarray) -> type:
-    return np.float64 if X.dtype == np.float64 else np.float32
+def _codebook_dtype(rows: np.dtype) -> type:
+    return np.float64 if rows == np.float64 else np.float32
 
 
 def _label_accuracy(units: np.ndarray, labels: np.ndarray, weights: np.ndarray | None, size: int) -> float:

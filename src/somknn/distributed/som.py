@@ -1,0 +1,71 @@
+"""The batch map over parts: each adds its rows up by their best-matching units, the client moves the codebook."""
+
+from typing import Any
+
+import dask.array
+import numpy as np
+from distributed import Client
+from sklearn.utils import check_random_state
+
+from somknn.distributed.cluster import combine, given, turn
+from somknn.distributed.parts import Part, Parts, forget_rows
+from somknn.som import SOM
+from somknn.som.estimator import _codebook_dtype
+from somknn.som.initialization import initial_codebook
+from somknn.som.training import Assigned, Rows, Rule, train_batch
+
+
+class _AssignedParts:
+    """`somknn.som.training.Assigned` over a cluster; units stay where the rows are."""
+
+    units = None
+
+    def __init__(self, parts: Parts, rule: Rule):
+        self.parts, self.rule = parts, rule
+
+    def assign(self, codebook: np.ndarray) -> tuple[float, float]:
+        shared = given(self.parts.client, codebook)
+        *self._sums, distances, torn = self.parts.sum(_assign, shared, self.rule)
+        self.errors = distances / len(self.parts), torn / len(self.parts)
+        return self.errors
+
+    def sums(self) -> list[np.ndarray]:
+        return self._sums
+
+
+def _assign(part: Part, codebook: np.ndarray, rule: Rule) -> tuple[np.ndarray, np.ndarray, float, int]:
+    """Sums and totals by unit, the sum of distances, and the number of rows whose two units are not adjacent."""
+    with turn() as n_threads:
+        if "map" not in part.kept:
+            part.kept["map"] = Assigned(Rows(part.rows, None, None), rule._replace(n_threads=n_threads))
+        data = part.kept["map"]
+        qe, te = data.assign(codebook)
+        return *data.sums(), qe * len(part), round(te * len(part))
+
+
+def _extremes(part: Part) -> np.ndarray:
+    return np.stack([np.fmin.reduce(part.rows, axis=0), np.fmax.reduce(part.rows, axis=0)])
+
+
+def _wider(extremes: list[np.ndarray]) -> np.ndarray:
+    both = np.concatenate(extremes)
+    return np.stack([np.fmin.reduce(both, axis=0), np.fmax.reduce(both, axis=0)])
+
+
+def fit_som(som: SOM, X: dask.array.Array, client: Client) -> SOM:
+    """Train `som` on the rows of `X`; see `somknn.distributed.fit`."""
+    rule = som._rule()
+    if som.training != "batch":
+        raise ValueError('online training goes from row to row: use training="batch" on a cluster')
+    parts = Parts(client, X, rule.missing)
+    if len(parts) < 2:
+        raise ValueError("a map needs at least two rows")
+    rows: Any = parts
+    if isinstance(som.initialization, str) and som.initialization == "random":
+        rows = combine(client, parts.map(_extremes), _wider)  # all that this start asks of the data
+    random = check_random_state(som.random_state)
+    codebook = initial_codebook(rows, rule.grid, som.initialization, None, random)
+    forget_rows(som, parts.shape[1])
+    data = _AssignedParts(parts, rule)
+    codebook = train_batch(data, codebook.astype(_codebook_dtype(parts.dtype)), rule, som._recorder(rule, None))
+    return som._trained(rule, codebook, *data.errors)

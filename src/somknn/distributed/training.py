@@ -1,0 +1,66 @@
+"""Training as map and reduce: `fit` for the estimators that can be trained on rows spread over workers."""
+
+from typing import Any, TypeVar
+
+import dask.array
+from distributed import Client
+
+from somknn.distributed.cluster import find_client
+from somknn.distributed.kmeans import fit_kmeans
+from somknn.distributed.som import fit_som
+from somknn.prototypes import KMeans
+from somknn.som import SOM
+
+Estimator = TypeVar("Estimator")
+
+
+def fit(estimator: Estimator, X: dask.array.Array, client: Client | None = None) -> Estimator:
+    """Train a SOM (batch map) or K-Means on the rows of a Dask array, of which each worker keeps a share.
+
+    Every pass sends the codebook to the workers; each finds the nearest units of its blocks' rows and adds the rows up by unit, and
+    the sums of blocks are added in a tree that depends on the number of blocks only. So the result depends on the data, the
+    parameters and how the rows are cut, not on the number of workers, their threads, or which of them die.
+
+    It is that of `estimator.fit` on one machine up to the order of summation. Sums of uint8 rows are integers, where no order
+    matters: codebooks, centres and numbers of iterations are equal bit for bit, while errors and inertia, sums of rounded numbers, agree to
+    about 1e-15 of themselves. Sums of floating-point rows may differ in the last places; docs/distributed.md states the bound.
+
+    Parameters
+    ----------
+    estimator : SOM with training="batch", or KMeans with init other than a function
+        Fitted in place.
+    X : dask.array.Array (n, d), uint8, float32 or float64
+        Each block must fit a worker's memory about twice, and all blocks together the memory of all workers.
+    client : distributed.Client, default=None
+        The current one.
+
+    Returns
+    -------
+    estimator
+        With the attributes that its `fit` sets, without `labels_`, which would have to pass through this process. Save it
+        and use `somknn.distributed.predict` for labels as a Dask array.
+
+    Raises
+    ------
+    ClusterError
+        No workers, or a block that ended several of them.
+    TypeError, ValueError
+        Another estimator, wrong parameters, NaN or infinity (except SOM's missing values).
+
+    Examples
+    --------
+    >>> import dask.array, distributed, numpy as np
+    >>> from somknn import KMeans
+    >>> from somknn.distributed import fit
+    >>> X = np.array([[1, 2], [1, 4], [1, 0], [10, 2], [10, 4], [10, 0]], np.uint8)
+    >>> rows = dask.array.from_array(X, chunks=(3, -1))
+    >>> with distributed.Client(processes=False, n_workers=2, threads_per_worker=1, dashboard_address=":0") as client:
+    ...     kmeans = fit(KMeans(n_clusters=2, random_state=0), rows, client)
+    >>> sorted(kmeans.cluster_centers_.tolist())
+    [[1.0, 2.0], [10.0, 2.0]]
+    """
+    trainers: tuple[tuple[type, Any], ...] = ((SOM, fit_som), (KMeans, fit_kmeans))
+    for kind, train in trainers:
+        if type(estimator) is kind:
+            return train(estimator, X, find_client(client))
+    raise TypeError(f"only SOM and KMeans can be trained on a cluster, not {type(estimator).__name__}")
