@@ -130,14 +130,12 @@ def test_sums_of_floats_keep_the_stated_bound(client):
     X = blobs(np.float64) * 1e3
     one = KMeans(4, init=X[:4], max_iter=1).fit(X)
     many = fit(KMeans(4, init=X[:4], max_iter=1), cut(X), client)
-    labels = KMeans(4, init=X[:4], max_iter=1).fit(X).labels_
     assert one.history_["moved_rows"] == many.history_["moved_rows"]
     nearest = np.argmin(((X[:, None] - X[:4]) ** 2).sum(axis=2), axis=1)
     for j in range(4):
         rows = X[nearest == j]
-        bound = 2 * (len(rows) + 1) * 2.0**-53 * np.abs(rows).sum(axis=0) / len(rows)
+        bound = 2 * (len(rows) + 1) * 2.0**-53 * np.abs(rows).mean(axis=0)  # as docs/distributed.md has it
         assert (np.abs(one.cluster_centers_[j] - many.cluster_centers_[j]) <= bound).all()
-    assert len(labels) == len(X)
 
 
 def test_the_cut_alone_decides_the_result(client):
@@ -180,9 +178,7 @@ def test_errors_name_what_is_wrong(client):
         fit(KMeans(601), cut(X), client)
     with pytest.raises(ValueError, match="initial centers"):
         fit(KMeans(2, init=X[:3]), cut(X), client)
-    with pytest.raises(
-        TypeError, match="only SOM and KMeans can be trained on a cluster, not SklearnKMeans|not KMeans"
-    ):
+    with pytest.raises(TypeError, match=r"only somknn's SOM and KMeans .* got sklearn\.cluster"):
         fit(SklearnKMeans(2), cut(X), client)
     with pytest.raises(TypeError, match="must be a Dask array"):
         fit(KMeans(2), X, client)

@@ -63,4 +63,5 @@ def fit(estimator: Estimator, X: dask.array.Array, client: Client | None = None)
     for kind, train in trainers:
         if type(estimator) is kind:
             return train(estimator, X, find_client(client))
-    raise TypeError(f"only SOM and KMeans can be trained on a cluster, not {type(estimator).__name__}")
+    kind = type(estimator)
+    raise TypeError(f"only somknn's SOM and KMeans can be trained on a cluster, got {kind.__module__}.{kind.__name__}")
