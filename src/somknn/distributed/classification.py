@@ -245,7 +245,8 @@ def predict(model_path: Any, X: dask.array.Array, method: str = "predict") -> da
     # One row tells dtype and width of the result, and whether the model takes such rows at all.
     sample = getattr(model, method)(np.zeros((1, X.shape[1]), X.dtype))
     shape: dict[str, Any] = {"drop_axis": 1} if sample.ndim == 1 else {"chunks": (X.chunks[0], sample.shape[1:])}
-    return X.map_blocks(_apply, ModelFile.of(model_path), method, dtype=sample.dtype, meta=sample[:0], **shape)
+    given = ModelFile.of(model_path), method
+    return dask.array.map_blocks(_apply, X, *given, dtype=sample.dtype, meta=sample[:0], **shape)
 
 
 def _apply(rows: np.ndarray, file: ModelFile, method: str, block_info: Any = None) -> np.ndarray:

@@ -37,6 +37,8 @@ def find_client(client: Any) -> Client:
         raise TypeError(f"client must be a distributed.Client, got {type(client).__name__}")
     if client.asynchronous:
         raise ValueError("an asynchronous client cannot be used here: make one with asynchronous=False")
+    if client.scheduler is None or client.status == "closed":
+        raise ClusterError("the client is closed: make a new one")
     if not client.nthreads():
         raise ClusterError(f"the cluster at {client.scheduler.address} has no workers")
     return client

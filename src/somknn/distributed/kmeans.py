@@ -226,5 +226,5 @@ def fit_kmeans(kmeans: KMeans, X: dask.array.Array, client: Client) -> KMeans:
     forget_rows(kmeans, parts.shape[1])
     data = kmeans._best_start(begin, tolerance)
     kmeans.counts_ = data.sums(kmeans.n_clusters)[1].astype(np.float64)
-    kmeans._warn_of_duplicates(np.count_nonzero(kmeans.counts_))
+    kmeans._warn_of_duplicates(kmeans.counts_)
     return kmeans

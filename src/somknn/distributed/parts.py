@@ -31,7 +31,7 @@ class Part:
 
 def key_of(array: np.ndarray) -> bytes:
     """What an array is recognised by: kept results belong to the arguments that led to them."""
-    return hashlib.sha256(np.ascontiguousarray(array)).digest()
+    return hashlib.sha256(array.tobytes()).digest()
 
 
 class Parts:
@@ -59,7 +59,9 @@ class Parts:
         """Sums over all parts of the entries of `function(part, *arguments)`, added in a fixed order."""
         return total(self.client, self.map(function, *arguments))
 
-    def gather(self, function: Callable[..., Any], own: Sequence[tuple], at: Sequence[int] | None = None) -> list[Any]:
+    def gather(
+        self, function: Callable[..., Any], own: Sequence[tuple], at: Sequence[int] | np.ndarray | None = None
+    ) -> list[Any]:
         """`function(part, *own[i])` for every part, or for the parts `at`."""
         parts = self._parts if at is None else [self._parts[i] for i in at]
         futures = [self.client.submit(function, part, *mine, pure=False) for part, mine in zip(parts, own, strict=True)]

@@ -143,7 +143,7 @@ class KMeans(Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Cluster
         data = self._best_start(begin, tolerance)
         self.labels_ = data.labels.astype(np.int32)
         self.counts_ = np.bincount(data.labels, weights=weights, minlength=self.n_clusters).astype(np.float64)
-        self._warn_of_duplicates(np.count_nonzero(np.bincount(data.labels, minlength=self.n_clusters)))
+        self._warn_of_duplicates(np.bincount(data.labels, minlength=self.n_clusters))
         return self
 
     def _best_start(self, begin: Callable[[], tuple[Any, np.ndarray]], tolerance: float) -> Any:
@@ -160,7 +160,8 @@ class KMeans(Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Cluster
         self.n_iter_, self.history_ = found.n_iter, found.history
         return data
 
-    def _warn_of_duplicates(self, distinct: int) -> None:
+    def _warn_of_duplicates(self, totals: np.ndarray) -> None:
+        distinct = np.count_nonzero(totals)
         if distinct < self.n_clusters:
             warnings.warn(
                 f"Number of distinct clusters ({distinct}) found smaller than n_clusters ({self.n_clusters}). Possibly "

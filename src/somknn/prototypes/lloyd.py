@@ -51,6 +51,7 @@ class Assigned:
 
     def sums(self, n_clusters: int) -> tuple[np.ndarray, np.ndarray]:
         """Sums and totals of the rows of each cluster."""
+        assert self.labels is not None
         n_threads = resolve_n_threads(self.search.n_jobs)
         return group_sums(self.search.rows, self.labels, n_clusters, self.weights, n_threads)
 

@@ -192,13 +192,13 @@ class SOM(Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMix
     def _recorder(self, rule: Rule, rows: Rows | None) -> Callable[..., bool]:
         """A new history, and what training tells every epoch to; `rows` is None where no row is in this process."""
         self._clear_stream()
-        labelled = rows is not None and rows.labels is not None
-        names = (*_HISTORY, "label_accuracy") if labelled else _HISTORY
+        classes, weights = (None, None) if rows is None else (rows.labels, rows.weights)
+        names = _HISTORY if classes is None else (*_HISTORY, "label_accuracy")
         self.history_: dict[str, list[float]] = {name: [] for name in names}
 
         def report(codebook, units, *figures) -> bool:
-            if labelled:
-                figures = (*figures, _label_accuracy(units[:, 0], rows.labels, rows.weights, rule.grid.size))
+            if classes is not None:
+                figures = (*figures, _label_accuracy(units[:, 0], classes, weights, rule.grid.size))
             entry = {name: float(value) for name, value in zip(names, figures, strict=True)}
             for name, value in entry.items():
                 self.history_[name].append(value)

@@ -95,7 +95,8 @@ def train_batch(data: Any, codebook: np.ndarray, rule: Rule, report: Callable[..
     errors: list[float] = []
     for radius in rule.radii:
         began = time.perf_counter()
-        codebook = batch_update(codebook, *data.sums(), rule, radius)
+        sums, totals = data.sums()
+        codebook = batch_update(codebook, sums, totals, rule, radius)
         qe, te = data.assign(codebook)
         errors.append(qe)
         if report(codebook, data.units, qe, te, radius, time.perf_counter() - began) or _settled(errors, rule):
