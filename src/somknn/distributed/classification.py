@@ -195,8 +195,12 @@ class _ClusterRun(Run):
 
     def _parts_of(self, source: Any, cursor: Any) -> Iterator[Future]:
         if isinstance(source, _DaskSource):
-            for i in range(cursor or 0, len(source.blocks)):
-                yield start_blocks(self.client, _classify_block, source.blocks[i : i + 1], [(i + 1, self.task)])[0]
+            # All at once: each call would send the whole graph again. What waits for its turn is small results.
+            left = range(cursor or 0, len(source.blocks))
+            own = [(i + 1, self.task) for i in left]
+            futures = deque(start_blocks(self.client, _classify_block, source.blocks[left.start :], own))
+            while futures:
+                yield futures.popleft()
             return
         n, shown = self._rows_per_chunk(source), str(source.path)
         if starts_anywhere(source):
