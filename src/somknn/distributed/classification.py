@@ -14,7 +14,16 @@ from somknn import persistence
 from somknn.batch.checks import BatchError, Chunk, set_apart
 from somknn.batch.engine import Options, Progress, Run, Summary, find_sources
 from somknn.batch.prediction import Wanted, predict_columns, set_threads
-from somknn.distributed.cluster import blocks_of, check_shape, find_client, prepared, result_of, start_blocks, turn
+from somknn.distributed.cluster import (
+    blocks_of,
+    check_shape,
+    find_client,
+    large_graphs,
+    prepared,
+    result_of,
+    start_blocks,
+    turn,
+)
 from somknn.distributed.files import ModelFile, RowFile, load_model, read_chunk, starts_anywhere
 
 METHODS = ("predict", "predict_proba", "transform")
@@ -209,7 +218,9 @@ class _ClusterRun(Run):
         else:
             parts = source.chunks(n, cursor)
         for part in parts:
-            yield self.client.submit(_classify_part, part, shown, self.task, pure=False)
+            with large_graphs():
+                future = self.client.submit(_classify_part, part, shown, self.task, pure=False)
+            yield future
 
 
 def predict(model_path: Any, X: dask.array.Array, method: str = "predict") -> dask.array.Array:

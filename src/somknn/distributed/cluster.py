@@ -129,11 +129,12 @@ def start_blocks(
     """One future of `function(rows, first, *arguments[i])` for each block; the rows themselves are not kept."""
     work = dask.delayed(function, pure=False)
     tasks = [work(block.rows, block.first, *own) for block, own in zip(blocks, arguments, strict=True)]
-    with _large_graphs():
+    with large_graphs():
         return client.compute(tasks)
 
 
-def _large_graphs() -> Any:
+def large_graphs() -> Any:
+    """A context in which Dask does not warn of tasks that hold many rows, which is meant."""
     return dask.config.set({"distributed.admin.large-graph-warning-threshold": "10GB"})
 
 
@@ -146,7 +147,7 @@ def given(client: Client, value: Any) -> Future:
 
     The scheduler keeps a copy with the task, so the value outlives the workers that hold it (scattered data would not).
     """
-    with _large_graphs():
+    with large_graphs():
         return client.submit(_given, value, pure=False)
 
 
