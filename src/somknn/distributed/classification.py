@@ -3,14 +3,12 @@
 import dataclasses
 from collections import deque
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import dask.array
 import numpy as np
 from distributed import Client, Future
 
-from somknn import persistence
 from somknn.batch.checks import BatchError, Chunk, set_apart
 from somknn.batch.engine import Options, Progress, Run, Summary, find_sources
 from somknn.batch.prediction import Wanted, predict_columns, set_threads
@@ -254,14 +252,14 @@ def predict(model_path: Any, X: dask.array.Array, method: str = "predict") -> da
     if method not in METHODS:
         raise ValueError(f"method must be one of {', '.join(METHODS)}; got {method!r}")
     X = check_shape(X)
-    model = persistence.load(Path(model_path))
+    file = ModelFile.of(model_path)
+    model = load_model(file)
     if not hasattr(model, method):
         raise ValueError(f"{model_path}: a {type(model).__name__} has no method {method}")
     # One row tells dtype and width of the result, and whether the model takes such rows at all.
     sample = getattr(model, method)(np.zeros((1, X.shape[1]), X.dtype))
     shape: dict[str, Any] = {"drop_axis": 1} if sample.ndim == 1 else {"chunks": (X.chunks[0], sample.shape[1:])}
-    given = ModelFile.of(model_path), method
-    return dask.array.map_blocks(_apply, X, *given, dtype=sample.dtype, meta=sample[:0], **shape)
+    return dask.array.map_blocks(_apply, X, file, method, dtype=sample.dtype, meta=sample[:0], **shape)
 
 
 def _apply(rows: np.ndarray, file: ModelFile, method: str, block_info: Any = None) -> np.ndarray:
