@@ -18,7 +18,7 @@ from somknn_kernels import lvq as kernels
 from somknn_kernels.parallel import resolve_n_threads
 
 _ROUNDS = 20  # of K-Means within a class
-_RATES = {"glvq": 0.05, "lvq1": 0.02, "lvq2.1": 0.01}
+_RATES = {"glvq": 0.1, "lvq1": 0.02, "lvq2.1": 0.01}
 
 
 def class_centres(rows, weights, size: int, seed: int, max_iter: int | None, n_jobs: int | None) -> np.ndarray:
@@ -46,7 +46,7 @@ class LVQ(PrototypeVoting):
         Passes over the training rows: steps of "glvq", epochs of the others.
     learning_rate : float or None
         "glvq": length of the first steps of a coordinate, in standard deviations of the features. "lvq1", "lvq2.1": the
-        part of the way to a row that a prototype first moves. Falls to zero during training. None: 0.05, 0.02 and 0.01.
+        part of the way to a row that a prototype first moves. Falls to zero during training. None: 0.1, 0.02 and 0.01.
     slope : float
         "glvq": how steep the cost is around the border between classes. Few prototypes want a flatter one.
     window : float, between 0 and 1
@@ -109,7 +109,7 @@ class LVQ(PrototypeVoting):
         n_prototypes=1000,
         *,
         algorithm="glvq",
-        max_iter=40,
+        max_iter=30,
         learning_rate=None,
         slope=20.0,
         window=0.2,

@@ -1,0 +1,149 @@
+"""Accuracy, prediction speed and model size of prototypes and of all rows, on MNIST: the table and plot of docs/prototypes.md.
+
+    python benchmarks/prototypes.py fit --out FOLDER [--method NAME ...] [--budget N ...] [--deskewed]
+    python benchmarks/prototypes.py time --out FOLDER
+    python benchmarks/prototypes.py report --out FOLDER --plot docs/prototypes.svg
+
+MNIST under $SOMKNN_DATA. `fit` keeps every model and its accuracy on the test set, and leaves out what is there already. `time` measures the
+rows a second of all models turn by turn in one process: the median of five passes over the 10,000 test rows as they are
+in memory, after one pass that is not counted; deskewing is not in the time. Every setting is the library's default.
+"""
+
+import argparse
+import json
+import statistics
+import time
+from pathlib import Path
+
+import somknn
+from somknn import KNeighborsClassifier, PrototypeClassifier, datasets
+from somknn.images import Deskew
+
+NAMES = {
+    "all": "all rows, 1-NN",
+    "kmeans": "K-Means centres",
+    "lvq": "GLVQ",
+    "som": "maps' neurons",
+    "sample": "sampled rows",
+}
+BUDGETS = (100, 250, 500, 1000, 2500, 5000)
+
+
+def read(deskewed):
+    data = datasets.load("mnist")
+    train, test = data.X_train, data.X_test
+    if deskewed:
+        deskew = Deskew(image_shape=(28, 28))
+        train, test = deskew.fit_transform(train), deskew.transform(test)
+    return train, data.y_train, test, data.y_test
+
+
+def fit(options):
+    train, labels, test, truth = read(options.deskewed)
+    for method in options.method:
+        for budget in options.budget if method != "all" else [len(train)]:
+            path = options.out / f"{method}-{budget}-{'deskewed' if options.deskewed else 'raw'}"
+            if path.with_suffix(".json").exists():
+                continue
+            model = KNeighborsClassifier(1) if method == "all" else PrototypeClassifier(method, budget, random_state=0)
+            start = time.perf_counter()
+            model.fit(train, labels)
+            seconds = time.perf_counter() - start
+            rows = train if method == "all" else model.prototypes_
+            model.save(path.with_suffix(".safetensors"))
+            record = {
+                "method": method,
+                "prototypes": len(rows),
+                "deskewed": options.deskewed,
+                "accuracy": float((model.predict(test) == truth).mean()),
+                "bytes": rows.nbytes,
+                "fit_seconds": seconds,
+            }
+            path.with_suffix(".json").write_text(json.dumps(record))
+            print(record, flush=True)
+
+
+def measure(options):
+    paths = sorted(options.out.glob("*.json"))
+    models = {path: somknn.load(path.with_suffix(".safetensors")) for path in paths}
+    rows = {deskewed: read(deskewed)[2] for deskewed in {json.loads(path.read_text())["deskewed"] for path in paths}}
+    seconds = {path: [] for path in paths}
+    for turn in range(6):
+        for path, model in models.items():
+            queries = rows[json.loads(path.read_text())["deskewed"]]
+            start = time.perf_counter()
+            model.predict(queries)
+            if turn:
+                seconds[path].append(time.perf_counter() - start)
+    for path in paths:
+        record = json.loads(path.read_text())
+        record["rows_per_second"] = len(queries) / statistics.median(seconds[path])
+        path.write_text(json.dumps(record))
+
+
+def report(options):
+    records = [json.loads(path.read_text()) for path in sorted(options.out.glob("*.json"))]
+    records.sort(key=lambda r: (r["deskewed"], list(NAMES).index(r["method"]), r["prototypes"]))
+    print("| rows | method | prototypes | model | accuracy | rows/s |\n| --- | --- | ---: | ---: | ---: | ---: |")
+    for r in records:
+        kind = "deskewed" if r["deskewed"] else "raw"
+        size = f"{r['bytes'] / 1e6:.2f} MB"
+        speed = f"{r.get('rows_per_second', float('nan')):,.0f}"
+        print(
+            f"| {kind} | {NAMES[r['method']]} | {r['prototypes']:,} | {size} | {100 * r['accuracy']:.2f} % | {speed} |"
+        )
+    if options.plot:
+        draw(records, options.plot)
+
+
+def draw(records, path):
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(11, 4.6), layout="constrained")
+    left, right = figure.subplots(1, 2, sharey=True)
+    colours = dict(zip(NAMES, ("black", "tab:blue", "tab:red", "tab:green", "tab:gray"), strict=True))
+    for deskewed in (False, True):
+        for method, name in NAMES.items():
+            own = [r for r in records if r["method"] == method and r["deskewed"] == deskewed]
+            if not own:
+                continue
+            style = {
+                "color": colours[method],
+                "marker": "*" if method == "all" else "o",
+                "ls": "--" if deskewed else "-",
+            }
+            style |= {"markersize": 11 if method == "all" else 4, "markerfacecolor": "white" if deskewed else None}
+            error = [100 - 100 * r["accuracy"] for r in own]
+            label = name + (", deskewed" if deskewed else "")
+            left.plot([r["bytes"] / 1e6 for r in own], error, label=label, **style)
+            if all("rows_per_second" in r for r in own):
+                right.plot([r["rows_per_second"] for r in own], error, label=label, **style)
+    left.set_xlabel("model, MB (4 bytes a number when deskewed)")
+    right.set_xlabel("rows classified a second")
+    left.set_ylabel("error on the test set, %")
+    left.set_yscale("log")
+    ticks = [1, 2, 3, 5, 10, 15]
+    left.set_yticks(ticks, [str(tick) for tick in ticks])
+    left.minorticks_off()
+    for axes in (left, right):
+        axes.set_xscale("log")
+        axes.grid(alpha=0.3, which="both")
+    left.legend(fontsize=8)
+    figure.savefig(path)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("step", choices=("fit", "time", "report"))
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--method", nargs="*", default=list(NAMES), choices=NAMES)
+    parser.add_argument("--budget", nargs="*", type=int, default=BUDGETS)
+    parser.add_argument("--deskewed", action="store_true")
+    parser.add_argument("--plot", type=Path)
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    {"fit": fit, "time": measure, "report": report}[options.step](options)
+
+
+if __name__ == "__main__":
+    main()
