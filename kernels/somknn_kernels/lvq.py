@@ -1,4 +1,4 @@
-"""Learning vector quantisation one row at a time: Kohonen's LVQ1 and LVQ2.1."""
+"""Learning vector quantisation: winners of each row by comparing all, and Kohonen's rules, which show one row at a time."""
 
 import numpy as np
 
@@ -10,6 +10,29 @@ from somknn_kernels.policy import inlined, kernel
 def _pull(rows, row, prototypes, p, rate):
     for c in range(rows.shape[1]):
         prototypes[p, c] += rate * (np.float64(rows[row, c]) - prototypes[p, c])
+
+
+@kernel
+def winners(rows, codes, start, stop, prototypes, prototype_codes, own, own_squares, other, other_squares):
+    """For the rows in [start, stop), the nearest prototype of the row's class and the nearest of the other classes.
+
+    rows : (n, d) and prototypes : (p, d), uint8, float32 or float64; codes : int64 (n,), prototype_codes : int64 (p,); own, other :
+    int64 (n,) and own_squares, other_squares : float64 (n,), filled: -1 and infinity where there is none. Exact, in the
+    arithmetic of `distances.py`; ties go to the lowest prototype. Cost: p·d for each row.
+    """
+    sums = np.empty(8)
+    for row in range(start, stop):
+        best_own, best_other = np.inf, np.inf
+        nearest_own, nearest_other = -1, -1
+        for p in range(prototypes.shape[0]):
+            distance = squared_distance_float64(rows, row, prototypes, p, sums)
+            if prototype_codes[p] == codes[row]:
+                if distance < best_own:
+                    best_own, nearest_own = distance, p
+            elif distance < best_other:
+                best_other, nearest_other = distance, p
+        own[row], own_squares[row] = nearest_own, best_own
+        other[row], other_squares[row] = nearest_other, best_other
 
 
 @kernel

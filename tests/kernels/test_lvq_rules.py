@@ -1,4 +1,4 @@
-"""The two rules that show one row at a time, against their plain twins."""
+"""Winners, and the two rules that show one row at a time, against their plain twins."""
 
 import numpy as np
 import pytest
@@ -22,3 +22,23 @@ def test_equals_the_plain_twin(kind, rule, n_prototypes):
     assert wrong == getattr(plain, rule)(rows, codes, order, rates, *window, theirs, prototype_codes)
     np.testing.assert_allclose(ours, theirs, rtol=1e-9)
     assert rule == "lvq21_epoch" or not np.allclose(ours, start)
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.float32, np.float64])
+def test_winners_equal_the_plain_twin(kind):
+    random = np.random.default_rng(0)
+    rows = random.integers(0, 9, (150, 13)).astype(kind)
+    codes, prototype_codes = random.integers(0, 4, 150), np.arange(20) % 4
+    prototypes = random.integers(0, 9, (20, 13)).astype(kind)  # ties
+    prototypes[7] = prototypes[3]
+    found = np.empty(150, np.int64), np.empty(150), np.empty(150, np.int64), np.empty(150)
+    for start, stop in ((0, 1), (1, 90), (90, 150)):
+        lvq.winners(rows, codes, start, stop, prototypes, prototype_codes, *found)
+    for ours, theirs in zip(found, plain.winners(rows, codes, prototypes, prototype_codes), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_no_winner_where_there_is_no_prototype():
+    found = np.empty(1, np.int64), np.empty(1), np.empty(1, np.int64), np.empty(1)
+    lvq.winners(np.zeros((1, 3)), np.array([0]), 0, 1, np.ones((2, 3)), np.array([0, 0]), *found)
+    assert [part[0] for part in found] == [0, 3.0, -1, np.inf]

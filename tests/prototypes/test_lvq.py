@@ -6,6 +6,7 @@ from sklearn.datasets import load_digits, make_blobs
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import somknn
+from reference import lvq as plain
 from somknn import LVQ, PrototypeClassifier
 from somknn.prototypes import glvq
 
@@ -29,13 +30,6 @@ def _sorted(n=400, d=5, classes=3, seed=0):
     return rows, codes, random
 
 
-def _plain_winners(rows, codes, prototypes, classes):
-    squares = ((rows[:, None].astype(float) - prototypes[None].astype(float)) ** 2).sum(axis=2)
-    own = np.where(classes[None] == codes[:, None], squares, np.inf)
-    other = np.where(classes[None] == codes[:, None], np.inf, squares)
-    return own.argmin(axis=1), own.min(axis=1), other.argmin(axis=1), other.min(axis=1)
-
-
 @pytest.mark.parametrize("shape", [(400, 5, 12), (9000, 60, 210)])
 def test_winners_are_exact_again_and_again(shape):
     n, d, k = shape
@@ -46,7 +40,7 @@ def test_winners_are_exact_again_and_again(shape):
     search = glvq.ClassSearch(rows, codes, 3, None)
     for _ in range(3):
         found = search.find(prototypes, classes)
-        wanted = _plain_winners(rows, codes, prototypes, classes)
+        wanted = plain.winners(rows, codes, prototypes, classes)
         np.testing.assert_array_equal(found.own, wanted[0])
         np.testing.assert_array_equal(found.other, wanted[2])
         np.testing.assert_allclose(found.own_squares, wanted[1])
@@ -104,7 +98,7 @@ def test_kohonens_rules_learn(algorithm):
     trained = model.refine(start, classes, rows, codes, np.ones(len(rows)))
 
     def errors(prototypes):
-        own, other = np.array(_plain_winners(rows, codes, prototypes, classes))[[1, 3]]
+        own, other = np.array(plain.winners(rows, codes, prototypes, classes))[[1, 3]]
         return (other <= own).mean()
 
     assert errors(trained) < 0.7 * errors(start)

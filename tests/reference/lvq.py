@@ -3,6 +3,14 @@
 import numpy as np
 
 
+def winners(rows, codes, prototypes, prototype_codes):
+    """own, own_squares, other, other_squares; every row has a prototype of its class and one of another."""
+    squares = ((rows[:, None].astype(float) - prototypes[None].astype(float)) ** 2).sum(axis=2)
+    same = prototype_codes[None] == codes[:, None]
+    own, other = np.where(same, squares, np.inf), np.where(same, np.inf, squares)
+    return own.argmin(axis=1), own.min(axis=1), other.argmin(axis=1), other.min(axis=1)
+
+
 def lvq1_epoch(rows, codes, order, rates, prototypes, prototype_codes):
     wrong = 0
     for row, rate in zip(order, rates, strict=True):

@@ -12,6 +12,7 @@ _COMMANDS = {
     "evaluate": "somknn.cli.evaluate",
     "tune": "somknn.cli.tune",
     "som": "somknn.cli.som",
+    "prototypes": "somknn.cli.prototypes",
     "info": "somknn.cli.info",
     "classify": "somknn.cli.classify",
 }

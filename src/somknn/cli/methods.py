@@ -6,9 +6,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numba.core import event
+from sklearn.pipeline import Pipeline
 
 from somknn.images import preset
 from somknn.neighbors import KNeighborsClassifier
+from somknn.prototypes import PrototypeClassifier
 from somknn.som import SOM, SOMClassifier, som_features_knn
 
 _ROWS_PER_STEP = 10_000  # between two steps of the progress bar; large enough not to slow the search
@@ -22,10 +24,17 @@ class Method(NamedTuple):
     make: Callable[[Any], Any]
 
 
+def _n_prototypes(data: Any) -> int:
+    """A tenth of the rows, at most 1,000."""
+    return min(1000, len(data.X_train) // 10)
+
+
 METHODS = [
     Method("k-NN, k=5", lambda data: KNeighborsClassifier(5)),
     Method("k-NN, k=4, distance weights", lambda data: KNeighborsClassifier(4, weights="distance")),
     Method("SOM label map", lambda data: SOMClassifier(SOM(20, 20, epochs=25, final_radius=0.3, random_state=0))),
+    Method("K-Means centres", lambda data: PrototypeClassifier("kmeans", _n_prototypes(data), random_state=0)),
+    Method("LVQ prototypes", lambda data: PrototypeClassifier("lvq", _n_prototypes(data), random_state=0)),
     Method("SOM features + k-NN", lambda data: som_features_knn(SOM(20, 20, epochs=10, random_state=0))),
 ]
 
@@ -56,6 +65,7 @@ class Outcome(NamedTuple):
             "fit_seconds": self.fit_seconds,
             "predict_seconds": self.predict_seconds,
             "rows_per_second": len(self.predictions) / self.predict_seconds,
+            "model_bytes": model_bytes(self.model),
         }
         return record if self.history is None else {**record, "history": self.history}
 
@@ -63,6 +73,18 @@ class Outcome(NamedTuple):
     def history(self) -> dict[str, list[float]] | None:
         """Figures per epoch of a method that has them: those of a map that classifies."""
         return self.model.som_.history_ if isinstance(self.model, SOMClassifier) else None
+
+
+def model_bytes(model: Any) -> int | None:
+    """Bytes of the rows that a fitted model answers from, with their classes; None where it has no such rows."""
+    final = model[-1] if isinstance(model, Pipeline) else model
+    if isinstance(final, PrototypeClassifier):
+        return final.model_bytes_
+    if isinstance(final, SOMClassifier):
+        return final.som_.codebook_.nbytes + final.probability_map_.nbytes
+    if isinstance(final, KNeighborsClassifier):
+        return final._fit_X.nbytes + final._codes.nbytes
+    return None
 
 
 def _fit_and_predict(method: Method, data: Any, advance: Callable[[int], object]) -> Outcome:

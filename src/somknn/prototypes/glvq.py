@@ -10,6 +10,7 @@ the gradient is two weighted sums of rows by winner. So there is no noise of sma
 Ba 2015) with one scale for each prototype, not for each of its coordinates: pixels at the border keep their small steps.
 """
 
+import itertools
 import time
 from collections.abc import Callable
 from typing import NamedTuple
@@ -19,8 +20,10 @@ import numpy as np
 from somknn.grouping import group_sums
 from somknn.neighbors.codebook import CodebookSearch
 from somknn.neighbors.pruned import worth_judging
-from somknn_kernels.parallel import resolve_n_threads
+from somknn_kernels import lvq as kernels
+from somknn_kernels.parallel import resolve_n_threads, run_tasks
 
+_ROWS = 64  # of a task that compares all
 _MOMENTUM, _MEMORY = 0.9, 0.99
 
 
@@ -37,31 +40,50 @@ class ClassSearch:
     """Finds winners again and again. `rows` and `codes` : the training rows sorted by class, and their classes 0 … n_classes-1."""
 
     def __init__(self, rows: np.ndarray, codes: np.ndarray, n_classes: int, n_jobs: int | None):
-        self.rows, self.codes = rows, codes
+        self.rows, self.codes, self.n_threads = rows, codes, resolve_n_threads(n_jobs)
         self.edges = np.searchsorted(codes, np.arange(n_classes + 1))
-        self.searches = []
-        for start, stop in zip(self.edges, self.edges[1:], strict=False):
-            part = rows[start:stop]
-            algorithm = "pruned" if worth_judging(part) else "brute"
-            self.searches.append(CodebookSearch(part, n_jobs=n_jobs, algorithm=algorithm))
-        self._before: list[tuple[np.ndarray, np.ndarray]] = []
+        parts = [rows[start:stop] for start, stop in itertools.pairwise(self.edges)]
+        # Comparing all is faster for few or narrow rows: it needs no preparations at every step.
+        self._searches = [
+            CodebookSearch(part, n_jobs=n_jobs, algorithm="pruned") if worth_judging(part) else None for part in parts
+        ]
+        n = len(rows)
+        self._found = Winners(np.empty(n, np.int64), np.empty(n), np.empty(n, np.int64), np.empty(n))
+        self._asked = False
 
     def find(self, prototypes: np.ndarray, classes: np.ndarray) -> Winners:
-        """classes : sorted classes of the prototypes, each with at least one; ties go to the lowest prototype."""
-        found = []
-        for c, search in enumerate(self.searches):
+        """Winners among `prototypes`, which must keep their `classes` : sorted, each with at least one. Ties go to the lowest.
+
+        The arrays are those of the last call, filled anew.
+        """
+        for c, search in enumerate(self._searches):
             first, last = np.searchsorted(classes, [c, c + 1])
-            before = self._before[c] if self._before else (None, None)
-            own_squares, own = search.nearest(prototypes[first:last], 1, before[0])
+            at = slice(self.edges[c], self.edges[c + 1])
+            if search is None:
+                self._compare_all(at, prototypes, classes)
+                continue
+            found = Winners(*(array[at] for array in self._found))
             others = np.concatenate([prototypes[:first], prototypes[last:]])
-            other_squares, other = search.nearest(others, 1, before[1])
-            found.append((own, own_squares[:, 0], other, other_squares[:, 0]))
-        self._before = [(part[0], part[2]) for part in found]
-        own = np.concatenate([part[0][:, 0] for part in found]) + np.searchsorted(classes, self.codes)
-        other = np.concatenate([part[2][:, 0] for part in found])
-        # The numbers left out are those of the own class.
-        other += np.where(other >= np.searchsorted(classes, self.codes), np.bincount(classes)[self.codes], 0)
-        return Winners(own, np.concatenate([part[1] for part in found]), other, np.concatenate([p[3] for p in found]))
+            shift = last - first  # of the numbers of those that `others` lacks
+            before = (None, None)
+            if self._asked:
+                before = found.own[:, None] - first, (found.other - shift * (found.other >= last))[:, None]
+            squares, nearest = search.nearest(prototypes[first:last], 1, before[0])
+            found.own_squares[:], found.own[:] = squares[:, 0], nearest[:, 0] + first
+            squares, nearest = search.nearest(others, 1, before[1])
+            found.other_squares[:], found.other[:] = squares[:, 0], nearest[:, 0]
+            found.other[found.other >= first] += shift
+        self._asked = True
+        return self._found
+
+    def _compare_all(self, at: slice, prototypes: np.ndarray, classes: np.ndarray) -> None:
+        def work(task: int) -> None:
+            start = at.start + task * _ROWS
+            kernels.winners(
+                self.rows, self.codes, start, min(at.stop, start + _ROWS), prototypes, classes, *self._found
+            )
+
+        run_tasks(work, -(-(at.stop - at.start) // _ROWS), self.n_threads)
 
 
 def cost_and_gradient(
@@ -96,7 +118,6 @@ def train(
 
     learning_rate : length of the first steps of a coordinate, in the rows' units; falls to zero along half a cosine.
     """
-    n_threads = resolve_n_threads(search.searches[0].n_jobs)
     dtype = np.float64 if search.rows.dtype == np.float64 else np.float32
     prototypes = prototypes.astype(np.float64)
     mean, square = np.zeros_like(prototypes), np.zeros((len(prototypes), 1))
@@ -104,7 +125,7 @@ def train(
     for epoch in range(1, epochs + 1):
         start = time.perf_counter()
         winners = search.find(prototypes.astype(dtype), classes)
-        cost, gradient = cost_and_gradient(search.rows, weights, prototypes, winners, slope, n_threads)
+        cost, gradient = cost_and_gradient(search.rows, weights, prototypes, winners, slope, search.n_threads)
         mean += (1 - _MOMENTUM) * (gradient - mean)
         square += (1 - _MEMORY) * ((gradient**2).mean(axis=1, keepdims=True) - square)
         scale = np.sqrt(square / (1 - _MEMORY**epoch))
