@@ -39,7 +39,7 @@ def _print_results(console: Console, data: Any, outcomes: list[Outcome]) -> None
     (n, d), m = data.X_train.shape, len(data.X_test)
     table = Table(title=f"{data.name}: {n:,} training rows, {m:,} test rows, {d:,} features", title_justify="left")
     table.add_column("method")
-    for heading in ("accuracy", "model", "fit s", "predict s", "rows/s"):
+    for heading in ("accuracy", "model", "fit s", "rows/s"):
         table.add_column(heading, justify="right")
     for outcome in outcomes:
         record = outcome.record()
@@ -48,7 +48,6 @@ def _print_results(console: Console, data: Any, outcomes: list[Outcome]) -> None
             f"{100 * outcome.accuracy:.2f} %",
             "" if record["model_bytes"] is None else f"{record['model_bytes'] / 1e6:.2f} MB",
             f"{outcome.fit_seconds:.3f}",
-            f"{outcome.predict_seconds:.3f}",
             f"{record['rows_per_second']:,.0f}",
         )
     console.print(table)
