@@ -87,6 +87,15 @@ def test_from_csv_files_of_images_to_example_predictions(tmp_path, digits_csv):
     assert features == {"raw", "deskewed"}
     assert '<img class="query"' in (tmp_path / "t" / "report.html").read_text()
 
+    out = tmp_path / "d"
+    result = somknn("tune", *shown, "--k", "1-3", "--features", "deskewed", "--cv", 3, "--out", out)
+    assert result.exit_code == 0, result.output
+    after = json.loads((out / "metrics.json").read_text())["methods"][1]
+    result = somknn("evaluate", *shown, "--model", out / "model.safetensors", "--out", tmp_path / "e")
+    assert result.exit_code == 0, result.output
+    (of_saved,) = json.loads((tmp_path / "e" / "metrics.json").read_text())["methods"]
+    assert of_saved["scores"] == after["scores"]
+
     result = somknn("run", *shown, "--preset", "balanced", "--out", tmp_path / "r")
     assert result.exit_code == 0, result.output
     assert "Examples" in result.output

@@ -74,7 +74,9 @@ class _Names(click.ParamType):
 )
 @click.option("--cv", type=click.IntRange(min=2), default=10, show_default=True, help="Folds, stratified.")
 @shared.with_options(shared.method_options)
-@shared.out_option("somknn-tune", "report.html, metrics.json, tuning.csv, and model.safetensors for raw features")
+@shared.out_option(
+    "somknn-tune", "report.html, metrics.json, tuning.csv, and model.safetensors unless normalised features won"
+)
 def command(
     dataset: str,
     train_size: int | None,
@@ -94,7 +96,7 @@ def command(
     """
     console = Console(highlight=False)
     with one_line_errors():
-        from somknn import datasets
+        from somknn import datasets, persistence
         from somknn.evaluation import KNeighborsClassifierCV, report, study
 
         report.require_matplotlib()
@@ -132,9 +134,10 @@ def command(
             paths[1], data, methods, best={"features": best, **searches[best].best_params_}, seconds=seconds
         )
         _write_candidates(paths[2], searches)
-        if best == "raw":
+        model = study.savable(searches[best].best_estimator_, best, data)
+        if model is not None:
             paths.append(out / "model.safetensors")
-            searches[best].best_estimator_.save(paths[-1])
+            persistence.save(model, paths[-1])
     _print_candidates(console, searches, cv)
     shared.print_metrics(console, f"{data.name}: {len(data.X_test):,} test rows", methods)
     console.print(f"{seconds['all']:.1f} s. Written: " + ", ".join(map(str, paths)), soft_wrap=True)

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import normalize
 
 from somknn.evaluation.metrics import evaluate_predictions
@@ -43,6 +44,17 @@ def feature_transform(name: str, image_shape: tuple[int, ...] | None) -> Callabl
         shape = image_shape
         return lambda X: _deskewed(X, shape)
     raise ValueError(f"unknown features {name!r}; choose from {', '.join(FEATURES)}")
+
+
+def savable(classifier: KNeighborsClassifier, features: str, data: Any) -> Any:
+    """A fitted classifier of raw rows that can be saved; None for features that no saved model makes."""
+    if features == "raw":
+        return classifier
+    if features == "deskewed":
+        from somknn.images import Deskew
+
+        return Pipeline([("deskew", Deskew(data.image_shape).fit(data.X_train[:1])), ("classifier", classifier)])
+    return None
 
 
 def judge(

@@ -182,10 +182,10 @@ def tuning_curve(cv_results: dict[str, Any], scoring: str = "accuracy") -> Figur
     axes.annotate(
         f"best: k = {ks[best]}, {mean[best]:.4f}",
         (ks[best], mean[best]),
-        xytext=(14, 0),
+        xytext=(10, 10),
         textcoords="offset points",
-        va="center",
         fontsize=9,
+        bbox={"boxstyle": "round", "facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.2},
     )
     axes.set_xlabel("number of neighbours k")
     axes.set_ylabel(f"cross-validated {scoring}")
