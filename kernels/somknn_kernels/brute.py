@@ -1,17 +1,17 @@
 """Brute force at the machine's arithmetic peak: every query against every row, selection fused into the tile.
 
 Cost per query and row: d multiply-adds (bytes: 64 per instruction with VNNI, 16 with AVX2; float32: 8) and one
-comparison. Memory traffic is each block of rows once per task; from then on it lies in the level-2 cache.
+comparison; dimensions in which a whole tile of queries is zero are left out. Memory traffic is each block of rows once per task; from then on it lies in the level-2 cache.
 See docs/engine.md for the rates and the proof of the float32 margin.
 """
 
 import numpy as np
 
 from somknn_kernels.distances import distance_within, squared_distance
-from somknn_kernels.packing import pack_bytes, pack_centred, square_bytes, sum_bytes
+from somknn_kernels.packing import drop_zero_groups, pack_bytes, pack_centred, square_bytes, sum_bytes
 from somknn_kernels.policy import inlined, kernel
 from somknn_kernels.selection import bound, offer
-from somknn_kernels.tiles import dot_tile
+from somknn_kernels.tiles import dot_tile_of_groups
 
 LARGEST = np.int64(2**31 - 1)
 _UNIT = 2.0**-24  # half a unit in the last place of float32
@@ -42,8 +42,10 @@ def brute_bytes(isa, queries, q_start, q_stop, rows, r_start, r_stop, packed_que
     g), of the types that `dot_tile` takes. flip : what packed rows have subtracted, 128 (VNNI) or 0.
     Exact: ‖t‖² - 2 q·t = ‖q-t‖² - ‖q‖² in integers. Rows are offered in ascending order.
     """
-    n_tiles, _, tile, _ = packed_queries.shape
+    n_tiles, width, tile, _ = packed_queries.shape
     n_panels, _, panel, _ = panels.shape
+    groups = np.empty((n_tiles, width), np.int32)
+    n_groups = np.empty(n_tiles, np.int64)
     shifts = np.zeros((n_tiles, tile), np.int32)
     norms = np.zeros((n_tiles, tile), np.int64)
     for t in range(n_tiles):
@@ -53,6 +55,7 @@ def brute_bytes(isa, queries, q_start, q_stop, rows, r_start, r_stop, packed_que
         for j in range(count):
             norms[t, j] = square_bytes(queries, first + j)
             shifts[t, j] = flip * sum_bytes(queries, first + j)  # undoes what packed rows have subtracted
+        n_groups[t] = drop_zero_groups(packed_queries, t, groups)
     row_norms = np.empty((n_panels, panel), np.int32)
     dots = np.empty((tile, panel), np.int32)
     for block in range(r_start, r_stop, n_panels * panel):
@@ -65,7 +68,7 @@ def brute_bytes(isa, queries, q_start, q_stop, rows, r_start, r_stop, packed_que
         for t in range(n_tiles):
             first = q_start + t * tile
             for p in range(used):
-                dot_tile(isa, packed_queries, t, panels, p, dots)
+                dot_tile_of_groups(isa, packed_queries, t, groups, n_groups, panels, p, dots)
                 first_row = block + p * panel
                 count = min(panel, r_stop - first_row)
                 for j in range(min(tile, q_stop - first)):
@@ -112,9 +115,12 @@ def brute_floats(
     n_panels, _, panel, _ = panels.shape
     squares = np.zeros((n_tiles, tile))
     errors = np.zeros((n_tiles, tile))
+    groups = np.empty((n_tiles, d), np.int32)
+    n_groups = np.empty(n_tiles, np.int64)
     for t in range(n_tiles):
         first = q_start + t * tile
         pack_centred(queries, first, min(tile, q_stop - first), centre, scale, packed_queries[t], squares[t], errors[t])
+        n_groups[t] = drop_zero_groups(packed_queries, t, groups)
     row_squares = np.empty((n_panels, panel))
     row_errors = np.empty((n_panels, panel))
     row_norms = np.empty((n_panels, panel), np.float32)
@@ -133,7 +139,7 @@ def brute_floats(
         for t in range(n_tiles):
             first = q_start + t * tile
             for p in range(used):
-                dot_tile(isa, packed_queries, t, panels, p, dots)
+                dot_tile_of_groups(isa, packed_queries, t, groups, n_groups, panels, p, dots)
                 first_row = block + p * panel
                 count = min(panel, r_stop - first_row)
                 for j in range(min(tile, q_stop - first)):

@@ -34,6 +34,28 @@ def pack_bytes(source, first, count, flip, out):
 
 
 @inlined
+def drop_zero_groups(packed, t, groups):
+    """Close the gaps that all-zero groups of packed[t] leave; returns the number of groups left, at least 1.
+
+    packed : (tiles, groups, rows, g); groups : int32 (tiles, groups), becomes the former place of each group that is left.
+    """
+    _, n_groups, rows, g = packed.shape
+    left = 0
+    for c in range(n_groups):
+        used = False
+        for r in range(rows):
+            for e in range(g):
+                used |= packed[t, c, r, e] != 0
+        if used or (left == 0 and c == n_groups - 1):
+            for r in range(rows):
+                for e in range(g):
+                    packed[t, left, r, e] = packed[t, c, r, e]
+            groups[t, left] = c
+            left += 1
+    return left
+
+
+@inlined
 def sum_bytes(source, row):
     """Sum of one row of bytes, int64."""
     total = np.int64(0)

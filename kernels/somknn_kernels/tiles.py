@@ -157,12 +157,12 @@ def _pair_products_bytes(builder, marker, accumulator, unsigned, signed):
     return accumulator
 
 
-def _tile_loop(builder, shape, groups, queries, panel, initial, multiply, unroll=1):
+def _tile_loop(builder, shape, groups, queries, panel, initial, multiply, unroll=1, which=None):
     """Emit the loop over the groups; returns the accumulators [query][vector].
 
     `queries` points to 4-byte (or 2-byte) broadcast units, `panel` to whole vectors, `initial[query][vector]` are the
     starting values and `multiply(accumulator, query vector, panel vector)` adds one group's products. `groups` is a
-    multiple of `unroll`.
+    positive multiple of `unroll`. `which` points to int32: the panel's group for each of the queries'; without it, the same.
     """
     n_queries, n_vectors = shape
     before = builder.block
@@ -176,7 +176,8 @@ def _tile_loop(builder, shape, groups, queries, panel, initial, multiply, unroll
     results = sums
     for step in range(unroll):
         here = builder.add(group, I64(step)) if step else group
-        vector_index = builder.mul(here, I64(n_vectors))
+        there = here if which is None else builder.zext(builder.load(builder.gep(which, [here])), I64)
+        vector_index = builder.mul(there, I64(n_vectors))
         rows = []
         for v in range(n_vectors):
             row = builder.load(builder.gep(panel, [builder.add(vector_index, I64(v))]))
@@ -226,26 +227,22 @@ def _length(context, builder, array_type, array, axis):
     )[axis]
 
 
-@intrinsic
-def dot_tile(typing_context, isa, queries, tile, panels, panel, out):
-    """out[j, r] = inner product of query j of one tile and row r of one panel.
-
-    queries : (tiles, groups, query tile, g), C-contiguous; panels : (panels, groups, panel rows, g); tile, panel :
-    int64; out : (query tile, panel rows). Elements: uint8 queries with int8 panels (VNNI), int16 with int16, float32 with float32;
-    out is int32 or float32. Integer sums are exact modulo 2^32. A float32 sum is a chain over the groups (fused where
-    the hardware fuses), so its error is at most groups·2^-24/(1 - groups·2^-24) times the sum of absolute products.
-    """
-    signature = types.void(isa, queries, types.int64, panels, types.int64, out)
+def _dot_tile(isa, panels, positions):
+    """The code of a tile of inner products. positions : of queries, tile, panels, panel, out, and of (groups, counts) or None."""
     marker = _marker(isa)
     n_queries, n_vectors, width = _SHAPES[marker]
     lanes = width // 4
     floats = panels.dtype == types.float32
 
     def codegen(context, builder, signature, arguments):
-        _, queries_type, _, panels_type, _, out_type = signature.args
-        _, queries, tile, panels, panel, out = arguments
+        at_queries, at_tile, at_panels, at_panel, at_out, at_groups, at_counts = positions
+        panels_type = signature.args[at_panels]
+        tile, panel = arguments[at_tile], arguments[at_panel]
         accumulator = ir.VectorType(F32 if floats else I32, lanes)
         unit = F32 if floats else I32
+
+        def pointer(position, element_type, index=None):
+            return _pointer(context, builder, signature.args[position], arguments[position], element_type, index)
 
         def multiply(total, query, row):
             if floats:
@@ -258,24 +255,53 @@ def dot_tile(typing_context, isa, queries, tile, panels, panel, out):
                 return _pair_products_int16(builder, marker, total, query, row)
             return _quad_products_bytes(builder, marker, total, query, row)
 
+        if at_groups is None:
+            which, groups = None, _length(context, builder, panels_type, arguments[at_panels], 1)
+        else:
+            which, groups = pointer(at_groups, I32, tile), builder.load(pointer(at_counts, I64, tile))
         zero = ir.Constant(accumulator, None)
         sums = _tile_loop(
             builder,
             (n_queries, n_vectors),
-            _length(context, builder, panels_type, panels, 1),
-            _pointer(context, builder, queries_type, queries, unit, tile),
-            _pointer(context, builder, panels_type, panels, accumulator, panel),
+            groups,
+            pointer(at_queries, unit, tile),
+            pointer(at_panels, accumulator, panel),
             [[zero] * n_vectors for _ in range(n_queries)],
             multiply,
+            which=which,
         )
-        target = _pointer(context, builder, out_type, out, accumulator)
+        target = pointer(at_out, accumulator)
         for j in range(n_queries):
             for v in range(n_vectors):
                 stored = builder.store(sums[j][v], builder.gep(target, [I64(j * n_vectors + v)]))
                 stored.align = 4
         return context.get_dummy_value()
 
-    return signature, codegen
+    return codegen
+
+
+@intrinsic
+def dot_tile(typing_context, isa, queries, tile, panels, panel, out):
+    """out[j, r] = inner product of query j of one tile and row r of one panel.
+
+    queries : (tiles, groups, query tile, g), C-contiguous; panels : (panels, groups, panel rows, g); tile, panel :
+    int64; out : (query tile, panel rows). Elements: uint8 queries with int8 panels (VNNI), int16 with int16, float32 with float32;
+    out is int32 or float32. Integer sums are exact modulo 2^32. A float32 sum is a chain over the groups (fused where
+    the hardware fuses), so its error is at most groups·2^-24/(1 - groups·2^-24) times the sum of absolute products.
+    """
+    signature = types.void(isa, queries, types.int64, panels, types.int64, out)
+    return signature, _dot_tile(isa, panels, (1, 2, 3, 4, 5, None, None))
+
+
+@intrinsic
+def dot_tile_of_groups(typing_context, isa, queries, tile, groups, counts, panels, panel, out):
+    """As `dot_tile`, for tiles of which only some groups are left: the first counts[tile], from the panel's groups[tile].
+
+    groups : int32 (tiles, groups); counts : int64 (tiles,), at least 1. Groups that are zero in all of a tile's queries add
+    nothing and need not be there.
+    """
+    signature = types.void(isa, queries, types.int64, groups, counts, panels, types.int64, out)
+    return signature, _dot_tile(isa, panels, (1, 2, 5, 6, 7, 3, 4))
 
 
 @intrinsic

@@ -32,6 +32,11 @@ def pack_centred(source, first, count, centre, scale, out, squared_norms, errors
     packing.pack_centred(source, first, count, centre, scale, out, squared_norms, errors)
 
 
+@kernel
+def drop(packed, t, groups):
+    return packing.drop_zero_groups(packed, t, groups)
+
+
 def empty_heaps(m, k, dtype=np.int64):
     worst = WORST if dtype == np.int64 else np.inf
     return Nearest(np.full((m, k), worst, dtype), np.full((m, k), NO_INDEX, np.int64))
@@ -92,6 +97,19 @@ def test_packed_bytes(g, flip, dtype, d, count):
     out = np.full((groups, 5, g), 77, dtype)
     pack_bytes(source, 2, count, flip, out)
     np.testing.assert_array_equal(out, reference.packed_bytes(source, 2, count, 5, groups, g, flip))
+
+
+@pytest.mark.parametrize("dtype", [np.int16, np.uint8, np.float32])
+@pytest.mark.parametrize("share", [0.0, 0.02, 0.1, 1.0])
+def test_groups_of_zeros_are_dropped(dtype, share):
+    rng = np.random.default_rng(3)
+    packed = (rng.random((2, 40, 6, 2)) < share).astype(dtype)
+    groups = np.full((2, 40), -1, np.int32)
+    for t in range(2):
+        left, which = reference.without_zero_groups(packed[t].copy())
+        assert drop(packed, t, groups) == len(left)
+        np.testing.assert_array_equal(packed[t, : len(left)], left)
+        np.testing.assert_array_equal(groups[t, : len(left)], which)
 
 
 @given(

@@ -21,6 +21,11 @@ def run_dot(isa, queries, tile, panels, panel, out):
 
 
 @kernel
+def run_dot_of_groups(isa, queries, tile, groups, counts, panels, panel, out):
+    tiles.dot_tile_of_groups(isa, queries, tile, groups, counts, panels, panel, out)
+
+
+@kernel
 def run_scan(isa, queries, tile, panels, half_norms, panel, offsets, tops, thresholds, masks):
     return tiles.scan_tile(isa, queries, tile, panels, half_norms, panel, offsets, tops, thresholds, masks)
 
@@ -50,6 +55,26 @@ def test_integer_dot_tile_is_exact(name, groups, values):
             run_dot(isa, q, tile, t, panel, out)
             expected = queries[tile].astype(np.int64) @ (rows[panel].astype(np.int64) - flip).T
             np.testing.assert_array_equal(out, expected)
+
+
+@pytest.mark.parametrize("name", PATHS)
+@pytest.mark.parametrize("left", [1, 5, 11])
+def test_dot_tile_of_some_groups(name, left):
+    isa = isa_module.select(name)
+    g, n_queries, n_rows = tiles.integer_group(isa), tiles.query_tile(isa), tiles.panel_rows(isa)
+    rng = np.random.default_rng(left)
+    flip, query_type, row_type = (128, np.uint8, np.int8) if g == 4 else (0, np.int16, np.int16)
+    rows = rng.integers(0, 256, (2, n_rows, 11 * g)) - flip
+    which = np.sort(rng.permutation(11)[:left])
+    queries = np.zeros((2, n_queries, 11, g), np.int64)
+    queries[1, :, which] = rng.integers(0, 256, (left, n_queries, g))
+    q = np.zeros((2, 11, n_queries, g), query_type)
+    q[1, :left] = queries[1].transpose(1, 0, 2)[which]
+    groups, counts = np.zeros((2, 11), np.int32), np.array([1, left])
+    groups[1, :left] = which
+    out = np.empty((n_queries, n_rows), np.int32)
+    run_dot_of_groups(isa, q, 1, groups, counts, np.stack([packed(x, g, row_type) for x in rows]), 1, out)
+    np.testing.assert_array_equal(out, queries[1].reshape(n_queries, -1) @ rows[1].T)
 
 
 @pytest.mark.parametrize("name", PATHS)

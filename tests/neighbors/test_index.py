@@ -205,6 +205,19 @@ def test_batches_do_not_matter(n_queries):
             assert_same(index.search(queries[i : i + 1], 3), (distances[i : i + 1], indices[i : i + 1]))
 
 
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32, np.float64])
+def test_zeros_are_skipped_and_change_nothing(path, dtype):
+    rng = np.random.default_rng(6)
+    masks = rng.random((5, 53)) < 0.15
+    rows = np.where(masks[rng.integers(0, 5, 300)], rng.integers(0, 256, (300, 53)), 0).astype(dtype)
+    queries = np.concatenate([rows[:90], np.zeros((3, 53), dtype), rng.integers(0, 256, (7, 53)).astype(dtype)])
+    queries = queries[rng.permutation(100)]
+    for n_jobs in (1, 2):
+        found = ExactIndex("brute", isa=path, n_jobs=n_jobs).fit(rows).search(queries, 4)
+        assert_same(found, reference.nearest(queries, rows, 4))
+
+
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])
 @pytest.mark.parametrize("n_queries", [1, 6])
 def test_panels_split_over_threads_change_nothing(monkeypatch, dtype, n_queries):

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from somknn.neighbors.cells import similar_first
 from somknn_kernels import brute, selection, tiles
 from somknn_kernels.isa import Isa
 from somknn_kernels.parallel import run_tasks
@@ -12,6 +13,7 @@ _BLOCK_BYTES = 200_000  # of packed rows: they stay in the level-2 cache beside 
 _QUERIES_PER_TASK = (
     2560  # at most: packing a block of rows then costs 5% of its products, and the packed queries fit level 3
 )
+_SAMPLE = 256  # rows among which zeros are counted
 _FEW_QUERIES = 4  # up to here packing costs more than it saves
 
 
@@ -24,10 +26,11 @@ class BruteSearch:
         self.centre = np.zeros(rows.shape[1])
         self.scale = 1.0
         if rows.dtype != np.uint8 or rows.shape[1] > WIDEST_BYTES:
-            # The middle of the range: any point does for exactness, this one cannot overflow.
+            # Any point does for exactness. The middle of the range cannot overflow; zeros that stay zeros are skipped.
             low, high = rows.min(axis=0).astype(np.float64), rows.max(axis=0).astype(np.float64)
-            self.centre = low / 2 + high / 2
-            largest = float(np.max(high / 2 - low / 2, initial=0.0))
+            sparse = (rows[:: max(1, len(rows) // _SAMPLE)] == 0).mean(axis=0) > 0.5
+            self.centre = np.where(sparse, 0.0, low / 2 + high / 2)
+            largest = float(np.max(np.maximum(high / 2 - self.centre / 2, self.centre / 2 - low / 2), initial=0.0))
             if largest > 0:
                 self.scale = float(2.0 ** -np.clip(np.frexp(largest)[1], -1000, 1000))
 
@@ -37,6 +40,15 @@ class BruteSearch:
 
     def nearest(self, queries: np.ndarray, k: int, n_threads: int) -> tuple[np.ndarray, np.ndarray]:
         """Squared distances (int64 or float64) and rows (int64) of the k nearest, both (m, k), ascending."""
+        order = similar_first(queries, 0 if self.integers(queries) else self.centre, n_threads)
+        if order is None:
+            return self._nearest(queries, k, n_threads)
+        back = np.empty_like(order)
+        back[order] = np.arange(len(order))
+        distances, indices = self._nearest(queries[order], k, n_threads)
+        return distances[back], indices[back]
+
+    def _nearest(self, queries: np.ndarray, k: int, n_threads: int) -> tuple[np.ndarray, np.ndarray]:
         m, n = len(queries), len(self.rows)
         dtype, worst = (np.int64, np.iinfo(np.int64).max) if self.integers(queries) else (np.float64, np.inf)
         query_edges = self._query_edges(m, n_threads)

@@ -3,8 +3,8 @@
 import numpy as np
 
 from somknn.neighbors.brute import collect_within
-from somknn.neighbors.embedding import Embedding, ShortVectors, sample_rows
-from somknn_kernels import embedding as embedding_kernels
+from somknn.neighbors.cells import coarse_cells, nearest_cell
+from somknn.neighbors.embedding import Embedding, ShortVectors
 from somknn_kernels import pruned, selection, tiles
 from somknn_kernels.isa import Isa
 from somknn_kernels.parallel import run_tasks
@@ -17,7 +17,6 @@ _BLOCK_BYTES = 262_144  # of panels: half of a level-2 cache
 _PART_BYTES = 16_000_000  # of panels, a scan of 0.8 ms; halving 4 MB lost: waking a thread took 0.2 ms
 _PACKED_TILES = 256  # packed by a task
 _SPARE_SEEDS = 5  # candidates beyond k: the nearest by short vectors are not always the nearest
-_CELL_ROWS = 512  # short vectors that a task gives their cells
 _JUDGED = 4096  # rows among which `pays` searches
 _USUAL = 1.2  # rows whose error is larger than this times the median are screened apart
 
@@ -143,48 +142,6 @@ def run_search(isa: Isa, queries, rows, screen: Screen, probes: Probes, ceilings
     return counts.sum(axis=0) / max(1, len(queries))
 
 
-def _coarse_cells(coarse: np.ndarray, n_cells: int, n_threads: int) -> np.ndarray:
-    """Centres of a rough K-Means of a sample of short vectors, (n_cells, p); deterministic."""
-    sample = sample_rows(coarse, 16 * n_cells).astype(np.float32)
-    centres = sample[:: max(1, len(sample) // n_cells)][:n_cells].copy()
-    for _ in range(4):
-        label = nearest_cell(sample, centres, n_threads)
-        counts = np.bincount(label, minlength=len(centres))
-        sums = np.zeros_like(centres)
-        np.add.at(sums, label, sample)
-        filled = counts > 0
-        centres[filled] = sums[filled] / counts[filled, None]
-    return centres[_chain(centres)]
-
-
-def _chain(centres: np.ndarray) -> np.ndarray:
-    """An order of the centres in which each is followed by the nearest that is left: neighbours come to lie together."""
-    left = np.ones(len(centres), bool)
-    order = np.empty(len(centres), np.int64)
-    at = 0
-    for i in range(len(centres)):
-        order[i] = at
-        left[at] = False
-        distances = ((centres - centres[at]) ** 2).sum(axis=1)
-        at = int(np.argmin(np.where(left, distances, np.inf)))
-    return order
-
-
-def nearest_cell(coarse: np.ndarray, centres: np.ndarray, n_threads: int) -> np.ndarray:
-    """Cell of each short vector; a guess that only speed depends on."""
-    columns = np.ascontiguousarray(centres.T)
-    half_squares = (centres**2).sum(axis=1) / 2
-    labels = np.empty(len(coarse), np.int64)
-    edges = range(0, len(coarse) + _CELL_ROWS, _CELL_ROWS)
-
-    def work(task: int) -> None:
-        stop = min(edges[task + 1], len(coarse))
-        embedding_kernels.nearest_centres(coarse, edges[task], stop, columns, half_squares, labels)
-
-    run_tasks(work, len(edges) - 1, n_threads)
-    return labels
-
-
 def worth_judging(rows: np.ndarray) -> bool:
     """Whether the rows are many and wide enough for pruning to come into question."""
     return len(rows) >= 2000 and rows.shape[1] >= 48
@@ -216,7 +173,7 @@ class PrunedSearch:
         self.survivors = np.zeros(2)
         vectors = self.embedding.embed(rows, n_threads, probes=False)
         rare = split_rare(vectors)
-        self.cells = _coarse_cells(vectors.coarse, int(np.clip(np.sqrt(len(rows)), 1, 1024)), n_threads)
+        self.cells = coarse_cells(vectors.coarse, int(np.clip(np.sqrt(len(rows)), 1, 1024)), n_threads)
         label = nearest_cell(vectors.coarse, self.cells, n_threads)
         label[rare] = len(self.cells)
         order = np.argsort(label, kind="stable")

@@ -1,0 +1,67 @@
+"""Rough groups of similar vectors: only speed depends on them, no answer does."""
+
+import numpy as np
+
+from somknn.neighbors.embedding import sample_rows
+from somknn_kernels import embedding as embedding_kernels
+from somknn_kernels.parallel import run_tasks
+
+_CELL_ROWS = 512  # vectors that a task gives their cells
+_LEADERS = 64  # groups of queries; 256 left 33% of MNIST's columns in a tile instead of 35%
+_MOSTLY_USED = 0.8
+
+
+def coarse_cells(coarse: np.ndarray, n_cells: int, n_threads: int) -> np.ndarray:
+    """Centres of a rough K-Means of a sample of short vectors, (n_cells, p); deterministic."""
+    sample = sample_rows(coarse, 16 * n_cells).astype(np.float32)
+    centres = sample[:: max(1, len(sample) // n_cells)][:n_cells].copy()
+    for _ in range(4):
+        label = nearest_cell(sample, centres, n_threads)
+        counts = np.bincount(label, minlength=len(centres))
+        sums = np.zeros_like(centres)
+        np.add.at(sums, label, sample)
+        filled = counts > 0
+        centres[filled] = sums[filled] / counts[filled, None]
+    return centres[_chain(centres)]
+
+
+def _chain(centres: np.ndarray) -> np.ndarray:
+    """An order of the centres in which each is followed by the nearest that is left: neighbours come to lie together."""
+    left = np.ones(len(centres), bool)
+    order = np.empty(len(centres), np.int64)
+    at = 0
+    for i in range(len(centres)):
+        order[i] = at
+        left[at] = False
+        distances = ((centres - centres[at]) ** 2).sum(axis=1)
+        at = int(np.argmin(np.where(left, distances, np.inf)))
+    return order
+
+
+def nearest_cell(coarse: np.ndarray, centres: np.ndarray, n_threads: int) -> np.ndarray:
+    """Cell of each short vector; a guess that only speed depends on."""
+    columns = np.ascontiguousarray(centres.T)
+    half_squares = (centres**2).sum(axis=1) / 2
+    labels = np.empty(len(coarse), np.int64)
+    edges = range(0, len(coarse) + _CELL_ROWS, _CELL_ROWS)
+
+    def work(task: int) -> None:
+        stop = min(edges[task + 1], len(coarse))
+        embedding_kernels.nearest_centres(coarse, edges[task], stop, columns, half_squares, labels)
+
+    run_tasks(work, len(edges) - 1, n_threads)
+    return labels
+
+
+def similar_first(queries: np.ndarray, blank: np.ndarray | float, n_threads: int) -> np.ndarray | None:
+    """An order in which queries with the same blank columns come to lie together; None where few values are blank.
+
+    Blank columns of a whole tile of queries cost nothing in brute force. blank : the value, or that of each column.
+    """
+    m, d = queries.shape
+    if m < 64 or d < 16 or (queries[:: m // 64] != blank).mean() > _MOSTLY_USED:
+        return None
+    used = np.ascontiguousarray((queries != blank)[:, : d // 8 * 8]).view(np.uint64)
+    used = np.bitwise_count(used).astype(np.float32)  # of every 8 columns, those in use
+    labels = nearest_cell(used, used[:: max(1, m // _LEADERS)], n_threads)
+    return np.argsort(labels, kind="stable")
