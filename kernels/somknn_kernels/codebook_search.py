@@ -59,8 +59,9 @@ class Units(NamedTuple):
     panels : int16 (panels, LEAD / 2, panel rows, 2); second : int16 (K, WIDTH), column LEAD - 1 is zero
     starts : int32 (panels, panel rows): minus half the squared norm, in products of the units of both sides; the least
     integer beyond K. unit : float64, of the codes
-    high, low : int16 (K, d in whole pieces): w = step·(high + low·fine); offsets : float64 (K,): ‖w‖²/2, for bytes
-    plus centre·w
+    high, low : int16 (K, d in whole pieces): w = step·(high + low·fine)
+    offsets, rests : float64 (K,): ‖w‖²/2 and 0; for bytes, which are multiplied as they are, plus what their centre adds to
+    the products: step·high·centre and step·fine·low·centre, so that what rounding leaves out of w meets the centred row only
     slack : float64 (2,): the bounds of stages 1 and 2 are off by at most slack[0]·norm + slack[1], in scores
     blur : float64 (3,): a score of stage 3 is off by at most blur[0]·norm with `high`, blur[1]·norm with both, and blur[2] more
     """
@@ -74,6 +75,7 @@ class Units(NamedTuple):
     step: float
     fine: float
     offsets: np.ndarray
+    rests: np.ndarray
     slack: np.ndarray
     blur: np.ndarray
 
@@ -148,22 +150,19 @@ def encode_short(projected, first, squares, loss, deviation, unit, limit, codes)
 
 
 @kernel
-def measure_units(W, centre, scale, first, last, squares, products, largest):
-    """Squared norms of w = (W - centre)·scale, centre·w·scale, and the largest entry, for the units [first, last).
+def measure_units(W, centre, scale, first, last, squares, largest):
+    """Squared norms of w = (W - centre)·scale, and the largest entry, for the units [first, last).
 
-    W : float32 or float64 (K, d); squares, products, largest : float64 (K,).
+    W : float32 or float64 (K, d); squares, largest : float64 (K,).
     """
     for k in range(first, last):
         square = 0.0
-        product = 0.0
         top = 0.0
         for c in range(W.shape[1]):
             value = (np.float64(W[k, c]) - centre[c]) * scale
             square += value * value
-            product += value * centre[c] * scale
             top = max(top, abs(value))
         squares[k] = square
-        products[k] = product
         largest[k] = top
 
 
@@ -449,6 +448,7 @@ def two_nearest(isa, X, W, short, book, trust, first_row, last_row, units, dista
                 units[i, 1] = runner_up
                 if integers:
                     fine_score = lowest - factors[j] * fine * row_product(isa, whole, j, low, nearest)
+                    fine_score += book.rests[nearest]
                     distance = norm * norm + 2.0 * fine_score
                     if 2.0 * (book.blur[1] * norm + book.blur[2]) < 1e-7 * distance:
                         distances[i] = distance * shrink

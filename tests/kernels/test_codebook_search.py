@@ -42,6 +42,20 @@ def test_far_from_the_origin():
     np.testing.assert_array_equal(BMUSearch(X).search(W)[0], two_nearest(X, W)[0])
 
 
+@pytest.mark.parametrize("d", [3, 6, 50])
+def test_bytes_far_from_zero_compared_with_their_spread(d):
+    """What rounding leaves out of a unit must not be multiplied by the rows' distance to zero."""
+    random = np.random.default_rng(d)
+    for spread in (2, 10, 30):
+        X = np.clip(np.rint(random.normal(200, spread, (400, d))), 0, 255).astype(np.uint8)
+        W = (X[:40] + random.normal(size=(40, d)) * spread).astype(np.float32)
+        search = BMUSearch(X)
+        units, distances = search.search(W)
+        expected_units, expected = two_nearest(X, W)
+        np.testing.assert_array_equal(units, expected_units)
+        np.testing.assert_allclose(distances, expected[:, 0], rtol=1e-7)
+
+
 def test_any_guess_any_axes_any_threads_give_the_same_units():
     random = np.random.default_rng(1)
     X = random.normal(size=(1500, 120)).astype(np.float32)

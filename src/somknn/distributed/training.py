@@ -22,8 +22,8 @@ def fit(estimator: Estimator, X: dask.array.Array, client: Client | None = None)
     parameters and how the rows are cut, not on the number of workers, their threads, or which of them die.
 
     It is that of `estimator.fit` on one machine up to the order of summation. Sums of uint8 rows are integers, where no order
-    matters: codebooks, centres and numbers of iterations are equal bit for bit, while errors and inertia, sums of rounded numbers, agree to
-    about 1e-15 of themselves. Sums of floating-point rows may differ in the last places; docs/distributed.md states the bound.
+    matters: codebooks, centres and numbers of iterations are equal bit for bit; the inertia agrees to about 1e-15 of itself, the quantization error
+    to 1e-7. Sums of floating-point rows may differ in the last places; docs/distributed.md states the bound.
 
     Parameters
     ----------

@@ -208,7 +208,7 @@ class BMUSearch:
         """The codebook in short vectors and 16-bit integers, and by how much the bounds on it may be off."""
         K, d = codebook.shape
         axes, rows = self.axes_in_use, self._short
-        squares, products, tops = np.empty(K), np.empty(K), np.empty(K)
+        squares, tops = np.empty(K), np.empty(K)
         edges = list(range(0, K, _BLOCK // 4))
 
         def parts(kernel, *arguments):
@@ -220,7 +220,7 @@ class BMUSearch:
 
             run_tasks(work, len(edges), self.n_threads)
 
-        parts(kernels.measure_units, (), (squares, products, tops))
+        parts(kernels.measure_units, (), (squares, tops))
         longest = float(np.sqrt(squares.max()))
         unit = max(longest / CODE_LIMIT, longest**2 / (rows.unit * 2.0**31), 1e-150)
         short = axes.embed(codebook, self.n_threads, unit, np.inf)
@@ -233,9 +233,10 @@ class BMUSearch:
         high, low = np.zeros((K, width), np.int16), np.zeros((K, width), np.int16)
         errors = np.empty(K)
         parts(kernels.encode_units, (step, fine), (high, low, errors))
-        offsets = squares / 2
+        offsets, rests = squares / 2, np.zeros(K)
         if self.X.dtype == np.uint8:
-            offsets += products
+            offsets += step * (high[:, :d] @ axes.centre)
+            rests += step * fine * (low[:, :d] @ axes.centre)
         # Bounds of stages 1 and 2: the axes' part is off by |y|·off(v) + |v|·off(y) + 3·deviation·|y||v|
         off = short.loss[0] * longest + short.loss[1]
         reach = longest + off
@@ -264,5 +265,16 @@ class BMUSearch:
         second = short.codes
         second[:, LEAD - 1] = 0
         return Units(
-            panels, second, starts.reshape(n_panels, panel), short.unit, high, low, step, fine, offsets, slack, blur
+            panels,
+            second,
+            starts.reshape(n_panels, panel),
+            short.unit,
+            high,
+            low,
+            step,
+            fine,
+            offsets,
+            rests,
+            slack,
+            blur,
         )
