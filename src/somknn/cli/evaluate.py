@@ -1,7 +1,6 @@
 """`somknn evaluate`: every metric of one classifier with confidence intervals, and a report."""
 
 import time
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -51,8 +50,7 @@ def command(
         with shared.working(f"loading {dataset}"):
             data = datasets.load(dataset, train_size=train_size, test_size=test_size, image_shape=image_shape)
         shared.require_labels(data, dataset)
-        with warnings.catch_warnings(record=True) as caught, shared.working("judging on the test rows"):
-            warnings.simplefilter("always", UserWarning)
+        with shared.plain_warnings(), shared.working("judging on the test rows"):
             if model_path is not None:
                 result = judge_model(model_path.name, _load_classifier(model_path), data, bootstrap)
             else:
@@ -67,8 +65,6 @@ def command(
             command=shared.command_line(),
         )
         shared.write_metrics(paths[1], data, [result])
-    for message in dict.fromkeys(str(warning.message) for warning in caught):
-        click.echo(f"Warning: {message}", err=True)
     shared.print_metrics(console, f"{data.name}: {len(data.X_test):,} test rows", [result])
     console.print()
     click.echo(result.evaluation.classification_report())

@@ -16,7 +16,7 @@ from rich.text import Text
 from somknn import datasets, persistence
 from somknn._files import replacing
 from somknn.cli.errors import one_line_errors
-from somknn.cli.evaluation import write_run_report
+from somknn.cli.evaluation import plain_warnings, write_run_report
 from somknn.cli.methods import METHODS, Method, Outcome, preset_method, run_method
 from somknn.cli.parameters import IMAGE_SHAPE
 from somknn.cli.pictures import choose_examples, examples, how_many
@@ -146,7 +146,8 @@ def command(
         outcomes = _run_all(methods, data, progress_console)
         paths = _write_results(out, data, outcomes)
         try:
-            write_run_report(out / "report.html", data, outcomes)
+            with plain_warnings():
+                write_run_report(out / "report.html", data, outcomes)
             paths.append(out / "report.html")
         except ImportError as error:  # the results stand without their pictures
             click.echo(f"No report.html: {error}", err=True)

@@ -115,7 +115,7 @@ def command(
                 searches[name] = KNeighborsClassifierCV(ks, weights, cv=cv, tie_break=tie_break).fit(X, data.y_train)
             seconds[f"fit and cross-validate, {name}"] = time.perf_counter() - step
         best = max(searches, key=lambda name: searches[name].best_score_)
-        with shared.working("judging on the test rows"):
+        with shared.plain_warnings(), shared.working("judging on the test rows"):
             methods = _judge(data, searches, features[0], best, bootstrap)
         out.mkdir(parents=True, exist_ok=True)
         paths = [out / "report.html", out / "metrics.json", out / "tuning.csv"]

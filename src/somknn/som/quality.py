@@ -6,7 +6,6 @@ four). Edges count as joined on a cylinder (left and right) and a torus (all), a
 """
 
 import numpy as np
-from sklearn.manifold import trustworthiness as _sklearn_trustworthiness
 from sklearn.metrics import pairwise_distances
 
 from somknn.som.grid import Grid
@@ -78,6 +77,8 @@ def trustworthiness(X: np.ndarray, units: np.ndarray, grid: Grid, n_neighbors: i
 
     O(n²): pass a sample of some thousand rows and their best-matching units.
     """
+    from sklearn import manifold  # as slow to import as it is seldom needed
+
     return float(
-        _sklearn_trustworthiness(np.asarray(X, dtype=np.float64), grid.positions()[units], n_neighbors=n_neighbors)
+        manifold.trustworthiness(np.asarray(X, dtype=np.float64), grid.positions()[units], n_neighbors=n_neighbors)
     )
