@@ -265,15 +265,10 @@ def _values(
     """scikit-learn's figures: overall, and per class."""
     every = np.arange(n_classes)
     kept: dict[str, Any] = {"labels": every, "zero_division": 0}
-    precision, recall, f1, _ = metrics.precision_recall_fscore_support(truth, predicted, average="weighted", **kept)
-    values = {
-        "accuracy": float(metrics.accuracy_score(truth, predicted)),
-        "precision": float(precision),
-        "recall": float(recall),
-        "f1": float(f1),
-    }
-    precisions, recalls, f1s, _ = metrics.precision_recall_fscore_support(truth, predicted, **kept)
+    precisions, recalls, f1s, rows = metrics.precision_recall_fscore_support(truth, predicted, **kept)
     per_class = {"precision": precisions, "recall": recalls, "f1": f1s}
+    values = {"accuracy": float(metrics.accuracy_score(truth, predicted))}
+    values |= {name: float(np.average(scores, weights=rows)) for name, scores in per_class.items()}
     if probabilities is not None and n_classes > 1:
         present = np.bincount(truth, minlength=n_classes)
         aucs = np.full(n_classes, np.nan)
