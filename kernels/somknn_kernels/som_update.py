@@ -5,7 +5,6 @@ Sums per neuron themselves are `group_sums`. All arithmetic is float64 in a fixe
 
 import numpy as np
 
-from somknn_kernels.distances import squared_distance_float64
 from somknn_kernels.policy import inlined, kernel
 
 
@@ -56,58 +55,151 @@ def _influence(offsets, table, winner, k):
     ]
 
 
-@kernel
-def train_online(X, order, W, offsets, table, rates, start, stop, units, distances):
-    """The classical rule for the rows order[start:stop]: w_k += rate·h(bmu, k)·(x - w_k), one row after the other.
+@inlined
+def _distance_now(X, t, W, k, shares, factors):
+    """Squared distance of row t and unit k as it is after the rows before t: factors[k]·W[k] + Σ shares[s, k]·X[s]."""
+    total = 0.0
+    for c in range(X.shape[1]):
+        value = factors[k] * W[k, c]
+        for s in range(t):
+            value += shares[s, k] * X[s, c]
+        difference = X[t, c] - value
+        total += difference * difference
+    return total
 
-    X : (n, d); order : int64; W : float32 or float64 (K, d), updated in place; rates : float64, of each step
-    offsets : int64 (K, 3), row, parity of the row (0 on rectangular grids) and column of every neuron
-    table : float64 (2R - 1, 3, 2C - 1), the neighbourhood h by offset, centred on no offset.
-    units : int64 (n, 2): nearest and second nearest unit of each row when it was presented; distances : float64 (n,):
-    squared, to the nearest.
-    The update of one step and the distances of the next share one pass over the codebook, which halves its traffic.
-    Cost per step: K·d differences, products and sums, plus d per neuron with an influence.
+
+@kernel
+def train_block(X, W, products, gram, norms, offsets, table, rates, shares, factors, units, distances):
+    """The classical rule w_k += rate·h(bmu, k)·(x - w_k) for a block of rows, one after the other, without moving W.
+
+    After some rows of the block a unit is factors[k]·W[k] + Σ_s shares[s, k]·X[s]. Its product with the next row follows from products
+    of the rows with W and with each other, its squared norm from the one before, so a step costs K·t multiply-adds in
+    place of K·d; the two matrix products are made for the whole block. Where rounding could have put the two nearest units in
+    another order they are written out and measured.
+
+    X : float64 (B, d) rows, centred; W : float64 (K, d), centred; products : float64 (K, B), of W and X; gram : float64 (B, B), of
+    X and X; norms : float64 (K,), squared norms of W, changed. offsets : int64 (K, 3), row, parity of the row (0 on rectangular
+    grids) and column of every neuron; table : float64 (2R - 1, 3, 2C - 1), the neighbourhood h by offset, centred
+    on no offset; rates : float64 (B,).
+    shares : float64 (B, K) and factors : float64 (K,), overwritten. units : int64 (B, 2), distances : float64 (B,): nearest and
+    second nearest unit and the squared distance to the nearest, of each row when it is presented; ties to the lowest index.
+    Cost per row: B·K multiply-adds and updates on average, and d·K multiply-adds twice for the caller's products.
     """
-    K, d = W.shape
-    sums = np.empty(8, np.float64)
-    previous = np.int64(-1)
-    previous_row = np.int64(-1)
-    rate = 0.0
-    for step in range(start, stop + 1):
-        row = order[step] if step < stop else np.int64(-1)
-        first = np.inf
-        second = np.inf
-        first_unit = np.int64(0)
-        second_unit = np.int64(0)
+    rows, d = X.shape
+    K = W.shape[0]
+    dot = np.empty(K)
+    keep = np.ones(K)
+    best = np.empty(2)
+    which = np.empty(2, np.int64)
+    factors[:] = 1.0
+    for t in range(rows):
         for k in range(K):
-            if previous >= 0:
-                pull = rate * _influence(offsets, table, previous, k)
-                if pull != 0.0:
-                    for c in range(d):
-                        old = np.float64(W[k, c])
-                        W[k, c] = old + pull * (np.float64(X[previous_row, c]) - old)
-            if row >= 0:
-                distance = squared_distance_float64(X, row, W, k, sums)
-                if distance < first:
-                    second = first
-                    second_unit = first_unit
-                    first = distance
-                    first_unit = np.int64(k)
-                elif distance < second:
-                    second = distance
-                    second_unit = np.int64(k)
-        if row >= 0:
-            units[row, 0] = first_unit
-            units[row, 1] = second_unit
-            distances[row] = first
-            previous = first_unit
-            previous_row = row
-            rate = rates[step]
+            dot[k] = factors[k] * products[k, t]
+        for s in range(t):
+            g = gram[t, s]
+            if s < t - 1:
+                for k in range(K):
+                    share = shares[s, k] * keep[k]
+                    shares[s, k] = share
+                    dot[k] += share * g
+            else:
+                for k in range(K):
+                    dot[k] += shares[s, k] * g
+        best[:] = np.inf
+        which[:] = 0
+        longest = 0.0
+        for k in range(K):
+            score = 0.5 * norms[k] - dot[k]
+            longest = max(longest, norms[k])
+            if score < best[1]:
+                if score < best[0]:
+                    best[1] = best[0]
+                    which[1] = which[0]
+                    best[0] = score
+                    which[0] = k
+                else:
+                    best[1] = score
+                    which[1] = k
+        square = gram[t, t]
+        reach = np.sqrt(square) + np.sqrt(longest)
+        unsure = 2.0**-51 * (d + 8 * rows) * reach * reach
+        close = 0
+        for k in range(K):
+            close += np.int64(not 0.5 * norms[k] - dot[k] > best[1] + unsure)
+        distance = square + 2.0 * best[0]
+        if close > 2 or not best[1] - best[0] > unsure or not distance > 1e8 * unsure:
+            limit = best[1] + unsure
+            best[:] = np.inf
+            which[:] = 0
+            for k in range(K):
+                if not 0.5 * norms[k] - dot[k] > limit:
+                    measured = _distance_now(X, t, W, k, shares, factors)
+                    if measured < best[0]:
+                        best[1] = best[0]
+                        which[1] = which[0]
+                        best[0] = measured
+                        which[0] = k
+                    elif measured < best[1]:
+                        best[1] = measured
+                        which[1] = k
+            distance = best[0]
+        units[t, 0] = which[0]
+        units[t, 1] = which[1]
+        distances[t] = distance
+        winner = which[0]
+        for k in range(K):
+            pull = rates[t] * _influence(offsets, table, winner, k)
+            rest = 1.0 - pull
+            norms[k] = rest * rest * norms[k] + 2.0 * pull * rest * dot[k] + pull * pull * square
+            keep[k] = rest
+            factors[k] *= rest
+            shares[t, k] = pull
+    for s in range(rows - 1):
+        for k in range(K):
+            shares[s, k] *= keep[k]
+
+
+@kernel
+def finish_block(W, factors, moved, norms, first, last):
+    """W[k] = factors[k]·W[k] + moved[k] and norms[k] = its squared norm, for the units [first, last).
+
+    W : float64 (K, d); moved : float32 or float64 (K, d); norms : float64 (K,), summed in four running sums.
+    """
+    d = W.shape[1]
+    for k in range(first, last):
+        s0 = 0.0
+        s1 = 0.0
+        s2 = 0.0
+        s3 = 0.0
+        factor = factors[k]
+        for c in range(0, d - d % 4, 4):
+            a = factor * W[k, c] + moved[k, c]
+            b = factor * W[k, c + 1] + moved[k, c + 1]
+            e = factor * W[k, c + 2] + moved[k, c + 2]
+            f = factor * W[k, c + 3] + moved[k, c + 3]
+            W[k, c] = a
+            W[k, c + 1] = b
+            W[k, c + 2] = e
+            W[k, c + 3] = f
+            s0 += a * a
+            s1 += b * b
+            s2 += e * e
+            s3 += f * f
+        for c in range(d - d % 4, d):
+            a = factor * W[k, c] + moved[k, c]
+            W[k, c] = a
+            s0 += a * a
+        norms[k] = (s0 + s2) + (s1 + s3)
 
 
 @kernel
 def train_online_missing(X, order, W, offsets, table, rates, start, stop, units, distances):
-    """`train_online` where NaN means missing: such columns take no part in the distance and are not moved."""
+    """The classical rule for the rows order[start:stop] where NaN means missing: such columns take no part and are not moved.
+
+    X : (n, d); order : int64; W : float32 or float64 (K, d), updated in place; rates : float64, of each step; offsets, table :
+    as in `train_block`. units : int64 (n, 2), distances : float64 (n,): nearest and second nearest unit of each row
+    when it was presented, and the squared distance to the nearest. Cost per row: d·K differences and updates.
+    """
     K, d = W.shape
     for step in range(start, stop):
         row = order[step]

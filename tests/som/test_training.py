@@ -8,7 +8,6 @@ from reference.som_update import batch_map, train_online
 from somknn import SOM
 from somknn.som.grid import Grid
 from somknn.som.neighborhoods import NEIGHBORHOODS, evaluate, smooth
-from somknn_kernels import som_update
 
 GRIDS = [
     (topology, boundary) for topology in ("rectangular", "hexagonal") for boundary in ("planar", "cylinder", "torus")
@@ -79,18 +78,31 @@ def test_missing_values_equal_numpy():
 @pytest.mark.parametrize("missing", [False, True])
 def test_online_rule_equals_numpy(topology, missing):
     random = np.random.default_rng(5)
-    X, W = rows(60, 11), rows(12, 11, seed=6)
+    X, W = rows(250, 11), rows(12, 11, seed=6)
     if missing:
         X[random.random(X.shape) < 0.2] = np.nan
     grid = Grid(4, 3, topology, "cylinder")
-    r, c = np.divmod(np.arange(12), 3)
-    offsets = np.column_stack([r, r % 2 if topology == "hexagonal" else 0 * r, c])
-    table = evaluate("gaussian", grid.offset_squares(), 1.3)
-    order, rates = random.permutation(60), random.uniform(0.01, 0.5, 60)
-    expected = train_online(X, order, W, evaluate("gaussian", grid.squared_distances(), 1.3), rates)
-    kernel = som_update.train_online_missing if missing else som_update.train_online
-    kernel(X, order, W, offsets, table, rates, 0, 60, np.zeros((60, 2), np.int64), np.zeros(60))
-    np.testing.assert_allclose(W, expected, rtol=1e-9)
+    som = SOM(
+        4, 3, training="online", epochs=1, topology=topology, boundary="cylinder", initialization=W.reshape(4, 3, 11),
+        radius_schedule=lambda t: 1.3, initial_rate=1.0, missing_values="ignore" if missing else "error", random_state=3,
+    ).fit(X)  # fmt: skip
+    order = np.random.RandomState(3).permutation(250)
+    influence = evaluate("gaussian", grid.squared_distances(), 1.3)
+    expected = train_online(X, order, W, influence, np.full(250, 1.0))
+    np.testing.assert_allclose(som.codebook_.reshape(12, 11), expected, rtol=1e-9)
+
+
+def test_online_rule_settles_ties_far_from_the_origin():
+    """Rows and units that coincide, whose squares no expansion can tell apart, at an offset that would swallow them."""
+    random = np.random.default_rng(8)
+    X = random.integers(0, 3, (300, 4)) + 1e7
+    W = X[np.repeat(random.permutation(300)[:10], 2)]
+    grid = Grid(4, 5)
+    som = SOM(4, 5, training="online", epochs=1, initialization=W.reshape(4, 5, 4), radius_schedule=lambda t: 0.0,
+              initial_rate=0.25, random_state=3).fit(X)  # fmt: skip
+    order = np.random.RandomState(3).permutation(300)
+    expected = train_online(X, order, W, evaluate("gaussian", grid.squared_distances(), 0.0), np.full(300, 0.25))
+    np.testing.assert_allclose(som.codebook_.reshape(20, 4), expected, rtol=1e-14)
 
 
 @pytest.mark.parametrize("training", ["batch", "online"])

@@ -1,11 +1,10 @@
-"""Training of a map on validated rows: the batch map, the classical online rule, sums of a stream.
+"""Training of a map on validated rows: the batch map, sums of a stream. `online` has the classical rule.
 
 Batch map (Kohonen, Self-Organizing Maps, 3rd edition, section 3.6): every epoch assigns all rows to their best-matching
 units and sets w_j = Σ_i h(j, i)·S_i / Σ_i h(j, i)·n_i, where S_i is the sum of the rows of unit i and n_i their
 number. A neuron that no row reaches (the denominator is 0) keeps its weights.
 """
 
-import itertools
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -14,13 +13,11 @@ import numpy as np
 
 from somknn.grouping import group_sums
 from somknn.som.grid import Grid
-from somknn.som.neighborhoods import evaluate, smooth
+from somknn.som.neighborhoods import smooth
 from somknn.som.quality import quantization_error_of, topographic_error_of
 from somknn.som.search import BMUSearch
-from somknn_kernels import som_update
 
 _MEXICAN_FLOOR = 1e-3  # of the largest denominator; below it a Mexican hat's quotient means nothing
-_SEGMENTS = 32  # of an online epoch, each with its radius
 
 
 class Rule(NamedTuple):
@@ -99,55 +96,12 @@ def train_batch(data: Any, codebook: np.ndarray, rule: Rule, report: Callable[..
         codebook = batch_update(codebook, sums, totals, rule, radius)
         qe, te = data.assign(codebook)
         errors.append(qe)
-        if report(codebook, data.units, qe, te, radius, time.perf_counter() - began) or _settled(errors, rule):
+        if report(codebook, data.units, qe, te, radius, time.perf_counter() - began) or settled(errors, rule):
             break
     return codebook
 
 
-def train_online(rows: Rows, codebook: np.ndarray, rule: Rule, random: np.random.RandomState, report):
-    """The classical rule over all rows in a new random order every epoch.
-
-    Returns (codebook, search): the search holds units and distances for the returned codebook.
-
-    QE and TE of an epoch are those of each row at the moment it was presented.
-    """
-    n = len(rows.X)
-    units = np.zeros((n, 2), np.int64)
-    distances = np.zeros(n)
-    squares = rule.grid.offset_squares()
-    r, c = np.divmod(np.arange(rule.grid.size), rule.grid.n_columns)
-    offsets = np.column_stack([r, r % 2 if rule.grid.topology == "hexagonal" else 0 * r, c]).astype(np.int64)
-    epochs = len(rule.radii)
-    position = np.arange(epochs)
-    train = som_update.train_online_missing if rule.missing else som_update.train_online
-    errors: list[float] = []
-    for epoch in range(epochs):
-        began = time.perf_counter()
-        order = random.permutation(n)
-        rates = np.empty(n)
-        cuts = np.linspace(0, n, min(n, _SEGMENTS) + 1).astype(int)
-        for start, stop in itertools.pairwise(cuts):
-            at = epoch + np.arange(start, stop) / n
-            radius = float(np.interp(at[0], position, rule.radii))
-            rates[start:stop] = np.interp(at, position, rule.rates)
-            if rows.weights is not None:
-                rates[start:stop] = np.minimum(1.0, rates[start:stop] * rows.weights[order[start:stop]])
-            table = evaluate(rule.neighborhood, squares, radius, rule.compact_support)
-            train(rows.X, order, codebook, offsets, table, rates, start, stop, units, distances)
-        if rule.grid.size == 1:
-            units[:] = 0
-        qe = quantization_error_of(distances, rows.weights)
-        errors.append(qe)
-        te = topographic_error_of(units, rule.grid, rows.weights)
-        seconds = time.perf_counter() - began
-        if report(codebook, units, qe, te, rule.radii[epoch], seconds) or _settled(errors, rule):
-            break
-    search = BMUSearch(rows.X, missing=rule.missing, n_threads=rule.n_threads)
-    search.search(codebook)
-    return codebook, search
-
-
-def _settled(errors: list[float], rule: Rule) -> bool:
+def settled(errors: list[float], rule: Rule) -> bool:
     """Whether QE improved by less than `tol` of itself in each of the last `patience` epochs."""
     if rule.tol is None or len(errors) <= rule.patience:
         return False
