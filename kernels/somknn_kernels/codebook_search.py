@@ -31,6 +31,7 @@ LEAD = 32  # columns of stage 1: 31 axes and the norm beyond them
 WIDTH = 64  # columns of stage 2: 31 axes, one that is not used, 31 axes and the norm beyond all of them
 CODE_LIMIT = 32000.0  # norm of a short vector: no product of two passes 2^30
 PIECE = 32  # rows are padded to whole pieces of this many columns
+_SORTED = 16  # units of a row that are measured in order of their bounds
 NOWHERE = -(2**31)  # where a panel has no unit
 
 
@@ -85,9 +86,19 @@ def centre_rows(X, first, last, centre, scale, out, squares):
     """out[i - first] = (X[i] - centre)·scale and squares[i] = its squared norm, for the rows [first, last).
 
     X : uint8, float32 or float64 (n, d); out : float32 or float64 (at least last - first, d); squares : float64 (n,).
-    Four running sums of float64; for bytes and a centre of integers every term, and so the sum, is exact.
+    Bytes come with a centre of integers and a scale of 1: their sums are exact. Else four running sums of float64.
     """
     d = X.shape[1]
+    if X.itemsize == 1:
+        whole = centre.astype(np.int32)
+        for i in range(first, last):
+            square = np.int64(0)
+            for c in range(d):
+                difference = np.int32(X[i, c]) - whole[c]
+                out[i - first, c] = difference
+                square += np.int64(difference * difference)
+            squares[i] = square
+        return
     for i in range(first, last):
         s0 = 0.0
         s1 = 0.0
@@ -326,6 +337,7 @@ def two_nearest(isa, X, W, short, book, trust, first_row, last_row, units, dista
     whole = np.zeros((tile, high.shape[1]), np.int16)
     scores = np.empty(K, np.float64)
     places = np.empty(K, np.int64)
+    bounds = np.empty(K, np.int64)
     alive = np.empty((tile, n_panels * panel), np.int32)
     found = np.zeros(tile, np.int64)
     values = np.empty((tile, n_panels * panel), np.int32)
@@ -415,13 +427,31 @@ def two_nearest(isa, X, W, short, book, trust, first_row, last_row, units, dista
             nearest = guess_0 if scores[0] <= scores[1] else guess_1
             runner_up = guess_1 if scores[0] <= scores[1] else guess_0
             limit = limits[j]
+            left = 0
             for position in range(found[j]):
                 k = np.int64(alive[j, position])
-                if k == guess_0 or k == guess_1 or k >= K:  # noqa: SIM109
+                if k == guess_0 or k == guess_1:  # noqa: SIM109
                     continue
                 counts[0] += 1
-                if row_product(isa, codes, i, second, k) + np.int64(flat_starts[k]) < limit:
+                bound = row_product(isa, codes, i, second, k) + np.int64(flat_starts[k])
+                if bound >= limit:
+                    alive[j, left] = k
+                    bounds[left] = bound
+                    left += 1
+            for turn in range(left):
+                # The most promising first: it lowers the limit for the others. Past some turns the search for it costs more.
+                chosen = turn
+                if turn < _SORTED:
+                    for position in range(turn + 1, left):
+                        if bounds[position] > bounds[chosen]:
+                            chosen = position
+                    if bounds[chosen] < limit:
+                        break
+                elif bounds[chosen] < limit:
                     continue
+                k = np.int64(alive[j, chosen])
+                alive[j, chosen] = alive[j, turn]
+                bounds[chosen] = bounds[turn]
                 score = offsets[k] - factors[j] * row_product(isa, whole, j, high, k)
                 scores[evaluated] = score
                 places[evaluated] = k

@@ -125,7 +125,7 @@ def train_block(X, W, products, gram, norms, offsets, table, rates, shares, fact
         unsure = 2.0**-51 * (d + 8 * rows) * reach * reach
         close = 0
         for k in range(K):
-            close += np.int64(not 0.5 * norms[k] - dot[k] > best[1] + unsure)
+            close += int(not 0.5 * norms[k] - dot[k] > best[1] + unsure)
         distance = square + 2.0 * best[0]
         if close > 2 or not best[1] - best[0] > unsure or not distance > 1e8 * unsure:
             limit = best[1] + unsure

@@ -51,7 +51,7 @@ def _values(values: np.ndarray, grid: Grid, title: str, colour_map: str, numbers
     figure = Figure(figsize=(width + 1.0, height + 0.5), layout="constrained")
     axes = figure.add_subplot()
     flat = np.asarray(values, dtype=np.float64).ravel()
-    cells = _draw(axes, grid, array=flat, cmap=colour_map, edgecolors="face", linewidths=0.2)
+    cells = _draw(axes, grid, array=flat, cmap=colour_map, edgecolors="0.7", linewidths=0.2)
     axes.set_title(title, fontsize=11)
     figure.colorbar(cells, ax=axes, shrink=0.8)
     if numbers and grid.size <= _MOST_NUMBERED:

@@ -30,7 +30,8 @@ class _Blocks:
     def __init__(self, X: np.ndarray, codebook: np.ndarray, n_threads: int):
         K, d = codebook.shape
         sample = X[np.linspace(0, len(X) - 1, min(len(X), _SAMPLE)).astype(np.int64)].astype(np.float64)
-        self.X, self.centre, self.n_threads = X, sample.mean(axis=0), n_threads
+        centre = sample.mean(axis=0)
+        self.X, self.centre, self.n_threads = X, np.rint(centre) if X.dtype == np.uint8 else centre, n_threads
         self.W = codebook.astype(np.float64) - self.centre
         self.rows, self.squares = np.empty((_BLOCK, d)), np.empty(_BLOCK)
         # What is added to float32 weights need not be more exact than they are.

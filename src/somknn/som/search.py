@@ -16,7 +16,7 @@ from somknn_kernels.tiles import panel_rows
 
 _SAMPLE = 2048
 _AXES = WIDTH - 2
-_BLOCK = 512
+_BLOCK = 128  # rows that are embedded at a time: as floats they stay in the level-2 cache
 _FAR = 6.0  # times the root mean square: rows beyond have no short vectors, or they would take the others' precision
 _WIDE = 4096  # columns from which float32 sums are too uncertain
 _ROWS_PER_TASK = 384
@@ -25,7 +25,7 @@ _DEAR = 2000.0  # nanoseconds per row, more than axes of the codebook itself cos
 _TRUSTED = 0.5  # share of rows that kept their unit in the last search: from there on it is where the next one begins
 
 
-def leading_axes(covariance: np.ndarray, width: int, turns: int = 3) -> np.ndarray:
+def leading_axes(covariance: np.ndarray, width: int, turns: int = 2) -> np.ndarray:
     """Orthonormal columns that span about the `width` leading eigenvectors, in their order.
 
     The bound holds on any orthonormal axes, so block power iteration will do: a tenth of the time of all eigenvectors. Eigenvectors themselves take more `turns`.
@@ -72,8 +72,12 @@ class Axes:
         rounding = 2.0**-24 if self.vectors.dtype == np.float32 else 2.0**-53
         self.loss = 1.05 * (d + 2) * rounding * np.sqrt(self.vectors.shape[1])
 
-    def embed(self, X: np.ndarray, n_threads: int, unit: float, limit: float) -> Short:
-        """Short vectors of the rows of `X` as multiples of `unit`; those with a norm above `limit` get none."""
+    def embed(self, X: np.ndarray, n_threads: int, unit: float, limit: float, *, precise: bool = False) -> Short:
+        """Short vectors of the rows of `X` as multiples of `unit`; those with a norm above `limit` get none.
+
+        precise : measure what the axes leave out, for a codebook, most of which they hold: the difference of two
+        squared norms is too uncertain there.
+        """
         n, d = X.shape
         squares = np.empty(n)
         loss = np.array([self.loss, unit * np.sqrt(WIDTH) / 2 * 1.01])
@@ -86,10 +90,28 @@ class Axes:
             kernels.centre_rows(X, first, last, self.centre, self.scale, centred, squares)
             projected = centred @ self.vectors
             kernels.encode_short(projected, first, squares, loss, self.deviation, unit, limit, codes)
+            if precise:
+                self._measure_rest(centred, np.sqrt(squares[first:last]), loss, unit, codes[first:last])
 
         with single_threaded_blas():
             run_tasks(work, len(edges), n_threads)
         return Short(codes, np.sqrt(squares), self.centre, self.scale, unit, limit, loss)
+
+    def _measure_rest(self, centred, norms, loss, unit, codes) -> None:
+        """Norms of rows less what their codes say of them, rounded up, in the codes' last column and that of the lead."""
+        n_axes = self.vectors.shape[1]
+        columns = np.arange(n_axes) + (np.arange(n_axes) >= LEAD - 1)
+        coded = codes[:, columns] * self.vectors.dtype.type(unit)
+        rest = centred - coded @ self.vectors.T
+        rounding = 2.0**-23 if self.vectors.dtype == np.float32 else 2.0**-52
+        # Products of n_axes terms, their difference to the row, and a sum of d squares.
+        uncertain = rounding * (n_axes * np.sqrt(n_axes) + 2) * 1.1 * norms
+        beyond = np.sqrt(np.einsum("ij,ij->i", rest, rest, dtype=np.float64)) + uncertain
+        codes[:, WIDTH - 1] = np.minimum(np.ceil(beyond / unit), 32767)
+        tail = np.sqrt(np.einsum("ij,ij->i", coded[:, LEAD - 1 :], coded[:, LEAD - 1 :], dtype=np.float64)) * (1 + 1e-6)
+        off = loss[0] * norms + loss[1] + self.deviation * norms
+        lead = np.sqrt(beyond**2 + tail**2 * (1 + self.deviation) + 2 * off * tail)
+        codes[:, LEAD - 1] = np.minimum(np.ceil(lead / unit), 32767)
 
 
 class BMUSearch:
@@ -209,21 +231,19 @@ class BMUSearch:
         K, d = codebook.shape
         axes, rows = self.axes_in_use, self._short
         squares, tops = np.empty(K), np.empty(K)
-        edges = list(range(0, K, _BLOCK // 4))
+        edges = list(range(0, K, _BLOCK))
 
         def parts(kernel, *arguments):
             def work(task: int) -> None:
                 first = edges[task]
-                kernel(
-                    codebook, axes.centre, axes.scale, *arguments[0], first, min(K, first + _BLOCK // 4), *arguments[1]
-                )
+                kernel(codebook, axes.centre, axes.scale, *arguments[0], first, min(K, first + _BLOCK), *arguments[1])
 
             run_tasks(work, len(edges), self.n_threads)
 
         parts(kernels.measure_units, (), (squares, tops))
         longest = float(np.sqrt(squares.max()))
         unit = max(longest / CODE_LIMIT, longest**2 / (rows.unit * 2.0**31), 1e-150)
-        short = axes.embed(codebook, self.n_threads, unit, np.inf)
+        short = axes.embed(codebook, self.n_threads, unit, np.inf, precise=True)
         # 16-bit integers: no entry beyond 32,767, and no product with a row beyond 31 bits
         room = (2.0**31 - 1) / self._longest
         step = max(longest / (room - np.sqrt(d) - 1), float(tops.max()) / 32766.0, 1e-290)
