@@ -74,7 +74,7 @@ class Index(WithData):
     param_names = ("source", "algorithm")
 
     def setup_cache(self):
-        return keep_compiled(lambda rows, _: [make_index(way).fit(rows).search(rows, 5) for way in ("brute", "pruned")])
+        return keep_compiled(lambda rows, _: [make_index(way).fit(rows).search(rows, 5) for way in ALGORITHMS])
 
     def setup(self, kept, source, algorithm):
         self.read(kept, source)
