@@ -121,6 +121,19 @@ def test_the_mistakes_are_those_of_the_most_accurate_method(tmp_path, data):
     assert "Mistakes of one" in (tmp_path / "r.html").read_text(encoding="utf-8")
 
 
+def test_a_method_without_neighbours_borrows_some(tmp_path, data, methods):
+    predicted = data.y_test.copy()
+    predicted[7] = (predicted[7] + 1) % 10
+    best = MethodResult("oracle", evaluate_predictions(data.y_test, predicted, n_resamples=0))
+    write_report(tmp_path / "r.html", [*methods, best], data=data)
+    text = (tmp_path / "r.html").read_text(encoding="utf-8")
+    assert "Mistakes of oracle" in text
+    assert "nearest training rows, as Before &lt;k = 5&gt; sees them" in text
+    nearest = methods[0].model.kneighbors(data.X_test[7:8], 5)[1][0]
+    shown = re.findall(r'alt="Neighbour \d: (\d)"', text)
+    assert shown == [str(label) for label in data.y_train[nearest]]
+
+
 def test_no_mistakes_at_all(tmp_path, data):
     right = evaluate_predictions(data.y_test, data.y_test, n_resamples=0)
     write_report(tmp_path / "r.html", [MethodResult("oracle", right)], data=data)

@@ -12,7 +12,7 @@ import numpy as np
 
 from somknn._files import replacing
 from somknn.evaluation.metrics import METRIC_LABELS, Score
-from somknn.evaluation.report_pictures import best_method, class_pictures, mistakes, picture, require_matplotlib
+from somknn.evaluation.report_pictures import class_pictures, mistakes, picture, require_matplotlib
 from somknn.evaluation.results import MethodResult
 
 _SMALLER_IS_BETTER = {"log_loss"}
@@ -70,7 +70,7 @@ def write_report(
         _metrics(methods),
         "" if tuning is None else _tuning(tuning),
         class_pictures([m for m in methods if pictured is None or m.name in pictured]),
-        mistakes(best_method(methods), data),
+        mistakes(methods, data),
         _reports(methods),
         _making(methods, command, seconds or {}),
     ]

@@ -136,15 +136,22 @@ def worst_mistakes(evaluation: Evaluation, most: int = MISTAKES) -> np.ndarray:
     return wrong[:most]
 
 
-def mistakes(method: MethodResult, data: Any) -> str:
-    """The section on test rows that were predicted wrongly, with their neighbours."""
+def mistakes(methods: Sequence[MethodResult], data: Any) -> str:
+    """The section on test rows that the best method predicted wrongly, with their neighbours.
+
+    A best method that looks at no training rows borrows the neighbours of the first that does.
+    """
+    method = best_method(methods)
     evaluation = method.evaluation
     rows = worst_mistakes(evaluation)
     if len(rows) == 0:
         return "<h2>Mistakes</h2><p>None.</p>"
     shape = data.image_shape
     limits = (float(data.X_test.min()), float(data.X_test.max())) if shape is not None else (0.0, 1.0)
-    distances, neighbours = _neighbours(method, data, rows)
+    for looking in (method, *methods):
+        distances, neighbours = _neighbours(looking, data, rows)
+        if neighbours.shape[1]:
+            break
     cards = []
     for place, row in enumerate(rows):
         true, said = (str(evaluation.classes[c[row]]) for c in (evaluation.truth, evaluation.predicted))
@@ -173,7 +180,9 @@ def mistakes(method: MethodResult, data: Any) -> str:
         )
     why = ""
     if neighbours.shape[1]:
-        why = " Below each one its nearest training rows, with their labels and distances: why it was taken for that."
+        whose = "" if looking is method else f", as {html.escape(looking.name)} sees them"
+        why = f" Below each one its nearest training rows{whose}, with their labels and distances"
+        why += "." if whose else ": why it was taken for that."
     wrong = int((evaluation.truth != evaluation.predicted).sum())
     return (
         f"<h2>Mistakes of {html.escape(method.name)}</h2>"
