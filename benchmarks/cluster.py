@@ -17,8 +17,6 @@ from pathlib import Path
 import distributed
 import numpy as np
 import psutil
-from rich.console import Console
-from rich.table import Table
 
 import somknn.batch
 import somknn.distributed
@@ -107,7 +105,9 @@ def main():
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--only", default="", help="jobs whose name contains this")
     arguments = parser.parse_args()
-    table = Table("job", "one machine", "cluster", "ratio", "MB sent", "MB a worker", "equal", box=None)
+    print(
+        "| job | one machine | cluster | ratio | MB sent | MB a worker | equal |\n| --- | --- | --- | --- | --- | --- | --- |"
+    )
     with (
         tempfile.TemporaryDirectory() as folder,
         distributed.LocalCluster(
@@ -121,9 +121,9 @@ def main():
                 continue
             alone, together, sent, equal = measure(one, many, client, arguments.turns)
             memory = worker_memory(client) - idle
-            figures = f"{alone:.2f} s", f"{together:.2f} s", f"{together / alone:.2f}"
-            table.add_row(name, *figures, f"{sent / 1e6:.1f}", f"{memory / 1e6:.0f}", "yes" if equal else "NO")
-    Console(width=120).print(table)
+            figures = f"{alone:.2f} s | {together:.2f} s | {together / alone:.2f}"
+            equality = "yes" if equal else "NO"
+            print(f"| {name} | {figures} | {sent / 1e6:.1f} | {memory / 1e6:.0f} | {equality} |", flush=True)
 
 
 if __name__ == "__main__":
