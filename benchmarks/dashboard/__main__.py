@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import click
-from benchmarks.dashboard import history, vendor
+from benchmarks.dashboard import details, history
 from benchmarks.dashboard.page import front_page
 
 ROOT = Path(__file__).parents[2]
@@ -53,13 +53,14 @@ def main(
         raise click.ClickException("no commit of HEAD has the benchmarks of the front page; run with --fill N first")
     if _asv("publish"):
         raise click.ClickException("asv publish failed (see above)")
+    details.drop_unmeasured(HTML / "asv")
     document = json.loads(peers.read_text(encoding="utf-8")) if peers.exists() else {}
     points = points[-last:]
     (HTML / "index.html").write_text(front_page(document, source, points, "asv/index.html"), encoding="utf-8")
     if page:
         page.write_text(front_page(document, source, points, None), encoding="utf-8")
     if scripts:
-        for address in vendor.localise(HTML / "asv", scripts):
+        for address in details.localise(HTML / "asv", scripts):
             click.echo(f"still loaded from the network: {address}", err=True)
     click.echo(f"written: {HTML / 'index.html'}, {len(points)} commits; open it, or serve the folder by any web server")
 

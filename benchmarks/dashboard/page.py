@@ -78,7 +78,9 @@ def _accuracy(point: Point) -> list[str]:
 
 
 def _chart(title: str, commits: list[str], lines: dict[str, list[float | None]], unit: str) -> str:
-    """An SVG with one line for each entry, direct labels instead of a legend, the axis from 0."""
+    """An SVG with one line for each entry, direct labels instead of a legend, the axis from 0; "" without any figure."""
+    if all(value is None for values in lines.values() for value in values):
+        return ""
     figure = Figure(figsize=(5.6, 2.75))
     axes = figure.add_axes((0.09, 0.25, 0.72 if len(lines) > 1 else 0.82, 0.62))
     top = 0.0
@@ -166,12 +168,13 @@ def front_page(peers: dict[str, Any], source: str, points: list[Point], details:
         if accuracy:
             rows = "MNIST's test images" if source == "mnist" else "generated rows"
             parts.append(f'<h2>Accuracy of the presets on {rows}</h2><div class="grid">{"".join(accuracy)}</div>')
-        parts.append(f"<h2>The last {len(points)} measured commits</h2>")
+        parts.append(f"<h2>{f'The last {len(points)} measured commits' if len(points) > 1 else 'The last commit'}</h2>")
         parts.append(f'<div class="grid charts">{"".join(_charts(points))}</div>')
     links = [f'<a href="{details}">every benchmark, every commit</a>'] if details else []
     parts.append(
-        "<footer><p>The ratios are medians of turns within one run; a shared host moves single times by half, ratios by a "
-        f"tenth. Only ratios are compared. {'See ' + ', '.join(links) + '.' if links else ''}</p></footer>"
+        "<footer><p>Ratios are medians of turns within one run: on a shared host single times move by half and more. "
+        "docs/peers.md has versions, settings and the range of every ratio, docs/benchmarks.md how all this is measured. "
+        f"{'See also ' + ', '.join(links) + '.' if links else ''}</p></footer>"
     )
     parts.append("</main></body></html>\n")
     return "".join(parts)

@@ -155,6 +155,8 @@ def test_the_page_says_the_headlines():
 def test_the_page_stands_without_peers_or_trend():
     assert "Accuracy of the presets" in module("page").front_page({}, "mnist", points({}), None)
     assert "Against other libraries" in module("page").front_page(peers(), "mnist", [], None)
+    without = module("page").front_page({}, "mnist", points({"map, three epochs": None}), None)
+    assert without.count("<svg") == 3
 
 
 @pytest.mark.skipif(not AVAILABLE, reason="needs chromium and chromedriver")
@@ -180,8 +182,19 @@ def test_scripts_beside_the_pages(tmp_path):
         '<script src="https://a.b/flot.min.js" integrity="sha512-x" crossorigin="anonymous"></script>'
         '<link href="https://a.b/boot.css" rel="x"><script src="own.js"></script>'
     )
-    assert module("vendor").localise(pages, scripts) == ["https://a.b/boot.css"]
+    assert module("details").localise(pages, scripts) == ["https://a.b/boot.css"]
     text = (pages / "index.html").read_text()
     assert '<script src="vendor/flot.min.js"></script>' in text
     assert 'src="own.js"' in text
     assert (pages / "vendor" / "flot.min.js").read_text() == "1"
+
+
+def test_benchmarks_that_were_never_run_are_not_listed(tmp_path):
+    graphs = tmp_path / "graphs" / "summary"
+    graphs.mkdir(parents=True)
+    (graphs / "a.B.time_c.json").write_text("[]")
+    (tmp_path / "index.json").write_text(
+        json.dumps({"project": "x", "benchmarks": {"a.B.time_c": {}, "a.B.time_d": {}}})
+    )
+    module("details").drop_unmeasured(tmp_path)
+    assert json.loads((tmp_path / "index.json").read_text()) == {"project": "x", "benchmarks": {"a.B.time_c": {}}}

@@ -1,10 +1,22 @@
-"""asv's pages load their scripts from public servers; for a network of one's own they can lie beside the pages."""
+"""asv's own pages, behind the front page: without benchmarks that were never run, and with local scripts where wanted."""
 
+import json
 import re
 import shutil
 from pathlib import Path
 
 _REMOTE = re.compile(r'(src|href)="(https://[^"]+\.(?:js|css))"(?: integrity="[^"]*")?(?: crossorigin="[^"]*")?')
+
+
+def drop_unmeasured(pages: Path) -> None:
+    """Take benchmarks without a single figure out of asv's list: its grid would ask for graphs that are not there."""
+    index = pages / "index.json"
+    content = json.loads(index.read_text(encoding="utf-8"))
+    graphs = pages / "graphs" / "summary"
+    content["benchmarks"] = {
+        name: about for name, about in content["benchmarks"].items() if (graphs / f"{name}.json").exists()
+    }
+    index.write_text(json.dumps(content), encoding="utf-8")
 
 
 def localise(pages: Path, scripts: Path) -> list[str]:
