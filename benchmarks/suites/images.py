@@ -4,7 +4,7 @@ import numpy as np
 
 from .data import SOURCES, WithData, feature, tracked
 
-TRANSFORMERS = ("Deskew", "Blur", "GradientOrientation")
+TRANSFORMERS = ("Deskew", "Blur", "GradientOrientation", "CenterDigit")
 
 
 class Features(WithData):

@@ -9,6 +9,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 import somknn
 from somknn import DeformationClassifier, KNeighborsClassifier
 from somknn.images import PRESETS, Blur, CenterDigit, Deskew, GradientOrientation, preset
+from somknn.images.deformation import cost_weights
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.DataConversionWarning")
@@ -32,10 +33,29 @@ def digits():
     return (X * 15.9).astype(np.uint8), y
 
 
-def test_small_digits_are_at_least_as_good_as_raw_neighbours(digits):
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_small_digits_are_at_least_as_good_as_raw_neighbours(digits, dtype):
     X, y = digits
+    X = X.astype(dtype)
     raw = cross_val_score(KNeighborsClassifier(3), X, y, cv=5).mean()
-    assert cross_val_score(DeformationClassifier(), X, y, cv=5).mean() >= raw
+    for name in PRESETS:
+        assert cross_val_score(preset(name), X, y, cv=5).mean() >= raw, name
+
+
+def test_smaller_images_than_asked_for_are_not_deskewed(digits):
+    X, _ = digits
+    assert (Deskew(smallest_side=9).fit_transform(X) == X).all()
+    assert (Deskew(smallest_side=8).fit_transform(X) == Deskew().fit_transform(X)).all()
+    floats = Deskew(smallest_side=9).fit_transform(X / 255)
+    assert floats.dtype == np.float32
+    np.testing.assert_allclose(floats, X / 255, rtol=1e-6)
+
+
+def test_the_nearest_votes_most():
+    """Costs 1, 2, 2: with `weighting` 1 the two tie and the nearest wins; with 0 they have the majority."""
+    costs = np.array([[1, 2, 2], [0, 0, 5]])
+    np.testing.assert_array_equal(cost_weights(costs, 1.0), [[1, 0.5, 0.5], [1, 1, 0]])
+    np.testing.assert_array_equal(cost_weights(costs, 0.0), np.ones((2, 3)))
 
 
 @pytest.mark.parametrize("name", PRESETS)

@@ -3,11 +3,13 @@
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from photographs import photograph
+from reference import image_filters as reference
 from somknn import KNeighborsClassifier, datasets
-from somknn.images import CenterDigit, preset
+from somknn.images import CenterDigit, Deskew, preset
 
 pytestmark = [
     pytest.mark.mnist,
@@ -27,6 +29,14 @@ def mnist():
 @pytest.mark.parametrize(("name", "accuracy"), [("fast", 0.9852), ("balanced", 0.9912), ("accurate", 0.9947)])
 def test_accuracy(mnist, name, accuracy):
     assert preset(name).fit(mnist.X_train, mnist.y_train).score(mnist.X_test, mnist.y_test) == accuracy
+
+
+@pytest.mark.parametrize("center", [False, True])
+def test_deskew_is_scipys_shear_to_within_a_grey_level(mnist, center):
+    images = mnist.X_train[:500]
+    got = Deskew(center=center).fit_transform(images)
+    want = [reference.deskew(image, center) for image in images.reshape(-1, 28, 28)]
+    assert np.abs(got.reshape(-1, 28, 28) - np.array(want)).max() <= 1
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 
 from somknn.images.shapes import for_blocks, resolve_image_shape
-from somknn.images.transformers import Deskew, GradientOrientation
+from somknn.images.transformers import SMALLEST_TO_DESKEW, Deskew, GradientOrientation
 from somknn.neighbors import ExactIndex
 from somknn.neighbors.validation import check_n_neighbors, validate_rows, validate_rows_and_targets
 from somknn.neighbors.weighting import class_shares, winning_codes
@@ -28,6 +28,12 @@ def largest_level(context: int) -> int:
     return min(127, math.isqrt(65535 // (_CHANNELS * (2 * context + 1) ** 2)) // 2)
 
 
+def cost_weights(costs: np.ndarray, weighting: float) -> np.ndarray:
+    """Votes (m, k) of neighbours with ascending costs (m, k): (least cost / cost) ** weighting; where both are 0, 1."""
+    least = costs[:, :1].astype(np.float64)
+    return np.divide(least, costs, out=np.ones(costs.shape), where=costs > 0) ** weighting
+
+
 class DeformationClassifier(ClassifierMixin, Savable, BaseEstimator):
     """Nearest neighbours under the image distortion model (IDM), among a shortlist by gradient features.
 
@@ -37,9 +43,11 @@ class DeformationClassifier(ClassifierMixin, Savable, BaseEstimator):
 
     Parameters
     ----------
-    n_neighbors : int, default=3
+    n_neighbors : int, default=5
         Neighbours that vote.
-    n_candidates : int, default=100
+    weighting : float, default=4.0
+        A neighbour of cost c has (least cost / c) ** weighting votes, so the nearest has one; 0 gives each one.
+    n_candidates : int, default=200
         Length of the shortlist; at least `n_neighbors`, at most the training images count.
     warp_range : int, default=2
         Pixels by which a pixel may move, along rows and along columns.
@@ -50,8 +58,8 @@ class DeformationClassifier(ClassifierMixin, Savable, BaseEstimator):
         finer levels; above 0, at most 1.
     features : {"gradients", "pixels"}, default="gradients"
         What the shortlist compares: `GradientOrientation` features, or pixels.
-    deskew : bool, default=True
-        Whether images are deskewed first.
+    deskew : bool or "auto", default="auto"
+        Whether images are deskewed first. "auto": unless the shorter side has fewer than 12 pixels.
     image_shape : pair of int, default=None
         Rows and columns. None: square, or a single row where the number of features is no square.
     n_jobs : int, default=None
@@ -90,30 +98,33 @@ class DeformationClassifier(ClassifierMixin, Savable, BaseEstimator):
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "n_neighbors": [Interval(Integral, 1, None, closed="left")],
+        "weighting": [Interval(Real, 0, None, closed="left")],
         "n_candidates": [Interval(Integral, 1, None, closed="left")],
         "warp_range": [Interval(Integral, 0, 16, closed="both")],
         "context": [Interval(Integral, 0, 8, closed="both")],
         "saturation": [Interval(Real, 0, 1, closed="right")],
         "features": [StrOptions({"gradients", "pixels"})],
-        "deskew": ["boolean"],
+        "deskew": ["boolean", StrOptions({"auto"})],
         "image_shape": ["array-like", None],
         "n_jobs": [Integral, None],
     }
 
     def __init__(
         self,
-        n_neighbors=3,
+        n_neighbors=5,
         *,
-        n_candidates=100,
+        weighting=4.0,
+        n_candidates=200,
         warp_range=2,
         context=1,
         saturation=2 / 3,
         features="gradients",
-        deskew=True,
+        deskew="auto",
         image_shape=None,
         n_jobs=None,
     ):
         self.n_neighbors = n_neighbors
+        self.weighting = weighting
         self.n_candidates = n_candidates
         self.warp_range = warp_range
         self.context = context
@@ -165,7 +176,8 @@ class DeformationClassifier(ClassifierMixin, Savable, BaseEstimator):
         """Features for the shortlist and gradient levels (n, 2, rows, columns) of images."""
         shape = self.image_shape_
         if self.deskew:
-            X = Deskew(shape, n_jobs=self.n_jobs).fit_transform(X)
+            smallest_side = SMALLEST_TO_DESKEW if self.deskew == "auto" else 1
+            X = Deskew(shape, smallest_side=smallest_side, n_jobs=self.n_jobs).fit_transform(X)
         features = X
         if self.features == "gradients":
             features = GradientOrientation(image_shape=shape, n_jobs=self.n_jobs).fit_transform(X)
@@ -244,11 +256,14 @@ class DeformationClassifier(ClassifierMixin, Savable, BaseEstimator):
             Labels, of the dtype that `y` had.
         """
         neighbours = self.kneighbors(X)
-        codes = winning_codes(self._codes, len(self.classes_), neighbours, None, nearest_first=True, n_jobs=self.n_jobs)
+        weights = cost_weights(neighbours[0], self.weighting)
+        codes = winning_codes(
+            self._codes, len(self.classes_), neighbours, weights, nearest_first=True, n_jobs=self.n_jobs
+        )
         return self.classes_[codes]
 
     def predict_proba(self, X: Any) -> np.ndarray:
-        """Each class's share of the votes.
+        """Each class's share of the weighted votes.
 
         Parameters
         ----------
@@ -260,8 +275,9 @@ class DeformationClassifier(ClassifierMixin, Savable, BaseEstimator):
         ndarray of shape (m, n_classes), float64
             Columns in the order of `classes_`.
         """
-        indices = self.kneighbors(X)[1]
-        return class_shares(self._codes, len(self.classes_), indices, None, self.n_jobs)
+        costs, indices = self.kneighbors(X)
+        weights = cost_weights(costs, self.weighting)
+        return class_shares(self._codes, len(self.classes_), indices, weights, self.n_jobs)
 
     def _predict_in_one_search(self, X: Any) -> tuple[np.ndarray, np.ndarray, tuple[np.ndarray, np.ndarray]]:
         """`predict` as positions in `classes_`, `predict_proba` and `kneighbors`."""

@@ -8,7 +8,7 @@ from typing import Any
 from sklearn.pipeline import Pipeline
 
 from somknn.images.deformation import DeformationClassifier
-from somknn.images.transformers import Deskew, GradientOrientation
+from somknn.images.transformers import SMALLEST_TO_DESKEW, Deskew, GradientOrientation
 from somknn.neighbors import KNeighborsClassifier
 
 PRESETS = ("fast", "balanced", "accurate")
@@ -21,7 +21,8 @@ def preset(name: str, *, image_shape: tuple[int, int] | None = None, n_jobs: int
     ----------
     name : {"fast", "balanced", "accurate"}
         "fast": deskewed pixels. "balanced": gradient directions of the deskewed image. "accurate": the same,
-        and the nearest are ranked again by the image distortion model.
+        and the nearest are ranked again by the image distortion model. Images of fewer than 12 rows or columns are
+        not deskewed.
     image_shape : pair of int, default=None
         Rows and columns. None: square, or a single row where the number of features is no square.
     n_jobs : int, default=None
@@ -47,7 +48,7 @@ def preset(name: str, *, image_shape: tuple[int, int] | None = None, n_jobs: int
         raise ValueError(f"unknown preset {name!r}: choose one of {', '.join(PRESETS)}")
     if name == "accurate":
         return DeformationClassifier(image_shape=image_shape, n_jobs=n_jobs)
-    steps = [("deskew", Deskew(image_shape, n_jobs=n_jobs))]
+    steps = [("deskew", Deskew(image_shape, smallest_side=SMALLEST_TO_DESKEW, n_jobs=n_jobs))]
     if name == "balanced":
         steps.append(("features", GradientOrientation(image_shape=image_shape, n_jobs=n_jobs)))
     return Pipeline([*steps, ("classifier", KNeighborsClassifier(3, n_jobs=n_jobs))])

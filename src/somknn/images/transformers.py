@@ -16,6 +16,8 @@ from somknn_kernels import digit_centering, image_filters
 
 # Square roots of smoothed Sobel magnitudes of uint8 images rarely exceed 21; beyond 255 they saturate.
 _UINT8_GAIN = 12.0
+SMALLEST_TO_DESKEW = 12
+"""Shorter side, in pixels, from which on deskewing helps: docs/images.md has the comparison."""
 
 
 class _ImageTransformer(TransformerMixin, Savable, BaseEstimator):
@@ -95,6 +97,9 @@ class Deskew(OneToOneFeatureMixin, _ImageTransformer):
         Rows and columns. None: square, or a single row where the number of features is no square.
     center : bool, default=True
         Whether the centre of mass also moves to the middle of the image.
+    smallest_side : int, default=1
+        Images whose shorter side has fewer pixels are left as they are: interpolation blurs a small image more than
+        it helps to stand upright. The presets use 12.
     n_jobs : int, default=None
         Threads; None and -1 mean all.
 
@@ -130,15 +135,20 @@ class Deskew(OneToOneFeatureMixin, _ImageTransformer):
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **_ImageTransformer._parameter_constraints,
         "center": ["boolean"],
+        "smallest_side": [Interval(Integral, 1, None, closed="left")],
     }
 
-    def __init__(self, image_shape=None, *, center=True, n_jobs=None):
+    def __init__(self, image_shape=None, *, center=True, smallest_side=1, n_jobs=None):
         self.image_shape = image_shape
         self.center = center
+        self.smallest_side = smallest_side
         self.n_jobs = n_jobs
 
     def _fill(self, images: np.ndarray, out: np.ndarray, rounding: float) -> None:
-        image_filters.deskew(images, self.center, rounding, out)
+        if min(self.image_shape_) < self.smallest_side:
+            out[...] = images
+        else:
+            image_filters.deskew(images, self.center, rounding, out)
 
 
 class Blur(OneToOneFeatureMixin, _ImageTransformer):
@@ -192,7 +202,7 @@ class GradientOrientation(ClassNamePrefixFeaturesOutMixin, _ImageTransformer):
         Standard deviation in pixels of the blur before the gradient. None: 0.7 at 28×28, and in proportion to
         the shorter side elsewhere.
     smoothing : float, default=None
-        Standard deviation in pixels of the smoothing of the planes. None: 1.5 at 28×28, likewise.
+        Standard deviation in pixels of the smoothing of the planes. None: 1.5 at 28×28, likewise, at least 0.75.
     step : int, default=None
         Pixels between samples. None: 3 at 28×28, likewise, rounded, at least 1.
     image_shape : pair of int, default=None
@@ -258,7 +268,7 @@ class GradientOrientation(ClassNamePrefixFeaturesOutMixin, _ImageTransformer):
         super().fit(X)
         scale = min(self.image_shape_) / 28
         self.blur_ = float(0.7 * scale if self.blur is None else self.blur)
-        self.smoothing_ = float(1.5 * scale if self.smoothing is None else self.smoothing)
+        self.smoothing_ = float(max(1.5 * scale, 0.75) if self.smoothing is None else self.smoothing)
         self.step_ = int(max(1, round(3 * scale)) if self.step is None else self.step)
         self.grid_shape_ = tuple(len(self._centers(side)) for side in self.image_shape_)
         return self
