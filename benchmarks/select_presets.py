@@ -230,8 +230,7 @@ def main():
             rights = []
             for fold in range(options.folds):
                 if time.monotonic() > end:
-                    print("time is up: run again to go on")
-                    return
+                    raise SystemExit("time is up: run again to go on")
                 rights.append(study.right(name, function, fold))
             right = np.concatenate(rights, axis=1)
             first = right if first is None else first

@@ -23,7 +23,7 @@ class Features(WithData):
 
 
 class Distortion(WithData):
-    """The image distortion model: 500 queries against their 100 candidates among 60,000."""
+    """The image distortion model: 500 queries against their candidates among 60,000."""
 
     def setup(self, kept, source):
         self.read(kept, source)
