@@ -2,7 +2,7 @@
 
     SOMKNN_DATA=folder python benchmarks/select_presets.py [--only TEXT] [--folds 6] [--cache FOLDER] [--seconds S]
 
-Six folds of 10,000 consecutive images: MNIST keeps a writer's digits together, so hardly any writer is in two folds, as
+Six folds of 10,000 consecutive images: as far as the file keeps a writer's digits together, they fall into one fold, as
 no writer of the test set is in the training set. The test images are never read.
 
 Neighbours are kept in the cache folder for every variant and fold: an interrupted run goes on where it stopped, and
