@@ -100,6 +100,15 @@ def test_rows_far_beyond_the_others_and_units_beyond_float64():
             np.testing.assert_array_equal(search.search(units)[0], two_nearest(X, units)[0])
 
 
+def test_axes_and_codebooks_of_another_type_than_the_rows():
+    random = np.random.default_rng(6)
+    X = random.integers(0, 256, (300, 70), dtype=np.uint8)
+    W = X[:40]
+    for axes in (Axes(X.astype(np.float64) + 0.25), Axes(X / 7.0), Axes(X), None):
+        for rows in (X, X.astype(np.float32)):
+            np.testing.assert_array_equal(BMUSearch(rows, axes=axes).search(W)[0], two_nearest(X, W)[0])
+
+
 @pytest.mark.parametrize("isa", ["portable", "vnni-emulated"])
 def test_other_instruction_sets(isa, monkeypatch):
     monkeypatch.setenv("SOMKNN_ISA", isa)

@@ -58,6 +58,7 @@ class Axes:
         else:
             self.centre, self.scale = like.centre, like.scale
             sample -= self.centre
+        self.for_bytes = self.scale == 1.0 and bool((self.centre == np.rint(self.centre)).all())
         sample *= self.scale
         # The norm up to which rows get short vectors
         self.reach = _FAR * float(np.sqrt(np.einsum("ij,ij->", sample, sample) / len(sample))) or 1.0
@@ -149,7 +150,9 @@ class BMUSearch:
         if missing:
             return
         self._isa: Isa = select()
-        self.axes = axes if axes is not None else Axes(X)
+        # Bytes are multiplied as they are: about a centre of integers, without a scale.
+        fits = axes is not None and (X.dtype != np.uint8 or axes.for_bytes)
+        self.axes = axes if axes is not None and fits else Axes(X)
         self.axes_in_use = self.axes
         self._short = self._data_short = self._embed(self.axes)
         d = X.shape[1]
@@ -167,10 +170,10 @@ class BMUSearch:
         Both arrays belong to the search and are overwritten by the next call. A codebook of one row gives unit 0 twice.
         """
         if len(codebook) == 1:
-            self._search(np.concatenate([codebook, codebook]))
+            self.search(np.concatenate([codebook, codebook]))
             self.units[:] = 0
         else:
-            self._search(np.ascontiguousarray(codebook))
+            self._search(np.ascontiguousarray(codebook, np.float32 if codebook.dtype == np.float32 else np.float64))
         return self.units, self.distances
 
     def _search(self, codebook: np.ndarray) -> None:
