@@ -57,20 +57,20 @@ def _pack_int16(source, row, centre, unit_norm, out, slot):
 
 
 @inlined
-def _pack_bytes(source, row, centre, out, slot):
-    """As `_pack_int16` for bytes and an integer centre, where nothing is rounded: returns the squared norm."""
-    d = source.shape[1]
+def _pack_bytes(source, row, centre, line, pairs, out, slot):
+    """As `_pack_int16` for bytes and an integer centre, where nothing is rounded: returns the squared norm.
+
+    centre : int16 (d,); line : int16, scratch of whole pairs, its last one zero beyond d; pairs : the same memory as int32;
+    out : int32 (groups, slots). Two loops, of which the first becomes vector instructions and the second moves both values of a
+    pair at once: a third of the time of one loop that stores value by value.
+    """
     square = np.int64(0)
-    for group in range(d // 2):
-        a = np.int32(source[row, 2 * group]) - np.int32(centre[2 * group])
-        b = np.int32(source[row, 2 * group + 1]) - np.int32(centre[2 * group + 1])
-        out[0, group, slot, 0] = a
-        out[0, group, slot, 1] = b
-        square += np.int64(a * a + b * b)
-    if d % 2:
-        a = np.int32(source[row, d - 1]) - np.int32(centre[d - 1])
-        out[0, d // 2, slot, 0] = a
-        square += np.int64(a * a)
+    for c in range(source.shape[1]):
+        value = np.int32(source[row, c]) - np.int32(centre[c])
+        line[c] = value
+        square += np.int64(value * value)
+    for group in range(pairs.shape[0]):
+        out[group, slot] = pairs[group]
     return square
 
 
@@ -88,8 +88,11 @@ def embed(isa, source, start, stop, centre, unit_norm, axes, inverse_scale, spec
     """
     n_panels, groups, panel, _ = axes.shape
     tile = 4 if panel == 8 else 6
-    whole = centre.astype(np.int32)
-    queries = np.zeros((1, groups, tile, 2), np.int16)
+    whole = centre.astype(np.int16) if unit_norm == 0.0 else np.zeros(1, np.int16)
+    line = np.zeros(2 * groups, np.int16)
+    pairs = line.view(np.int32)
+    packed_pairs = np.zeros((groups, tile), np.int32)
+    queries = packed_pairs.view(np.int16).reshape(1, groups, tile, 2)
     dots = np.empty((tile, panel), np.int32)
     products = np.empty((tile, n_panels * panel), np.int32)
     smallest, largest = spectrum
@@ -107,7 +110,7 @@ def embed(isa, source, start, stop, centre, unit_norm, axes, inverse_scale, spec
             if unit_norm == 0.0:
                 units[j], squares[j], packed_errors[j] = (
                     1.0,
-                    float(_pack_bytes(source, first + j, whole, queries, j)),
+                    float(_pack_bytes(source, first + j, whole, line, pairs, packed_pairs, j)),
                     0.0,
                 )
             else:

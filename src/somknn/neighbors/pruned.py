@@ -168,8 +168,8 @@ class PrunedSearch:
     survivors : mean numbers of rows per query of the last search that passed the first and the second stage.
     """
 
-    def __init__(self, rows: np.ndarray, embedding: Embedding, n_threads: int):
-        self.rows, self.isa, self.embedding = rows, embedding.isa, embedding
+    def __init__(self, rows: np.ndarray, embedding: Embedding, n_threads: int, spare_seeds: int = _SPARE_SEEDS):
+        self.rows, self.isa, self.embedding, self.spare_seeds = rows, embedding.isa, embedding, spare_seeds
         self.survivors = np.zeros(2)
         vectors = self.embedding.embed(rows, n_threads, probes=False)
         rare = split_rare(vectors)
@@ -210,7 +210,7 @@ class PrunedSearch:
     def _windows(self, labels: np.ndarray, k: int) -> np.ndarray:
         """Places to look for seeds: each slot's own cell and as many of the following places as it takes."""
         n_places = len(self.screen.order)
-        wanted = 2 * (k + _SPARE_SEEDS)
+        wanted = 2 * (k + self.spare_seeds)
         start = np.minimum(self.cell_edges[labels], max(0, n_places - wanted))
         stop = np.minimum(np.maximum(self.cell_edges[labels + 1], start + wanted), n_places)
         return np.stack([start, stop], axis=1)
@@ -235,7 +235,7 @@ class PrunedSearch:
         windows = self._windows(labels, k)
 
         def lower(first: int, last: int) -> int:
-            span = (windows, first * tile, last * tile, k + _SPARE_SEEDS, limits, k)
+            span = (windows, first * tile, last * tile, k + self.spare_seeds, limits, k)
             pruned.seed(self.isa, queries, self.rows, self.screen, probes, *span)
             return int(windows[(first + last) // 2 * tile, 0])
 
