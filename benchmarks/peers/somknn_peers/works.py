@@ -3,7 +3,7 @@
 from somknn_peers import clusters, maps, neighbours
 from somknn_peers.contender import Work
 
-ALL = (neighbours.BATCH, neighbours.SINGLE_QUERY, maps.BATCH, maps.ONLINE, clusters.KMEANS)
+ALL = (neighbours.BATCH, neighbours.SINGLE_QUERY, maps.BATCH, maps.ONLINE, clusters.KMEANS, clusters.KMEANS_STARTED)
 
 
 def find(name: str) -> Work:
