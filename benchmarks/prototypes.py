@@ -88,7 +88,7 @@ def report(options):
     for r in records:
         kind = "deskewed" if r["deskewed"] else "raw"
         size = f"{r['bytes'] / 1e6:.2f} MB"
-        speed = f"{r.get('rows_per_second', float('nan')):,.0f}"
+        speed = f"{r['rows_per_second']:,.0f}" if "rows_per_second" in r else ""
         print(
             f"| {kind} | {NAMES[r['method']]} | {r['prototypes']:,} | {size} | {100 * r['accuracy']:.2f} % | {speed} |"
         )
