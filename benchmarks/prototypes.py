@@ -99,8 +99,9 @@ def report(options):
 def draw(records, path):
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(11, 4.6), layout="constrained")
-    left, right = figure.subplots(1, 2, sharey=True)
+    timed = all("rows_per_second" in record for record in records)
+    figure = Figure(figsize=(11 if timed else 6, 4.6), layout="constrained")
+    left, *right = figure.subplots(1, 1 + timed, sharey=True, squeeze=False)[0]
     colours = dict(zip(NAMES, ("black", "tab:blue", "tab:red", "tab:green", "tab:gray"), strict=True))
     for deskewed in (False, True):
         for method, name in NAMES.items():
@@ -116,18 +117,19 @@ def draw(records, path):
             error = [100 - 100 * r["accuracy"] for r in own]
             label = name + (", deskewed" if deskewed else "")
             left.plot([r["bytes"] / 1e6 for r in own], error, label=label, **style)
-            if all("rows_per_second" in r for r in own):
-                right.plot([r["rows_per_second"] for r in own], error, label=label, **style)
-    left.set_xlabel("model, MB (4 bytes a number when deskewed)")
-    right.set_xlabel("rows classified a second")
+            for axes in right:
+                axes.plot([r["rows_per_second"] for r in own], error, label=label, **style)
+    left.set_xlabel("model, MB")
     left.set_ylabel("error on the test set, %")
     left.set_yscale("log")
     ticks = [1, 2, 3, 5, 10, 15]
     left.set_yticks(ticks, [str(tick) for tick in ticks])
     left.minorticks_off()
-    for axes in (left, right):
+    for axes in (left, *right):
         axes.set_xscale("log")
         axes.grid(alpha=0.3, which="both")
+    for axes in right:
+        axes.set_xlabel("rows classified a second")
     left.legend(fontsize=8)
     figure.savefig(path)
 

@@ -48,24 +48,24 @@ class CodebookSearch:
         self.n_jobs, self.algorithm = n_jobs, algorithm
         self.isa = isa_module.select(isa)
         self.survivors_ = np.zeros(2)
-        self._prepared: tuple[Embedding, Probes] | None = None
-        self._coarse: np.ndarray | None = None
+        self._prepared: tuple[Embedding, Probes, np.ndarray] | None = None
         self._hopeless = False
 
-    def _prepare(self, n_threads: int) -> tuple[Embedding, Probes]:
+    def _prepare(self, n_threads: int) -> tuple[Embedding, Probes, np.ndarray]:
+        """What makes short vectors, those of the rows, and the latter before rounding."""
         if self._prepared is None:
             with single_threaded_blas():
                 embedding = Embedding(self.rows, self.isa, n_short=_SHORT)
             vectors = embedding.embed(self.rows, n_threads, probes=True)
-            self._coarse = vectors.coarse
-            self._prepared = embedding, build_probes(embedding, vectors, np.arange(len(self.rows)), n_threads)
+            probes = build_probes(embedding, vectors, np.arange(len(self.rows)), n_threads)
+            self._prepared = embedding, probes, vectors.coarse
         return self._prepared
 
     def short_vectors(self) -> tuple[Embedding, Probes] | None:
         """What makes short vectors, and those of the rows in their order; None where rows are searched by brute force."""
         if self.algorithm == "brute" or (self.algorithm == "auto" and not worth_judging(self.rows)):
             return None
-        return self._prepare(resolve_n_threads(self.n_jobs))
+        return self._prepare(resolve_n_threads(self.n_jobs))[:2]
 
     def nearest(self, codebook, k: int = 1, previous: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
         """The k nearest codebook vectors of every row.
@@ -89,7 +89,7 @@ class CodebookSearch:
         small = len(units) < 64 or self.rows.shape[1] < 48 or self._hopeless
         if self.algorithm == "brute" or (self.algorithm == "auto" and small):
             return BruteSearch(units, self.isa).nearest(self.rows, k, n_threads)
-        embedding, probes = self._prepare(n_threads)
+        embedding, probes, coarse = self._prepare(n_threads)
         n = len(self.rows)
         integers = self.rows.dtype == np.uint8 and units.dtype == np.uint8
         dtype, worst = (np.int64, np.iinfo(np.int64).max) if integers else (np.float64, np.inf)
@@ -98,10 +98,11 @@ class CodebookSearch:
         likely = previous
         if previous is None and k == 1:
             # The nearest by the short vectors before rounding: an eighth of the time of looking at the second vectors.
-            likely = nearest_cell(self._coarse, vectors.coarse, n_threads)
+            likely = nearest_cell(coarse, vectors.coarse, n_threads)
         rare = split_rare(vectors)
         screen = build_screen(embedding, vectors, np.argsort(rare, kind="stable"), int(rare.sum()))
         before = None
+        collector: Improved | Nearest
         if likely is not None:
             collector = self._measured(units, likely, dtype, k, n_threads)
         else:
@@ -124,7 +125,7 @@ class CodebookSearch:
     def _measured(self, units: np.ndarray, likely: np.ndarray, dtype: type, k: int, n_threads: int) -> Improved:
         """The units `likely` of every row with their exact distances, to be improved upon."""
         indices = np.array(likely, np.int64, order="C").reshape(len(self.rows), k)
-        distances = np.empty(indices.shape, dtype)
+        distances: np.ndarray = np.empty(indices.shape, dtype)
 
         def work(task: int) -> None:
             at = slice(task * _CHUNK, min((task + 1) * _CHUNK, len(indices)))
