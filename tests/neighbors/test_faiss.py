@@ -1,5 +1,7 @@
 """The FAISS backend: what it promises whatever FAISS answers, and what it says when FAISS or a parameter is not there."""
 
+import copy
+import pickle
 import subprocess
 import sys
 import threading
@@ -8,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import somknn
 from reference import search as reference
@@ -397,6 +400,21 @@ def test_parameters_of_the_backend_are_checked():
         NearestNeighbors(backend_params={"index": "ivf"}).fit(ROWS)
     with pytest.raises(ValueError, match="'backend_params' parameter"):
         NearestNeighbors(backend_params="ivf").fit(ROWS)
+
+
+@parametrize_with_checks([KNeighborsClassifier(tie_break="first", backend="faiss", n_jobs=1)])
+def test_estimator_check(estimator, check):
+    check(estimator)
+
+
+@pytest.mark.parametrize("spec", [*NAMED, *FACTORY])
+def test_pickles_and_copies(spec):
+    model = NearestNeighbors(
+        n_neighbors=3, backend="faiss", backend_params={"index": spec, "target_recall": 0.9}, n_jobs=1
+    ).fit(ROWS)
+    expected = model.kneighbors(QUERIES)
+    for other in (pickle.loads(pickle.dumps(model)), copy.deepcopy(model)):
+        np.testing.assert_array_equal(other.kneighbors(QUERIES), expected)
 
 
 def test_leave_one_out():

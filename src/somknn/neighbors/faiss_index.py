@@ -29,6 +29,7 @@ from somknn_kernels.parallel import resolve_n_threads
 
 _LONGEST_SHORTLIST = 2048
 _DEFAULT_TARGET = 0.99
+_LOCK = threading.Lock()  # of all: one in each would keep an estimator from being pickled
 _PREFIX = "screen_faiss_"  # of the arrays in a model file
 
 
@@ -302,7 +303,6 @@ class FaissIndex:
         self.rows_ = as_rows(X, "X")
         self._brute = BruteSearch(self.rows_, isa_module.select())
         self._exact = None
-        self._lock = threading.Lock()
         self.search_stats_ = {}
         self.recall_ = None
         return resolve_n_threads(self.n_jobs)
@@ -344,7 +344,7 @@ class FaissIndex:
     # Tuning
 
     def _exact_engine(self) -> ExactIndex:
-        with self._lock:
+        with _LOCK:
             if self._exact is None:
                 self._exact = ExactIndex(self.algorithm, n_jobs=self.n_jobs).fit(self.rows_)
         self._exact.n_jobs = self.n_jobs

@@ -15,6 +15,7 @@ from somknn_kernels.selection import NO_INDEX
 
 _QUERIES = 8192  # that are float32 at once
 _QUERIES_PER_TASK = 128
+_LOCK = threading.Lock()  # of all: one in each would keep an estimator from being pickled
 
 
 class Shortlist:
@@ -48,7 +49,6 @@ class Shortlist:
         self.effort = None if self.parameter is None else 1
         self.rerank = 1
         self._effort_set: int | None = None
-        self._lock = threading.Lock()
 
     def vectors_at(self, positions: np.ndarray) -> np.ndarray:
         """float32 vectors of the rows at these positions of FAISS's index."""
@@ -87,7 +87,7 @@ class Shortlist:
         """FAISS's estimates (m, length) and the rows, -1 where it has none."""
         effort = self.effort
         if effort is not None and effort != self._effort_set:
-            with self._lock:
+            with _LOCK:
                 faiss_factory.set_effort(self.engine, str(self.parameter), effort)
                 self._effort_set = effort
         with faiss_factory.faiss_threads(n_threads), faiss_factory.faiss_errors(f"searching {len(floats)} queries"):
