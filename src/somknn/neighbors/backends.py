@@ -56,13 +56,18 @@ def make_index(
 
 
 def fit_codebook_index(
-    codebook: np.ndarray, rows: np.ndarray, backend: str, params: dict[str, Any] | None, n_jobs: int | None
+    codebook: np.ndarray,
+    rows: np.ndarray,
+    backend: str,
+    params: dict[str, Any] | None,
+    n_jobs: int | None,
+    n_neighbors: int = 1,
 ) -> Any:
-    """A fitted index of the codebook (n_units, d) of a classifier that asks for one nearest unit of rows like `rows`.
+    """A fitted index of the codebook (n_units, d) of a classifier that asks for the nearest units of rows like `rows`.
 
     By a sample of them an approximate backend tunes itself.
     """
-    index = make_index(backend, "auto", n_jobs, params, 1)
+    index = make_index(backend, "auto", n_jobs, params, n_neighbors)
     if backend == "numba":
         return index.fit(codebook)
     sample = np.random.RandomState(1).choice(len(rows), min(_TUNING_ROWS, len(rows)), replace=False)
