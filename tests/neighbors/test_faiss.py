@@ -20,6 +20,7 @@ from somknn import (
     KNeighborsRegressor,
     KNeighborsTransformer,
     NearestNeighbors,
+    PrototypeClassifier,
     SOMClassifier,
 )
 from somknn.neighbors import ExactIndex, FaissIndex, faiss_arrays, faiss_factory, recall
@@ -444,6 +445,25 @@ def test_a_map_says_what_its_backend_cannot_do():
         SOMClassifier(SOM(3, 3), backend="annoy").fit(ROWS, LABELS)
     with pytest.raises(ValueError, match="cannot search rows with missing values"):
         SOMClassifier(SOM(3, 3, missing_values="ignore"), backend="faiss").fit(ROWS, LABELS)
+
+
+@pytest.mark.parametrize("params", [None, {"index": "ivf", "target_recall": 0.9}, {"index": "hnsw", "ef_search": 50}])
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_prototypes_are_searched_by_the_backend(tmp_path, params, dtype):
+    rows, queries = ROWS.astype(dtype), QUERIES.astype(dtype)
+    settings = {"prototypes": "sample", "n_prototypes": 300, "n_neighbors": 3, "random_state": 0, "n_jobs": 1}
+    exact = PrototypeClassifier(**settings).fit(rows, LABELS)
+    model = PrototypeClassifier(**settings, backend="faiss", backend_params=params).fit(rows, LABELS)
+    agreement = np.mean(exact.predict(queries) == model.predict(queries))
+    assert agreement == 1 if params is None else agreement > 0.9
+    assert exact.recall_ == 1
+    assert model.recall_ is None if params and "ef_search" in params else model.recall_ >= 0.85
+    model.save(tmp_path / "model")
+    for other in (somknn.load(tmp_path / "model"), pickle.loads(pickle.dumps(model))):
+        np.testing.assert_array_equal(other.predict_proba(queries), model.predict_proba(queries))
+        assert other.recall_ == model.recall_
+    with pytest.raises(ValueError, match="no 'nprobes'"):
+        PrototypeClassifier(backend="faiss", backend_params={"nprobes": 1}).fit(rows, LABELS)
 
 
 # Model files

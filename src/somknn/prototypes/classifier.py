@@ -7,6 +7,7 @@ import numpy as np
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 
+from somknn.neighbors.backends import BACKENDS, make_index
 from somknn.neighbors.weighting import class_shares
 from somknn.prototypes.budget import split_budget
 from somknn.prototypes.lookup import PrototypeLookup
@@ -37,6 +38,11 @@ class PrototypeClassifier(PrototypeVoting):
         How they vote, as in `KNeighborsClassifier`.
     max_iter : int or None
         Rounds of K-Means (None: 20), epochs of a map (None: 20) or steps of LVQ (None: its own number).
+    backend : {"numba", "faiss"}
+        Who searches the nearest prototypes; training is exact always. "faiss" is for very many prototypes.
+    backend_params : dict or None
+        Parameters of `somknn.neighbors.FaissIndex` for `backend="faiss"`: for example `{"index": "hnsw", "target_recall": 0.99}`,
+        for which it is tuned on training rows.
     random_state : int, RandomState or None
     n_jobs : int or None
         Threads; never changes the result.
@@ -52,6 +58,8 @@ class PrototypeClassifier(PrototypeVoting):
     n_iter_ : int
         Epochs of a map, steps of LVQ, else 1.
     model_bytes_ : int
+    recall_ : float or None
+        The share of nearest prototypes that the backend finds: 1.0 for an exact one, else measured by `fit` on training rows.
     n_features_in_ : int
 
     Examples
@@ -71,6 +79,8 @@ class PrototypeClassifier(PrototypeVoting):
         "n_neighbors": [Interval(Integral, 1, None, closed="left")],
         "weights": [StrOptions({"uniform", "distance"})],
         "max_iter": [Interval(Integral, 1, None, closed="left"), None],
+        "backend": [StrOptions(set(BACKENDS))],
+        "backend_params": [dict, None],
         "random_state": ["random_state"],
         "n_jobs": [Integral, None],
     }
@@ -84,6 +94,8 @@ class PrototypeClassifier(PrototypeVoting):
         n_neighbors=1,
         weights="uniform",
         max_iter=None,
+        backend="numba",
+        backend_params=None,
         random_state=None,
         n_jobs=None,
     ):
@@ -93,6 +105,8 @@ class PrototypeClassifier(PrototypeVoting):
         self.n_neighbors = n_neighbors
         self.weights = weights
         self.max_iter = max_iter
+        self.backend = backend
+        self.backend_params = backend_params
         self.random_state = random_state
         self.n_jobs = n_jobs
 
@@ -102,6 +116,7 @@ class PrototypeClassifier(PrototypeVoting):
         sample_weight : (n,), not negative, optional.
         """
         self._validate_params()
+        make_index(self.backend, "auto", None, self.backend_params)  # names that are wrong, before the training
         rows, codes, weights = self._start_fit(X, y, sample_weight)
         random = check_random_state(self.random_state)
         counts = np.bincount(codes)
@@ -119,7 +134,7 @@ class PrototypeClassifier(PrototypeVoting):
             trained = LVQ(n_jobs=self.n_jobs, **({} if self.max_iter is None else {"max_iter": self.max_iter}))
             found = trained.refine(found, labels, rows, codes, weights)
             self.n_iter_ = trained.n_iter_
-        self._set_prototypes(found, labels, rows.dtype)
+        self._set_prototypes(found, labels, rows)
         return self
 
     def _by_class(self, source, rows, codes, weights, budget, random) -> tuple[np.ndarray, np.ndarray]:

@@ -1,5 +1,7 @@
 """Nearest prototypes of many rows: a set so small that the search's own preparations are what costs."""
 
+from typing import Any
+
 import numpy as np
 
 from somknn.neighbors.brute import BruteSearch
@@ -28,3 +30,15 @@ class PrototypeLookup:
     def search(self, rows: np.ndarray, k: int, n_jobs: int | None) -> tuple[np.ndarray, np.ndarray]:
         """Squared distances and prototypes (m, k), ascending."""
         return self._index.nearest(rows, k, resolve_n_threads(n_jobs))
+
+
+class BackendLookup:
+    """The same by the index of another backend, an `index` fitted with the prototypes."""
+
+    def __init__(self, index: Any):
+        self.index = index
+
+    def search(self, rows: np.ndarray, k: int, n_jobs: int | None) -> tuple[np.ndarray, np.ndarray]:
+        """As that of `PrototypeLookup`, as far as the backend finds them."""
+        self.index.n_jobs = n_jobs
+        return self.index.search(rows, k)

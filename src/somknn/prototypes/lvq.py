@@ -145,7 +145,7 @@ class LVQ(PrototypeVoting):
             seed = random.randint(2**31 - 1)
             starts.append(class_centres(rows[at], weights[at], int(size), seed, None, self.n_jobs))
         labels = np.repeat(np.arange(len(counts)), [len(part) for part in starts])
-        self._set_prototypes(self.refine(np.concatenate(starts), labels, rows, codes, weights), labels, rows.dtype)
+        self._set_prototypes(self.refine(np.concatenate(starts), labels, rows, codes, weights), labels, rows)
         return self
 
     def refine(self, prototypes, prototype_codes, rows, codes, weights) -> np.ndarray:

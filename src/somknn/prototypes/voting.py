@@ -7,10 +7,11 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, column_or_1d, validate_data
 
+from somknn.neighbors.backends import fit_codebook_index, make_index
 from somknn.neighbors.validation import prepare_rows, validate_rows
 from somknn.neighbors.weighting import class_shares, neighbour_weights, winning_codes
 from somknn.persistence import Savable
-from somknn.prototypes.lookup import PrototypeLookup
+from somknn.prototypes.lookup import BackendLookup, PrototypeLookup
 
 
 class PrototypeVoting(Savable, ClassifierMixin, BaseEstimator):
@@ -41,13 +42,30 @@ class PrototypeVoting(Savable, ClassifierMixin, BaseEstimator):
             raise ValueError(f"sample_weight is zero for every row of class {self.classes_[present.argmin()]!r}")
         return np.ascontiguousarray(X[order]), codes[order], weights[order]
 
-    def _set_prototypes(self, prototypes: np.ndarray, codes: np.ndarray, rows: np.dtype) -> None:
-        """For bytes the prototypes are rounded to bytes: an eighth of the memory, and integer distances."""
-        if rows == np.uint8:
+    def _set_prototypes(self, prototypes: np.ndarray, codes: np.ndarray, rows: np.ndarray) -> None:
+        """`rows` are the training rows. For bytes the prototypes are rounded to bytes: an eighth of the memory, and integer distances."""
+        if rows.dtype == np.uint8:
             prototypes = np.clip(np.rint(prototypes), 0, 255)
-        self.prototypes_ = np.ascontiguousarray(prototypes, dtype=rows)
+        self.prototypes_ = np.ascontiguousarray(prototypes, dtype=rows.dtype)
         self.prototype_codes_ = codes.astype(np.int32)
-        self._lookup = PrototypeLookup(self.prototypes_, self.n_jobs)
+        self._lookup: PrototypeLookup | BackendLookup
+        if self._backend == "numba":
+            self._lookup = PrototypeLookup(self.prototypes_, self.n_jobs)
+        else:
+            k = min(getattr(self, "n_neighbors", 1), len(self.prototypes_))
+            settings = self._backend, getattr(self, "backend_params", None), self.n_jobs, k
+            self._lookup = BackendLookup(fit_codebook_index(self.prototypes_, rows, *settings))
+
+    @property
+    def _backend(self) -> str:
+        return getattr(self, "backend", "numba")
+
+    @property
+    def recall_(self) -> float | None:
+        """The share of nearest prototypes that the backend finds: 1.0 for an exact one, else measured on training rows."""
+        check_is_fitted(self)
+        lookup = getattr(self, "_lookup", None)
+        return lookup.index.recall_ if isinstance(lookup, BackendLookup) else 1.0
 
     @property
     def prototype_labels_(self) -> np.ndarray:
@@ -99,4 +117,18 @@ class PrototypeVoting(Savable, ClassifierMixin, BaseEstimator):
 
     def __getstate__(self):
         state = super().__getstate__()
-        return {name: value for name, value in state.items() if name != "_lookup"}
+        return {name: value for name, value in state.items() if not isinstance(value, PrototypeLookup)}
+
+    def _state_to_save(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        arrays, state = super()._state_to_save()
+        lookup = getattr(self, "_lookup", None)
+        return arrays | (lookup.index.screen_to_save() if isinstance(lookup, BackendLookup) else {}), state
+
+    def _restore(self, arrays: dict[str, np.ndarray], state: dict[str, Any]) -> None:
+        screen = {name: array for name, array in arrays.items() if name.startswith("screen_")}
+        super()._restore({name: array for name, array in arrays.items() if name not in screen}, state)
+        if self._backend != "numba":
+            index = make_index(self._backend, "auto", self.n_jobs, getattr(self, "backend_params", None))
+            self._lookup = BackendLookup(index.restore(self.prototypes_, screen))
+        elif screen:
+            raise ValueError("an index that no backend reads")
