@@ -26,7 +26,7 @@ def mnist():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "accuracy"), [("fast", 0.9852), ("balanced", 0.9912)])
+@pytest.mark.parametrize(("name", "accuracy"), [("fast", 0.9852), ("balanced", 0.9912), ("accurate", 0.9945)])
 def test_accuracy(mnist, name, accuracy):
     assert preset(name).fit(mnist.X_train, mnist.y_train).score(mnist.X_test, mnist.y_test) == accuracy
 
