@@ -31,8 +31,8 @@ def test_trains_and_keeps_everything(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--grid", "20"], "not a grid such as 20x20"),
-        (["--grid", "0x5"], "not a grid such as 20x20"),
+        (["--grid", "20"], "is not a number of rows and columns"),
+        (["--grid", "0x5"], "is not a number of rows and columns"),
         (["--grid", "3x4", "--topology", "hexagonal", "--boundary", "torus"], "even n_rows"),
         (["--dataset", "no-such-file.npy"], "no-such-file.npy"),
     ],
