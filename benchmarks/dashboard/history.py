@@ -106,7 +106,7 @@ def read(results: Path, machine: str, order: list[str]) -> tuple[str, list[Point
 
     for source in SOURCES:
         points = [point(commit, source) for commit in commits]
-        points = [one for one in points if one.values[SEARCH.name] is not None]
+        points = [one for one in points if any(value is not None for value in one.values.values())]
         if points:
             break
     return source, at_one_pace(points)
@@ -160,3 +160,8 @@ def worse(points: list[Point]) -> list[str]:
         if before is not None and after is not None and after > before * factor + 1e-12:
             said.append(f"{name}: {(after / before - 1):.0%} worse" if before else f"{name}: from 0 to {after:.3g}")
     return said
+
+
+def compared(points: list[Point]) -> list[str]:
+    """The figures that both of the last two commits have."""
+    return [name for name, figure, _ in WATCHED if figure(points[-2]) is not None and figure(points[-1]) is not None]

@@ -5,7 +5,7 @@ import re
 from html import escape
 from typing import Any
 
-from benchmarks.dashboard.history import Point, speed_up, worse
+from benchmarks.dashboard.history import Point, compared, speed_up, worse
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
@@ -138,8 +138,10 @@ def _state(points: list[Point]) -> str:
     pair = f"{points[-2].commit[:7]} → {points[-1].commit[:7]}"
     if said:
         return f'<div class="state bad">Worse in the last step ({pair}): {escape("; ".join(said))}</div>'
-    text = "no time more than 20% worse, no error, miss or memory figure more than 2%"
-    return f'<div class="state good">Last step ({pair}): {text}</div>'
+    names = compared(points)
+    if not names:
+        return ""
+    return f'<div class="state good">Nothing got worse in the last step ({pair}). Compared: {escape(", ".join(names))}</div>'
 
 
 def front_page(peers: dict[str, Any], source: str, points: list[Point], details: str | None) -> str:

@@ -148,6 +148,9 @@ def test_the_page_says_the_headlines():
     ):
         assert said in text
     assert "state good" in text
+    assert "memory" in text.split("Compared: ")[1].split("</div>")[0]
+    nothing = dict.fromkeys((series.name for series in module("history").SERIES), None)
+    assert 'class="state' not in page({}, nothing)
     assert "state bad" in page({}, {"search": 0.5})
     assert "<script" not in text
 
