@@ -255,12 +255,7 @@ class DeformationClassifier(ClassifierMixin, Savable, BaseEstimator):
         ndarray of shape (m,)
             Labels, of the dtype that `y` had.
         """
-        neighbours = self.kneighbors(X)
-        weights = cost_weights(neighbours[0], self.weighting)
-        codes = winning_codes(
-            self._codes, len(self.classes_), neighbours, weights, nearest_first=True, n_jobs=self.n_jobs
-        )
-        return self.classes_[codes]
+        return self.classes_[self._winners(*self.kneighbors(X))]
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """Each class's share of the weighted votes.
@@ -275,16 +270,21 @@ class DeformationClassifier(ClassifierMixin, Savable, BaseEstimator):
         ndarray of shape (m, n_classes), float64
             Columns in the order of `classes_`.
         """
-        costs, indices = self.kneighbors(X)
+        return self._shares(*self.kneighbors(X))
+
+    def _winners(self, costs: np.ndarray, indices: np.ndarray) -> np.ndarray:
+        weights = cost_weights(costs, self.weighting)
+        n_classes = len(self.classes_)
+        return winning_codes(self._codes, n_classes, (costs, indices), weights, nearest_first=True, n_jobs=self.n_jobs)
+
+    def _shares(self, costs: np.ndarray, indices: np.ndarray) -> np.ndarray:
         weights = cost_weights(costs, self.weighting)
         return class_shares(self._codes, len(self.classes_), indices, weights, self.n_jobs)
 
     def _predict_in_one_search(self, X: Any) -> tuple[np.ndarray, np.ndarray, tuple[np.ndarray, np.ndarray]]:
         """`predict` as positions in `classes_`, `predict_proba` and `kneighbors`."""
-        costs, indices = self.kneighbors(X)
-        n_classes = len(self.classes_)
-        codes = winning_codes(self._codes, n_classes, (costs, indices), None, nearest_first=True, n_jobs=self.n_jobs)
-        return codes, class_shares(self._codes, n_classes, indices, None, self.n_jobs), (costs, indices)
+        neighbours = self.kneighbors(X)
+        return self._winners(*neighbours), self._shares(*neighbours), neighbours
 
     def _state_to_save(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         arrays, state = super()._state_to_save()

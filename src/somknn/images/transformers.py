@@ -64,7 +64,7 @@ class _ImageTransformer(TransformerMixin, Savable, BaseEstimator):
         check_is_fitted(self)
         X = validate_rows(self, X, reset=False)
         images = X.reshape(len(X), *self.image_shape_)
-        out = np.empty((len(X), *self._out_shape()), self._out_dtype(X.dtype))
+        out: np.ndarray = np.empty((len(X), *self._out_shape()), self._out_dtype(X.dtype))
         rounding = 0.5 if out.dtype == np.uint8 else 0.0
         for_blocks(lambda part: self._fill(images[part], out[part], rounding), len(X), self.n_jobs)
         return out.reshape(len(X), -1)
