@@ -255,7 +255,8 @@ class DeformationClassifier(ClassifierMixin, Savable, BaseEstimator):
         ndarray of shape (m,)
             Labels, of the dtype that `y` had.
         """
-        return self.classes_[self._winners(*self.kneighbors(X))]
+        codes = self._winners(*self.kneighbors(X))
+        return self.classes_[codes]
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """Each class's share of the weighted votes.
