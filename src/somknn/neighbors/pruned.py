@@ -16,7 +16,6 @@ _TASK_TILES = 40  # 240 queries: their codes stay in the level-1 and level-2 cac
 _BLOCK_BYTES = 262_144  # of panels: half of a level-2 cache
 _PART_BYTES = 16_000_000  # of panels, a scan of 0.8 ms; halving 4 MB lost: waking a thread took 0.2 ms
 _PACKED_TILES = 256  # packed by a task
-_SPARE_SEEDS = 5  # candidates beyond k: the nearest by short vectors are not always the nearest
 _JUDGED = 4096  # rows among which `pays` searches
 _USUAL = 1.2  # rows whose error is larger than this times the median are screened apart
 
@@ -168,8 +167,10 @@ class PrunedSearch:
     survivors : mean numbers of rows per query of the last search that passed the first and the second stage.
     """
 
-    def __init__(self, rows: np.ndarray, embedding: Embedding, n_threads: int, spare_seeds: int = _SPARE_SEEDS):
-        self.rows, self.isa, self.embedding, self.spare_seeds = rows, embedding.isa, embedding, spare_seeds
+    spare_seeds = 5  # candidates beyond k: the nearest by short vectors are not always the nearest
+
+    def __init__(self, rows: np.ndarray, embedding: Embedding, n_threads: int):
+        self.rows, self.isa, self.embedding = rows, embedding.isa, embedding
         self.survivors = np.zeros(2)
         vectors = self.embedding.embed(rows, n_threads, probes=False)
         rare = split_rare(vectors)

@@ -23,7 +23,8 @@ class PrototypeLookup:
         if len(prototypes) >= _PRUNED_FROM and prototypes.shape[1] >= 48:
             with single_threaded_blas():
                 embedding = Embedding(prototypes, isa.select(), *_WIDTHS)
-            self._index = PrunedSearch(prototypes, embedding, resolve_n_threads(n_jobs), spare_seeds=0)
+            self._index = PrunedSearch(prototypes, embedding, resolve_n_threads(n_jobs))
+            self._index.spare_seeds = 0
         else:
             self._index = BruteSearch(prototypes, isa.select())
 
