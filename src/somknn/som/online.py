@@ -15,7 +15,7 @@ from somknn.som.quality import quantization_error_of, topographic_error_of
 from somknn.som.search import BMUSearch
 from somknn.som.training import Rows, Rule, settled
 from somknn.threads import single_threaded_blas
-from somknn_kernels import codebook_search, som_update
+from somknn_kernels import codebook_codes, som_update
 from somknn_kernels.parallel import run_tasks
 
 _SEGMENTS = 32  # of an epoch, each with its radius
@@ -52,7 +52,7 @@ class _Blocks:
         """Train with the rows `which`, at most _BLOCK; units and distances of these rows, in their order, are filled."""
         rows = self.rows[: len(which)]
         block = np.ascontiguousarray(self.X[which])
-        codebook_search.centre_rows(block, 0, len(block), self.centre, 1.0, rows, self.squares)
+        codebook_codes.centre_rows(block, 0, len(block), self.centre, 1.0, rows, self.squares)
         products, shares = np.empty((len(self.W), len(rows))), self.shares[: len(rows)]
 
         def multiply(part: slice) -> None:

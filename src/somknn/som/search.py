@@ -8,8 +8,8 @@ little more than two rows in full.
 import numpy as np
 
 from somknn.threads import single_threaded_blas
-from somknn_kernels import codebook_search as kernels
-from somknn_kernels.codebook_search import CODE_LIMIT, LEAD, NOWHERE, PIECE, WIDTH, Short, Units
+from somknn_kernels import codebook_codes, codebook_search
+from somknn_kernels.codebook_codes import CODE_LIMIT, LEAD, NOWHERE, PIECE, WIDTH, Short, Units
 from somknn_kernels.isa import Isa, select
 from somknn_kernels.parallel import run_tasks
 from somknn_kernels.tiles import panel_rows
@@ -88,9 +88,9 @@ class Axes:
         def work(task: int) -> None:
             first, last = edges[task], min(n, edges[task] + _BLOCK)
             centred = np.empty((last - first, d), self.vectors.dtype)
-            kernels.centre_rows(X, first, last, self.centre, self.scale, centred, squares)
+            codebook_codes.centre_rows(X, first, last, self.centre, self.scale, centred, squares)
             projected = centred @ self.vectors
-            kernels.encode_short(projected, first, squares, loss, self.deviation, unit, limit, codes)
+            codebook_codes.encode_short(projected, first, squares, loss, self.deviation, unit, limit, codes)
             if precise:
                 self._measure_rest(centred, np.sqrt(squares[first:last]), loss, unit, codes[first:last])
 
@@ -181,7 +181,7 @@ class BMUSearch:
         if self.missing:
             rows = 256
             run_tasks(
-                lambda task: kernels.two_nearest_missing(
+                lambda task: codebook_search.two_nearest_missing(
                     self.X, codebook, task * rows, min(n, (task + 1) * rows), self.units, self.distances
                 ),
                 (n + rows - 1) // rows,
@@ -221,7 +221,7 @@ class BMUSearch:
 
         def work(position: int) -> None:
             first = tasks[position] * _ROWS_PER_TASK
-            kernels.two_nearest(
+            codebook_search.two_nearest(
                 self._isa, self.X, codebook, *view, trust, first, min(n, first + _ROWS_PER_TASK),
                 self.units, self.distances, examined[position],
             )  # fmt: skip
@@ -243,7 +243,7 @@ class BMUSearch:
 
             run_tasks(work, len(edges), self.n_threads)
 
-        parts(kernels.measure_units, (), (squares, tops))
+        parts(codebook_codes.measure_units, (), (squares, tops))
         longest = float(np.sqrt(squares.max()))
         unit = max(longest / CODE_LIMIT, longest**2 / (rows.unit * 2.0**31), 1e-150)
         short = axes.embed(codebook, self.n_threads, unit, np.inf, precise=True)
@@ -255,7 +255,7 @@ class BMUSearch:
         width = -(-d // PIECE) * PIECE
         high, low = np.zeros((K, width), np.int16), np.zeros((K, width), np.int16)
         errors = np.empty(K)
-        parts(kernels.encode_units, (step, fine), (high, low, errors))
+        parts(codebook_codes.encode_units, (step, fine), (high, low, errors))
         offsets, rests = squares / 2, np.zeros(K)
         if self.X.dtype == np.uint8:
             offsets += step * (high[:, :d] @ axes.centre)
