@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numba.core import event
+from rich.table import Table
 from sklearn.pipeline import Pipeline
 
 from somknn.images import preset
@@ -85,6 +86,25 @@ def model_bytes(model: Any) -> int | None:
     if isinstance(final, KNeighborsClassifier):
         return final._fit_X.nbytes + final._codes.nbytes
     return None
+
+
+def results_table(data: Any, outcomes: list[Outcome]) -> Table:
+    """A row for each method: accuracy, size of the model, time of the fit and rate of the predictions."""
+    (n, d), m = data.X_train.shape, len(data.X_test)
+    table = Table(title=f"{data.name}: {n:,} training rows, {m:,} test rows, {d:,} features", title_justify="left")
+    table.add_column("method")
+    for heading in ("accuracy", "model", "fit s", "rows/s"):
+        table.add_column(heading, justify="right")
+    for outcome in outcomes:
+        record = outcome.record()
+        table.add_row(
+            outcome.name,
+            f"{100 * outcome.accuracy:.2f} %",
+            "" if record["model_bytes"] is None else f"{record['model_bytes'] / 1e6:.2f} MB",
+            f"{outcome.fit_seconds:.3f}",
+            f"{record['rows_per_second']:,.0f}",
+        )
+    return table
 
 
 def _fit_and_predict(method: Method, data: Any, advance: Callable[[int], object]) -> Outcome:

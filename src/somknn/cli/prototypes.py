@@ -16,7 +16,7 @@ from rich.table import Table
 from somknn import KNeighborsClassifier, PrototypeClassifier, datasets
 from somknn._files import replacing
 from somknn.cli.errors import one_line_errors
-from somknn.cli.methods import Method, Outcome, run_method
+from somknn.cli.methods import Method, Outcome, results_table, run_method
 from somknn.environment import describe
 
 SOURCES = {"kmeans": "K-Means centres", "lvq": "LVQ prototypes", "som": "SOM neurons", "sample": "sampled rows"}
@@ -61,21 +61,7 @@ def _print(console: Console, data: Any, outcomes: list[Outcome]) -> None:
             table.add_column(str(label), justify="right")
         table.add_row(*(f"{count:,}" for count in counts))
         console.print(table)
-    title = f"{len(data.X_train):,} training rows, {len(data.X_test):,} test rows, {data.X_train.shape[1]:,} features"
-    table = Table(title=title, title_justify="left")
-    table.add_column("method")
-    for heading in ("accuracy", "model", "fit s", "rows/s"):
-        table.add_column(heading, justify="right")
-    for outcome in outcomes:
-        record = outcome.record()
-        table.add_row(
-            outcome.name,
-            f"{100 * outcome.accuracy:.2f} %",
-            f"{record['model_bytes'] / 1e6:.2f} MB",
-            f"{outcome.fit_seconds:.2f}",
-            f"{record['rows_per_second']:,.0f}",
-        )
-    console.print(table)
+    console.print(results_table(data, outcomes))
 
 
 def _write_pictures(out: Path, data: Any, full: Outcome, chosen: list[Outcome], curves: dict) -> list[Path]:

@@ -17,7 +17,7 @@ from somknn import datasets, persistence
 from somknn._files import replacing
 from somknn.cli.errors import one_line_errors
 from somknn.cli.evaluation import plain_warnings, write_run_report
-from somknn.cli.methods import METHODS, Method, Outcome, preset_method, run_method
+from somknn.cli.methods import METHODS, Method, Outcome, preset_method, results_table, run_method
 from somknn.cli.parameters import IMAGE_SHAPE
 from somknn.cli.pictures import choose_examples, examples, how_many
 from somknn.environment import describe
@@ -36,21 +36,7 @@ def _run_all(methods: list[Method], data: Any, console: Console) -> list[Outcome
 
 
 def _print_results(console: Console, data: Any, outcomes: list[Outcome]) -> None:
-    (n, d), m = data.X_train.shape, len(data.X_test)
-    table = Table(title=f"{data.name}: {n:,} training rows, {m:,} test rows, {d:,} features", title_justify="left")
-    table.add_column("method")
-    for heading in ("accuracy", "model", "fit s", "rows/s"):
-        table.add_column(heading, justify="right")
-    for outcome in outcomes:
-        record = outcome.record()
-        table.add_row(
-            outcome.name,
-            f"{100 * outcome.accuracy:.2f} %",
-            "" if record["model_bytes"] is None else f"{record['model_bytes'] / 1e6:.2f} MB",
-            f"{outcome.fit_seconds:.3f}",
-            f"{record['rows_per_second']:,.0f}",
-        )
-    console.print(table)
+    console.print(results_table(data, outcomes))
     for outcome in outcomes:
         if outcome.history is not None:
             _print_epochs(console, outcome)
