@@ -95,7 +95,7 @@ def test_kohonens_rules_learn(algorithm):
     start = np.concatenate([rows[codes == c][:2] for c in range(10)])
     classes = np.repeat(np.arange(10), 2)
     model = LVQ(algorithm=algorithm, max_iter=10, random_state=0)
-    trained = model.refine(start, classes, rows, codes, np.ones(len(rows)))
+    trained, _ = model.refine(start, classes, rows, codes, np.ones(len(rows)))
 
     def errors(prototypes):
         own, other = np.array(plain.winners(rows, codes, prototypes, classes))[[1, 3]]
@@ -121,8 +121,10 @@ def test_weights_repeat_rows():
     X, y, times = X[order], y[order], times[order]
     prototypes, classes = X[::25].copy(), y[::25]
     model = LVQ(max_iter=8)
-    weighted = model.refine(prototypes, classes, X, y, times.astype(float))
-    repeated = model.refine(prototypes, classes, np.repeat(X, times, axis=0), np.repeat(y, times), np.ones(times.sum()))
+    weighted, _ = model.refine(prototypes, classes, X, y, times.astype(float))
+    repeated, _ = model.refine(
+        prototypes, classes, np.repeat(X, times, axis=0), np.repeat(y, times), np.ones(times.sum())
+    )
     np.testing.assert_allclose(weighted, repeated, rtol=0.05, atol=0.05)  # their spread, the unit of a step, differs
 
 

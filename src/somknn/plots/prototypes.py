@@ -17,10 +17,11 @@ def prototype_images(model: Any, image_shape: Sequence[int]) -> Figure:
     counts = np.bincount(codes, minlength=len(model.classes_))[:_MOST_CLASSES]
     columns = int(min(_COLUMNS, counts.max()))
     gap = max(1, height // 14)
-    low, high = float(model.prototypes_.min()), float(model.prototypes_.max())
+    rows = model.prototype_rows_
+    low, high = float(rows.min()), float(rows.max())
     paper = np.full((len(counts) * (height + gap) - gap, columns * (width + gap) - gap), low)
     for c in range(len(counts)):
-        for place, image in enumerate(model.prototypes_[codes == c][:columns]):
+        for place, image in enumerate(rows[codes == c][:columns]):
             top, left = c * (height + gap), place * (width + gap)
             paper[top : top + height, left : left + width] = image.reshape(height, width)
     wide = 0.42 * columns + 1.3

@@ -50,7 +50,11 @@ class PrototypeClassifier(PrototypeVoting):
     Attributes
     ----------
     prototypes_ : ndarray (n_prototypes, n_features), of the dtype of the training rows
-        Sorted by class. For uint8 rows they are rounded.
+        Sorted by class. For uint8 rows they are rounded. Of "lvq" with a metric (n_prototypes, rank), as it maps rows.
+    prototype_rows_ : ndarray (n_prototypes, n_features)
+        The prototypes as rows, also under a metric.
+    metric_, metric_center_, metric_shift_
+        The metric that "lvq" trains for wide rows, as in `LVQ`; None, None and 0 without.
     prototype_labels_ : ndarray (n_prototypes,)
     prototype_codes_ : ndarray (n_prototypes,), int32
         Places of the labels in `classes_`.
@@ -128,13 +132,13 @@ class PrototypeClassifier(PrototypeVoting):
             nearest = PrototypeLookup(found.astype(np.float64), self.n_jobs).search(rows, 1, self.n_jobs)[1][:, 0]
             mistakes = np.bincount(codes, weights=weights * (labels[nearest] != codes))
             budget = split_budget(counts, self.n_prototypes, np.sqrt(mistakes + 1))
-        source = "kmeans" if self.prototypes == "lvq" else self.prototypes
+        source, metric = "kmeans" if self.prototypes == "lvq" else self.prototypes, None
         found, labels = self._by_class(source, rows, codes, weights, budget, random)
         if self.prototypes == "lvq" and len(self.classes_) > 1:
             trained = LVQ(n_jobs=self.n_jobs, **({} if self.max_iter is None else {"max_iter": self.max_iter}))
-            found = trained.refine(found, labels, rows, codes, weights)
+            found, metric = trained.refine(found, labels, rows, codes, weights)
             self.n_iter_ = trained.n_iter_
-        self._set_prototypes(found, labels, rows)
+        self._set_prototypes(found, labels, rows, metric)
         return self
 
     def _by_class(self, source, rows, codes, weights, budget, random) -> tuple[np.ndarray, np.ndarray]:

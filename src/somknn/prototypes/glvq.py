@@ -24,6 +24,7 @@ from somknn_kernels import lvq as kernels
 from somknn_kernels.parallel import resolve_n_threads, run_tasks
 
 _ROWS = 64  # of a task that compares all
+_FEW = 128
 _MOMENTUM, _MEMORY = 0.9, 0.99
 
 
@@ -37,15 +38,24 @@ class Winners(NamedTuple):
 
 
 class ClassSearch:
-    """Finds winners again and again. `rows` and `codes` : the training rows sorted by class, and their classes 0 … n_classes-1."""
+    """Finds winners again and again.
 
-    def __init__(self, rows: np.ndarray, codes: np.ndarray, n_classes: int, n_jobs: int | None):
+    rows, codes : the training rows sorted by class, and their classes 0 … n_classes-1. algorithm : "pruned", or "brute" for rows
+    that change between the calls.
+    """
+
+    def __init__(
+        self, rows: np.ndarray, codes: np.ndarray, n_classes: int, n_jobs: int | None, algorithm: str = "pruned"
+    ):
         self.rows, self.codes, self.n_threads = rows, codes, resolve_n_threads(n_jobs)
         self.edges = np.searchsorted(codes, np.arange(n_classes + 1))
         parts = [rows[start:stop] for start, stop in itertools.pairwise(self.edges)]
-        # Comparing all is faster for few or narrow rows: it needs no preparations at every step.
+        # Comparing one by one is faster for few rows, and for narrow ones where bounds are to be prepared at every step.
         self._searches = [
-            CodebookSearch(part, n_jobs=n_jobs, algorithm="pruned") if worth_judging(part) else None for part in parts
+            CodebookSearch(part, n_jobs=n_jobs, algorithm=algorithm)
+            if (len(part) >= _FEW if algorithm == "brute" else worth_judging(part))
+            else None
+            for part in parts
         ]
         n = len(rows)
         self._found = Winners(np.empty(n, np.int64), np.empty(n), np.empty(n, np.int64), np.empty(n))
@@ -86,22 +96,46 @@ class ClassSearch:
         run_tasks(work, -(-(at.stop - at.start) // _ROWS), self.n_threads)
 
 
-def cost_and_gradient(
-    rows: np.ndarray, weights: np.ndarray, prototypes: np.ndarray, winners: Winners, slope: float, n_threads: int
-) -> tuple[float, np.ndarray]:
-    """The weighted mean of f(μ), and its gradient (n_prototypes, d) in float64."""
+def pulls(weights: np.ndarray, winners: Winners, slope: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """f(μ), and how strongly each row draws its own winner towards itself and drives the other away, (n,) each."""
     total = winners.own_squares + winners.other_squares
     safe = np.where(total > 0, total, 1.0)  # a row that lies on prototypes of two classes pulls at neither
     relative = (winners.own_squares - winners.other_squares) / safe
     value = 1.0 / (1.0 + np.exp(-slope * relative))
     pull = weights * slope * value * (1.0 - value) * 4.0 / weights.sum()
-    towards = pull * (winners.other_squares / safe) / safe
-    away = pull * (winners.own_squares / safe) / safe
+    return value, pull * (winners.other_squares / safe) / safe, pull * (winners.own_squares / safe) / safe
+
+
+def cost_and_gradient(
+    rows: np.ndarray, weights: np.ndarray, prototypes: np.ndarray, winners: Winners, slope: float, n_threads: int
+) -> tuple[float, np.ndarray]:
+    """The weighted mean of f(μ), and its gradient (n_prototypes, d) in float64."""
+    value, towards, away = pulls(weights, winners, slope)
     k = len(prototypes)
     own_sums, own_weights = group_sums(rows, winners.own, k, towards, n_threads)
     other_sums, other_weights = group_sums(rows, winners.other, k, away, n_threads)
     gradient = other_sums - own_sums + (own_weights - other_weights)[:, None] * prototypes
     return float((weights * value).sum() / weights.sum()), gradient
+
+
+class Adam:
+    """Directions of steps from gradients: their running mean by the root of their running mean square.
+
+    per_row : one scale for each row of the parameters, else one for all.
+    """
+
+    def __init__(self, shape: tuple[int, int], *, per_row: bool):
+        self._mean, self._square, self._steps = np.zeros(shape), np.zeros((shape[0] if per_row else 1, 1)), 0
+
+    def direction(self, gradient: np.ndarray) -> np.ndarray:
+        """Entries are about 1 in size where gradients keep their sign."""
+        self._steps += 1
+        self._mean += (1 - _MOMENTUM) * (gradient - self._mean)
+        squares = (gradient**2).mean(axis=1, keepdims=True)
+        self._square += (1 - _MEMORY) * ((squares if len(self._square) > 1 else squares.mean()) - self._square)
+        scale = np.sqrt(self._square / (1 - _MEMORY**self._steps))
+        mean = self._mean / (1 - _MOMENTUM**self._steps)
+        return np.divide(mean, scale, out=np.zeros_like(mean), where=scale > 0)
 
 
 def train(
@@ -120,18 +154,14 @@ def train(
     """
     dtype = np.float64 if search.rows.dtype == np.float64 else np.float32
     prototypes = prototypes.astype(np.float64)
-    mean, square = np.zeros_like(prototypes), np.zeros((len(prototypes), 1))
+    steps = Adam(prototypes.shape, per_row=True)
     history: dict[str, list[float]] = {"cost": [], "error_rate": [], "seconds": []}
     for epoch in range(1, epochs + 1):
         start = time.perf_counter()
         winners = search.find(prototypes.astype(dtype), classes)
         cost, gradient = cost_and_gradient(search.rows, weights, prototypes, winners, slope, search.n_threads)
-        mean += (1 - _MOMENTUM) * (gradient - mean)
-        square += (1 - _MEMORY) * ((gradient**2).mean(axis=1, keepdims=True) - square)
-        scale = np.sqrt(square / (1 - _MEMORY**epoch))
         rate = learning_rate * 0.5 * (1 + np.cos(np.pi * (epoch - 1) / epochs))
-        step = np.divide(mean / (1 - _MOMENTUM**epoch), scale, out=np.zeros_like(mean), where=scale > 0)
-        prototypes -= rate * step
+        prototypes -= rate * steps.direction(gradient)
         wrong = winners.other_squares <= winners.own_squares
         entry = {
             "cost": cost,

@@ -7,6 +7,7 @@ import numpy as np
 from somknn.neighbors.brute import BruteSearch
 from somknn.neighbors.embedding import Embedding
 from somknn.neighbors.pruned import PrunedSearch
+from somknn.prototypes.metric import MappedBytes, Metric
 from somknn.threads import single_threaded_blas
 from somknn_kernels import isa
 from somknn_kernels.parallel import resolve_n_threads
@@ -33,13 +34,28 @@ class PrototypeLookup:
         return self._index.nearest(rows, k, resolve_n_threads(n_jobs))
 
 
+class MappedLookup(PrototypeLookup):
+    """The same under `metric`, whose mapped rows `prototypes` (p, rank) are."""
+
+    def __init__(self, metric: Metric, prototypes: np.ndarray, n_jobs: int | None):
+        super().__init__(prototypes, n_jobs)
+        self._metric = metric
+        self._fused = MappedBytes(metric, prototypes) if metric.bytes else None
+
+    def search(self, rows: np.ndarray, k: int, n_jobs: int | None) -> tuple[np.ndarray, np.ndarray]:
+        """Squared distances under the metric, and prototypes (m, k), ascending."""
+        if self._fused is not None and k == 1 and rows.dtype == np.uint8:
+            return self._fused.nearest(rows, n_jobs)
+        return super().search(self._metric.apply(rows, n_jobs), k, n_jobs)
+
+
 class BackendLookup:
     """The same by the index of another backend, an `index` fitted with the prototypes."""
 
-    def __init__(self, index: Any):
-        self.index = index
+    def __init__(self, index: Any, metric: Metric | None):
+        self.index, self._metric = index, metric
 
     def search(self, rows: np.ndarray, k: int, n_jobs: int | None) -> tuple[np.ndarray, np.ndarray]:
         """As that of `PrototypeLookup`, as far as the backend finds them."""
         self.index.n_jobs = n_jobs
-        return self.index.search(rows, k)
+        return self.index.search(rows if self._metric is None else self._metric.apply(rows, n_jobs), k)

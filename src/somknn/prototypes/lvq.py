@@ -10,14 +10,17 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 
-from somknn.prototypes import glvq
+from somknn.prototypes import glvq, liram
 from somknn.prototypes.budget import split_budget
 from somknn.prototypes.kmeans import KMeans, mean_variance
+from somknn.prototypes.metric import Metric
 from somknn.prototypes.voting import PrototypeVoting
 from somknn_kernels import lvq as kernels
 from somknn_kernels.parallel import resolve_n_threads
 
 _ROUNDS = 20  # of K-Means within a class
+_RANK = 64  # of the metric: 32 lose 0.2 point on MNIST, 96 gain nothing
+_WIDEST_RANK = 4096
 _RATES = {"glvq": 0.1, "lvq1": 0.02, "lvq2.1": 0.01}
 
 
@@ -34,14 +37,19 @@ def class_centres(rows, weights, size: int, seed: int, max_iter: int | None, n_j
 class LVQ(PrototypeVoting):
     """Learning vector quantisation: a few prototypes of each class, trained so that the nearest one names the class.
 
-    "glvq" lowers a smooth cost of all training rows by steps of an optimiser, with exact winners (`somknn.prototypes.glvq`); "lvq1" and
-    "lvq2.1" are Kohonen's rules, which show one row at a time. All start from K-Means centres of each class.
+    "glvq" lowers a smooth cost of all training rows by steps of an optimiser, with exact winners (`somknn.prototypes.glvq`), and can train
+    the metric as well (`somknn.prototypes.liram`); "lvq1" and "lvq2.1" are Kohonen's rules, which show one row at a time. All start from
+    K-Means centres of each class.
 
     Parameters
     ----------
     n_prototypes : int
         In all, the same number for each class; at least one for each, at most as many as there are rows.
     algorithm : {"glvq", "lvq1", "lvq2.1"}
+    metric_rank : int, "auto" or None
+        "glvq": coordinates of a trained linear map, in which rows and prototypes are compared (LiRAM LVQ, or GMLVQ where it is the number of
+        features); more than there are features count as that. None: distances of the features as they are. "auto": 64 from 128
+        features and 1,000 rows on, else None.
     max_iter : int
         Passes over the training rows: steps of "glvq", epochs of the others.
     learning_rate : float or None
@@ -55,7 +63,7 @@ class LVQ(PrototypeVoting):
         1 prints a line for every pass.
     callback : callable or None
         Called after every pass with a dict: epoch, error_rate, seconds, prototypes and, for "glvq", cost; training ends when it
-        returns True.
+        returns True. With a metric these prototypes are in its coordinates before rounding.
     random_state : int, RandomState or None
         Starts of K-Means; order of the rows in "lvq1" and "lvq2.1".
     n_jobs : int or None
@@ -64,7 +72,14 @@ class LVQ(PrototypeVoting):
     Attributes
     ----------
     prototypes_ : ndarray (n_prototypes, n_features), of the dtype of the training rows
-        Sorted by class. For uint8 rows they are rounded.
+        Sorted by class. For uint8 rows they are rounded. With a metric (n_prototypes, rank), as it maps rows.
+    prototype_rows_ : ndarray (n_prototypes, n_features)
+        The prototypes as rows, also under a metric.
+    metric_ : ndarray (rank, n_features) or None
+        The trained map: a row x goes to `metric_ @ (x - metric_center_)`. For uint8 rows int16, and the products are divided by
+        2**metric_shift_, rounded, 128 added and cut to 0 to 255: mapped rows are bytes too.
+    metric_center_ : ndarray (n_features,), float64, or None
+    metric_shift_ : int
     prototype_labels_ : ndarray (n_prototypes,)
     prototype_codes_ : ndarray (n_prototypes,), int32
         Places of the labels in `classes_`.
@@ -78,8 +93,9 @@ class LVQ(PrototypeVoting):
 
     References
     ----------
-    A. Sato and K. Yamada, "Generalized learning vector quantization", NIPS 1995. T. Kohonen, "Self-Organizing Maps",
-    1995, chapter 6.
+    A. Sato and K. Yamada, "Generalized learning vector quantization", NIPS 1995. K. Bunte et al., "Limited rank matrix learning,
+    discriminative dimension reduction and visualization", Neural Networks 26, 2012. T. Kohonen, "Self-Organizing Maps", 1995,
+    chapter 6.
 
     Examples
     --------
@@ -94,6 +110,7 @@ class LVQ(PrototypeVoting):
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "n_prototypes": [Interval(Integral, 1, None, closed="left")],
         "algorithm": [StrOptions({"glvq", "lvq1", "lvq2.1"})],
+        "metric_rank": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left"), None],
         "max_iter": [Interval(Integral, 1, None, closed="left")],
         "learning_rate": [Interval(Real, 0, None, closed="neither"), None],
         "slope": [Interval(Real, 0, None, closed="neither")],
@@ -109,6 +126,7 @@ class LVQ(PrototypeVoting):
         n_prototypes=1000,
         *,
         algorithm="glvq",
+        metric_rank="auto",
         max_iter=30,
         learning_rate=None,
         slope=20.0,
@@ -120,6 +138,7 @@ class LVQ(PrototypeVoting):
     ):
         self.n_prototypes = n_prototypes
         self.algorithm = algorithm
+        self.metric_rank = metric_rank
         self.max_iter = max_iter
         self.learning_rate = learning_rate
         self.slope = slope
@@ -145,27 +164,47 @@ class LVQ(PrototypeVoting):
             seed = random.randint(2**31 - 1)
             starts.append(class_centres(rows[at], weights[at], int(size), seed, None, self.n_jobs))
         labels = np.repeat(np.arange(len(counts)), [len(part) for part in starts])
-        self._set_prototypes(self.refine(np.concatenate(starts), labels, rows, codes, weights), labels, rows)
+        prototypes, metric = self.refine(np.concatenate(starts), labels, rows, codes, weights)
+        self._set_prototypes(prototypes, labels, rows, metric)
         return self
 
-    def refine(self, prototypes, prototype_codes, rows, codes, weights) -> np.ndarray:
-        """Train given prototypes, both sides sorted by class; sets `history_` and `n_iter_`, returns the prototypes."""
+    def _rank(self, rows: np.ndarray) -> int | None:
+        """Coordinates of the metric to be trained, None for no metric."""
+        if self.metric_rank == "auto":
+            return _RANK if self.algorithm == "glvq" and len(rows) >= 1000 and rows.shape[1] >= 2 * _RANK else None
+        if self.metric_rank is not None and self.algorithm != "glvq":
+            raise ValueError(f"metric_rank={self.metric_rank} needs algorithm='glvq', got {self.algorithm!r}")
+        return None if self.metric_rank is None else min(self.metric_rank, rows.shape[1], _WIDEST_RANK)
+
+    def refine(self, prototypes, prototype_codes, rows, codes, weights) -> tuple[np.ndarray, Metric | None]:
+        """Train given prototypes, both sides sorted by class; sets `history_` and `n_iter_`.
+
+        Returns the prototypes and the metric: with one, the prototypes are as it maps rows.
+        """
+        rank = self._rank(rows)
         random = check_random_state(self.random_state)
         self.history_: dict[str, list[float]] = {"error_rate": [], "seconds": []}
         if codes[0] == codes[-1]:  # one class: nothing to tell apart
             self.n_iter_ = 1
-            return prototypes
+            return prototypes, None
         rate = _RATES[self.algorithm] if self.learning_rate is None else self.learning_rate
-        if self.algorithm == "glvq":
+        metric = None
+        if rank is not None:
+            settings = self.max_iter, rate, self.slope
+            given = rows, codes, weights, prototypes, prototype_codes, rank
+            prototypes, metric, self.history_ = liram.train(*given, settings, self.n_jobs, self._report)
+        elif self.algorithm == "glvq":
             search = glvq.ClassSearch(rows, codes, int(codes[-1]) + 1, self.n_jobs)
             step = rate * float(np.sqrt(mean_variance(rows, resolve_n_threads(self.n_jobs))))
-            settings = self.max_iter, step, self.slope, self._report
-            prototypes, self.history_ = glvq.train(search, weights, prototypes, prototype_codes, *settings)
+            settings = self.max_iter, step, self.slope
+            prototypes, self.history_ = glvq.train(
+                search, weights, prototypes, prototype_codes, *settings, self._report
+            )
         else:
             steps = rate * weights / weights.max()
             prototypes = self._show_rows(prototypes.astype(np.float64), prototype_codes, rows, codes, steps, random)
         self.n_iter_ = len(self.history_["seconds"])
-        return prototypes
+        return prototypes, metric
 
     def _show_rows(self, prototypes, prototype_codes, rows, codes, steps, random) -> np.ndarray:
         n_steps = self.max_iter * len(rows)

@@ -11,7 +11,8 @@ from somknn.neighbors.backends import fit_codebook_index, make_index
 from somknn.neighbors.validation import prepare_rows, validate_rows
 from somknn.neighbors.weighting import class_shares, neighbour_weights, winning_codes
 from somknn.persistence import Savable
-from somknn.prototypes.lookup import BackendLookup, PrototypeLookup
+from somknn.prototypes.lookup import BackendLookup, MappedLookup, PrototypeLookup
+from somknn.prototypes.metric import Metric, read_metric
 
 
 class PrototypeVoting(Savable, ClassifierMixin, BaseEstimator):
@@ -19,9 +20,14 @@ class PrototypeVoting(Savable, ClassifierMixin, BaseEstimator):
 
     _index_limits: ClassVar[dict[str, str]] = {"prototype_codes_": "classes_"}
     _array_layouts: ClassVar = {
-        "prototypes_": ((None, "n_features_in_"), ("uint8", "float32", "float64")),
+        "prototypes_": ((None, "_prototype_width"), ("uint8", "float32", "float64")),
         "prototype_codes_": (("prototypes_",), ("int32",)),
     }
+
+    @property
+    def _prototype_width(self) -> int:
+        axes = getattr(self, "metric_", None)
+        return self.n_features_in_ if axes is None else len(axes)
 
     @property
     def _input_dtype(self) -> np.dtype:
@@ -42,19 +48,33 @@ class PrototypeVoting(Savable, ClassifierMixin, BaseEstimator):
             raise ValueError(f"sample_weight is zero for every row of class {self.classes_[present.argmin()]!r}")
         return np.ascontiguousarray(X[order]), codes[order], weights[order]
 
-    def _set_prototypes(self, prototypes: np.ndarray, codes: np.ndarray, rows: np.ndarray) -> None:
-        """`rows` are the training rows. For bytes the prototypes are rounded to bytes: an eighth of the memory, and integer distances."""
-        if rows.dtype == np.uint8:
+    def _set_prototypes(
+        self, prototypes: np.ndarray, codes: np.ndarray, rows: np.ndarray, metric: Metric | None = None
+    ) -> None:
+        """`rows` are the training rows. For bytes the prototypes are rounded to bytes: an eighth of the memory, and integer distances.
+
+        metric : with it, prototypes come as it maps rows.
+        """
+        self.metric_: np.ndarray | None
+        self.metric_center_: np.ndarray | None
+        self.metric_, self.metric_center_, self.metric_shift_ = (None, None, 0) if metric is None else metric
+        if metric is None and rows.dtype == np.uint8:
             prototypes = np.clip(np.rint(prototypes), 0, 255)
         self.prototypes_ = np.ascontiguousarray(prototypes, dtype=rows.dtype)
         self.prototype_codes_ = codes.astype(np.int32)
         self._lookup: PrototypeLookup | BackendLookup
         if self._backend == "numba":
-            self._lookup = PrototypeLookup(self.prototypes_, self.n_jobs)
+            self._lookup = self._own_lookup(metric)
         else:
             k = min(getattr(self, "n_neighbors", 1), len(self.prototypes_))
             settings = self._backend, getattr(self, "backend_params", None), self.n_jobs, k
-            self._lookup = BackendLookup(fit_codebook_index(self.prototypes_, rows, *settings))
+            searched = rows if metric is None else metric.apply(rows, self.n_jobs)
+            self._lookup = BackendLookup(fit_codebook_index(self.prototypes_, searched, *settings), metric)
+
+    def _own_lookup(self, metric: Metric | None) -> PrototypeLookup:
+        if metric is None:
+            return PrototypeLookup(self.prototypes_, self.n_jobs)
+        return MappedLookup(metric, self.prototypes_, self.n_jobs)
 
     @property
     def _backend(self) -> str:
@@ -75,9 +95,20 @@ class PrototypeVoting(Savable, ClassifierMixin, BaseEstimator):
 
     @property
     def model_bytes_(self) -> int:
-        """Bytes of the prototypes and their classes."""
+        """Bytes of the prototypes, their classes and the metric."""
         check_is_fitted(self)
-        return self.prototypes_.nbytes + self.prototype_codes_.nbytes
+        metric = read_metric(self)
+        return self.prototypes_.nbytes + self.prototype_codes_.nbytes + (0 if metric is None else metric.nbytes)
+
+    @property
+    def prototype_rows_(self) -> np.ndarray:
+        """The prototypes as rows (n_prototypes, n_features).
+
+        Under a metric, the rows nearest to its centre that it maps to them: what of a row the metric looks at.
+        """
+        check_is_fitted(self)
+        metric = read_metric(self)
+        return self.prototypes_ if metric is None else metric.pictures(self.prototypes_)
 
     def _votes(self, X: Any) -> tuple[tuple[np.ndarray, np.ndarray], np.ndarray | None]:
         check_is_fitted(self)
@@ -85,7 +116,7 @@ class PrototypeVoting(Savable, ClassifierMixin, BaseEstimator):
         n_jobs = self.n_jobs
         lookup = getattr(self, "_lookup", None)
         if lookup is None:  # read from a file
-            lookup = self._lookup = PrototypeLookup(self.prototypes_, n_jobs)
+            lookup = self._lookup = self._own_lookup(read_metric(self))
         k = min(getattr(self, "n_neighbors", 1), len(self.prototypes_))
         neighbours = lookup.search(X, k, n_jobs)
         return neighbours, neighbour_weights(getattr(self, "weights", None), neighbours[0], n_jobs)
@@ -127,8 +158,9 @@ class PrototypeVoting(Savable, ClassifierMixin, BaseEstimator):
     def _restore(self, arrays: dict[str, np.ndarray], state: dict[str, Any]) -> None:
         screen = {name: array for name, array in arrays.items() if name.startswith("screen_")}
         super()._restore({name: array for name, array in arrays.items() if name not in screen}, state)
+        metric = read_metric(self)
         if self._backend != "numba":
             index = make_index(self._backend, "auto", self.n_jobs, getattr(self, "backend_params", None))
-            self._lookup = BackendLookup(index.restore(self.prototypes_, screen))
+            self._lookup = BackendLookup(index.restore(self.prototypes_, screen), metric)
         elif screen:
             raise ValueError("an index that no backend reads")

@@ -1,0 +1,126 @@
+"""Rows under a linear map to few coordinates, and the nearest of some vectors there: what a trained metric asks for.
+
+Bytes are mapped by 16-bit integers to integers, exactly: coordinate r of row x is
+
+    code = clip((Σ_c axes[r, c]·(x[c] - centre[c]) + 2^shift / 2) >> shift, -128, 127) ,
+
+the same on every machine. Floats are mapped in float64 by one order of additions.
+"""
+
+import numpy as np
+
+from somknn_kernels.policy import inlined, kernel
+from somknn_kernels.row_products import spread_tile
+from somknn_kernels.tiles import dot_tile
+
+
+@inlined
+def _map_tile(isa, X, first, count, centre, line, slots, axes, dots, shift, codes):
+    """codes[j] = codes of X[first + j] for j < count; slots from `count` on keep some row's.
+
+    line : int16, scratch of whole pairs, zero beyond d; slots : int32 (groups, tile), scratch; codes : int16 (tile, panels·panel
+    rows). Two loops, of which the first becomes vector instructions and the second moves both values of a pair at once.
+    """
+    pairs = line.view(np.int32)
+    packed = slots.view(np.int16).reshape(1, slots.shape[0], slots.shape[1], 2)
+    for j in range(count):
+        for c in range(X.shape[1]):
+            line[c] = np.int16(X[first + j, c]) - centre[c]
+        for group in range(pairs.shape[0]):
+            slots[group, j] = pairs[group]
+    panel = dots.shape[1]
+    half, shift = np.int32(1) << np.int32(shift) >> np.int32(1), np.int32(shift)
+    for p in range(axes.shape[0]):
+        dot_tile(isa, packed, 0, axes, p, dots)
+        for j in range(count):
+            for r in range(panel):
+                codes[j, p * panel + r] = min(max((dots[j, r] + half) >> shift, np.int32(-128)), np.int32(127))
+
+
+@kernel
+def map_bytes(isa, X, start, stop, centre, axes, shift, out):
+    """out[i] = codes of X[i] plus 128, for the rows in [start, stop).
+
+    X : uint8 (n, d); centre : int16 (d,); axes : int16 (panels, ceil(d / 2), panel rows, 2), shift : int64 from 0 to 30;
+    no row of axes has a sum of absolute values above (2^31 - 1 - 2^shift / 2) / 255, so that 32 bits hold everything; out : uint8 (n, at most panels·panel rows).
+    Cost per row: d multiply-adds of 16 bits for each axis.
+    """
+    tile, panel = _shape(isa, axes)
+    groups = axes.shape[1]
+    line = np.zeros(2 * groups, np.int16)
+    slots = np.zeros((groups, tile), np.int32)
+    dots = np.empty((tile, panel), np.int32)
+    codes = np.zeros((tile, axes.shape[0] * panel), np.int16)
+    for first in range(start, stop, tile):
+        count = min(tile, stop - first)
+        _map_tile(isa, X, first, count, centre, line, slots, axes, dots, shift, codes)
+        for j in range(count):
+            for r in range(out.shape[1]):
+                out[first + j, r] = np.uint8(codes[j, r] + 128)
+
+
+@inlined
+def _shape(isa, axes):
+    """(rows in a tile, rows in a panel)"""
+    panel = axes.shape[2]
+    return 4 if panel == 8 else 6, panel
+
+
+@kernel
+def nearest_mapped(isa, X, start, stop, centre, axes, shift, panels, starts, distances, indices):
+    """The nearest of some vectors to the codes of X[i], for the rows in [start, stop): `map_bytes` and the search in one.
+
+    panels : int16 (panels, width / 2, panel rows, 2), twice the vectors' codes (without the 128), width that of `axes`, at most
+    2^15;
+    starts : int32 (panels, panel rows), minus their squared norms, and -2^31 where there is no vector. distances, indices : int64
+    (n,), exact; ties go to the lowest. Cost per row: one multiply-add of 16 bits for each axis and vector besides the map.
+    """
+    tile, panel = _shape(isa, axes)
+    groups = axes.shape[1]
+    line = np.zeros(2 * groups, np.int16)
+    slots = np.zeros((groups, tile), np.int32)
+    dots = np.empty((tile, panel), np.int32)
+    width = axes.shape[0] * panel
+    codes = np.zeros((tile, width), np.int16)
+    query_slots = np.zeros((width // 2, tile), np.int32)
+    queries = query_slots.view(np.int16).reshape(1, width // 2, tile, 2)
+    code_pairs = codes.view(np.int32)
+    values = np.empty((tile, panels.shape[0] * panel), np.int32)
+    first_best = np.empty((tile, panel), np.int32)
+    second_best = np.empty((tile, panel), np.int32)
+    for first in range(start, stop, tile):
+        count = min(tile, stop - first)
+        _map_tile(isa, X, first, count, centre, line, slots, axes, dots, shift, codes)
+        for j in range(count):
+            for g in range(width // 2):
+                query_slots[g, j] = code_pairs[j, g]
+        first_best[:] = np.int32(-(2**31))
+        second_best[:] = np.int32(-(2**31))
+        for p in range(panels.shape[0]):
+            spread_tile(isa, queries, 0, panels, starts, p, values, first_best, second_best)
+        for j in range(count):
+            top = first_best[j].max()
+            best = 0
+            while values[j, best] != top:
+                best += 1
+            square = np.int32(0)
+            for r in range(width):
+                square += np.int32(codes[j, r]) * np.int32(codes[j, r])
+            distances[first + j] = np.int64(square) - np.int64(top)
+            indices[first + j] = best
+
+
+@kernel
+def map_floats(X, start, stop, centre, columns, out):
+    """out[i - start, r] = Σ_c columns[c, r]·(X[i, c] - centre[c]) in float64, added in ascending order of c.
+
+    X : any number type (n, d); centre : float64 (d,); columns : float64 (d, rank); out : float64 (stop - start, rank).
+    Products and sums are rounded separately. Cost: d·rank for each row.
+    """
+    for i in range(start, stop):
+        total = out[i - start]
+        total[:] = 0.0
+        for c in range(X.shape[1]):
+            value = np.float64(X[i, c]) - centre[c]
+            for r in range(total.shape[0]):
+                total[r] += columns[c, r] * value

@@ -1,0 +1,160 @@
+"""GLVQ with a metric of low rank that is trained along with the prototypes: limited rank matrix LVQ (LiRAM LVQ).
+
+Bunte, Schneider, Hammer, Schleif, Villmann and Biehl (2012), "Limited rank matrix learning, discriminative dimension reduction and
+visualization", Neural Networks 26. The cost is that of `glvq`, with d = ‖A(x - c) - p‖²: A maps a row to `rank` coordinates, where
+the prototypes p live. A step maps all rows, finds their winners exactly (by comparing all: rows so narrow leave nothing to
+rule out), and moves p and A by Adam; A has one scale for all its entries, and starts as the leading principal axes.
+"""
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+
+from somknn.prototypes import glvq
+from somknn.prototypes.metric import Metric, round_prototypes, rounded
+from somknn.som.search import leading_axes
+from somknn.threads import single_threaded_blas
+from somknn_kernels.codebook_search import centre_rows
+from somknn_kernels.parallel import resolve_n_threads, run_tasks
+
+_BLOCK = 1024  # rows that are floats at a time
+_PARTS = 8  # sums of the rows' pulls at the axes, added in order: the result does not depend on the threads
+_SAMPLE = 4096  # rows of which the first axes are made
+_AXES_RATE = 0.2  # of the prototypes', relative to the entries of the first axes
+
+
+class RowMap:
+    """The rows times changing axes. BLAS sees the same blocks on one thread each, whatever the number of threads."""
+
+    def __init__(self, rows: np.ndarray, weights: np.ndarray, n_threads: int):
+        self.rows, self.n_threads = rows, n_threads
+        self.dtype = np.dtype(np.float64 if rows.dtype == np.float64 else np.float32)
+        sample = np.linspace(0, len(rows) - 1, min(len(rows), _SAMPLE)).astype(np.int64)
+        some, shares = rows[sample].astype(np.float64), weights[sample] / weights[sample].sum()
+        self.center = shares @ some
+        if rows.dtype == np.uint8:
+            self.center = np.rint(self.center)
+        some -= self.center
+        spread = float(np.sqrt((shares @ some**2).mean()))
+        # Bytes stay the whole numbers that they are; other rows are brought near 1.
+        self.scale = 1.0 if rows.dtype == np.uint8 or not spread > 0 else float(2.0 ** -np.rint(np.log2(spread)))
+        self.spread = spread * self.scale or 1.0
+        self._sample = some * (np.sqrt(shares)[:, None] * self.scale)
+
+    def first_axes(self, rank: int) -> np.ndarray:
+        """The leading principal axes (d, rank)."""
+        some = self._sample
+        with single_threaded_blas():
+            if len(some) < some.shape[1]:
+                vectors = some.T @ leading_axes(some @ some.T, rank, turns=4)
+                # Fewer rows than axes: any that are orthonormal will do for the rest.
+                return np.linalg.qr(
+                    np.concatenate([vectors, np.eye(some.shape[1])[:, : rank - vectors.shape[1]]], axis=1)
+                )[0]
+            return np.ascontiguousarray(leading_axes(some.T @ some, rank, turns=4))
+
+    def _blocks(self, work: Callable[[int, slice, np.ndarray], None]) -> None:
+        """work(part, rows, their floats) for all blocks, those of a part in order."""
+        edges = np.linspace(0, len(self.rows), _PARTS + 1).astype(np.int64)
+
+        def run(part: int) -> None:
+            squares = np.empty(len(self.rows[: edges[part + 1]]))
+            centred = np.empty((_BLOCK, self.rows.shape[1]), self.dtype)
+            for first in range(int(edges[part]), int(edges[part + 1]), _BLOCK):
+                at = slice(first, min(first + _BLOCK, int(edges[part + 1])))
+                centre_rows(self.rows, at.start, at.stop, self.center, self.scale, centred, squares)
+                work(part, at, centred[: at.stop - at.start])
+
+        with single_threaded_blas():
+            run_tasks(run, _PARTS, self.n_threads)
+
+    def apply(self, axes: np.ndarray, out: np.ndarray) -> None:
+        """out = rows @ axes."""
+        axes = axes.astype(self.dtype)
+
+        def work(part: int, at: slice, centred: np.ndarray) -> None:
+            np.matmul(centred, axes, out=out[at])
+
+        self._blocks(work)
+
+    def pulled(self, pull: Callable[[slice], np.ndarray], rank: int) -> np.ndarray:
+        """rowsᵀ @ pull(all rows), (d, rank) in float64."""
+        sums = np.zeros((_PARTS, self.rows.shape[1], rank), self.dtype)
+
+        def work(part: int, at: slice, centred: np.ndarray) -> None:
+            sums[part] += centred.T @ pull(at)
+
+        self._blocks(work)
+        return sums.sum(axis=0, dtype=np.float64)
+
+
+def cost_and_gradients(
+    row_map: RowMap,
+    mapped: np.ndarray,
+    weights: np.ndarray,
+    prototypes: np.ndarray,
+    winners: glvq.Winners,
+    slope: float,
+) -> tuple[float, np.ndarray, np.ndarray]:
+    """The weighted mean of f(μ), and its gradients by the prototypes (p, rank) and by the axes (d, rank)."""
+    cost, gradient = glvq.cost_and_gradient(mapped, weights, prototypes, winners, slope, row_map.n_threads)
+    _, towards, away = glvq.pulls(weights, winners, slope)
+    own, other = winners.own, winners.other
+    places = prototypes.astype(row_map.dtype)
+
+    def pull(at: slice) -> np.ndarray:
+        from_own = (mapped[at] - places[own[at]]) * towards[at, None].astype(row_map.dtype)
+        return from_own - (mapped[at] - places[other[at]]) * away[at, None].astype(row_map.dtype)
+
+    return cost, gradient, row_map.pulled(pull, mapped.shape[1])
+
+
+def train(
+    rows: np.ndarray,
+    codes: np.ndarray,
+    weights: np.ndarray,
+    prototypes: np.ndarray,
+    classes: np.ndarray,
+    rank: int,
+    settings: tuple[int, float, float],
+    n_jobs: int | None,
+    report: Callable[[dict], bool],
+) -> tuple[np.ndarray, Metric, dict[str, list[float]]]:
+    """Prototypes as the metric maps rows, the metric, and the history of the steps.
+
+    rows, codes, weights : sorted by class; prototypes, classes : starting prototypes among the rows, sorted by class.
+    settings : epochs, learning_rate (of the prototypes, in standard deviations of a feature), slope.
+    """
+    epochs, learning_rate, slope = settings
+    row_map = RowMap(rows, weights, resolve_n_threads(n_jobs))
+    axes = row_map.first_axes(rank).astype(np.float64)
+    places = ((prototypes.astype(np.float64) - row_map.center) * row_map.scale) @ axes
+    mapped = np.zeros((len(rows), rank), row_map.dtype)
+    search = glvq.ClassSearch(mapped, codes, int(codes[-1]) + 1, n_jobs, "brute")
+    # A coordinate's spread is that of a feature times what is packed into one.
+    rate = learning_rate * row_map.spread * np.sqrt(rows.shape[1] / rank)
+    axes_rate = learning_rate * _AXES_RATE / np.sqrt(rows.shape[1])
+    place_steps, axes_steps = glvq.Adam(places.shape, per_row=True), glvq.Adam(axes.shape, per_row=False)
+    history: dict[str, list[float]] = {"cost": [], "error_rate": [], "seconds": []}
+    for epoch in range(1, epochs + 1):
+        start = time.perf_counter()
+        row_map.apply(axes, mapped)
+        winners = search.find(places.astype(row_map.dtype), classes)
+        cost, by_places, by_axes = cost_and_gradients(row_map, mapped, weights, places, winners, slope)
+        left = 0.5 * (1 + np.cos(np.pi * (epoch - 1) / epochs))
+        places = places - rate * left * place_steps.direction(by_places)
+        axes = axes - axes_rate * left * axes_steps.direction(by_axes)
+        wrong = winners.other_squares <= winners.own_squares
+        entry = {
+            "cost": cost,
+            "error_rate": float((weights * wrong).sum() / weights.sum()),
+            "seconds": time.perf_counter() - start,
+        }
+        for name, value in entry.items():
+            history[name].append(value)
+        if report({"epoch": epoch, "prototypes": places, **entry}):
+            break
+    row_map.apply(axes, mapped)
+    metric, units = rounded(axes.T, row_map.center, np.abs(mapped).max(axis=1), rows.dtype)
+    return round_prototypes(metric, places * (units / row_map.scale)), metric, history

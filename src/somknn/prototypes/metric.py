@@ -1,0 +1,157 @@
+"""A trained metric: rows are mapped to few coordinates, and the Euclidean distance there is the metric's distance."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from somknn.persistence.container import ModelFileError
+from somknn_kernels import isa as isa_module
+from somknn_kernels import linear_map as kernels
+from somknn_kernels import tiles
+from somknn_kernels.parallel import resolve_n_threads, run_tasks
+
+_ROWS = 384  # of a task
+_COVERED = 0.999  # share of the training rows whose every coordinate fits a byte
+
+
+class Metric(NamedTuple):
+    """Maps a row x to axes @ (x - center).
+
+    axes : (rank, n_features); int16 for models of bytes, else float32 or float64
+    center : float64 (n_features,); whole numbers for models of bytes
+    shift : with int16 axes coordinates are bytes: the product divided by 2^shift, rounded, plus 128, from 0 to 255. Rows of bytes
+        are mapped by integers; any rows that hold the same numbers get the same bytes.
+    """
+
+    axes: np.ndarray
+    center: np.ndarray
+    shift: int
+
+    @property
+    def bytes(self) -> bool:
+        """Whether mapped rows are uint8."""
+        return self.axes.dtype == np.int16
+
+    @property
+    def nbytes(self) -> int:
+        return self.axes.nbytes + self.center.nbytes
+
+    def apply(self, rows: np.ndarray, n_jobs: int | None) -> np.ndarray:
+        """Mapped rows (m, rank): uint8 for a model of bytes, else of the axes' dtype. Exact, or in float64 rounded to that."""
+        out = np.empty((len(rows), len(self.axes)), np.uint8 if self.bytes else self.axes.dtype)
+        if self.bytes and rows.dtype == np.uint8:
+            isa = isa_module.select()
+            prepared = self.center.astype(np.int16), pack_int16(isa, self.axes), self.shift
+
+            def work(task: int) -> None:
+                first = task * _ROWS
+                kernels.map_bytes(isa, rows, first, min(len(rows), first + _ROWS), *prepared, out)
+        else:
+            columns = np.ascontiguousarray(self.axes.T, dtype=np.float64)
+
+            def work(task: int) -> None:
+                at = slice(task * _ROWS, min(len(rows), (task + 1) * _ROWS))
+                mapped = np.empty((at.stop - at.start, out.shape[1]))
+                kernels.map_floats(rows, at.start, at.stop, self.center, columns, mapped)
+                if self.bytes:
+                    mapped = np.clip(np.floor((mapped + 2**self.shift // 2) / 2**self.shift) + 128, 0, 255)
+                with np.errstate(over="ignore"):
+                    out[at] = mapped
+                if not np.isfinite(mapped).all() or not np.isfinite(out[at]).all():
+                    row = at.start + int(np.flatnonzero(~np.isfinite(mapped + out[at]).all(axis=1))[0])
+                    raise ValueError(f"row {row} is too large for the metric: its coordinates overflow {out.dtype}")
+
+        run_tasks(work, -(-len(rows) // _ROWS), resolve_n_threads(n_jobs))
+        return out
+
+    def pictures(self, prototypes: np.ndarray) -> np.ndarray:
+        """Rows (p, n_features) in float64 that the metric maps to `prototypes`, as near to the centre as such rows can be."""
+        coordinates = (prototypes.astype(np.float64) - 128) * 2.0**self.shift if self.bytes else prototypes
+        return self.center + coordinates @ np.linalg.pinv(self.axes.astype(np.float64)).T
+
+
+def rounded(axes: np.ndarray, center: np.ndarray, reach: np.ndarray, dtype: np.dtype) -> tuple[Metric, float]:
+    """A metric with the axes (rank, n_features), and how many of its units a unit of theirs becomes.
+
+    reach : for some rows, the largest of their coordinates under `axes` in absolute value; dtype : of the rows.
+    """
+    if dtype != np.uint8:
+        return Metric(np.ascontiguousarray(axes, dtype), center, 0), 1.0
+    step = float(np.quantile(reach, _COVERED)) / 127 or 1.0
+    most = max(float(np.abs(axes).sum(axis=1).max()), 1e-30)
+    # As fine as 16 bits, and products within 32, allow. Rounding adds up to half for each feature.
+    room = (2.0**31 - 2) / 255 - axes.shape[1] / 2
+    shift = int(
+        np.clip(np.floor(np.log2(step * min(32767 / float(np.abs(axes).max() or 1.0), room / most) / 1.01)), 0, 24)
+    )
+    whole = np.rint(axes * (2.0**shift / step)).astype(np.int16)
+    return Metric(np.ascontiguousarray(whole), center, shift), 1.0 / step
+
+
+def round_prototypes(metric: Metric, prototypes: np.ndarray) -> np.ndarray:
+    """Prototypes in the metric's units as it maps rows: bytes, or of the axes' dtype."""
+    if metric.bytes:
+        return np.clip(np.rint(prototypes) + 128, 0, 255).astype(np.uint8)
+    return np.ascontiguousarray(prototypes, metric.axes.dtype)
+
+
+def read_metric(estimator: Any) -> Metric | None:
+    """The metric in an estimator's attributes, None where it has none; ModelFileError for what cannot have been trained."""
+    axes = getattr(estimator, "metric_", None)
+    if axes is None:
+        return None
+    center, shift = getattr(estimator, "metric_center_", None), getattr(estimator, "metric_shift_", None)
+    prototypes, d = estimator.prototypes_, estimator.n_features_in_
+    of_bytes = prototypes.dtype == np.uint8
+    if not isinstance(axes, np.ndarray) or axes.ndim != 2 or axes.shape[1] != d or len(axes) < 1:
+        raise ModelFileError(f"array 'metric_' does not have {d} columns")
+    if axes.dtype != (np.int16 if of_bytes else prototypes.dtype):
+        raise ModelFileError(
+            f"array 'metric_' has dtype {axes.dtype}, which does not go with {prototypes.dtype} prototypes"
+        )
+    if not isinstance(center, np.ndarray) or center.shape != (d,) or center.dtype != np.float64:
+        raise ModelFileError(f"array 'metric_center_' is not float64 of {d} values")
+    if not isinstance(shift, int) or isinstance(shift, bool) or not 0 <= shift <= 24:
+        raise ModelFileError("metric_shift_ is not from 0 to 24")
+    if of_bytes:
+        if (center != np.rint(center)).any() or center.min() < 0 or center.max() > 255:
+            raise ModelFileError("array 'metric_center_' is not of whole numbers from 0 to 255")
+        if int(np.abs(axes.astype(np.int64)).sum(axis=1).max()) * 255 + 2**shift // 2 >= 2**31:
+            raise ModelFileError("array 'metric_' is too large for products of 32 bits")
+    return Metric(axes, center, shift)
+
+
+def pack_int16(isa: Any, values: np.ndarray) -> np.ndarray:
+    """Panels of the rows of `values` (n, d) of whole numbers: int16 (panels, ceil(d / 2), panel rows, 2)."""
+    panel = tiles.panel_rows(isa)
+    n, d = values.shape
+    padded = np.zeros((-(-n // panel) * panel, d + d % 2), np.int16)
+    padded[:n, :d] = values
+    return np.ascontiguousarray(padded.reshape(len(padded) // panel, panel, -1, 2).transpose(0, 2, 1, 3))
+
+
+class MappedBytes:
+    """The nearest of `prototypes` (p, rank), uint8, to rows of bytes under `metric`: map and search in one pass over the rows."""
+
+    def __init__(self, metric: Metric, prototypes: np.ndarray):
+        self.isa = isa_module.select()
+        axes = pack_int16(self.isa, metric.axes)
+        doubled = np.zeros((len(prototypes), axes.shape[0] * axes.shape[2]), np.int16)
+        doubled[:, : prototypes.shape[1]] = prototypes.astype(np.int16) * 2 - 256
+        panels = pack_int16(self.isa, doubled)
+        starts = np.full((len(panels), panels.shape[2]), -(2**31), np.int32)
+        starts.reshape(-1)[: len(prototypes)] = -((prototypes.astype(np.int64) - 128) ** 2).sum(axis=1)
+        self._prepared = metric.center.astype(np.int16), axes, metric.shift, panels, starts
+
+    def nearest(self, rows: np.ndarray, n_jobs: int | None) -> tuple[np.ndarray, np.ndarray]:
+        """Squared distances and prototypes, int64 (m, 1); ties to the lowest."""
+        m = len(rows)
+        squares, nearest = np.empty((m, 1), np.int64), np.empty((m, 1), np.int64)
+
+        def work(task: int) -> None:
+            first = task * _ROWS
+            span = first, min(m, first + _ROWS)
+            kernels.nearest_mapped(self.isa, rows, *span, *self._prepared, squares[:, 0], nearest[:, 0])
+
+        run_tasks(work, -(-m // _ROWS), resolve_n_threads(n_jobs))
+        return squares, nearest

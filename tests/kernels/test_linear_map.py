@@ -1,0 +1,79 @@
+"""Linear maps of rows, and the nearest vector under them, against NumPy on every instruction path."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reference import linear_map as plain
+from somknn_kernels import isa as isa_module
+from somknn_kernels import linear_map, tiles
+
+PATHS = [*isa_module.supported(), "vnni-emulated"]
+
+
+def pack(isa, values):
+    """int16 panels of the rows of `values` (n, even width)."""
+    panel = tiles.panel_rows(isa)
+    n_panels = -(-len(values) // panel)
+    padded = np.zeros((n_panels * panel, values.shape[1]), np.int16)
+    padded[: len(values)] = values
+    return np.ascontiguousarray(padded.reshape(n_panels, panel, -1, 2).transpose(0, 2, 1, 3))
+
+
+def _problem(seed, n, d, rank, p):
+    random = np.random.default_rng(seed)
+    X = random.integers(0, 256, (n, d)).astype(np.uint8)
+    centre = random.integers(0, 256, d).astype(np.int16)
+    limit = int(min(32767, 2**30 / 255 / d))
+    axes = random.integers(-limit, limit + 1, (rank, d)).astype(np.int16)
+    if seed % 3 == 0:  # sums at the limit
+        X[0], centre[:], axes[0] = 255, 0, limit
+    shift = int(np.clip(np.log2(limit * 80.0 * np.sqrt(d)) - 6, 0, 29))
+    vectors = random.integers(0, 256, (p, rank)).astype(np.uint8)
+    if p > 3:
+        vectors[-1] = vectors[0]  # a tie
+        X[: n // 2] = X[0]
+    return X, centre, axes, shift, vectors
+
+
+@pytest.mark.parametrize("name", PATHS)
+@given(st.integers(0, 10**6), st.integers(1, 20), st.integers(1, 70), st.integers(1, 70), st.integers(1, 90))
+def test_bytes(name, seed, n, d, rank, p):
+    X, centre, axes, shift, vectors = _problem(seed, n, d, rank, p)
+    isa = isa_module.select(name)
+    even = np.zeros((rank, d + d % 2), np.int16)
+    even[:, :d] = axes
+    packed = pack(isa, even)
+    codes = np.full((n, rank), 7, np.uint8)
+    linear_map.map_bytes(isa, X, 0, n, centre, packed, shift, codes)
+    np.testing.assert_array_equal(codes, plain.map_bytes(X, centre, axes, shift))
+    if seed % 2:
+        vectors[: min(p, n)] = codes[: min(p, n)]
+    width = packed.shape[0] * packed.shape[2]
+    doubled = np.zeros((p, width), np.int16)
+    doubled[:, :rank] = 2 * (vectors.astype(np.int16) - 128)
+    panels = pack(isa, doubled)
+    starts = np.full(panels.shape[0] * panels.shape[2], -(2**31), np.int32)
+    starts[:p] = -((vectors.astype(np.int64) - 128) ** 2).sum(axis=1)
+    distances, indices = np.full(n, -1, np.int64), np.full(n, -1, np.int64)
+    starts = starts.reshape(panels.shape[0], -1)
+    for start in range(0, n, 7):  # any cut gives the same
+        stop = min(n, start + 7)
+        linear_map.nearest_mapped(isa, X, start, stop, centre, packed, shift, panels, starts, distances, indices)
+    wanted = plain.nearest_mapped(X, centre, axes, shift, vectors)
+    np.testing.assert_array_equal(distances, wanted[0])
+    np.testing.assert_array_equal(indices, wanted[1])
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32, np.float64])
+@given(st.integers(0, 10**6), st.integers(1, 9), st.integers(1, 40), st.integers(1, 40))
+def test_floats_are_added_in_order(dtype, seed, n, d, rank):
+    random = np.random.default_rng(seed)
+    X = random.integers(0, 256, (n, d)).astype(dtype)
+    if dtype != np.uint8:
+        X += random.normal(size=(n, d)).astype(dtype)
+    centre, columns = random.normal(size=d) * 100, random.normal(size=(d, rank))
+    out = np.empty((n, rank))
+    linear_map.map_floats(X, 0, n, centre, columns, out)
+    np.testing.assert_array_equal(out, plain.map_floats(X, centre, columns))
