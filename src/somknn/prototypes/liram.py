@@ -15,7 +15,7 @@ from somknn.prototypes import glvq
 from somknn.prototypes.metric import Metric, round_prototypes, rounded
 from somknn.som.search import leading_axes
 from somknn.threads import single_threaded_blas
-from somknn_kernels.codebook_search import centre_rows
+from somknn_kernels.codebook_codes import centre_rows
 from somknn_kernels.parallel import resolve_n_threads, run_tasks
 
 _BLOCK = 1024  # rows that are floats at a time
