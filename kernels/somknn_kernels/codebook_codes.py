@@ -6,14 +6,20 @@ docs/som.md has the bounds that these figures go into.
 from typing import NamedTuple
 
 import numpy as np
+from numba import types
+from numba.extending import overload
 
-from somknn_kernels.policy import kernel
+from somknn_kernels.policy import inlined, kernel
+from somknn_kernels.row_products import AXES, project_tile, row_product
+from somknn_kernels.tiles import query_tile
 
 LEAD = 32  # columns of stage 1: 31 axes and the norm beyond them
 WIDTH = 64  # columns of stage 2: 31 axes, one that is not used, 31 axes and the norm beyond all of them
+SHARED = LEAD - 1 - AXES  # of the data's axes, before those that belong to one codebook
 CODE_LIMIT = 32000.0  # norm of a short vector: no product of two passes 2^30
 PIECE = 32  # rows are padded to whole pieces of this many columns
 NOWHERE = -(2**31)  # where a panel has no unit
+_SHORT = 32768  # columns up to which a sum of squared bytes fits 31 bits
 
 
 class Short(NamedTuple):
@@ -38,9 +44,13 @@ class Short(NamedTuple):
 class Units(NamedTuple):
     """The codebook in short vectors and in 16-bit integers.
 
-    panels : int16 (panels, LEAD / 2, panel rows, 2); second : int16 (K, WIDTH), column LEAD - 1 is zero
+    panels : int16 (panels, columns / 2, panel rows, 2): LEAD columns, or WIDTH where all axes are scanned at once
+    second : int16 (K, WIDTH), column LEAD - 1 is zero; or (0, WIDTH), and there is no stage 2
     starts : int32 (panels, panel rows): minus half the squared norm, in products of the units of both sides; the least
     integer beyond K. unit : float64, of the codes
+    own : int16 (1, d in whole pieces / 2, AXES, 2): axes of this codebook, which take the places after the data's first
+    SHARED ones, times 1 / own_inverse; or (0, …). own_shifts : float64 (AXES,): products of the centre (bytes) with them
+    deviation : float64, of the Gram matrix of all leading axes from the identity, of which there are `leading`
     high, low : int16 (K, d in whole pieces): w = step·(high + low·fine)
     offsets, rests : float64 (K,): ‖w‖²/2 and 0; for bytes, which are multiplied as they are, plus what their centre adds to
     the products: step·high·centre and step·fine·low·centre, so that what rounding leaves out of w meets the centred row only
@@ -52,6 +62,10 @@ class Units(NamedTuple):
     second: np.ndarray
     starts: np.ndarray
     unit: float
+    own: np.ndarray
+    own_inverse: float
+    own_shifts: np.ndarray
+    deviation: float
     high: np.ndarray
     low: np.ndarray
     step: float
@@ -62,25 +76,94 @@ class Units(NamedTuple):
     blur: np.ndarray
 
 
-@kernel
-def centre_rows(X, first, last, centre, scale, out, squares):
-    """out[i - first] = (X[i] - centre)·scale and squares[i] = its squared norm, for the rows [first, last).
+def load_row(X, i, centre, factor, out, j):
+    """out[j] = row i as 16-bit integers: bytes as they are, else (x - centre)·factor rounded."""
+    raise NotImplementedError("only inside kernels")
 
-    X : uint8, float32 or float64 (n, d); out : float32 or float64 (at least last - first, d); squares : float64 (n,).
-    Bytes come with a centre of integers and a scale of 1: their sums are exact. Else four running sums of float64.
+
+@overload(load_row, inline="never")
+def _load_row(X, i, centre, factor, out, j):
+    if X.dtype == types.uint8:
+
+        def bytes_as_they_are(X, i, centre, factor, out, j):
+            for c in range(X.shape[1]):
+                out[j, c] = X[i, c]
+
+        return bytes_as_they_are
+
+    def rounded(X, i, centre, factor, out, j):
+        for c in range(X.shape[1]):
+            out[j, c] = np.int16(np.rint((np.float64(X[i, c]) - centre[c]) * factor))
+
+    return rounded
+
+
+def tile_rows(isa):
+    """`query_tile` inside kernels."""
+    raise NotImplementedError("only inside kernels")
+
+
+@overload(tile_rows, inline="never")
+def _tile_rows(isa):
+    rows = query_tile(isa.instance_class())
+    return lambda isa: rows
+
+
+@inlined
+def row_factor(integers, norm):
+    """What a row of this norm is multiplied with to become 16-bit integers."""
+    if integers:
+        return 1.0
+    return CODE_LIMIT / norm if norm > 0.0 else 0.0
+
+
+@inlined
+def round_codes(products, j, factor, shifts, from_shift, line):
+    """line[a] = products[j, a]·factor - shifts[from_shift + a] rounded; returns the sum of their squares.
+
+    Two loops without a branch over as many numbers as a register or two hold: vector instructions.
     """
-    d = X.shape[1]
-    if X.itemsize == 1:
-        whole = centre.astype(np.int32)
-        for i in range(first, last):
+    for a in range(AXES):
+        line[a] = np.int32(np.rint(products[j, a] * factor - shifts[from_shift + a]))
+    inside = np.int64(0)
+    for a in range(AXES):
+        inside += np.int64(line[a]) * np.int64(line[a])
+    return np.float64(inside)
+
+
+@inlined
+def norm_beyond(square, inside, loss, deviation, unit):
+    """The norm of what axes leave out of a row, as a multiple of `unit`, rounded up: it must not be too small.
+
+    square : the row's squared norm; inside : that of its codes on the axes; loss, deviation : as in `Short` and `Units`.
+    """
+    norm = np.sqrt(square)
+    off = loss[0] * norm + loss[1]
+    longest = (norm + off) * (1.0 + deviation)
+    allowance = 2.0 * longest * off + deviation * longest * longest + 1e-12 * square
+    return np.int16(min(np.ceil(np.sqrt(max(square - inside, 0.0) + allowance) / unit), 32767.0))
+
+
+def square_of(X, i, whole, centre, scale):
+    """The squared norm of (X[i] - centre)·scale; whole : centre as int32, for bytes, whose sums are exact; else four running sums."""
+    raise NotImplementedError("only inside kernels")
+
+
+@overload(square_of, inline="never")
+def _square_of(X, i, whole, centre, scale):
+    if X.dtype == types.uint8:
+
+        def of_bytes(X, i, whole, centre, scale):
             square = np.int64(0)
-            for c in range(d):
+            for c in range(X.shape[1]):
                 difference = np.int32(X[i, c]) - whole[c]
-                out[i - first, c] = difference
                 square += np.int64(difference * difference)
-            squares[i] = square
-        return
-    for i in range(first, last):
+            return np.float64(square)
+
+        return of_bytes
+
+    def of_floats(X, i, whole, centre, scale):
+        d = X.shape[1]
         s0 = 0.0
         s1 = 0.0
         s2 = 0.0
@@ -90,88 +173,116 @@ def centre_rows(X, first, last, centre, scale, out, squares):
             b = (np.float64(X[i, c + 1]) - centre[c + 1]) * scale
             e = (np.float64(X[i, c + 2]) - centre[c + 2]) * scale
             f = (np.float64(X[i, c + 3]) - centre[c + 3]) * scale
-            out[i - first, c] = a
-            out[i - first, c + 1] = b
-            out[i - first, c + 2] = e
-            out[i - first, c + 3] = f
             s0 += a * a
             s1 += b * b
             s2 += e * e
             s3 += f * f
         for c in range(d - d % 4, d):
             a = (np.float64(X[i, c]) - centre[c]) * scale
-            out[i - first, c] = a
             s0 += a * a
-        squares[i] = (s0 + s2) + (s1 + s3)
+        return (s0 + s2) + (s1 + s3)
+
+    return of_floats
 
 
 @kernel
-def encode_short(projected, first, squares, loss, deviation, unit, limit, codes):
-    """Short vectors of the rows from `first` on, as multiples of `unit`.
+def centre_rows(X, first, last, centre, scale, out, squares):
+    """out[i - first] = (X[i] - centre)·scale and squares[i] = its squared norm, for the rows [first, last).
 
-    projected : float32 or float64 (m, at most 62): coordinates on the axes; squares : float64 (n,): squared norms.
-    loss : float64 (2,): how far coordinates are from the exact ones before rounding (relative to the norm), and after it more.
-    deviation : float64, of the axes' Gram matrix from the identity.
-    codes : int16 (n, WIDTH), rows first … first + m - 1 are written; zeros where the norm is above `limit`.
-    The norms beyond the axes are rounded up: they must not be too small.
+    X : uint8, float32 or float64 (n, d); out : float32 or float64 (at least last - first, d); squares : float64 (n,).
+    Bytes come with a centre of integers and a scale of 1: their sums are exact.
     """
-    axes = projected.shape[1]
-    for i in range(projected.shape[0]):
-        row = first + i
-        square = squares[row]
-        norm = np.sqrt(square)
-        for c in range(WIDTH):
-            codes[row, c] = 0
-        if not norm <= limit:
-            continue
-        off = loss[0] * norm + loss[1]
-        longest = (norm + off) * (1.0 + deviation)
-        allowance = 2.0 * longest * off + deviation * longest * longest + 1e-12 * square
-        inside = 0.0
-        for a in range(axes):
-            code = np.rint(projected[i, a] / unit)
-            if a == LEAD - 1:
-                beyond = np.sqrt(max(square - inside, 0.0) + allowance)
-                codes[row, LEAD - 1] = np.int16(min(np.ceil(beyond / unit), 32767.0))
-            codes[row, a if a < LEAD - 1 else a + 1] = np.int16(code)
-            inside += (code * unit) * (code * unit)
-        beyond = np.sqrt(max(square - inside, 0.0) + allowance)
-        codes[row, WIDTH - 1] = np.int16(min(np.ceil(beyond / unit), 32767.0))
-        if axes < LEAD:
-            codes[row, LEAD - 1] = codes[row, WIDTH - 1]
+    whole = centre.astype(np.int32) if X.itemsize == 1 else np.zeros(1, np.int32)
+    for i in range(first, last):
+        for c in range(X.shape[1]):
+            out[i - first, c] = (np.float64(X[i, c]) - centre[c]) * scale
+        squares[i] = square_of(X, i, whole, centre, scale)
 
 
 @kernel
-def measure_units(W, centre, scale, first, last, squares, largest):
-    """Squared norms of w = (W - centre)·scale, and the largest entry, for the units [first, last).
+def embed_rows(isa, X, first, last, centre, scale, axes, shifts, inverse, deviation, loss, unit, limit, codes, norms):
+    """Short vectors of the rows [first, last) as multiples of `unit`, and their norms.
 
-    W : float32 or float64 (K, d); squares, largest : float64 (K,).
+    X : uint8, float32 or float64 (n, d); axes : int16 (panels, d in whole pieces / 2, AXES, 2), times 1 / inverse, zeros for
+    those that are not there; shifts : float64 (panels·AXES,): products of the centre (bytes) with them.
+    deviation : float64, of the axes' Gram matrix from the identity; loss : float64 (2,), as in `Short`.
+    codes : int16 (n, WIDTH), zeros where the norm is above `limit`; norms : float64 (n,).
+    Cost per row: d·AXES·panels multiply-adds of 16 bits.
     """
-    for k in range(first, last):
-        square = 0.0
-        top = 0.0
-        for c in range(W.shape[1]):
-            value = (np.float64(W[k, c]) - centre[c]) * scale
-            square += value * value
-            top = max(top, abs(value))
-        squares[k] = square
-        largest[k] = top
+    integers = X.itemsize == 1
+    whole_centre = centre.astype(np.int32) if integers else np.zeros(1, np.int32)
+    tile = tile_rows(isa)
+    n_panels, n_pairs = axes.shape[:2]
+    d = X.shape[1]
+    short_sums = integers and d <= _SHORT
+    whole = np.zeros((tile, 2 * n_pairs), np.int16)
+    centre_16 = np.zeros((1, 2 * n_pairs), np.int16)
+    for c in range(d if short_sums else 0):
+        centre_16[0, c] = np.int16(centre[c])
+    centre_square = row_product(isa, centre_16, 0, centre_16, 0)
+    products = np.empty((n_panels, tile, AXES), np.int32)
+    factors = np.empty(tile)
+    squares = np.empty(tile)
+    line = np.empty(AXES, np.int32)
+    inverse_unit = 1.0 / unit
+    scaled_shifts = shifts * inverse_unit
+    for start in range(first, last, tile):
+        count = min(tile, last - start)
+        for j in range(count):
+            i = start + j
+            if short_sums:
+                load_row(X, i, centre, 1.0, whole, j)
+                product = row_product(isa, whole, j, centre_16, 0)
+                squares[j] = row_product(isa, whole, j, whole, j) - 2 * product + centre_square
+                norms[i] = np.sqrt(squares[j])
+                factors[j] = 1.0
+            else:
+                squares[j] = square_of(X, i, whole_centre, centre, scale)
+                norms[i] = np.sqrt(squares[j])
+                factors[j] = row_factor(integers, norms[i]) if norms[i] <= limit else 0.0
+                load_row(X, i, centre, factors[j] * scale, whole, j)
+        for p in range(n_panels):
+            project_tile(isa, whole, 0, axes, p, products[p])
+        for j in range(count):
+            i = start + j
+            codes[i] = 0
+            if not norms[i] <= limit:
+                continue
+            factor = inverse * inverse_unit / factors[j] if factors[j] > 0.0 else 0.0
+            inside = 0.0
+            for p in range(n_panels):
+                inside_panel = round_codes(products[p], j, factor, scaled_shifts, p * AXES, line)
+                for a in range(AXES):
+                    axis = p * AXES + a
+                    if axis == LEAD - 1:
+                        part = np.float64(line[a]) * np.float64(line[a])
+                        inside_lead = inside + inside_panel - part
+                        codes[i, LEAD - 1] = norm_beyond(squares[j], inside_lead * unit * unit, loss, deviation, unit)
+                    if axis < WIDTH - 2:
+                        codes[i, axis if axis < LEAD - 1 else axis + 1] = np.int16(line[a])
+                inside += inside_panel
+            codes[i, WIDTH - 1] = norm_beyond(squares[j], inside * unit * unit, loss, deviation, unit)
+            if n_panels * AXES < LEAD:
+                codes[i, LEAD - 1] = codes[i, WIDTH - 1]
 
 
 @kernel
 def encode_units(W, centre, scale, step, fine, first, last, high, low, errors):
-    """w = step·(high + low·fine) rounded, and how far step·high is from w, for the units [first, last).
+    """w = step·(high + low·fine) rounded, and how far step·high is from w at most, for the units [first, last).
 
-    high, low : int16 (K, at least d), columns beyond d are left alone; errors : float64 (K,).
+    high, low : int16 (K, at least d), columns beyond d are left alone; errors : float64 (K,). The distance is summed in integers,
+    which LLVM does several at a time.
     """
     inverse = 1.0 / step
+    inverse_fine = 1.0 / fine
+    d = W.shape[1]
     for k in range(first, last):
-        error = 0.0
-        for c in range(W.shape[1]):
+        total = np.int64(0)
+        for c in range(d):
             value = (np.float64(W[k, c]) - centre[c]) * scale * inverse
             whole = np.rint(value)
-            rest = value - whole
+            rest = np.int32(np.rint((value - whole) * inverse_fine))
             high[k, c] = np.int16(whole)
-            low[k, c] = np.int16(np.rint(rest / fine))
-            error += rest * rest
-        errors[k] = np.sqrt(error) * step
+            low[k, c] = np.int16(rest)
+            total += np.int64(rest) * np.int64(rest)
+        errors[k] = step * fine * (np.sqrt(np.float64(total)) + 0.51 * np.sqrt(np.float64(d)))

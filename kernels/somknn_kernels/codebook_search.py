@@ -17,38 +17,34 @@ Cost per row of data: 32·K multiply-adds of 16 bits, 64 for each survivor of st
 """
 
 import numpy as np
-from numba import types
-from numba.extending import overload
 
-from somknn_kernels.codebook_codes import CODE_LIMIT, LEAD, NOWHERE
+from somknn_kernels.codebook_codes import (
+    LEAD,
+    NOWHERE,
+    SHARED,
+    load_row,
+    norm_beyond,
+    round_codes,
+    row_factor,
+    tile_rows,
+)
 from somknn_kernels.distances import squared_distance_float64
 from somknn_kernels.policy import inlined, kernel
-from somknn_kernels.row_products import row_product, screen_tile, spread_tile
-from somknn_kernels.tiles import prefetch_row, query_tile, trailing_zeros
+from somknn_kernels.row_products import (
+    AXES,
+    at_least,
+    project_tile,
+    row_product,
+    screen_tile,
+    spread_tile,
+    two_row_products,
+)
+from somknn_kernels.tiles import prefetch_row, trailing_zeros
 
 _SORTED = 16  # units of a row that are measured in order of their bounds
-
-
-def _load(X, i, centre, factor, out, j):
-    """out[j] = row i as 16-bit integers: bytes as they are, else (x - centre)·factor rounded."""
-    raise NotImplementedError("only inside kernels")
-
-
-@overload(_load, inline="never")
-def _load_overload(X, i, centre, factor, out, j):
-    if X.dtype == types.uint8:
-
-        def bytes_as_they_are(X, i, centre, factor, out, j):
-            for c in range(X.shape[1]):
-                out[j, c] = X[i, c]
-
-        return bytes_as_they_are
-
-    def rounded(X, i, centre, factor, out, j):
-        for c in range(X.shape[1]):
-            out[j, c] = np.int16(np.rint((np.float64(X[i, c]) - centre[c]) * factor))
-
-    return rounded
+_TILES = 8  # that go through the stages together
+_SMALL = 1024  # units, up to which their accumulators stay in the level-2 cache
+_FETCHED = 8  # units of a row that are fetched ahead, of a large codebook: for one that lies in the level-2 or 3 cache, no gain
 
 
 @inlined
@@ -81,17 +77,17 @@ def _threshold(second, margin, product_unit):
 
 
 @inlined
-def _two_largest(isa, tile_codes, panels, starts, values, first, second, places):
-    """Accumulators of all units for the rows of a tile, and for each row the two units with the largest.
+def _two_largest(isa, tile_codes, t, panels, starts, values, first, second, places, first_place):
+    """Accumulators of all units for the rows of tile t, and for each row the two units with the largest.
 
     values : int32 (rows, panels·panel rows); first, second : int32 (rows, panel rows), scratch: the two largest of each
-    lane, so that the loop over the units has no branch; places : int64 (rows, 2).
+    lane, so that the loop over the units has no branch; places : int64 (…, 2), from `first_place` on.
     """
     n_panels, _, panel, _ = panels.shape
     first[:] = np.int32(NOWHERE)
     second[:] = np.int32(NOWHERE)
     for q in range(n_panels):
-        spread_tile(isa, tile_codes, 0, panels, starts, q, values, first, second)
+        spread_tile(isa, tile_codes, t, panels, starts, q, values, first, second)
     for j in range(values.shape[0]):
         a = 0
         for r in range(1, panel):
@@ -108,31 +104,43 @@ def _two_largest(isa, tile_codes, panels, starts, values, first, second, places)
         k = a
         while values[j, k] != first[j, a]:
             k += panel
-        places[j, 0] = k
+        places[first_place + j, 0] = k
         k = k + panel if b == a and second[j, a] == first[j, a] else b
         while values[j, k] != next_best:
             k += panel
-        places[j, 1] = k
+        places[first_place + j, 1] = k
 
 
 @inlined
-def _at_least(values, j, limit, step, alive):
-    """Write the positions k with values[j, k] >= limit to alive[j]; returns how many.
+def _are_apart(scores, places, count, nearest, runner_up, lowest, second_lowest, gap):
+    """Whether the two lowest scores are apart from each other, and the others from both, by more than `gap`."""
+    certain = second_lowest - lowest > gap
+    for position in range(count):
+        k = places[position]
+        if k != nearest and k != runner_up and not scores[position] > second_lowest + gap:
+            certain = False
+    return certain
 
-    Counting the survivors of a group is a loop that LLVM turns into vector comparisons (an early exit is not); most groups
-    have none.
+
+@inlined
+def _own_codes(projected, first, count, norms, factors, from_row, scaling, shifts, loss, line, tile_codes, t):
+    """The codes of a tile's rows on the codebook's own axes, and the norms beyond all leading axes, after the shared codes.
+
+    scaling : (unit, 1 / (unit of the axes), deviation of their Gram matrix). One call for a tile: the arrays of each call are
+    counted, by atomic instructions, as dear as the codes of a row.
     """
-    found = 0
-    for start in range(0, values.shape[1], step):
-        some = np.int32(0)
-        for k in range(start, start + step):
-            some += np.int32(values[j, k] >= limit)
-        if some > 0:
-            for k in range(start, start + step):
-                if values[j, k] >= limit:
-                    alive[j, found] = k
-                    found += 1
-    return found
+    unit, inverse, deviation = scaling
+    for j in range(count):
+        factor = factors[from_row + j]
+        inside = round_codes(projected, j, inverse / (factor * unit) if factor > 0.0 else 0.0, shifts, 0, line)
+        for a in range(SHARED):
+            code = np.float64(tile_codes[t, a // 2, j, a % 2])
+            inside += code * code
+        for a in range(AXES):
+            column = SHARED + a
+            tile_codes[t, column // 2, j, column % 2] = np.int16(line[a])
+        norm = norms[first + j]
+        tile_codes[t, LEAD // 2 - 1, j, 1] = norm_beyond(norm * norm, inside * unit * unit, loss, deviation, unit)
 
 
 @kernel
@@ -142,17 +150,20 @@ def two_nearest(isa, X, W, short, book, trust, first_row, last_row, units, dista
     X : (n, d) uint8, float32 or float64; W : (K, d) float32 or float64, K >= 2; short : Short; book : Units
     units : int64 (n, 2): on entry two different guesses (previous units), used if `trust` is true, on return the two
     nearest: exact, ties (of float64 distances, see `distances`) to the lowest index. Guesses change only the speed.
-    Without them the two units that look best on the leading axes are measured first: the better way as long as the
-    codebook still changes much.
+    Without them the two units that look best in stage 1 are measured first: the better way as long as the codebook still
+    changes much, and the only one without a stage 2.
     distances : float64 (n,): squared distance to the nearest unit, within 1e-7 of itself.
-    counts : int64 (4,): units that passed stage 1 and stage 2, those that float64 had to tell apart, and rows that
+    counts : int64 (4,): units that passed stage 1, units measured in full, those that float64 had to tell apart, and rows that
     kept their nearest unit, are added.
+
+    Some tiles of rows go through the stages together: loops of one kind, whose branches and memory are alike.
     """
     codes, norms, centre = short.codes, short.norms, short.centre
-    panels, starts, second, high, low, offsets = (
+    panels, starts, second, own, high, low, offsets = (
         book.panels,
         book.starts,
         book.second,
+        book.own,
         book.high,
         book.low,
         book.offsets,
@@ -160,79 +171,120 @@ def two_nearest(isa, X, W, short, book, trust, first_row, last_row, units, dista
     scale, rare, step, fine = short.scale, short.rare, book.step, book.fine
     product_unit = short.unit * book.unit
     K = W.shape[0]
-    n_panels, _, panel, _ = panels.shape
+    n_panels, n_pairs, panel, _ = panels.shape
     integers = X.itemsize == 1
+    staged = second.shape[0] > 0
+    owned = own.shape[0] > 0
     flat_starts = starts.reshape(-1)
-    tile = _tile_rows(isa)
+    tile = tile_rows(isa)
+    tiles = _TILES if K <= _SMALL else 1
+    chunk = tiles * tile
+    distant = K > _SMALL
     pairs = codes.view(np.int32)
-    tile_codes = np.zeros((1, LEAD // 2, tile, 2), np.int16)
+    tile_codes = np.zeros((tiles, n_pairs, tile, 2), np.int16)
     tile_pairs = tile_codes.view(np.int32)
-    whole = np.zeros((tile, high.shape[1]), np.int16)
-    scores = np.empty(K, np.float64)
-    places = np.empty(K, np.int64)
-    bounds = np.empty(K, np.int64)
-    alive = np.empty((tile, n_panels * panel), np.int32)
-    found = np.zeros(tile, np.int64)
-    values = np.empty((tile, n_panels * panel), np.int32)
+    whole = np.zeros((chunk, high.shape[1]), np.int16)
+    projected = np.empty((tile, AXES), np.int32)
+    own_shifts = book.own_shifts / short.unit
+    scaling = (short.unit, book.own_inverse, book.deviation)
+    line = np.empty(AXES, np.int32)
+    values = np.empty((chunk, n_panels * panel), np.int32)
+    alive = np.empty((chunk, n_panels * panel), np.int32)
+    bounds = np.empty((chunk, n_panels * panel), np.int32)
+    found = np.zeros(chunk, np.int64)
     first = np.empty((tile, panel), np.int32)
     second_first = np.empty((tile, panel), np.int32)
-    guesses = np.empty((tile, 2), np.int64)
-    guess_scores = np.empty((tile, 2))
-    limits = np.empty(tile, np.int32)
+    guesses = np.empty((chunk, 2), np.int64)
+    limits = np.empty(chunk, np.int32)
     masks = np.empty(tile, np.uint64)
-    factors = np.empty(tile)
-    sums = np.empty(8, np.float64)
-    best = np.empty(2, np.float64)
+    factors = np.empty(chunk)
+    guess_scores = np.empty((chunk, 2))
+    scores = np.empty(K)
+    places = np.empty(K, np.int64)
+    sums = np.empty(8)
+    best = np.empty(2)
     best_index = np.empty(2, np.int64)
     shrink = 1.0 / (scale * scale)
-    for start in range(first_row, last_row, tile):
-        rows = min(tile, last_row - start)
-        for j in range(rows):
-            i = start + j
-            for g in range(LEAD // 2):
-                tile_pairs[0, g, j, 0] = pairs[i, g]
+    for start in range(first_row, last_row, chunk):
+        rows = min(chunk, last_row - start)
         if trust:
             for j in range(rows):
                 guesses[j, 0] = units[start + j, 0]
                 guesses[j, 1] = units[start + j, 1]
-        else:
-            _two_largest(isa, tile_codes, panels, starts, values, first, second_first, guesses)
-        for j in range(tile):
+        for j in range(rows):
+            norm = norms[start + j]
+            factors[j] = row_factor(integers, norm) if norm <= rare else 0.0
+            load_row(X, start + j, centre, factors[j] * scale, whole, j)
+        for t in range(-(-rows // tile)):
+            from_row = t * tile
+            count = min(tile, rows - from_row)
+            kept = (SHARED + 1) // 2 if owned else n_pairs
+            for j in range(count):
+                for g in range(kept):
+                    tile_pairs[t, g, j, 0] = pairs[start + from_row + j, g]
+            if owned:
+                project_tile(isa, whole, from_row, own, 0, projected)
+                _own_codes(
+                    projected, start + from_row, count, norms, factors, from_row, scaling, own_shifts, short.loss, line,
+                    tile_codes, t,
+                )  # fmt: skip
+            if not trust:
+                lines = values[from_row : from_row + tile]
+                _two_largest(isa, tile_codes, t, panels, starts, lines, first, second_first, guesses, from_row)
+        for j in range(chunk):
             limits[j] = 2147483647
             found[j] = 0
+            if distant and j < rows:
+                prefetch_row(high, guesses[j, 0])
+                prefetch_row(high, guesses[j, 1])
         for j in range(rows):
-            i = start + j
-            norm = norms[i]
+            norm = norms[start + j]
             if not norm <= rare:
                 continue
-            factor = 1.0
-            if not integers:
-                factor = CODE_LIMIT / norm if norm > 0.0 else 0.0
-            _load(X, i, centre, factor * scale, whole, j)
-            factors[j] = step / factor if factor > 0.0 else 0.0
+            factors[j] = step / factors[j] if factors[j] > 0.0 else 0.0
             second_score = -np.inf
+            products = two_row_products(isa, whole, j, high, guesses[j, 0], guesses[j, 1])
             for g in range(2):
-                k = guesses[j, g]
-                score = offsets[k] - factors[j] * row_product(isa, whole, j, high, k)
-                guess_scores[j, g] = score
-                second_score = max(second_score, score)
+                guess_scores[j, g] = offsets[guesses[j, g]] - factors[j] * products[g]
+                second_score = max(second_score, guess_scores[j, g])
             margin = book.slack[0] * norm + book.slack[1] + book.blur[0] * norm + book.blur[2]
             limits[j] = _threshold(second_score, margin, product_unit)
-        if trust:  # the next tile's units on their way while this one is scanned
-            for following in range(start + tile, min(start + 2 * tile, last_row)):
-                prefetch_row(high, units[following, 0])
-                prefetch_row(high, units[following, 1])
-        else:
-            for j in range(rows):
-                found[j] = _at_least(values, j, limits[j], panel, alive)
-        for q in range(n_panels if trust else 0):
-            if screen_tile(isa, tile_codes, 0, panels, starts, q, limits, masks) != 0:
-                for j in range(rows):
+        for t in range(-(-rows // tile)):
+            from_row = t * tile
+            count = min(tile, rows - from_row)
+            tile_limits = limits[from_row : from_row + tile]
+            for q in range(n_panels):
+                if trust:
+                    if screen_tile(isa, tile_codes, t, panels, starts, q, tile_limits, masks) == 0:
+                        continue
+                else:
+                    for j in range(count):
+                        masks[j] = at_least(isa, values, from_row + j, q, limits[from_row + j])
+                for j in range(count):
                     mask = masks[j]
                     while mask != 0:
-                        alive[j, found[j]] = q * panel + trailing_zeros(mask)
-                        found[j] += 1
+                        alive[from_row + j, found[from_row + j]] = q * panel + trailing_zeros(mask)
+                        found[from_row + j] += 1
                         mask &= mask - np.uint64(1)
+        for j in range(rows):
+            left = 0
+            for position in range(found[j]):
+                k = np.int64(alive[j, position])
+                if k == guesses[j, 0] or k == guesses[j, 1]:
+                    continue
+                counts[0] += 1
+                if staged:
+                    bound = row_product(isa, codes, start + j, second, k) + np.int64(flat_starts[k])
+                    if bound < limits[j]:
+                        continue
+                    bounds[j, left] = np.int32(min(bound, 2147483647))
+                else:
+                    bounds[j, left] = values[j, k]
+                alive[j, left] = k
+                left += 1
+                if distant and left <= _FETCHED:
+                    prefetch_row(high, k)
+            found[j] = left
         for j in range(rows):
             i = start + j
             norm = norms[i]
@@ -249,42 +301,31 @@ def two_nearest(isa, X, W, short, book, trust, first_row, last_row, units, dista
                 continue
             blur = book.blur[0] * norm + book.blur[2]
             margin = book.slack[0] * norm + book.slack[1] + blur
-            guess_0, guess_1 = guesses[j, 0], guesses[j, 1]
             scores[0] = guess_scores[j, 0]
             scores[1] = guess_scores[j, 1]
-            places[0] = guess_0
-            places[1] = guess_1
+            places[0] = guesses[j, 0]
+            places[1] = guesses[j, 1]
             evaluated = 2
             lowest = min(scores[0], scores[1])
             second_lowest = max(scores[0], scores[1])
-            nearest = guess_0 if scores[0] <= scores[1] else guess_1
-            runner_up = guess_1 if scores[0] <= scores[1] else guess_0
+            nearest = places[0] if scores[0] <= scores[1] else places[1]
+            runner_up = places[1] if scores[0] <= scores[1] else places[0]
             limit = limits[j]
-            left = 0
-            for position in range(found[j]):
-                k = np.int64(alive[j, position])
-                if k == guess_0 or k == guess_1:  # noqa: SIM109
-                    continue
-                counts[0] += 1
-                bound = row_product(isa, codes, i, second, k) + np.int64(flat_starts[k])
-                if bound >= limit:
-                    alive[j, left] = k
-                    bounds[left] = bound
-                    left += 1
+            left = found[j]
             for turn in range(left):
                 # The most promising first: it lowers the limit for the others. Past some turns the search for it costs more.
                 chosen = turn
                 if turn < _SORTED:
                     for position in range(turn + 1, left):
-                        if bounds[position] > bounds[chosen]:
+                        if bounds[j, position] > bounds[j, chosen]:
                             chosen = position
-                    if bounds[chosen] < limit:
+                    if bounds[j, chosen] < limit:
                         break
-                elif bounds[chosen] < limit:
+                elif bounds[j, chosen] < limit:
                     continue
                 k = np.int64(alive[j, chosen])
                 alive[j, chosen] = alive[j, turn]
-                bounds[chosen] = bounds[turn]
+                bounds[j, chosen] = bounds[j, turn]
                 score = offsets[k] - factors[j] * row_product(isa, whole, j, high, k)
                 scores[evaluated] = score
                 places[evaluated] = k
@@ -301,42 +342,48 @@ def two_nearest(isa, X, W, short, book, trust, first_row, last_row, units, dista
                     limit = _threshold(second_lowest, margin, product_unit)
             counts[1] += evaluated
             counts[3] += np.int64(nearest == units[i, 0])
-            certain = second_lowest - lowest > 2.0 * blur
-            for position in range(evaluated):
-                k = places[position]
-                if k != nearest and k != runner_up and not scores[position] > second_lowest + 2.0 * blur:
-                    certain = False
-            if certain:
-                units[i, 0] = nearest
-                units[i, 1] = runner_up
-                if integers:
-                    fine_score = lowest - factors[j] * fine * row_product(isa, whole, j, low, nearest)
-                    fine_score += book.rests[nearest]
-                    distance = norm * norm + 2.0 * fine_score
-                    if 2.0 * (book.blur[1] * norm + book.blur[2]) < 1e-7 * distance:
-                        distances[i] = distance * shrink
+            certain = _are_apart(scores, places, evaluated, nearest, runner_up, lowest, second_lowest, 2.0 * blur)
+            if integers and not certain:  # the weights' second parts tell most of them apart
+                beyond = second_lowest + 2.0 * blur
+                blur = book.blur[1] * norm + book.blur[2]
+                lowest = np.inf
+                second_lowest = np.inf
+                for position in range(evaluated):
+                    if scores[position] > beyond:
+                        scores[position] = np.inf
                         continue
-                distances[i] = squared_distance_float64(X, i, W, nearest, sums)
-                continue
-            for position in range(evaluated):
-                if not scores[position] > second_lowest + 2.0 * blur:
-                    counts[2] += 1
                     k = places[position]
-                    _offer(squared_distance_float64(X, i, W, k, sums), k, best, best_index)
-            units[i, 0] = best_index[0]
-            units[i, 1] = best_index[1]
-            distances[i] = best[0]
-
-
-def _tile_rows(isa):
-    """`query_tile` inside kernels."""
-    raise NotImplementedError("only inside kernels")
-
-
-@overload(_tile_rows, inline="never")
-def _tile_rows_overload(isa):
-    rows = query_tile(isa.instance_class())
-    return lambda isa: rows
+                    score = scores[position] - factors[j] * fine * row_product(isa, whole, j, low, k) + book.rests[k]
+                    scores[position] = score
+                    if score < lowest:
+                        second_lowest = lowest
+                        runner_up = nearest
+                        lowest = score
+                        nearest = k
+                    elif score < second_lowest:
+                        second_lowest = score
+                        runner_up = k
+                certain = _are_apart(scores, places, evaluated, nearest, runner_up, lowest, second_lowest, 2.0 * blur)
+            elif integers:
+                product = row_product(isa, whole, j, low, nearest)
+                lowest += book.rests[nearest] - factors[j] * fine * product
+            if not certain:
+                for position in range(evaluated):
+                    if not scores[position] > second_lowest + 2.0 * blur:
+                        counts[2] += 1
+                        k = places[position]
+                        _offer(squared_distance_float64(X, i, W, k, sums), k, best, best_index)
+                units[i, 0] = best_index[0]
+                units[i, 1] = best_index[1]
+                distances[i] = best[0]
+                continue
+            units[i, 0] = nearest
+            units[i, 1] = runner_up
+            distance = norm * norm + 2.0 * lowest
+            if integers and 2.0 * (book.blur[1] * norm + book.blur[2]) < 1e-7 * distance:
+                distances[i] = distance * shrink
+            else:
+                distances[i] = squared_distance_float64(X, i, W, nearest, sums)
 
 
 @kernel

@@ -1,4 +1,4 @@
-"""Inner products of 16-bit integers: two rows, and a tile that compares its sums in the registers.
+"""Inner products of 16-bit integers: two rows, rows and axes, and tiles that compare their sums in the registers.
 
 Exact as long as no sum leaves 32 bits, which is up to the caller: by Cauchy-Schwarz it cannot when the product of
 the two norms is below 2^31.
@@ -24,6 +24,42 @@ from somknn_kernels.tiles import (
     _tile_loop,
 )
 
+AXES = 16  # axes in a panel of `project_tile`, whatever the width of the registers
+
+
+def _row_products(marker, context, builder, signature, arguments, count):
+    """Inner products of row a[i] with `count` rows of b, as int64: arguments (isa, a, i, b, first j, second j, …)."""
+    shorts, words = ir.VectorType(I16, 16), ir.VectorType(I32, 8)
+    pa = _pointer(context, builder, signature.args[1], arguments[1], I16, arguments[2])
+    rows = [_pointer(context, builder, signature.args[3], arguments[3], I16, j) for j in arguments[4:]]
+    length = _length(context, builder, signature.args[1], arguments[1], 1)
+
+    def body(index, sums):
+        results = []
+        for part in range(2):
+            at = builder.add(index, I64(16 * part))
+
+            def load(pointer, at=at):
+                value = builder.load(builder.bitcast(builder.gep(pointer, [at]), shorts.as_pointer()))
+                value.align = 2
+                return value
+
+            value = load(pa)
+            for place, row in enumerate(rows):
+                total = sums[part * count + place]
+                results.append(_pair_products_int16(builder, marker, total, value, load(row)))
+        return results
+
+    zero = ir.Constant(words, None)
+    sums = _counted_loop(builder, I64(0), length, 32, [zero] * (2 * count), body)
+    products = []
+    for place in range(count):
+        total = builder.add(sums[place], sums[count + place])
+        while total.type.count > 1:
+            total = builder.add(_every(builder, total, 0, 2), _every(builder, total, 1, 2))
+        products.append(builder.sext(builder.extract_element(total, I32(0)), I64))
+    return products
+
 
 @intrinsic
 def row_product(typing_context, isa, a, i, b, j):
@@ -32,31 +68,20 @@ def row_product(typing_context, isa, a, i, b, j):
     marker = _marker(isa)
 
     def codegen(context, builder, signature, arguments):
-        _, a, i, b, j = arguments
-        shorts, words = ir.VectorType(I16, 16), ir.VectorType(I32, 8)
-        pa = _pointer(context, builder, signature.args[1], a, I16, i)
-        pb = _pointer(context, builder, signature.args[3], b, I16, j)
-        length = _length(context, builder, signature.args[1], a, 1)
+        return _row_products(marker, context, builder, signature, arguments, 1)[0]
 
-        def body(index, sums):
-            results = []
-            for part, total in enumerate(sums):
-                at = builder.add(index, I64(16 * part))
+    return signature, codegen
 
-                def load(pointer, at=at):
-                    value = builder.load(builder.bitcast(builder.gep(pointer, [at]), shorts.as_pointer()))
-                    value.align = 2
-                    return value
 
-                results.append(_pair_products_int16(builder, marker, total, load(pa), load(pb)))
-            return results
+@intrinsic
+def two_row_products(typing_context, isa, a, i, b, j, k):
+    """`row_product` of a[i] with b[j] and with b[k], which reads a[i] once: two thirds of the time of two calls."""
+    signature = types.UniTuple(types.int64, 2)(isa, a, types.int64, b, types.int64, types.int64)
+    marker = _marker(isa)
 
-        zero = ir.Constant(words, None)
-        first, second = _counted_loop(builder, I64(0), length, 32, [zero, zero], body)
-        total = builder.add(first, second)
-        while total.type.count > 1:
-            total = builder.add(_every(builder, total, 0, 2), _every(builder, total, 1, 2))
-        return builder.sext(builder.extract_element(total, I32(0)), I64)
+    def codegen(context, builder, signature, arguments):
+        products = _row_products(marker, context, builder, signature, arguments, 2)
+        return context.make_tuple(builder, signature.return_type, products)
 
     return signature, codegen
 
@@ -166,5 +191,87 @@ def spread_tile(typing_context, isa, queries, tile, panels, starts, panel, value
                 builder.store(larger(value, top), first_place).align = 4
                 builder.store(larger(load(second_place), lower), second_place).align = 4
         return context.get_dummy_value()
+
+    return signature, codegen
+
+
+@intrinsic
+def project_tile(typing_context, isa, rows, first, axes, panel, out):
+    """out[j, a] = inner product of rows[first + j] and axis a of one panel, for as many rows as a tile has queries.
+
+    rows : int16 (…, d), C-contiguous, not interleaved; axes : int16 (panels, d / 2, AXES, 2), d a multiple of 4; first, panel : int64;
+    out : int32 (query tile, AXES). Sixteen axes fill the tile of AVX2; wider registers take one vector of them.
+    """
+    signature = types.void(isa, rows, types.int64, axes, types.int64, out)
+    marker = _marker(isa)
+    n_queries, _, width = _SHAPES[marker]
+    lanes = width // 4
+    n_vectors = AXES // lanes
+
+    def codegen(context, builder, signature, arguments):
+        accumulator = ir.VectorType(I32, lanes)
+
+        def pointer(position, element_type, index=None):
+            return _pointer(context, builder, signature.args[position], arguments[position], element_type, index)
+
+        row_pointers = [pointer(1, I32, builder.add(arguments[2], I64(j))) for j in range(n_queries)]
+        panel_pointer = pointer(3, accumulator, arguments[4])
+
+        groups = _length(context, builder, signature.args[3], arguments[3], 1)
+        before = builder.block
+        loop, done = builder.append_basic_block("project"), builder.append_basic_block("project_done")
+        builder.branch(loop)
+        builder.position_at_end(loop)
+        index = builder.phi(I64)
+        index.add_incoming(I64(0), before)
+        totals = [builder.phi(accumulator) for _ in range(n_queries * n_vectors)]
+        place = builder.mul(index, I64(n_vectors))
+        vectors = []
+        for v in range(n_vectors):
+            vector = builder.load(builder.gep(panel_pointer, [builder.add(place, I64(v))]))
+            vector.align = 2
+            vectors.append(vector)
+        results = []
+        for j, row in enumerate(row_pointers):
+            pair = builder.load(builder.gep(row, [index]))
+            pair.align = 2
+            query = _splat(builder, pair, lanes)
+            for v, vector in enumerate(vectors):
+                results.append(_pair_products_int16(builder, marker, totals[j * n_vectors + v], query, vector))
+        following = builder.add(index, I64(1))
+        index.add_incoming(following, loop)
+        for total, result in zip(totals, results, strict=True):
+            total.add_incoming(ir.Constant(accumulator, None), before)
+            total.add_incoming(result, loop)
+        # At the end, as in `_tile_loop`: a test at the head keeps the sums alive twice, and they no longer fit the registers.
+        builder.cbranch(builder.icmp_signed("<", following, groups), loop, done)
+        builder.position_at_end(done)
+        target = pointer(5, accumulator)
+        for place, value in enumerate(results):
+            builder.store(value, builder.gep(target, [I64(place)])).align = 4
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+@intrinsic
+def at_least(typing_context, isa, values, row, panel, limit):
+    """Bits of the entries r of one panel with values[row, panel·panel rows + r] >= limit, as uint64.
+
+    values : int32 (…, panels·panel rows), C-contiguous; row, panel : int64; limit : int32.
+    """
+    signature = types.uint64(isa, values, types.int64, types.int64, types.int32)
+    _, n_vectors, width = _SHAPES[_marker(isa)]
+    rows = n_vectors * width // 4
+
+    def codegen(context, builder, signature, arguments):
+        _, _, row, panel, limit = arguments
+        vector = ir.VectorType(I32, rows)
+        pointer = _pointer(context, builder, signature.args[1], arguments[1], I32, row)
+        pointer = builder.gep(pointer, [builder.mul(panel, I64(rows))])
+        value = builder.load(builder.bitcast(pointer, vector.as_pointer()))
+        value.align = 4
+        bits = builder.bitcast(builder.icmp_signed(">=", value, _splat(builder, limit, rows)), ir.IntType(rows))
+        return bits if rows == 64 else builder.zext(bits, I64)
 
     return signature, codegen

@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reference.codebook_search import two_nearest
-from somknn.som.search import Axes, BMUSearch
+from somknn.som.frames import Axes
+from somknn.som.search import BMUSearch
 
 
 @given(
@@ -66,14 +67,53 @@ def test_any_guess_any_axes_any_threads_give_the_same_units():
             search = BMUSearch(X, axes=axes, n_threads=n_threads)
             for trusted in (-1, len(X)):
                 search.units[:] = random.permuted(np.tile(np.arange(100), (1500, 1)), axis=1)[:, :2]
-                search._kept = trusted
+                search._kept, search._size = trusted, 100
                 np.testing.assert_array_equal(search.search(W)[0], expected)
 
 
+def _go(way, monkeypatch):
+    monkeypatch.setattr(
+        BMUSearch, "_choose", lambda self, short, encoded, codebook, pilot: (way, self._view(way, encoded))
+    )
+
+
+@pytest.mark.parametrize("way", ["staged", "deep", "own"])
+@pytest.mark.parametrize("dtype", ["uint8", "float32", "float64"])
+@pytest.mark.parametrize("d", [33, 100, 300])
+def test_every_way_gives_the_same_units(way, dtype, d, monkeypatch):
+    """Codebooks like the data, drawn together into few directions, of one point and its neighbours, and with ties."""
+    _go(way, monkeypatch)
+    random = np.random.default_rng(d)
+    X = (random.normal(size=(250, 12)) @ random.normal(size=(12, d)) * 9 + random.normal(size=(250, d)) * 3 + 128).clip(
+        0, 255
+    )
+    X = X.astype(dtype)
+    drawn = X.mean(axis=0) + random.normal(size=(150, 4)) @ random.normal(size=(4, d)) * 0.02
+    point = X[0] + random.normal(size=(90, d)) * 1e-3
+    tied = np.rint(X[random.integers(0, 40, 200)].astype(np.float64))
+    search = BMUSearch(X, n_threads=2)
+    for W in (X[:170].astype(np.float64) + 0.25, drawn, point, tied, drawn.astype(np.float32)):
+        expected, squares = two_nearest(X, W)
+        for _ in range(2):
+            units, distances = search.search(W)
+            np.testing.assert_array_equal(units, expected)
+            np.testing.assert_allclose(distances, squares[:, 0], rtol=1e-7)
+
+
+@pytest.mark.parametrize("isa", ["portable", "vnni-emulated"])
+@pytest.mark.parametrize("way", ["staged", "deep", "own"])
+def test_every_way_on_other_instruction_sets(way, isa, monkeypatch):
+    monkeypatch.setenv("SOMKNN_ISA", isa)
+    _go(way, monkeypatch)
+    random = np.random.default_rng(2)
+    X = random.integers(0, 256, (101, 90), dtype=np.uint8)
+    W = random.uniform(0, 255, (37, 90)).astype(np.float32)
+    np.testing.assert_array_equal(BMUSearch(X).search(W)[0], two_nearest(X, W)[0])
+
+
 @pytest.mark.parametrize("dtype", ["uint8", "float32"])
-def test_units_drawn_together_get_axes_of_their_own(dtype, monkeypatch):
+def test_units_drawn_together_get_axes_of_their_own(dtype):
     """A codebook that lies in few directions, none of them the data's leading ones, as after a first wide update."""
-    monkeypatch.setattr("somknn.som.search._DEAR", 100.0)
     random = np.random.default_rng(4)
     X = (
         random.normal(size=(12000, 20)) @ random.normal(size=(20, 200)) * 8 + random.normal(size=(12000, 200)) + 128
@@ -81,7 +121,7 @@ def test_units_drawn_together_get_axes_of_their_own(dtype, monkeypatch):
     W = X.mean(axis=0) + random.normal(size=(300, 4)) @ random.normal(size=(4, 200)) * 0.02
     search = BMUSearch(X, n_threads=2)
     units, distances = search.search(W)
-    assert search.axes_in_use is not search.axes
+    assert search.way == "own"
     expected, squares = two_nearest(X[:3000], W)
     np.testing.assert_array_equal(units[:3000], expected)
     np.testing.assert_allclose(distances[:3000], squares[:, 0], rtol=1e-7)
@@ -107,15 +147,6 @@ def test_axes_and_codebooks_of_another_type_than_the_rows():
     for axes in (Axes(X.astype(np.float64) + 0.25), Axes(X / 7.0), Axes(X), None):
         for rows in (X, X.astype(np.float32)):
             np.testing.assert_array_equal(BMUSearch(rows, axes=axes).search(W)[0], two_nearest(X, W)[0])
-
-
-@pytest.mark.parametrize("isa", ["portable", "vnni-emulated"])
-def test_other_instruction_sets(isa, monkeypatch):
-    monkeypatch.setenv("SOMKNN_ISA", isa)
-    random = np.random.default_rng(2)
-    X = random.integers(0, 256, (101, 90), dtype=np.uint8)
-    W = random.uniform(0, 255, (37, 90)).astype(np.float32)
-    np.testing.assert_array_equal(BMUSearch(X).search(W)[0], two_nearest(X, W)[0])
 
 
 def test_missing_values():

@@ -16,6 +16,11 @@ def run_product(isa, a, i, b, j):
 
 
 @kernel
+def run_two_products(isa, a, i, b, j, k):
+    return row_products.two_row_products(isa, a, i, b, j, k)
+
+
+@kernel
 def run_screen(isa, queries, tile, panels, starts, panel, limits, masks):
     return row_products.screen_tile(isa, queries, tile, panels, starts, panel, limits, masks)
 
@@ -23,6 +28,16 @@ def run_screen(isa, queries, tile, panels, starts, panel, limits, masks):
 @kernel
 def run_spread(isa, queries, tile, panels, starts, panel, values, first, second):
     row_products.spread_tile(isa, queries, tile, panels, starts, panel, values, first, second)
+
+
+@kernel
+def run_project(isa, rows, first, axes, panel, out):
+    row_products.project_tile(isa, rows, first, axes, panel, out)
+
+
+@kernel
+def run_at_least(isa, values, row, panel, limit):
+    return row_products.at_least(isa, values, row, panel, limit)
 
 
 @pytest.mark.parametrize("name", PATHS)
@@ -35,6 +50,8 @@ def test_row_product_is_exact_up_to_the_stated_norms(name, width):
         for i in range(3):
             for j in range(2):
                 assert run_product(isa, a.astype(np.int16), i, b.astype(np.int16), j) == a[i] @ b[j]
+            both = run_two_products(isa, a.astype(np.int16), i, b.astype(np.int16), 0, 1)
+            assert list(both) == (b[:2] @ a[i]).tolist()
 
 
 def _packed(values, per_tile):
@@ -68,3 +85,30 @@ def test_tiles_compare_and_keep_the_two_largest(name):
         np.testing.assert_array_equal(values, expected)
         ranked = np.sort(expected.reshape(n_queries, n_panels, n_rows), axis=1)
         np.testing.assert_array_equal(lanes, [ranked[:, -1], ranked[:, -2]])
+
+
+@pytest.mark.parametrize("name", PATHS)
+@pytest.mark.parametrize("width", [32, 96])
+def test_rows_on_axes(name, width):
+    isa, random = isa_module.select(name), np.random.default_rng(width)
+    n_queries, n_axes = tiles.query_tile(isa), row_products.AXES
+    rows = random.integers(-900, 900, (n_queries + 3, width)).astype(np.int16)
+    axes = random.integers(-900, 900, (2 * n_axes, width)).astype(np.int16)
+    for first in (0, 3):
+        for panel in range(2):
+            out = np.zeros((n_queries, n_axes), np.int32)
+            run_project(isa, rows, first, _packed(axes, n_axes), panel, out)
+            chosen = axes[panel * n_axes : (panel + 1) * n_axes]
+            np.testing.assert_array_equal(out, rows[first : first + n_queries].astype(np.int64) @ chosen.T)
+
+
+@pytest.mark.parametrize("name", PATHS)
+def test_entries_at_least_a_limit(name):
+    isa, random = isa_module.select(name), np.random.default_rng(0)
+    n_rows = tiles.panel_rows(isa)
+    values = random.integers(-5, 5, (3, 4 * n_rows)).astype(np.int32)
+    for row in range(3):
+        for panel in range(4):
+            bits = (values[row, panel * n_rows : (panel + 1) * n_rows] >= 2).astype(np.uint64)
+            expected = (bits << np.arange(n_rows, dtype=np.uint64)).sum(dtype=np.uint64)
+            assert run_at_least(isa, values, row, panel, np.int32(2)) == expected

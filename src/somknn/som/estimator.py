@@ -14,12 +14,13 @@ from somknn.neighbors import ExactIndex
 from somknn.neighbors.validation import prepare_rows
 from somknn.persistence import Savable
 from somknn.som import quality
+from somknn.som.frames import Axes
 from somknn.som.grid import Grid
 from somknn.som.initialization import initial_codebook
 from somknn.som.neighborhoods import check_neighborhood
 from somknn.som.online import train_online
 from somknn.som.schedules import schedule_values
-from somknn.som.search import Axes, BMUSearch
+from somknn.som.search import BMUSearch
 from somknn.som.training import Assigned, Rows, Rule, batch_update, sums_by_unit, train_batch
 from somknn_kernels.parallel import resolve_n_threads
 

@@ -2,8 +2,8 @@
 
 import numpy as np
 
+from somknn.som.frames import leading_axes
 from somknn.som.grid import Grid
-from somknn.som.search import leading_axes
 
 INITIALIZATIONS = ("pca", "sample", "random")
 _SAMPLE = 4096  # rows that the principal axes are computed from
