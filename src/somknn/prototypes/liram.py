@@ -13,7 +13,7 @@ import numpy as np
 
 from somknn.prototypes import glvq
 from somknn.prototypes.metric import Metric, round_prototypes, rounded
-from somknn.som.search import leading_axes
+from somknn.som.frames import leading_axes
 from somknn.threads import single_threaded_blas
 from somknn_kernels.codebook_codes import centre_rows
 from somknn_kernels.parallel import resolve_n_threads, run_tasks
