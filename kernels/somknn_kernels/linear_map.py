@@ -9,6 +9,7 @@ the same on every machine. Floats are mapped in float64 by one order of addition
 
 import numpy as np
 
+from somknn_kernels.byte_screen import first_of
 from somknn_kernels.policy import inlined, kernel
 from somknn_kernels.row_products import spread_tile
 from somknn_kernels.tiles import dot_tile
@@ -100,9 +101,7 @@ def nearest_mapped(isa, X, start, stop, centre, axes, shift, panels, starts, dis
             spread_tile(isa, queries, 0, panels, starts, p, values, first_best, second_best)
         for j in range(count):
             top = first_best[j].max()
-            best = 0
-            while values[j, best] != top:
-                best += 1
+            best = first_of(isa, values, j, panel, top)
             square = np.int32(0)
             for r in range(width):
                 square += np.int32(codes[j, r]) * np.int32(codes[j, r])

@@ -6,6 +6,7 @@ units that were nearest before give every row a tight bound before the scan begi
 
 import numpy as np
 
+from somknn.neighbors import byte_screen
 from somknn.neighbors.brute import BruteSearch
 from somknn.neighbors.embedding import Embedding
 from somknn.neighbors.index import as_rows
@@ -49,6 +50,7 @@ class CodebookSearch:
         self.isa = isa_module.select(isa)
         self.survivors_ = np.zeros(2)
         self._prepared: tuple[Embedding, Probes, np.ndarray] | None = None
+        self._byte_screen: tuple[byte_screen.ByteScreen, tuple[np.ndarray, np.ndarray]] | None = None
         self._hopeless = False
 
     def _prepare(self, n_threads: int) -> tuple[Embedding, Probes, np.ndarray]:
@@ -89,6 +91,12 @@ class CodebookSearch:
         small = len(units) < 64 or self.rows.shape[1] < 48 or self._hopeless
         if self.algorithm == "brute" or (self.algorithm == "auto" and small):
             return BruteSearch(units, self.isa).nearest(self.rows, k, n_threads)
+        if k == 1 and byte_screen.suits(self.rows, len(units)):
+            found = self._among_few(units, previous, n_threads)
+            if found is not None:
+                return found
+            if self.algorithm == "auto":
+                return BruteSearch(units, self.isa).nearest(self.rows, k, n_threads)
         embedding, probes, coarse = self._prepare(n_threads)
         n = len(self.rows)
         integers = self.rows.dtype == np.uint8 and units.dtype == np.uint8
@@ -121,6 +129,21 @@ class CodebookSearch:
         if previous is not None and self.survivors_[0] > _TOO_MANY * len(units):
             self._hopeless = True
         return selection.sorted_heaps(*collector)
+
+    def _among_few(self, units: np.ndarray, previous: np.ndarray | None, n_threads: int):
+        """The nearest unit of every row of bytes by codes of one width, a quarter of the preparations; None where they rule too little out."""
+        if self._byte_screen is None:
+            screen = byte_screen.ByteScreen(self.rows, self.isa)
+            self._byte_screen = screen, screen.encode_all(self.rows, n_threads)
+        screen, coded = self._byte_screen
+        guided = previous is not None
+        indices = np.array(previous, np.int64).reshape(-1) if guided else np.empty(len(self.rows), np.int64)
+        found = screen.nearest(self.rows, units, indices, guided, n_threads, coded=coded)
+        if found is None:
+            self._hopeless = True
+            return None
+        self.survivors_ = found[1]
+        return found[0][:, None], indices[:, None]
 
     def _measured(self, units: np.ndarray, likely: np.ndarray, dtype: type, k: int, n_threads: int) -> Improved:
         """The units `likely` of every row with their exact distances, to be improved upon."""

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from somknn.neighbors.brute import BruteSearch
+from somknn.neighbors.byte_screen import ByteScreen, suits
 from somknn.neighbors.embedding import Embedding
 from somknn.neighbors.pruned import PrunedSearch
 from somknn.prototypes.metric import MappedBytes, Metric
@@ -20,17 +21,35 @@ class PrototypeLookup:
     """Exact nearest rows of `prototypes` (p, d), p in the hundreds or thousands; ties to the lowest."""
 
     def __init__(self, prototypes: np.ndarray, n_jobs: int | None):
-        self._index: BruteSearch | PrunedSearch
-        if len(prototypes) >= _PRUNED_FROM and prototypes.shape[1] >= 48:
-            with single_threaded_blas():
-                embedding = Embedding(prototypes, isa.select(), *_WIDTHS)
-            self._index = PrunedSearch(prototypes, embedding, resolve_n_threads(n_jobs))
-            self._index.spare_seeds = 0
+        self.prototypes = prototypes
+        self._screen: ByteScreen | None = None
+        self._index: BruteSearch | PrunedSearch | None = None
+        if suits(prototypes, len(prototypes)):
+            self._screen = ByteScreen(prototypes, isa.select())
+            self._vectors = self._screen.vectors(prototypes)
         else:
-            self._index = BruteSearch(prototypes, isa.select())
+            self._index = self._make_index(n_jobs)
+
+    def _make_index(self, n_jobs: int | None) -> BruteSearch | PrunedSearch:
+        if len(self.prototypes) >= _PRUNED_FROM and self.prototypes.shape[1] >= 48:
+            with single_threaded_blas():
+                embedding = Embedding(self.prototypes, isa.select(), *_WIDTHS)
+            index = PrunedSearch(self.prototypes, embedding, resolve_n_threads(n_jobs))
+            index.spare_seeds = 0
+            return index
+        return BruteSearch(self.prototypes, isa.select())
 
     def search(self, rows: np.ndarray, k: int, n_jobs: int | None) -> tuple[np.ndarray, np.ndarray]:
         """Squared distances and prototypes (m, k), ascending."""
+        if self._screen is not None and k == 1 and rows.dtype == np.uint8:
+            nearest = np.empty(len(rows), np.int64)
+            settings = False, resolve_n_threads(n_jobs), self._vectors
+            found = self._screen.nearest(rows, self.prototypes, nearest, *settings)
+            if found is not None:
+                return found[0][:, None], nearest[:, None]
+            self._screen = None
+        if self._index is None:
+            self._index = self._make_index(n_jobs)
         return self._index.nearest(rows, k, resolve_n_threads(n_jobs))
 
 

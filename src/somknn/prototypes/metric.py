@@ -4,10 +4,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from somknn.neighbors.byte_screen import pack_int16
 from somknn.persistence.container import ModelFileError
 from somknn_kernels import isa as isa_module
 from somknn_kernels import linear_map as kernels
-from somknn_kernels import tiles
 from somknn_kernels.parallel import resolve_n_threads, run_tasks
 
 _ROWS = 384  # of a task
@@ -119,15 +119,6 @@ def read_metric(estimator: Any) -> Metric | None:
         if int(np.abs(axes.astype(np.int64)).sum(axis=1).max()) * 255 + 2**shift // 2 >= 2**31:
             raise ModelFileError("array 'metric_' is too large for products of 32 bits")
     return Metric(axes, center, shift)
-
-
-def pack_int16(isa: Any, values: np.ndarray) -> np.ndarray:
-    """Panels of the rows of `values` (n, d) of whole numbers: int16 (panels, ceil(d / 2), panel rows, 2)."""
-    panel = tiles.panel_rows(isa)
-    n, d = values.shape
-    padded = np.zeros((-(-n // panel) * panel, d + d % 2), np.int16)
-    padded[:n, :d] = values
-    return np.ascontiguousarray(padded.reshape(len(padded) // panel, panel, -1, 2).transpose(0, 2, 1, 3))
 
 
 class MappedBytes:

@@ -1,0 +1,156 @@
+"""Few vectors among which many rows of bytes seek their nearest: codes of both sides for `somknn_kernels.byte_screen`."""
+
+import numpy as np
+
+from somknn.neighbors.embedding import _leading_axes, sample_rows
+from somknn.threads import single_threaded_blas
+from somknn_kernels import byte_screen as kernels
+from somknn_kernels import tiles
+from somknn_kernels.byte_screen import LEAD, NOWHERE, PIECE, WIDEST, ByteAxes, Vectors
+from somknn_kernels.isa import Isa
+from somknn_kernels.parallel import run_tasks
+
+ROWS = 384  # of a task; a multiple of every tile
+_PILOTS = 4  # tasks
+_TOO_MANY = 0.12  # of the vectors measured: comparing all is then the better way
+_CODE_LIMIT = 30000.0  # norm of the codes of a row or a vector: no sum of products passes 2^30
+
+
+def pack_int16(isa: Isa, values: np.ndarray) -> np.ndarray:
+    """Panels of the rows of `values` (n, d) of whole numbers: int16 (panels, ceil(d / 2), panel rows, 2)."""
+    panel = tiles.panel_rows(isa)
+    n, d = values.shape
+    padded = np.zeros((-(-n // panel) * panel, d + d % 2), np.int16)
+    padded[:n, :d] = values
+    return np.ascontiguousarray(padded.reshape(len(padded) // panel, panel, -1, 2).transpose(0, 2, 1, 3))
+
+
+def suits(rows: np.ndarray, n_vectors: int) -> bool:
+    """Whether rows of that dtype and width, and so many vectors, are for `ByteScreen`."""
+    return rows.dtype == np.uint8 and 2 * LEAD <= rows.shape[1] <= WIDEST and n_vectors >= 64
+
+
+class ByteScreen:
+    """Axes and codes. Any rows of bytes of the width of `like` (n, d), with LEAD <= d, can be encoded; rows like these get tight bounds."""
+
+    def __init__(self, like: np.ndarray, isa: Isa):
+        self.isa = isa
+        sample = sample_rows(like)
+        d = sample.shape[1]
+        self.centre = np.clip(np.rint(sample.mean(axis=0)), 0, 255)
+        with single_threaded_blas():
+            axes = _leading_axes(sample - self.centre, LEAD - 1).T
+        # that a row can be
+        self._farthest = farthest = float(np.sqrt((np.maximum(self.centre, 255 - self.centre) ** 2).sum()))
+        scale = min(32767.0 / float(np.abs(axes).max()), 2.0**30 / (1.05 * farthest + d))
+        whole = np.rint(axes * scale)
+        self.axes = whole / scale
+        self.gram = self.axes @ self.axes.T
+        largest = float(np.linalg.eigvalsh(self.gram)[-1]) * (1 + 1e-9)
+        shift = max(0, int(np.ceil(np.log2(1.05 * farthest * scale / _CODE_LIMIT))))
+        self._by = ByteAxes(
+            self.centre.astype(np.int16), pack_int16(isa, whole), shift, scale, 2.0**shift / scale, largest
+        )
+
+    def encode(self, rows: np.ndarray, first: int, last: int, codes: np.ndarray, squares: np.ndarray) -> None:
+        """Codes int16 (last - first, LEAD) and squared norms float64 of rows[first:last]."""
+        kernels.encode_bytes(self.isa, rows, first, last, self._by, codes, squares)
+
+    def encode_all(self, rows: np.ndarray, n_threads: int) -> tuple[np.ndarray, np.ndarray]:
+        """The same of all rows."""
+        codes, squares = np.empty((len(rows), LEAD), np.int16), np.empty(len(rows))
+
+        def work(task: int) -> None:
+            first, last = task * ROWS, min(len(rows), (task + 1) * ROWS)
+            self.encode(rows, first, last, codes[first:last], squares[first:last])
+
+        run_tasks(work, -(-len(rows) // ROWS), n_threads)
+        return codes, squares
+
+    def vectors(self, vectors: np.ndarray) -> Vectors | None:
+        """Codes of the vectors (K, d); None for numbers so large that nothing would be certain."""
+        centred = vectors.astype(np.float64) - self.centre
+        squares = np.einsum("ij,ij->i", centred, centred)
+        longest = float(np.sqrt(squares.max()))
+        if not longest < 1e30:
+            return None
+        with single_threaded_blas():
+            products = centred @ self.axes.T
+            inside = np.linalg.solve(self.gram, products.T).T
+        # What float64 may lose in products of d terms is far below 1e-9.
+        beyond = np.sqrt(np.maximum(squares * (1 + 1e-9) - np.einsum("ij,ij->i", inside, products), 0.0))
+        row_unit, half = self._by.unit, 0.5 * np.sqrt(LEAD - 1)
+        # No entry beyond the limit, and no half square beyond 2^30 units
+        unit = max(1.02 * longest / _CODE_LIMIT, longest**2 / (row_unit * 2.0**31), 1e-30)
+        codes = np.zeros((len(vectors), LEAD), np.int16)
+        codes[:, : LEAD - 1] = np.rint(inside / unit)
+        codes[:, LEAD - 1] = np.ceil(beyond / unit)
+        panels = pack_int16(self.isa, codes)
+        starts = np.full(panels.shape[0] * panels.shape[2], NOWHERE, np.int32)
+        starts[: len(vectors)] = -np.floor(squares / 2 / (row_unit * unit))
+        tallest = float(np.sqrt(np.einsum("ij,ij->i", inside, inside).max()))
+        slack = np.array(
+            [
+                1.01 * half * unit * np.sqrt(self._by.largest) + 1e-9 * longest,
+                1.01 * half * row_unit * (tallest + half * unit),
+            ]
+        )
+        looks = (
+            self._second_look(centred, longest)
+            if vectors.dtype != np.uint8
+            else (np.zeros((0, PIECE), np.int16), 1.0, 0.0)
+        )
+        return Vectors(panels, codes, starts.reshape(len(panels), -1), row_unit * unit, slack, *looks, squares)
+
+    def _second_look(self, centred: np.ndarray, longest: float) -> tuple[np.ndarray, float, float]:
+        """Vectors as 16-bit integers whose products with centred rows fit 32 bits, their step, and the largest error."""
+        K, d = centred.shape
+        room = (2.0**31 - 1) / self._farthest  # for the norm of a vector of integers
+        step = max(longest / (room - np.sqrt(d)), float(np.abs(centred).max()) / 32766.0, 1e-30)
+        high = np.zeros((K, -(-d // PIECE) * PIECE), np.int16)
+        high[:, :d] = np.rint(centred / step)
+        rest = centred - step * high[:, :d]
+        return high, step, float(np.sqrt(np.einsum("ij,ij->i", rest, rest).max())) * 1.01
+
+    def nearest(
+        self,
+        rows: np.ndarray,
+        vectors: np.ndarray,
+        indices: np.ndarray,
+        guided: bool,
+        n_threads: int,
+        prepared: Vectors | None = None,
+        coded: tuple[np.ndarray, np.ndarray] | None = None,
+    ) -> tuple[np.ndarray, np.ndarray] | None:
+        """Squared distances (m,) to the nearest of `vectors`, whose numbers are written to `indices` (m,); and mean survivors.
+
+        guided : whether `indices` holds good guesses; prepared : of the vectors, and coded : of the rows, where kept. None where the codes
+        rule so little out that comparing all is faster.
+        """
+        prepared = self.vectors(vectors) if prepared is None else prepared
+        if prepared is None:
+            return None
+        m = len(rows)
+        distances: np.ndarray = np.empty(m, np.int64 if vectors.dtype == np.uint8 else np.float64)
+        n_tasks = -(-m // ROWS)
+        counts = np.zeros((n_tasks, 2), np.int64)
+
+        def work(task: int) -> None:
+            first, last = task * ROWS, min(m, (task + 1) * ROWS)
+            if coded is None:
+                own = np.empty((last - first, LEAD), np.int16), np.empty(last - first)
+                self.encode(rows, first, last, *own)
+            else:
+                own = coded[0][first:last], coded[1][first:last]
+            given = self._by.centre, *own, prepared, guided, indices, distances, counts[task]
+            kernels.nearest_few(self.isa, rows, vectors, first, last, *given)
+
+        rest = np.arange(n_tasks)
+        if n_tasks > 4 * _PILOTS:  # some tasks first, which tell what all will cost
+            pilot = rest[:: n_tasks // _PILOTS][:_PILOTS]
+            rest = np.delete(rest, pilot)
+            run_tasks(lambda i: work(pilot[i]), len(pilot), n_threads)
+            if counts[pilot, 1].sum() > _TOO_MANY * len(vectors) * len(pilot) * ROWS:
+                return None
+        run_tasks(lambda i: work(rest[i]), len(rest), n_threads)
+        return distances, counts.sum(axis=0) / max(1, m)
