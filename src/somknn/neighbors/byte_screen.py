@@ -95,12 +95,11 @@ class ByteScreen:
                 1.01 * half * row_unit * (tallest + half * unit),
             ]
         )
-        looks = (
-            self._second_look(centred, longest)
-            if vectors.dtype != np.uint8
-            else (np.zeros((0, PIECE), np.int16), 1.0, 0.0)
-        )
-        return Vectors(panels, codes, starts.reshape(len(panels), -1), row_unit * unit, slack, *looks, squares)
+        high, step, coarse = np.zeros((0, PIECE), np.int16), 1.0, 0.0
+        if vectors.dtype != np.uint8:
+            high, step, coarse = self._second_look(centred, longest)
+        placed = starts.reshape(len(panels), -1)
+        return Vectors(panels, codes, placed, row_unit * unit, slack, high, step, coarse, squares)
 
     def _second_look(self, centred: np.ndarray, longest: float) -> tuple[np.ndarray, float, float]:
         """Vectors as 16-bit integers whose products with centred rows fit 32 bits, their step, and the largest error."""
