@@ -15,6 +15,7 @@ from PIL import Image
 from somknn import KNeighborsClassifier
 from somknn.batch import BatchError, ResumeError, classify
 from somknn.batch import engine as engine_module
+from somknn.batch.sources import open_source
 from somknn.cli import main
 
 SMALL = {"chunk_bytes": 12 * 70}  # 70 rows of the uint8 fixture
@@ -130,6 +131,20 @@ def test_folder_of_images(tmp_path, rows, model, model_file):
     assert list(out["file"]) == [f"{i:03d}.png" for i in kept]
     assert list(out["label"]) == list(model.predict(rows[kept]))
     assert "image of (9, 9) pixels" in (tmp_path / "other.npy.rejects.csv").read_text()
+
+
+@pytest.mark.parametrize("name", ["in.npy", "fortran.npy", "in.npz", "in.idx", "in.idx.gz"])
+def test_rows_without_values_are_refused(tmp_path, name):
+    path, rows = tmp_path / name, np.empty((20, 0), np.uint8)
+    if path.suffix == ".npy":
+        np.save(path, np.asfortranarray(rows) if name == "fortran.npy" else rows)
+    elif path.suffix == ".npz":
+        np.savez(path, X=rows)
+    else:
+        raw = bytes([0, 0, 8, 3]) + struct.pack(">3I", 20, 0, 4)
+        path.write_bytes(gzip.compress(raw) if path.suffix == ".gz" else raw)
+    with pytest.raises(ValueError, match=rf"{name}: .*(expected (rows of numbers|at least one row))"):
+        open_source(str(path))
 
 
 def test_schema_is_checked_before_any_work(tmp_path, rows, model_file):

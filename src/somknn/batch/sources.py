@@ -41,9 +41,9 @@ class ArraySource:
                 self.dtype, shape = readers.read_idx_header(file, path)
                 self._offset = file.tell()
             self.n_rows, self._columns_first = shape[0], False
-        if len(shape) < 2 or self.dtype.kind not in "biuf":
-            raise BatchError(f"{path}: shape {shape}, dtype {self.dtype}; expected rows of numbers")
         self.width = math.prod(shape[1:])
+        if len(shape) < 2 or not self.width or self.dtype.kind not in "biuf":
+            raise BatchError(f"{path}: shape {shape}, dtype {self.dtype}; expected rows of numbers")
 
     def chunks(self, n: int, start: Any) -> Iterator[Chunk]:
         first = int(start or 0)
