@@ -6,15 +6,25 @@ import signal
 import subprocess
 import sys
 
+import dask
 import distributed
+from distributed.utils import get_mp_context
 
 OPTIONS = {"dashboard_address": ":0", "memory_limit": 0}
+
+
+def forked():
+    """Workers are forked from a process that has everything imported: each is there in a moment, also after a death."""
+    method = dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"})
+    get_mp_context().set_forkserver_preload(["distributed", "dask.array", "worker_imports"])
+    return method
 
 
 @contextlib.contextmanager
 def nannies(n_workers, n_threads):
     """A client of a cluster whose workers come back when they die."""
     with (
+        forked(),
         distributed.LocalCluster(n_workers=n_workers, threads_per_worker=n_threads, **OPTIONS) as cluster,
         distributed.Client(cluster) as client,
     ):
@@ -24,7 +34,7 @@ def nannies(n_workers, n_threads):
 
 @contextlib.contextmanager
 def no_nannies(n_workers, n_threads):
-    """A client of a cluster whose workers do not come back."""
+    """A client of a cluster whose workers, plain `dask worker` processes, do not come back."""
     with (
         distributed.LocalCluster(n_workers=0, **OPTIONS) as cluster,
         distributed.Client(cluster) as client,

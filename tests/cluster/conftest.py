@@ -17,6 +17,15 @@ def shared_client():
         yield client
 
 
+@pytest.fixture(scope="session")
+def unattended_client():
+    """A cluster whose workers do not come back: each test that uses it may kill one of the three."""
+    from clusters import no_nannies
+
+    with no_nannies(3, 1) as client:
+        yield client
+
+
 @pytest.fixture
 def client(shared_client):
     """The shared cluster, all of its workers alive."""

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import somknn.batch
-from clusters import kill_one, nannies, no_nannies
+from clusters import kill_one, nannies
 from somknn import KNeighborsClassifier
 from somknn.distributed import ClusterError, classify, files, open_rows, predict
 from somknn.distributed.cluster import turn
@@ -276,17 +276,16 @@ def test_a_killed_worker_changes_nothing(client, kill, rows, model_file, tmp_pat
     assert (tmp_path / "one.parquet").read_bytes() == (tmp_path / "many.parquet").read_bytes()
 
 
-def test_a_killed_worker_that_nobody_replaces(rows, model_file, tmp_path):
-    many_rows = np.tile(rows, (20, 1))
-    with no_nannies(2, 1) as client:
+def test_a_killed_worker_that_nobody_replaces(unattended_client, rows, model_file, tmp_path):
+    many_rows, before = np.tile(rows, (20, 1)), len(unattended_client.nthreads())
 
-        def progress(done, total):
-            if done == 1000:
-                kill_one(client)
+    def progress(done, total):
+        if done == 1000:
+            kill_one(unattended_client)
 
-        X = dask.array.from_array(many_rows, chunks=(100, -1))
-        classify(model_file, X, tmp_path / "many.npy", client, progress=progress)
-        assert len(client.nthreads()) == 1
+    X = dask.array.from_array(many_rows, chunks=(100, -1))
+    classify(model_file, X, tmp_path / "many.npy", unattended_client, progress=progress)
+    assert len(unattended_client.nthreads()) == before - 1
     assert np.array_equal(np.load(tmp_path / "many.npy")["label"], somknn.load(model_file).predict(many_rows))
 
 

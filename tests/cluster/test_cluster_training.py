@@ -9,7 +9,7 @@ import pytest
 from sklearn.cluster import KMeans as SklearnKMeans
 from sklearn.exceptions import ConvergenceWarning
 
-from clusters import kill_one, nannies, no_nannies
+from clusters import kill_one, nannies
 from somknn import SOM, KMeans, datasets
 from somknn.distributed import fit, predict
 
@@ -207,17 +207,17 @@ def test_a_killed_worker_changes_nothing(client, kill, make):
         assert_same_clusters(many, one, exact=True)
 
 
-def test_a_killed_worker_that_nobody_replaces():
-    X = blobs(np.uint8, 6000)
-    with no_nannies(2, 1) as client:
+def test_a_killed_worker_that_nobody_replaces(unattended_client):
+    X, before = blobs(np.uint8, 6000), len(unattended_client.nthreads())
 
-        def callback(entry):
-            if entry["iteration"] == 2:
-                kill_one(client)
+    def callback(entry):
+        if entry["iteration"] == 2:
+            kill_one(unattended_client)
 
-        many = fit(KMeans(9, max_iter=5, random_state=0, callback=callback), cut(X, (500,) * 12), client)
-        assert len(client.nthreads()) == 1
-    assert_same_clusters(many, KMeans(9, max_iter=5, random_state=0).fit(X), exact=True)
+    kmeans = KMeans(9, max_iter=5, random_state=0)
+    many = fit(KMeans(9, max_iter=5, random_state=0, callback=callback), cut(X, (500,) * 12), unattended_client)
+    assert len(unattended_client.nthreads()) == before - 1
+    assert_same_clusters(many, kmeans.fit(X), exact=True)
 
 
 @pytest.mark.slow
