@@ -231,7 +231,7 @@ def test_resume_gives_the_same_bytes(tmp_path, rows, model_file, kind, monkeypat
     assert not out.exists()
     with pytest.raises(ResumeError, match="--resume"):
         classify(model_file, path, out, **options)
-    with pytest.raises(ResumeError, match="options differs"):
+    with pytest.raises(ResumeError, match="option proba differs"):
         classify(model_file, path, out, resume=True, proba=True, **options)
     summary = classify(model_file, path, out, resume=True, **options)
     assert 0 < summary.resumed_rows < summary.rows == 500
@@ -268,6 +268,64 @@ def test_a_truncated_input_keeps_the_parts(tmp_path, rows, model_file):
     with pytest.raises((BatchError, ValueError), match="truncated"):
         classify(model_file, path, tmp_path / "out.csv", **SMALL)
     assert not (tmp_path / "out.csv").exists()
+    assert list((tmp_path / "out.csv.parts").glob("part-*.json"))
+
+
+def with_bad_rows(path, rows, *bad):
+    lines = [",".join(map(str, row)) for row in rows.tolist()]
+    for row in bad:
+        lines[row] = lines[row].replace(",", ",bad", 1)
+    path.write_text("\n".join(lines) + "\n")
+
+
+def test_a_bad_row_late_in_a_file_costs_nothing_that_was_done(tmp_path, rows, model_file):
+    """What is done about bad rows may change on resuming; the rest may not."""
+    path, whole, out = tmp_path / "in.csv", tmp_path / "whole.csv", tmp_path / "out.csv"
+    with_bad_rows(path, rows, 333, 444)
+    options = {"chunk_bytes": 12 * 8 * 50}
+    summary = classify(model_file, path, whole, on_bad_row="quarantine", **options)
+    with pytest.raises(BatchError, match=r"line 334, column 2: .*; to go on .*: --resume --on-bad-row skip"):
+        classify(model_file, path, out, **options)
+    with pytest.raises(BatchError, match=r"more than 1 bad rows .*line 445"):
+        classify(model_file, path, out, resume=True, on_bad_row="skip", max_rejects=1, **options)
+    with pytest.raises(BatchError, match="line 334"):  # which has been passed over by now
+        classify(model_file, path, out, resume=True, **options)
+    resumed = classify(model_file, path, out, resume=True, on_bad_row="quarantine", **options)
+    assert (resumed.rows, resumed.rejects) == (summary.rows, summary.rejects) == (498, 2)
+    assert resumed.resumed_rows == 399
+    assert out.read_bytes() == whole.read_bytes()
+    assert (tmp_path / "out.csv.rejects.csv").read_bytes() == (tmp_path / "whole.csv.rejects.csv").read_bytes()
+
+
+def test_a_run_that_finished_no_part_is_no_hindrance(tmp_path, rows, model_file):
+    path, out = tmp_path / "in.csv", tmp_path / "out.csv"
+    with_bad_rows(path, rows, 3)
+    with pytest.raises(BatchError, match="line 4"):
+        classify(model_file, path, out)
+    assert [p.name for p in tmp_path.iterdir()] == ["in.csv"]
+    # As `kill -9` leaves it: a manifest, half a part.
+    parts = tmp_path / "out.csv.parts"
+    parts.mkdir()
+    (parts / "manifest.json").write_text("{}")
+    (parts / "part-0000000.npz").write_bytes(b"PK")
+    (parts / "lock").touch()
+    assert classify(model_file, path, out, on_bad_row="skip").rows == 499
+    assert not parts.exists()
+
+
+@pytest.mark.parametrize("manifest", ["", "[]", "[1]", "7", "null", '{"options": 3}', "\x00", '{"version": {}}'])
+def test_a_damaged_manifest_is_one_line(tmp_path, rows, model_file, monkeypatch, manifest):
+    np.save(tmp_path / "in.npy", rows)
+    out = tmp_path / "out.npy"
+    restore = interrupt_after(monkeypatch, 2)
+    with pytest.raises(KeyboardInterrupt):
+        classify(model_file, tmp_path / "in.npy", out, **SMALL)
+    restore()
+    (tmp_path / "out.npy.parts" / "manifest.json").write_text(manifest)
+    with pytest.raises(ResumeError, match=r"^[^\n]+$"):
+        classify(model_file, tmp_path / "in.npy", out, resume=True, **SMALL)
+    with pytest.raises(ResumeError, match="--resume"):
+        classify(model_file, tmp_path / "in.npy", out, **SMALL)
 
 
 def run_cli(*arguments, stdin=None):
@@ -304,8 +362,6 @@ def test_exit_codes(tmp_path, rows, model_file, monkeypatch):
         result = run_cli(*arguments)
         assert result.exit_code == code, result.output
         assert code == 2 or len(result.stderr.splitlines()) == 1
-        for path in (tmp_path / "out.csv.parts").glob("*"):
-            path.unlink()
     restore = interrupt_after(monkeypatch, 1)
     result = run_cli(model_file, tmp_path / "in.npy", "-o", out, "--chunk-bytes", "1kB")
     assert result.exit_code == 130

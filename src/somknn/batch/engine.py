@@ -1,5 +1,6 @@
 """The run: one thread reads and checks, this one computes, one writes. Memory holds two or three chunks of rows."""
 
+import contextlib
 import dataclasses
 import queue
 import sys
@@ -13,10 +14,13 @@ import numpy as np
 from somknn import persistence
 from somknn._files import replacing
 from somknn.batch import writers
-from somknn.batch.checks import BatchError, Chunk, set_apart
+from somknn.batch.checks import BatchError, Chunk, Reject, set_apart
 from somknn.batch.manifest import WorkFolder, file_digest, fingerprint
 from somknn.batch.prediction import Wanted, check_model, forget_names, predict_columns, set_threads
 from somknn.batch.sources import open_sources
+
+# What these say counts for the rows that are still to be done: an interrupted run may go on with others.
+_CHANGEABLE = ("on_bad_row", "max_rejects")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,7 +76,8 @@ def classify(
     output : path-like
         .parquet, .csv or .npy; "-" for CSV on standard output (which cannot be resumed).
     resume : bool, default=False
-        Continue an interrupted run of the same command; starts from the beginning where there is none.
+        Continue an interrupted run of the same command; starts from the beginning where there is none. Only `on_bad_row`,
+        `max_rejects` and `n_jobs` may differ.
     n_jobs : int, default=None
         Threads of the classifier; None leaves what the model says.
     progress : callable(rows done, rows in all or None), default=None
@@ -162,7 +167,7 @@ class Run:
         return {
             "input": self._input_identity(),
             "model": file_digest(self.model_path),
-            "options": dataclasses.asdict(self.options),
+            "options": {k: v for k, v in dataclasses.asdict(self.options).items() if k not in _CHANGEABLE},
             "kind of output": self.ending,
         }
 
@@ -181,6 +186,7 @@ class Run:
         if resume and identity["input"] == "standard input":
             raise BatchError("standard input cannot be resumed; put the rows into a file")
         folder = WorkFolder(Path(self.output), identity)
+        records = None
         try:
             records = folder.open(resume)
             self._take_over(records)
@@ -195,13 +201,16 @@ class Run:
                 records.append(folder.add(number, columns, record))
             self._finish(folder, records)
         finally:
+            if records == []:  # nothing to continue from
+                with contextlib.suppress(OSError):
+                    folder.remove()
             folder.close()
         return self.summary
 
     def _take_over(self, records: list[dict[str, Any]]) -> None:
         for record in records:
             self.summary.rows += record["rows"]
-            self.summary.rejects += len(record["rejects"])
+            self._count_rejects([Reject(*values) for values in record["rejects"]])
         self.summary.resumed_rows = self.summary.rows
 
     def _chunks(self, records: list[dict[str, Any]]) -> Iterator[Chunk]:
@@ -213,16 +222,15 @@ class Run:
                 yield set_apart(chunk, self.target, str(source.path))
             cursor = None
 
-    def _count_rejects(self, chunk: Chunk) -> None:
-        if not chunk.rejects:
+    def _count_rejects(self, rejects: list[Reject]) -> None:
+        if not rejects:
             return
         if self.options.on_bad_row == "fail":
-            raise BatchError(f"{chunk.rejects[0]}")
-        self.summary.rejects += len(chunk.rejects)
+            resume = "" if self.ending == "-" else "--resume "
+            raise BatchError(f"{rejects[0]}; to go on without such rows: {resume}--on-bad-row skip (or quarantine)")
+        self.summary.rejects += len(rejects)
         if self.summary.rejects > self.options.max_rejects:
-            raise BatchError(
-                f"more than {self.options.max_rejects} bad rows (--max-rejects); the last: {chunk.rejects[-1]}"
-            )
+            raise BatchError(f"more than {self.options.max_rejects} bad rows (--max-rejects); the last: {rejects[-1]}")
 
     def _total(self) -> int | None:
         counts = [source.n_rows for source in self.sources]
@@ -250,7 +258,7 @@ class Run:
 
     def _predictions(self, chunks: Iterator[Chunk], number: int) -> Iterator[Any]:
         for chunk in chunks:
-            self._count_rejects(chunk)
+            self._count_rejects(chunk.rejects)
             columns = {"row": chunk.numbers, **predict_columns(self.model, chunk.values, self.wanted)}
             chunk.values = np.empty((0, 0))  # the rows are not needed any more (a slice would keep them)
             yield number, chunk, columns

@@ -61,13 +61,13 @@ class WorkFolder:
 
     def open(self, resume: bool) -> list[dict[str, Any]]:
         """Make or take over the folder; the records of the parts that are finished, in order."""
-        if self._manifest.exists() and not resume:
+        self._take_lock()
+        begun = self._manifest.exists()
+        if begun and not resume and self._finished():
             raise ResumeError(
                 f"{self.path} holds the parts of an interrupted run: continue it with --resume, or delete that folder"
             )
-        self.path.mkdir(exist_ok=True)
-        self._take_lock()
-        if not self._manifest.exists():
+        if not begun or not resume:
             self._sweep()
             with replacing(self._manifest) as temporary:
                 temporary.write_text(json.dumps(self._identity, indent=1))
@@ -76,28 +76,37 @@ class WorkFolder:
         return self._finished()
 
     def _take_lock(self) -> None:
+        self.path.mkdir(exist_ok=True)
         try:
             import fcntl
         except ImportError:  # no such locks on this platform
             return
-        self._lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT, 0o644)
+        place = self.path / "lock"
+        self._lock = os.open(place, os.O_RDWR | os.O_CREAT, 0o644)
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise ResumeError(f"{self.path} is in use by another run") from None
+        if not place.exists() or not os.path.samestat(os.fstat(self._lock), place.stat()):
+            # The run that held it has removed it meanwhile: that lock keeps nobody out.
+            raise ResumeError(f"{self.path} was in use by another run; try again")
 
     def _compare(self) -> None:
         try:
-            old = json.loads(self._manifest.read_text())
+            old = dict(json.loads(self._manifest.read_text()))
             names = sorted({*old, *self._identity})
         except (ValueError, TypeError):
             raise ResumeError(f"{self._manifest} is damaged; delete {self.path} to start again") from None
         for name in names:
-            if old.get(name) != self._identity.get(name):
-                raise ResumeError(
-                    f"cannot resume: {name} differs from the interrupted run; repeat the same command with the same "
-                    f"files, or delete {self.path} to start again"
-                )
+            before, now = old.get(name), self._identity.get(name)
+            if before == now:
+                continue
+            if name == "options" and isinstance(before, dict):
+                name = f"option {next(k for k in {**before, **now} if before.get(k) != now.get(k))}"
+            raise ResumeError(
+                f"cannot resume: {name} differs from the interrupted run; repeat the same command with the same "
+                f"files, or delete {self.path} to start again"
+            )
 
     def _place(self, number: int, ending: str) -> Path:
         return self.path / f"part-{number:07d}.{ending}"

@@ -215,7 +215,7 @@ class ImageSource:
         try:
             import PIL.Image
         except ImportError:
-            raise BatchError("folders of images need Pillow: install somknn[files]") from None
+            raise BatchError("folders of images need Pillow: pip install 'somknn[files]'") from None
         self._pil = PIL.Image
         self.path = path
         self.names = sorted(entry.name for entry in path.iterdir() if entry.suffix.lower() in IMAGE_ENDINGS)

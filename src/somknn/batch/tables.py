@@ -228,5 +228,5 @@ def require_pyarrow() -> Any:
         import pyarrow
         import pyarrow.ipc
     except ImportError:
-        raise BatchError("Parquet and Arrow files need pyarrow: install somknn[files]") from None
+        raise BatchError("Parquet and Arrow files need pyarrow: pip install 'somknn[files]'") from None
     return pyarrow

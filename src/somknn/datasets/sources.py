@@ -87,7 +87,7 @@ def locate(name: str) -> dict[str, Path]:
         import pooch
     except ImportError:
         raise FileNotFoundError(
-            f"data set {name!r} is not on this machine: {advice}, or install somknn[download]"
+            f"data set {name!r} is not on this machine: {advice}, or pip install 'somknn[download]'"
         ) from None
     folders[-1].mkdir(parents=True, exist_ok=True)
     try:

@@ -179,7 +179,7 @@ class _ClusterRun(Run):
                     chunk, columns = result_of(future)
                     del future
                     chunk.file = file
-                    self._count_rejects(chunk)
+                    self._count_rejects(chunk.rejects)
                     yield number, chunk, {"row": chunk.numbers, **columns}
                     number += 1
         finally:
