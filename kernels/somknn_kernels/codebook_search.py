@@ -41,7 +41,7 @@ from somknn_kernels.row_products import (
 )
 from somknn_kernels.tiles import prefetch_row, trailing_zeros
 
-_SORTED = 16  # units of a row that are measured in order of their bounds
+_SORTED = 3  # units of a row that are measured in order of their bounds
 _TILES = 8  # that go through the stages together
 _SMALL = 1024  # units, up to which their accumulators stay in the level-2 cache
 _FETCHED = 8  # units of a row that are fetched ahead, of a large codebook: for one that lies in the level-2 or 3 cache, no gain

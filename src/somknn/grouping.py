@@ -72,9 +72,14 @@ def group_sums(
 
 
 def _blocks(starts: np.ndarray, d: int, n_threads: int) -> list[tuple[int, int, int, int]]:
-    """Blocks of groups (about as many rows in each) by blocks of columns."""
+    """Blocks of groups (about as many rows in each) by blocks of columns, where the groups alone do not occupy the threads.
+
+    Whole rows are read faster than parts of them.
+    """
     n_groups = len(starts) - 1
-    wanted = np.linspace(0, starts[-1], 4 * n_threads + 1)[1:-1]
-    cuts = np.unique([0, *np.searchsorted(starts, wanted), n_groups]) if n_threads > 1 else [0, n_groups]
-    columns = [0, *range(_COLUMNS, d - _COLUMNS // 2, _COLUMNS), d] if n_threads > 1 else [0, d]
+    wanted = np.linspace(0, starts[-1], 8 * n_threads + 1)[1:-1]
+    cuts = np.unique([0, *np.searchsorted(starts, wanted), n_groups]) if n_threads > 1 else np.array([0, n_groups])
+    largest = np.diff(starts[cuts]).max(initial=0)
+    whole = n_threads == 1 or 2 * n_threads * largest <= starts[-1]
+    columns = [0, d] if whole else [0, *range(_COLUMNS, d - _COLUMNS // 2, _COLUMNS), d]
     return [(int(g0), int(g1), c0, c1) for g0, g1 in itertools.pairwise(cuts) for c0, c1 in itertools.pairwise(columns)]

@@ -7,19 +7,20 @@ little more than two rows in full.
 
 import numpy as np
 
-from somknn.som.frames import Axes, Encoded, Frame, encode_codebook, own_frame, units_on
+from somknn.som.frames import Axes, Encoded, Frame, deepened, encode_codebook, own_frame, units_on
 from somknn.threads import single_threaded_blas
 from somknn_kernels import codebook_codes, codebook_search
 from somknn_kernels.codebook_codes import CODE_LIMIT, LEAD, WIDTH, Short, Units
 from somknn_kernels.isa import Isa, select
 from somknn_kernels.parallel import run_tasks
 
-_ROWS_PER_TASK = 384
-_PILOTS = 3  # tasks that tell what a search will cost
+_ROWS_PER_TASK = 768
+_PILOTS, _PILOT_ROWS = 4, 128  # parts of the rows that tell what a search will cost
+_LARGE = 8192  # rows from which a trial is worth its time
 _TRUSTED = 0.5  # share of rows that kept their unit in the last search: from there on it is where the next one begins
 # Nanoseconds, about, from which the ways of a search are compared
-_PASSED = 8.0  # a unit in stage 2
-_MEASURED = 45.0  # a unit measured in full
+_PASSED = 15.0  # a unit in stage 2
+_MEASURED = 90.0  # a unit measured in full
 _SCANNED = 0.4  # a unit on LEAD more columns
 _PROJECTED = 0.2  # a column of a row on axes of the codebook's own
 _OWN_AXES = 5e6  # to find them
@@ -63,9 +64,10 @@ class BMUSearch:
         self._isa: Isa = select()
         # Bytes are multiplied as they are: about a centre of integers, without a scale.
         fits = axes is not None and (X.dtype != np.uint8 or axes.for_bytes)
-        self.axes = axes if axes is not None and fits else Axes(X)
+        self.axes = axes if axes is not None and fits else Axes(X, n_threads)
         self._short = self._embed()
         self._own: Frame | None = None
+        self._own_cost = 0.0  # of the other way, above which axes of the codebook's own are tried
 
     def _embed(self) -> Short:
         axes, X = self.axes, self.X
@@ -114,8 +116,8 @@ class BMUSearch:
             return
         if len(codebook) != self._size:  # units of another codebook are no guesses
             self._kept, self._size = -1, len(codebook)
-        tasks = list(range(-(-n // _ROWS_PER_TASK)))
-        pilot = tasks[:: max(1, len(tasks) // _PILOTS)][:_PILOTS] if len(tasks) > 8 * _PILOTS else []
+        parts = [(first, min(n, first + _ROWS_PER_TASK)) for first in range(0, n, _ROWS_PER_TASK)]
+        pilot = [(first, first + _PILOT_ROWS) for first in range(0, n, n // _PILOTS + 1)] if n > _LARGE else []
         with single_threaded_blas():
             if float(np.abs(codebook).max()) * self.axes.scale < 1e140:
                 short, encoded = self._short, self._encode(codebook)
@@ -123,10 +125,10 @@ class BMUSearch:
                 short, encoded = self._short._replace(rare=-1.0), self._encode(np.zeros_like(codebook))
             self.way, view = self._choose(short, encoded, codebook, pilot)
         trust = self.way == "staged" and self._kept >= _TRUSTED * n
-        examined = self._run(short, view, codebook, trust, tasks)
+        examined = self._run(short, view, codebook, trust, parts)
         *self.examined, self._kept = examined.sum(axis=0).tolist()
 
-    def _choose(self, short: Short, encoded: Encoded, codebook: np.ndarray, pilot: list[int]) -> tuple[str, Units]:
+    def _choose(self, short: Short, encoded: Encoded, codebook: np.ndarray, pilot: list) -> tuple[str, Units]:
         """The way of this search that costs least as a few tasks tell, and the codebook for it."""
         K, d = codebook.shape
         if not pilot or d <= LEAD:
@@ -144,37 +146,46 @@ class BMUSearch:
         passed, measured = self._pilot(short, staged, codebook, trust, pilot)
         way = "staged" if _PASSED * passed < _SCANNED * K or d <= WIDTH else "deep"
         other = _MEASURED * measured + min(_PASSED * passed, _SCANNED * K)
-        if view is None and other > own_extra + 3 * _MEASURED:
+        if view is None and other > max(self._own_cost, own_extra + 3 * _MEASURED):
             view = self._view("own", encoded)
             cost = _MEASURED * self._pilot(short, view, codebook, False, pilot)[1] + own_extra
         if view is not None and cost < other:
             return "own", view
-        return way, staged if way == "staged" else self._view("deep", encoded)
+        if view is not None:
+            self._own_cost = cost
+        return way, staged if way == "staged" else deepened(staged, self._isa)
 
-    def _pilot(self, short, view: Units, codebook: np.ndarray, trust: bool, pilot: list[int]) -> tuple[float, float]:
+    def _pilot(self, short, view: Units, codebook: np.ndarray, trust: bool, pilot: list) -> tuple[float, float]:
         """Units per row that pass stage 1 and that are measured in full, from a few tasks."""
-        passed, measured = self._run(short, view, codebook, trust, pilot)[:, :2].mean(axis=0) / _ROWS_PER_TASK
+        passed, measured = self._run(short, view, codebook, trust, pilot)[:, :2].mean(axis=0) / _PILOT_ROWS
         return float(passed), float(measured)
 
-    def _run(self, short: Short, view: Units, codebook: np.ndarray, trust: bool, tasks: list[int]) -> np.ndarray:
-        n = len(self.X)
-        examined = np.zeros((len(tasks), 4), np.int64)
+    def _run(self, short: Short, view: Units, codebook: np.ndarray, trust: bool, parts: list) -> np.ndarray:
+        examined = np.zeros((len(parts), 4), np.int64)
 
-        def work(position: int) -> None:
-            first = tasks[position] * _ROWS_PER_TASK
+        def work(task: int) -> None:
             codebook_search.two_nearest(
-                self._isa, self.X, codebook, short, view, trust, first, min(n, first + _ROWS_PER_TASK),
-                self.units, self.distances, examined[position],
-            )  # fmt: skip
+                self._isa,
+                self.X,
+                codebook,
+                short,
+                view,
+                trust,
+                *parts[task],
+                self.units,
+                self.distances,
+                examined[task],
+            )
 
-        run_tasks(work, len(tasks), self.n_threads)
+        run_tasks(work, len(parts), self.n_threads)
         return examined
 
     def _encode(self, codebook: np.ndarray) -> Encoded:
         return encode_codebook(codebook, self.axes, self.X.dtype, self.n_threads)
 
     def _view(self, way: str, encoded: Encoded) -> Units:
-        frame = self.axes.frame
         if way == "own":
-            frame = self._own = own_frame(encoded, self.axes, self.X.dtype, self._own)
-        return units_on(frame, way, encoded, self.axes, self._short, self._isa, self.X.dtype)
+            self._own = own_frame(encoded, self.axes, self.X.dtype, self._own)
+        frame = self._own if way == "own" else None
+        view = units_on(frame, encoded, self.axes, self._short, self._isa, self.X.dtype, self.n_threads)
+        return deepened(view, self._isa) if way == "deep" else view

@@ -60,6 +60,8 @@ def batch_update(codebook: np.ndarray, sums: np.ndarray, totals: np.ndarray, rul
     denominator = smooth(totals.reshape(len(totals), -1), *arguments)
     floor = _MEXICAN_FLOOR * denominator.max(initial=0.0) if rule.neighborhood == "mexican_hat" else 0.0
     reached = denominator > floor
+    if reached.all():
+        return np.divide(numerator, denominator, out=np.empty(codebook.shape, codebook.dtype), casting="same_kind")
     updated = numerator / np.where(reached, denominator, 1.0)
     return np.where(reached, updated, codebook).astype(codebook.dtype)
 
