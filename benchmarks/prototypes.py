@@ -16,13 +16,14 @@ import time
 from pathlib import Path
 
 import somknn
-from somknn import KNeighborsClassifier, PrototypeClassifier, datasets
+from somknn import LVQ, KNeighborsClassifier, PrototypeClassifier, datasets
 from somknn.images import Deskew
 
 NAMES = {
     "all": "all rows, 1-NN",
     "kmeans": "K-Means centres",
-    "lvq": "GLVQ",
+    "glvq": "GLVQ, plain distance",
+    "lvq": "LVQ",
     "som": "maps' neurons",
     "sample": "sampled rows",
 }
@@ -38,6 +39,14 @@ def read(deskewed):
     return train, data.y_train, test, data.y_test
 
 
+def make(method, budget):
+    if method == "all":
+        return KNeighborsClassifier(1)
+    if method == "glvq":
+        return LVQ(budget, metric_rank=None, random_state=0)
+    return PrototypeClassifier(method, budget, random_state=0)
+
+
 def fit(options):
     train, labels, test, truth = read(options.deskewed)
     for method in options.method:
@@ -45,18 +54,17 @@ def fit(options):
             path = options.out / f"{method}-{budget}-{'deskewed' if options.deskewed else 'raw'}"
             if path.with_suffix(".json").exists():
                 continue
-            model = KNeighborsClassifier(1) if method == "all" else PrototypeClassifier(method, budget, random_state=0)
+            model = make(method, budget)
             start = time.perf_counter()
             model.fit(train, labels)
             seconds = time.perf_counter() - start
-            rows = train if method == "all" else model.prototypes_
             model.save(path.with_suffix(".safetensors"))
             record = {
                 "method": method,
-                "prototypes": len(rows),
+                "prototypes": len(train) if method == "all" else len(model.prototypes_),
                 "deskewed": options.deskewed,
                 "accuracy": float((model.predict(test) == truth).mean()),
-                "bytes": rows.nbytes,
+                "bytes": train.nbytes if method == "all" else model.model_bytes_,
                 "fit_seconds": seconds,
             }
             path.with_suffix(".json").write_text(json.dumps(record))
@@ -102,7 +110,7 @@ def draw(records, path):
     timed = all("rows_per_second" in record for record in records)
     figure = Figure(figsize=(11 if timed else 6, 4.6), layout="constrained")
     left, *right = figure.subplots(1, 1 + timed, sharey=True, squeeze=False)[0]
-    colours = dict(zip(NAMES, ("black", "tab:blue", "tab:red", "tab:green", "tab:gray"), strict=True))
+    colours = dict(zip(NAMES, ("black", "tab:blue", "tab:orange", "tab:red", "tab:green", "tab:gray"), strict=True))
     for deskewed in (False, True):
         for method, name in NAMES.items():
             own = [r for r in records if r["method"] == method and r["deskewed"] == deskewed]

@@ -13,13 +13,14 @@ order of rows: for a few thousand vectors their preparation would cost more than
 from typing import Any, NamedTuple
 
 import numpy as np
+from numba.extending import overload
 
 from somknn_kernels.distances import distance_within, squared_distance
 from somknn_kernels.policy import inlined, kernel
-from somknn_kernels.row_products import at_least, row_product, screen_tile, spread_tile
-from somknn_kernels.tiles import dot_tile, prefetch_row, trailing_zeros
+from somknn_kernels.row_products import AXES, at_least, project_tile, row_product, screen_tile, spread_tile
+from somknn_kernels.tiles import prefetch_row, query_tile, trailing_zeros
 
-LEAD = 32  # columns of the codes: the axes, and the norm beyond them
+LEAD = 2 * AXES  # columns of the codes: the axes, and the norm beyond them
 PIECE = 32  # rows are padded to whole pieces of this many columns
 WIDEST = 33_025  # columns: a sum of as many squared differences of bytes fits 32 bits
 NOWHERE = -(2**31)  # where a panel has no vector
@@ -28,7 +29,7 @@ NOWHERE = -(2**31)  # where a panel has no vector
 class ByteAxes(NamedTuple):
     """What makes codes of rows of bytes.
 
-    centre : int16 (d,); axes : int16 (panels, ceil(d / 2), panel rows, 2), LEAD - 1 of them: A times `scale`
+    centre : int16 (d,); axes : int16 (panels, d in whole fours / 2, AXES, 2), LEAD - 1 of them: A times `scale`
     scale, unit : float64; codes are multiples of unit = 2^shift / scale; largest : float64, of AAᵀ's eigenvalues
     """
 
@@ -61,6 +62,17 @@ class Vectors(NamedTuple):
     squares: Any
 
 
+def tile_rows(isa):
+    """`query_tile` inside kernels."""
+    raise NotImplementedError("only inside kernels")
+
+
+@overload(tile_rows, inline="never")
+def _tile_rows(isa):
+    rows = query_tile(isa.instance_class())
+    return lambda isa: rows
+
+
 @kernel
 def encode_bytes(isa, X, first, last, by, codes, squares):
     """codes[i - first] of the rows X[i] and their squared norms about the centre, for the rows [first, last).
@@ -69,42 +81,36 @@ def encode_bytes(isa, X, first, last, by, codes, squares):
     Cost per row: LEAD·d multiply-adds of 16 bits.
     """
     centre, axes, shift, unit = by.centre, by.axes, np.int32(by.shift), by.unit
-    inverse = 1.0 / by.scale
+    share = 1.0 / (by.scale * by.scale * by.largest)
     half = np.int32(1) << shift >> np.int32(1)
-    n_panels, groups, panel, _ = axes.shape
-    tile = 4 if panel == 8 else 6
-    n_axes = codes.shape[1] - 1
-    line = np.zeros((1, -(-X.shape[1] // PIECE) * PIECE), np.int16)
-    pairs = line.view(np.int32)
-    slots = np.zeros((groups, tile), np.int32)
-    packed = slots.view(np.int16).reshape(1, groups, tile, 2)
-    dots = np.empty((tile, panel), np.int32)
+    tile = tile_rows(isa)
+    rows = np.zeros((tile, -(-X.shape[1] // PIECE) * PIECE), np.int16)
+    dots = np.empty((tile, AXES), np.int32)
     inside = np.empty(tile)
     for start in range(first, last, tile):
         count = min(tile, last - start)
         for j in range(count):
             for c in range(X.shape[1]):
-                line[0, c] = np.int16(X[start + j, c]) - centre[c]
-            # Both values of a pair at once
-            for group in range(groups):
-                slots[group, j] = pairs[0, group]
-            squares[start - first + j] = np.float64(row_product(isa, line, 0, line, 0))
+                rows[j, c] = np.int16(X[start + j, c]) - centre[c]
+            squares[start - first + j] = np.float64(row_product(isa, rows, j, rows, j))
         inside[:] = 0.0
-        for p in range(n_panels):
-            dot_tile(isa, packed, 0, axes, p, dots)
-            used = min(panel, n_axes - p * panel)
+        for p in range(axes.shape[0]):
+            project_tile(isa, rows, 0, axes, p, dots)
             for j in range(count):
-                total = 0.0
-                for r in range(used):
-                    codes[start - first + j, p * panel + r] = (dots[j, r] + half) >> shift
-                    y = np.float64(dots[j, r]) * inverse
-                    total += y * y
-                inside[j] += total
+                for r in range(AXES):
+                    codes[start - first + j, p * AXES + r] = (dots[j, r] + half) >> shift
+                s0, s1, s2, s3 = 0.0, 0.0, 0.0, 0.0
+                for r in range(0, AXES, 4):
+                    s0 += np.float64(dots[j, r]) * np.float64(dots[j, r])
+                    s1 += np.float64(dots[j, r + 1]) * np.float64(dots[j, r + 1])
+                    s2 += np.float64(dots[j, r + 2]) * np.float64(dots[j, r + 2])
+                    s3 += np.float64(dots[j, r + 3]) * np.float64(dots[j, r + 3])
+                inside[j] += (s0 + s1) + (s2 + s3)
         for j in range(count):
             square = squares[start - first + j]
             # 1e-9 covers the rounding of these few lines.
-            rest = max(square * (1.0 + 1e-9) - inside[j] / by.largest, 0.0)
-            codes[start - first + j, n_axes] = np.int16(np.ceil(np.sqrt(rest) / unit))
+            rest = max(square * (1.0 + 1e-9) - inside[j] * share, 0.0)
+            codes[start - first + j, LEAD - 1] = np.int16(np.ceil(np.sqrt(rest) / unit))
 
 
 @inlined
@@ -159,7 +165,7 @@ def nearest_few(isa, X, W, first, last, centre, codes, squares, vectors, guided,
     high, step, coarse, vector_squares = vectors.high, vectors.step, vectors.coarse, vectors.squares
     line = np.zeros((1, high.shape[1]), np.int16)
     n_panels, groups, panel, _ = panels.shape
-    tile = 4 if panel == 8 else 6
+    tile = tile_rows(isa)
     pairs = codes.view(np.int32)
     slots = np.zeros((groups, tile), np.int32)
     queries = slots.view(np.int16).reshape(1, groups, tile, 2)

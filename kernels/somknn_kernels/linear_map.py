@@ -9,62 +9,47 @@ the same on every machine. Floats are mapped in float64 by one order of addition
 
 import numpy as np
 
-from somknn_kernels.byte_screen import first_of
+from somknn_kernels.byte_screen import first_of, tile_rows
 from somknn_kernels.policy import inlined, kernel
-from somknn_kernels.row_products import spread_tile
-from somknn_kernels.tiles import dot_tile
+from somknn_kernels.row_products import AXES, project_tile, spread_tile
 
 
 @inlined
-def _map_tile(isa, X, first, count, centre, line, slots, axes, dots, shift, codes):
+def _map_tile(isa, X, first, count, centre, rows, axes, dots, shift, codes):
     """codes[j] = codes of X[first + j] for j < count; slots from `count` on keep some row's.
 
-    line : int16, scratch of whole pairs, zero beyond d; slots : int32 (groups, tile), scratch; codes : int16 (tile, panels·panel
-    rows). Two loops, of which the first becomes vector instructions and the second moves both values of a pair at once.
+    rows : int16 (tile, d in whole pieces), scratch, zero beyond d; dots : int32 (tile, AXES), scratch; codes : int16 (tile,
+    panels·AXES).
     """
-    pairs = line.view(np.int32)
-    packed = slots.view(np.int16).reshape(1, slots.shape[0], slots.shape[1], 2)
     for j in range(count):
         for c in range(X.shape[1]):
-            line[c] = np.int16(X[first + j, c]) - centre[c]
-        for group in range(pairs.shape[0]):
-            slots[group, j] = pairs[group]
-    panel = dots.shape[1]
+            rows[j, c] = np.int16(X[first + j, c]) - centre[c]
     half, shift = np.int32(1) << np.int32(shift) >> np.int32(1), np.int32(shift)
     for p in range(axes.shape[0]):
-        dot_tile(isa, packed, 0, axes, p, dots)
+        project_tile(isa, rows, 0, axes, p, dots)
         for j in range(count):
-            for r in range(panel):
-                codes[j, p * panel + r] = min(max((dots[j, r] + half) >> shift, np.int32(-128)), np.int32(127))
+            for r in range(AXES):
+                codes[j, p * AXES + r] = min(max((dots[j, r] + half) >> shift, np.int32(-128)), np.int32(127))
 
 
 @kernel
 def map_bytes(isa, X, start, stop, centre, axes, shift, out):
     """out[i] = codes of X[i] plus 128, for the rows in [start, stop).
 
-    X : uint8 (n, d); centre : int16 (d,); axes : int16 (panels, ceil(d / 2), panel rows, 2), shift : int64 from 0 to 30;
-    no row of axes has a sum of absolute values above (2^31 - 1 - 2^shift / 2) / 255, so that 32 bits hold everything; out : uint8 (n, at most panels·panel rows).
-    Cost per row: d multiply-adds of 16 bits for each axis.
+    X : uint8 (n, d); centre : int16 (d,); axes : int16 (panels, d in whole fours / 2, AXES, 2); shift : int64 from 0 to
+    30; no row of axes has a sum of absolute values above (2^31 - 1 - 2^shift / 2) / 255, so that 32 bits hold everything; out : uint8 (n, at most
+    panels·AXES). Cost per row: d multiply-adds of 16 bits for each axis.
     """
-    tile, panel = _shape(isa, axes)
-    groups = axes.shape[1]
-    line = np.zeros(2 * groups, np.int16)
-    slots = np.zeros((groups, tile), np.int32)
-    dots = np.empty((tile, panel), np.int32)
-    codes = np.zeros((tile, axes.shape[0] * panel), np.int16)
+    tile = tile_rows(isa)
+    rows = np.zeros((tile, 2 * axes.shape[1]), np.int16)
+    dots = np.empty((tile, AXES), np.int32)
+    codes = np.zeros((tile, axes.shape[0] * AXES), np.int16)
     for first in range(start, stop, tile):
         count = min(tile, stop - first)
-        _map_tile(isa, X, first, count, centre, line, slots, axes, dots, shift, codes)
+        _map_tile(isa, X, first, count, centre, rows, axes, dots, shift, codes)
         for j in range(count):
             for r in range(out.shape[1]):
                 out[first + j, r] = np.uint8(codes[j, r] + 128)
-
-
-@inlined
-def _shape(isa, axes):
-    """(rows in a tile, rows in a panel)"""
-    panel = axes.shape[2]
-    return 4 if panel == 8 else 6, panel
 
 
 @kernel
@@ -76,12 +61,10 @@ def nearest_mapped(isa, X, start, stop, centre, axes, shift, panels, starts, dis
     starts : int32 (panels, panel rows), minus their squared norms, and -2^31 where there is no vector. distances, indices : int64
     (n,), exact; ties go to the lowest. Cost per row: one multiply-add of 16 bits for each axis and vector besides the map.
     """
-    tile, panel = _shape(isa, axes)
-    groups = axes.shape[1]
-    line = np.zeros(2 * groups, np.int16)
-    slots = np.zeros((groups, tile), np.int32)
-    dots = np.empty((tile, panel), np.int32)
-    width = axes.shape[0] * panel
+    tile, panel = tile_rows(isa), panels.shape[2]
+    rows = np.zeros((tile, 2 * axes.shape[1]), np.int16)
+    dots = np.empty((tile, AXES), np.int32)
+    width = axes.shape[0] * AXES
     codes = np.zeros((tile, width), np.int16)
     query_slots = np.zeros((width // 2, tile), np.int32)
     queries = query_slots.view(np.int16).reshape(1, width // 2, tile, 2)
@@ -91,7 +74,7 @@ def nearest_mapped(isa, X, start, stop, centre, axes, shift, panels, starts, dis
     second_best = np.empty((tile, panel), np.int32)
     for first in range(start, stop, tile):
         count = min(tile, stop - first)
-        _map_tile(isa, X, first, count, centre, line, slots, axes, dots, shift, codes)
+        _map_tile(isa, X, first, count, centre, rows, axes, dots, shift, codes)
         for j in range(count):
             for g in range(width // 2):
                 query_slots[g, j] = code_pairs[j, g]

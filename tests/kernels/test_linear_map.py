@@ -6,19 +6,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reference import linear_map as plain
+from somknn.neighbors.byte_screen import pack_int16
 from somknn_kernels import isa as isa_module
 from somknn_kernels import linear_map, tiles
+from somknn_kernels.row_products import AXES
 
 PATHS = [*isa_module.supported(), "vnni-emulated"]
-
-
-def pack(isa, values):
-    """int16 panels of the rows of `values` (n, even width)."""
-    panel = tiles.panel_rows(isa)
-    n_panels = -(-len(values) // panel)
-    padded = np.zeros((n_panels * panel, values.shape[1]), np.int16)
-    padded[: len(values)] = values
-    return np.ascontiguousarray(padded.reshape(n_panels, panel, -1, 2).transpose(0, 2, 1, 3))
 
 
 def _problem(seed, n, d, rank, p):
@@ -42,9 +35,7 @@ def _problem(seed, n, d, rank, p):
 def test_bytes(name, seed, n, d, rank, p):
     X, centre, axes, shift, vectors = _problem(seed, n, d, rank, p)
     isa = isa_module.select(name)
-    even = np.zeros((rank, d + d % 2), np.int16)
-    even[:, :d] = axes
-    packed = pack(isa, even)
+    packed = pack_int16(axes, AXES)
     codes = np.full((n, rank), 7, np.uint8)
     linear_map.map_bytes(isa, X, 0, n, centre, packed, shift, codes)
     np.testing.assert_array_equal(codes, plain.map_bytes(X, centre, axes, shift))
@@ -53,7 +44,7 @@ def test_bytes(name, seed, n, d, rank, p):
     width = packed.shape[0] * packed.shape[2]
     doubled = np.zeros((p, width), np.int16)
     doubled[:, :rank] = 2 * (vectors.astype(np.int16) - 128)
-    panels = pack(isa, doubled)
+    panels = pack_int16(doubled, tiles.panel_rows(isa))
     starts = np.full(panels.shape[0] * panels.shape[2], -(2**31), np.int32)
     starts[:p] = -((vectors.astype(np.int64) - 128) ** 2).sum(axis=1)
     distances, indices = np.full(n, -1, np.int64), np.full(n, -1, np.int64)

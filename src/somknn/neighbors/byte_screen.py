@@ -9,6 +9,7 @@ from somknn_kernels import tiles
 from somknn_kernels.byte_screen import LEAD, NOWHERE, PIECE, WIDEST, ByteAxes, Vectors
 from somknn_kernels.isa import Isa
 from somknn_kernels.parallel import run_tasks
+from somknn_kernels.row_products import AXES
 
 ROWS = 384  # of a task; a multiple of every tile
 _PILOTS = 4  # tasks
@@ -16,11 +17,10 @@ _TOO_MANY = 0.12  # of the vectors measured: comparing all is then the better wa
 _CODE_LIMIT = 30000.0  # norm of the codes of a row or a vector: no sum of products passes 2^30
 
 
-def pack_int16(isa: Isa, values: np.ndarray) -> np.ndarray:
-    """Panels of the rows of `values` (n, d) of whole numbers: int16 (panels, ceil(d / 2), panel rows, 2)."""
-    panel = tiles.panel_rows(isa)
+def pack_int16(values: np.ndarray, panel: int) -> np.ndarray:
+    """Panels of `panel` rows of `values` (n, d), whole numbers: int16 (panels, d in whole fours / 2, panel, 2)."""
     n, d = values.shape
-    padded = np.zeros((-(-n // panel) * panel, d + d % 2), np.int16)
+    padded = np.zeros((-(-n // panel) * panel, -(-d // 4) * 4), np.int16)
     padded[:n, :d] = values
     return np.ascontiguousarray(padded.reshape(len(padded) // panel, panel, -1, 2).transpose(0, 2, 1, 3))
 
@@ -49,7 +49,7 @@ class ByteScreen:
         largest = float(np.linalg.eigvalsh(self.gram)[-1]) * (1 + 1e-9)
         shift = max(0, int(np.ceil(np.log2(1.05 * farthest * scale / _CODE_LIMIT))))
         self._by = ByteAxes(
-            self.centre.astype(np.int16), pack_int16(isa, whole), shift, scale, 2.0**shift / scale, largest
+            self.centre.astype(np.int16), pack_int16(whole, AXES), shift, scale, 2.0**shift / scale, largest
         )
 
     def encode(self, rows: np.ndarray, first: int, last: int, codes: np.ndarray, squares: np.ndarray) -> None:
@@ -85,7 +85,7 @@ class ByteScreen:
         codes = np.zeros((len(vectors), LEAD), np.int16)
         codes[:, : LEAD - 1] = np.rint(inside / unit)
         codes[:, LEAD - 1] = np.ceil(beyond / unit)
-        panels = pack_int16(self.isa, codes)
+        panels = pack_int16(codes, tiles.panel_rows(self.isa))
         starts = np.full(panels.shape[0] * panels.shape[2], NOWHERE, np.int32)
         starts[: len(vectors)] = -np.floor(squares / 2 / (row_unit * unit))
         tallest = float(np.sqrt(np.einsum("ij,ij->i", inside, inside).max()))

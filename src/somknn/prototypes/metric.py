@@ -8,7 +8,9 @@ from somknn.neighbors.byte_screen import pack_int16
 from somknn.persistence.container import ModelFileError
 from somknn_kernels import isa as isa_module
 from somknn_kernels import linear_map as kernels
+from somknn_kernels import tiles
 from somknn_kernels.parallel import resolve_n_threads, run_tasks
+from somknn_kernels.row_products import AXES
 
 _ROWS = 384  # of a task
 _COVERED = 0.999  # share of the training rows whose every coordinate fits a byte
@@ -41,7 +43,7 @@ class Metric(NamedTuple):
         out = np.empty((len(rows), len(self.axes)), np.uint8 if self.bytes else self.axes.dtype)
         if self.bytes and rows.dtype == np.uint8:
             isa = isa_module.select()
-            prepared = self.center.astype(np.int16), pack_int16(isa, self.axes), self.shift
+            prepared = self.center.astype(np.int16), pack_int16(self.axes, AXES), self.shift
 
             def work(task: int) -> None:
                 first = task * _ROWS
@@ -126,10 +128,10 @@ class MappedBytes:
 
     def __init__(self, metric: Metric, prototypes: np.ndarray):
         self.isa = isa_module.select()
-        axes = pack_int16(self.isa, metric.axes)
+        axes = pack_int16(metric.axes, AXES)
         doubled = np.zeros((len(prototypes), axes.shape[0] * axes.shape[2]), np.int16)
         doubled[:, : prototypes.shape[1]] = prototypes.astype(np.int16) * 2 - 256
-        panels = pack_int16(self.isa, doubled)
+        panels = pack_int16(doubled, tiles.panel_rows(self.isa))
         starts = np.full((len(panels), panels.shape[2]), -(2**31), np.int32)
         starts.reshape(-1)[: len(prototypes)] = -((prototypes.astype(np.int64) - 128) ** 2).sum(axis=1)
         self._prepared = metric.center.astype(np.int16), axes, metric.shift, panels, starts
