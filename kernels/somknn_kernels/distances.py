@@ -62,15 +62,24 @@ def _byte_squares(typing_context, isa, a, i, b, j, start, length):
         octets, shorts, words = ir.VectorType(I8, 16), ir.VectorType(I16, 16), ir.VectorType(I32, 8)
 
         def body(index, sums):
-            def load(pointer):
-                value = builder.load(builder.bitcast(builder.gep(pointer, [index]), octets.as_pointer()))
-                value.align = 1
-                return builder.zext(value, shorts)
+            """As many steps of 16 bytes as there are sums."""
+            following = []
+            for step, total in enumerate(sums):
+                at = builder.add(index, I64(16 * step))
 
-            difference = builder.sub(load(pa), load(pb))
-            return [_pair_products_int16(builder, marker, sums[0], difference, difference)]
+                def load(pointer, at=at):
+                    value = builder.load(builder.bitcast(builder.gep(pointer, [at]), octets.as_pointer()))
+                    value.align = 1
+                    return builder.zext(value, shorts)
 
-        (total,) = _counted_loop(builder, I64(0), length, 16, [ir.Constant(words, None)], body)
+                difference = builder.sub(load(pa), load(pb))
+                following.append(_pair_products_int16(builder, marker, total, difference, difference))
+            return following
+
+        whole = builder.and_(length, I64(-64))
+        sums = _counted_loop(builder, I64(0), whole, 64, [ir.Constant(words, None)] * 4, body)
+        total = builder.add(builder.add(sums[0], sums[1]), builder.add(sums[2], sums[3]))
+        (total,) = _counted_loop(builder, whole, length, 16, [total], body)
         while total.type.count > 2:
             total = builder.add(_every(builder, total, 0, 2), _every(builder, total, 1, 2))
         ends = [builder.zext(builder.extract_element(total, I32(i)), I64) for i in range(2)]

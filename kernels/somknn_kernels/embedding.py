@@ -1,8 +1,9 @@
 """Short vectors: what a row looks like along the principal axes, in few bytes, with a proven error.
 
 For an orthogonal projection Π on the axes and ρ(x) = ‖x - Πx‖, the map F(x) = (Πx, ρ(x)) never stretches a distance (Cauchy-Schwarz):
-‖F(q) - F(t)‖ ≤ ‖q - t‖. A short vector is F(x), rotated by a Hadamard matrix so that every coordinate has about
-the same spread, and rounded to multiples of one step. `errors` bounds the distance between what is stored and F(x): rounding,
+‖F(q) - F(t)‖ ≤ ‖q - t‖. A short vector is F(x) in three sections, the leading quarter of the
+coordinates, the next, and the other half, each rotated by a Hadamard matrix so that its coordinates have about the same spread, and
+rounded to multiples of one step. `errors` bounds the distance between what is stored and F(x), up to the end of each section: rounding,
 clipping, and every inexact operation on the way. docs/engine.md has the proof.
 """
 
@@ -13,17 +14,19 @@ from somknn_kernels.tiles import dot_tile
 
 
 @inlined
-def _hadamard(vector):
-    """Multiply by the orthonormal Hadamard matrix, in place; the length is a power of two."""
-    size = vector.shape[0]
+def _hadamard(vector, first, stop):
+    """Multiply vector[first:stop] by the orthonormal Hadamard matrix, in place; the length is a power of two."""
+    size = stop - first
     half = 1
     while half < size:
-        for start in range(0, size, 2 * half):
+        for start in range(first, stop, 2 * half):
             for i in range(start, start + half):
                 a, b = vector[i], vector[i + half]
                 vector[i], vector[i + half] = a + b, a - b
         half *= 2
-    vector *= 1.0 / np.sqrt(float(size))
+    factor = 1.0 / np.sqrt(float(size))
+    for i in range(first, stop):
+        vector[i] *= factor
 
 
 @inlined
@@ -75,15 +78,14 @@ def _pack_bytes(source, row, centre, line, pairs, out, slot):
 
 
 @kernel
-def embed(isa, source, start, stop, centre, unit_norm, axes, inverse_scale, spectrum, n_short, short, full, errors):
+def embed(isa, source, start, stop, centre, unit_norm, axes, inverse_scale, spectrum, vectors, errors):
     """Short vectors, not yet rounded, of source[start:stop].
 
     source : any number type (n, d). centre : float64 (d,), integers for bytes. unit_norm : see `_pack_int16`.
     axes : int16 (panels, ceil(d / 2), panel rows, 2), the axes times 1 / inverse_scale, rounded, as `dot_tile` wants them.
     spectrum : (smallest, largest) eigenvalue of the rounded axes' Gram matrix (those axes that are not zero).
-    n_short : how many axes the first vector takes. short : float32 (stop - start, p) with p - 1 >= n_short, and
-    full : float32 (stop - start, P) with P - 1 axes: filled, last coordinate ρ before the rotation.
-    errors : float64 (stop - start, 2): bounds on their distances from F(x).
+    vectors : float32 (stop - start, P) for P - 1 axes: filled, the last coordinate is ρ before the rotation.
+    errors : float64 (stop - start,): bounds on their distances from F(x).
     Cost per row: P·d int16 multiply-adds, exact (their sum fits 32 bits by the choice of `unit_norm` and the scale).
     """
     n_panels, groups, panel, _ = axes.shape
@@ -99,8 +101,8 @@ def embed(isa, source, start, stop, centre, unit_norm, axes, inverse_scale, spec
     shrink = 1.0 / np.sqrt(largest)
     middle = 0.5 * (1.0 / largest + 1.0 / smallest)
     spread = 0.5 * (1.0 / smallest - 1.0 / largest)
-    buffer_short = np.empty(short.shape[1])
-    buffer_full = np.empty(full.shape[1])
+    width = vectors.shape[1]
+    buffer = np.empty(width)
     units = np.empty(tile)
     squares = np.empty(tile)
     packed_errors = np.empty(tile)
@@ -121,51 +123,48 @@ def embed(isa, source, start, stop, centre, unit_norm, axes, inverse_scale, spec
         for j in range(count):
             place = first + j - start
             factor = units[j] * inverse_scale
-            for which in range(2):
-                buffer = buffer_short if which == 0 else buffer_full
-                n_axes = n_short if which == 0 else full.shape[1] - 1
-                projected = 0.0
-                for a in range(buffer.shape[0]):
-                    y = products[j, a] * factor if a < n_axes else 0.0
-                    buffer[a] = y * shrink
-                    projected += y * y
-                rest = squares[j] - projected * middle
-                uncertain = projected * spread + 1e-12 * squares[j]
-                residual = np.sqrt(max(rest, 0.0))
-                buffer[buffer.shape[0] - 1] = residual
-                error = np.sqrt(uncertain)
-                if residual > 0.0:
-                    error = min(error, uncertain / residual)
-                _hadamard(buffer)
-                # 2^-23: rounding to float32 below, twice over; it covers the float64 operations above as well.
-                errors[place, which] = error + np.sqrt(packed_errors[j]) + 2.0**-23 * np.sqrt(squares[j])
-                if which == 0:
-                    for a in range(buffer.shape[0]):
-                        short[place, a] = np.float32(buffer[a])
-                else:
-                    for a in range(buffer.shape[0]):
-                        full[place, a] = np.float32(buffer[a])
+            projected = 0.0
+            for a in range(width - 1):
+                y = products[j, a] * factor
+                buffer[a] = y * shrink
+                projected += y * y
+            rest = squares[j] - projected * middle
+            uncertain = projected * spread + 1e-12 * squares[j]
+            residual = np.sqrt(max(rest, 0.0))
+            buffer[width - 1] = residual
+            error = np.sqrt(uncertain)
+            if residual > 0.0:
+                error = min(error, uncertain / residual)
+            _hadamard(buffer, 0, width // 4)
+            _hadamard(buffer, width // 4, width // 2)
+            _hadamard(buffer, width // 2, width)
+            # 2^-23: rounding to float32 below, twice over; it covers the float64 operations above as well.
+            errors[place] = error + np.sqrt(packed_errors[j]) + 2.0**-23 * np.sqrt(squares[j])
+            for a in range(width):
+                vectors[place, a] = np.float32(buffer[a])
 
 
 @kernel
-def quantise(vectors, errors, middle, step, limit, codes, squares, totals):
+def quantise(vectors, errors, middle, step, limit, codes, totals):
     """codes = rounded (vectors - middle) / step, clipped to ±limit; adds what that moves to the errors.
 
-    vectors : float32 (m, p); errors : float64 (m,), in and out; middle : float64 (p,); codes : int8 (m, p);
-    squares : int64 (m,), the codes' squared norm; totals : float64 (m,), the total error.
+    vectors : float32 (m, P); errors : float64 (m,); middle : float64 (P,); codes : int8 (m, P);
+    totals : float64 (m, 3), the total errors of the coordinates up to the end of each section.
     """
     inverse = 1.0 / step
+    width = vectors.shape[1]
     for i in range(vectors.shape[0]):
         moved = 0.0
-        square = np.int64(0)
-        for a in range(vectors.shape[1]):
-            exact = np.float64(vectors[i, a]) - middle[a]
-            code = np.rint(min(max(exact * inverse, -limit), limit))
-            moved += (exact - code * step) * (exact - code * step)
-            codes[i, a] = np.int8(code)
-            square += np.int64(code) * np.int64(code)
-        squares[i] = square
-        totals[i] = (errors[i] + np.sqrt(moved)) * (1.0 + 1e-9)
+        start = 0
+        for section in range(3):
+            stop = width >> (2 - section)
+            for a in range(start, stop):
+                exact = np.float64(vectors[i, a]) - middle[a]
+                code = np.rint(min(max(exact * inverse, -limit), limit))
+                moved += (exact - code * step) * (exact - code * step)
+                codes[i, a] = np.int8(code)
+            totals[i, section] = (errors[i] + np.sqrt(moved)) * (1.0 + 1e-9)
+            start = stop
 
 
 @kernel

@@ -1,10 +1,7 @@
 """Search that rules rows out by a certified lower bound before it looks at them.
 
-Three stages, each on what the one before could not rule out:
-
-1. the scan: 64-wide byte vectors of every row, in panels, one register tile per 6 queries (`tiles.scan_tile`);
-2. the second look: a 128-wide byte vector of the row, two cache lines;
-3. the exact distance, offered to the collector.
+The scan multiplies byte vectors of every row, in panels, with those of 6 queries, and leaves a panel as soon as its leading
+columns rule out all of its rows (`tiles.scan_tile`). What survives is compared exactly and offered to the collector.
 
 `ceilings` are upper bounds on what is wanted, known before the scan begins: the distance to the k-th best of a few
 good guesses (`seed`), the previous best-matching unit's, or a radius. Nothing within a ceiling is ever lost.
@@ -14,23 +11,22 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from somknn_kernels.distances import distance_within, squared_distance, squared_distance_bytes
+from somknn_kernels.distances import distance_within, squared_distance
 from somknn_kernels.policy import inlined, kernel
 from somknn_kernels.selection import NO_INDEX, bound, is_known, offer, push
-from somknn_kernels.tiles import prefetch_row, scan_tile, trailing_zeros
+from somknn_kernels.tiles import prefetch_row, scan_products, scan_tile, trailing_zeros
 
 _CERTAIN = 1.0 + 1e-9  # covers the rounding of the few float64 operations of a threshold
 _LIST = 4096  # survivors that are collected before they are looked at
 
 
 class Screen(NamedTuple):
-    """What stands for the rows in stages 1 and 2; `place` counts rows in the order of the panels.
+    """What stands for the rows in the scan; `place` counts rows in the order of the panels.
 
-    panels : uint8 (panels, groups, panel rows, g), codes plus `lift`; half_norms : int16 or int32 (panels, panel rows),
-    half the codes' squared norms, rounded down; order : int32 (places,), the row at each place, -1 where there is none;
-    step : float64, stage 1's unit; errors : float64 (2,), the largest error of a row in the first `n_usual` panels and in the
-    others, where the rows are whose codes had to be clipped; second : uint8 (places, P), P = 0 without a stage 2; second_errors : float64 (2,), as
-    errors; second_step : float64.
+    panels : uint8 (4, panels, groups / 4, panel rows, g), codes plus `lift`, by quarters of the columns; half_norms : int16 or int32
+    (3, panels, panel rows), half the squared norms of the codes' sections, rounded down; order : int32 (places,), the row at each place, -1 where there is none;
+    step : float64, the codes' unit; errors : float64 (2, 3), the largest error of a row up to the end of each section, in the first
+    `n_usual` panels and in the others, where the rows are whose codes had to be clipped.
     """
 
     panels: Any
@@ -40,16 +36,13 @@ class Screen(NamedTuple):
     errors: Any
     lift: Any
     n_usual: Any
-    second: Any
-    second_errors: Any
-    second_step: Any
 
 
 class Probes(NamedTuple):
     """The queries' side. Slots are queries in the order of the tiles.
 
     order : int64 (slots,), the query in each slot, -1 where there is none; packed : int8 (tiles, groups, query tile, 4);
-    sums, squares : int64 (slots,), of the codes; errors : float64 (slots,); second : uint8 (slots, P); second_errors : float64 (slots,).
+    sums, squares : int64 (slots, 3), of the codes' sections; errors : float64 (slots, 3), up to the end of each section.
     """
 
     order: Any
@@ -57,99 +50,163 @@ class Probes(NamedTuple):
     sums: Any
     squares: Any
     errors: Any
-    second: Any
-    second_errors: Any
+
+
+@inlined
+def _section_stop(section, width):
+    """The column where section 0, 1 or 2 ends: after a quarter, half, or all of them."""
+    return width >> (2 - section)
 
 
 @kernel
 def pack_screen(codes, order, lift, panels, half_norms):
-    """Fill `panels` and `half_norms` from codes : int8 (places, p), signed; rows without an order are left zero."""
-    _, groups, rows, g = panels.shape
+    """Fill `panels` and `half_norms` from codes : int8 (places, P), signed; rows without an order are left zero."""
+    _, _, groups, rows, g = panels.shape
     for place in range(codes.shape[0]):
         if order[place] < 0:
             continue
         panel, r = place // rows, place % rows
-        square = np.int64(0)
-        for c in range(groups * g):
-            code = np.int64(codes[place, c])
-            square += code * code
-            panels[panel, c // g, r, c % g] = np.uint8(code + lift)
-        half_norms[panel, r] = square // 2
+        start = 0
+        for section in range(3):
+            stop = _section_stop(section, 4 * groups * g)
+            square = np.int64(0)
+            for c in range(start, stop):
+                code = np.int64(codes[place, c])
+                square += code * code
+                group = c // g
+                panels[group // groups, panel, group % groups, r, c % g] = np.uint8(code + lift)
+            half_norms[section, panel, r] = square // 2
+            start = stop
 
 
 @kernel
-def pack_probes(codes, order, g, packed, sums):
-    """Fill `packed` and `sums` from codes : int8 (queries, p); slots without a query are left zero."""
+def pack_probes(codes, order, g, packed, sums, squares):
+    """Fill `packed`, `sums` and `squares` from codes : int8 (queries, P); slots without a query are left zero."""
     _, groups, tile, _ = packed.shape
     for slot in range(order.shape[0]):
         query = order[slot]
         if query < 0:
             continue
-        total = np.int64(0)
-        for c in range(groups * g):
-            code = codes[query, c]
-            total += np.int64(code)
-            packed[slot // tile, c // g, slot % tile, c % g] = code
-            if g == 2:  # a broadcast takes 4 bytes: the pair twice
-                packed[slot // tile, c // g, slot % tile, 2 + c % g] = code
-        sums[slot] = total
+        start = 0
+        for section in range(3):
+            stop = _section_stop(section, groups * g)
+            total = square = np.int64(0)
+            for c in range(start, stop):
+                code = codes[query, c]
+                total += np.int64(code)
+                square += np.int64(code) * np.int64(code)
+                packed[slot // tile, c // g, slot % tile, c % g] = code
+                if g == 2:  # a broadcast takes 4 bytes: the pair twice
+                    packed[slot // tile, c // g, slot % tile, 2 + c % g] = code
+            sums[slot, section] = total
+            squares[slot, section] = square
+            start = stop
 
 
 @kernel
-def seed(isa, queries, rows, screen, probes, windows, start, stop, n_candidates, ceilings, k):
-    """ceilings[query] = exact squared distance to the k-th nearest among a few rows that look near.
+def seed(isa, queries, rows, screen, probes, windows, first_tile, last_tile, n_candidates, ceilings, k):
+    """ceilings[query] = exact squared distance to the k-th nearest among a few rows that look near, for the queries of some tiles.
 
-    windows : int64 (slots, 2), the places to look at, at least n_candidates >= k of them. The candidates are the nearest by
-    the second vectors.
+    windows : int64 (slots, 2), the places to look at, rounded to whole panels, at least n_candidates >= k of them. The candidates are the
+    nearest by their codes, as far as the sums of `scan_products` tell: what wraps around is misjudged and costs time only.
     """
-    order, query_order, second, query_second = screen.order, probes.order, screen.second, probes.second
-    near = np.empty((1, n_candidates), np.int64)
-    places = np.empty((1, n_candidates), np.int64)
+    panels, half_norms, order, slots, packed = (
+        screen.panels,
+        screen.half_norms,
+        screen.order,
+        probes.order,
+        probes.packed,
+    )
+    squares, totals, lift = probes.squares, probes.sums, screen.lift
+    tile, panel_rows = packed.shape[2], panels.shape[3]
+    modulus = np.int64(65535) if panels.shape[4] == 2 else np.int64(2**32 - 1)
+    products = np.empty((tile, panel_rows), half_norms.dtype)
+    norms = np.empty(panel_rows, np.int64)
+    near = np.empty((tile, n_candidates), np.int64)
+    places = np.empty((tile, n_candidates), np.int64)
     best = np.empty((1, k), ceilings.dtype)
     who = np.empty((1, k), np.int64)
     sums = np.empty(8)
-    for slot in range(start, stop):
-        query = query_order[slot]
-        if query < 0:
-            continue
+    for t in range(first_tile, last_tile):
         near[:] = NO_INDEX
         places[:] = NO_INDEX
-        for place in range(windows[slot, 0], windows[slot, 1]):
-            if order[place] >= 0:
-                distance = squared_distance_bytes(isa, query_second, slot, second, place)
-                if distance < near[0, 0]:
-                    push(near, places, 0, distance, place)
-        for i in range(n_candidates):
-            if places[0, i] != NO_INDEX:
-                prefetch_row(rows, np.int64(order[places[0, i]]))
-        best[:] = ceilings[query]
-        who[:] = NO_INDEX
-        for i in range(n_candidates):
-            if places[0, i] != NO_INDEX:
-                row = np.int64(order[places[0, i]])
-                push(best, who, 0, squared_distance(isa, queries, query, rows, row, sums), row)
-        ceilings[query] = best[0, 0]
+        first = 0
+        while first < tile:
+            # Neighbouring slots mostly share a window.
+            slot = t * tile + first
+            start, stop = windows[slot, 0], windows[slot, 1]
+            last = first + 1
+            while last < tile and windows[slot + last - first, 0] == start and windows[slot + last - first, 1] == stop:
+                last += 1
+            for panel in range(start // panel_rows, (stop + panel_rows - 1) // panel_rows):
+                scan_products(isa, packed, t, panels, panel, products)
+                for r in range(panel_rows):
+                    norms[r] = (
+                        np.int64(half_norms[0, panel, r])
+                        + np.int64(half_norms[1, panel, r])
+                        + np.int64(half_norms[2, panel, r])
+                    )
+                for j in range(first, last):
+                    own = t * tile + j
+                    total = totals[own, 0] + totals[own, 1] + totals[own, 2]
+                    norm = (squares[own, 0] + squares[own, 1] + squares[own, 2] + 3) // 2 + lift * total
+                    worst = near[j, 0]
+                    for r in range(panel_rows):
+                        # Half the squared distance, in steps.
+                        distance = (norm + norms[r] - np.int64(products[j, r])) & modulus
+                        if distance < worst and order[panel * panel_rows + r] >= 0:
+                            push(near, places, j, distance, panel * panel_rows + r)
+                            worst = near[j, 0]
+            first = last
+        for j in range(tile):
+            for i in range(n_candidates):
+                if places[j, i] != NO_INDEX:
+                    prefetch_row(rows, np.int64(order[places[j, i]]))
+        for j in range(tile):
+            query = slots[t * tile + j]
+            if query < 0:
+                continue
+            best[:] = ceilings[query]
+            who[:] = NO_INDEX
+            for i in range(n_candidates):
+                if places[j, i] != NO_INDEX:
+                    row = np.int64(order[places[j, i]])
+                    push(best, who, 0, squared_distance(isa, queries, query, rows, row, sums), row)
+            ceilings[query] = best[0, 0]
 
 
 @inlined
-def scan_thresholds(step, error, lift, wrap, probe_error, norm, total, reach):
-    """(offset, top) for `scan_tile`: what a query may rule out when nothing beyond the distance `reach` is of use to it.
+def set_scan_thresholds(thresholds, t, j, step, lift, row_errors, kind, probe_errors, squares, sums, slot, reach):
+    """thresholds[t, :, j] for `scan_tile`: what a query may rule out when nothing beyond the distance `reach` is of use to it.
 
-    error : the largest of the rows'; wrap : the largest top that 16-bit sums can tell apart.
+    row_errors : as `Screen.errors`, of which row `kind`; probe_errors, squares, sums : as in `Probes`.
     """
-    ratio = (reach + probe_error + error) / step
-    square = ratio * ratio * _CERTAIN + 1.0
-    if not square < 2.0**28:  # NaN too
-        return np.int32(0), np.int32(-1)  # -1 is the largest unsigned number: all survive
-    lowest = -((np.int64(square) - norm) // 2)
-    return np.int32(lowest + lift * total), np.int32(min((norm + 1) // 2 - lowest, wrap))
-
-
-@inlined
-def second_limit(step, error, probe_error, reach):
-    """The largest squared distance of second vectors that a row within `reach` can have; NaN where nothing is certain."""
-    ratio = (reach + probe_error + error) / step
-    return ratio * ratio * _CERTAIN
+    # Sums that wrap at 2^16 or 2^32 are told apart up to `wrap`; there are no unsigned comparisons of vectors before AVX-512,
+    # so sums and tops are both moved by half the range.
+    wrap, half_range = np.int64(65535), np.int64(32768)
+    if thresholds.itemsize == 4:
+        wrap, half_range = np.int64(2**32 - 1), np.int64(2**31)
+    norm = total = before = np.int64(0)
+    for section in range(3):
+        norm += squares[slot, section]
+        total += sums[slot, section]
+        ratio = (reach + probe_errors[slot, section] + row_errors[kind, section]) / step
+        square = ratio * ratio * _CERTAIN + 1.0
+        if square < 2.0**28:
+            lowest = -((np.int64(square) - norm) // 2)
+            offset = half_range - lowest - lift * total
+            # The half norms of `section + 1` sections were rounded down.
+            top = min((norm + 1 + section) // 2 - lowest, wrap)
+        else:  # NaN too
+            offset, top = before, wrap  # all survive
+        thresholds[t, section, j] = offset - before
+        thresholds[t, 3 + section, j] = top - half_range
+        before = offset
+    for section in range(2):
+        largest = thresholds[t, 3 + section, 0]
+        for other in range(1, thresholds.shape[2]):
+            largest = max(largest, thresholds[t, 3 + section, other])
+        thresholds[t, 6, section] = largest
 
 
 @kernel
@@ -172,41 +229,37 @@ def search(
     """Offer to `collector` every row of panels [from_panel, to_panel) that the queries of tiles [first_tile, last_tile) cannot rule out.
 
     first_panel : where the scan begins: near the queries, so that their bounds are tight for the rest.
-    ceilings : int64 or float64 (m,), see above. counts : int64 (2,), survivors of stages 1 and 2 are added.
+    ceilings : int64 or float64 (m,), see above. counts : int64 (2,): survivors of the scan and exact comparisons are added.
     Exact for any order of the rows, any ceilings that are not too low, and any grouping of the queries.
     """
     # Plain local names: reading a field of a tuple in a loop counts references, atomically.
-    panels, half_norms, order, second = screen.panels, screen.half_norms, screen.order, screen.second
-    step, lift, second_step = screen.step, screen.lift, screen.second_step
-    slots, packed, query_second, query_second_errors = probes.order, probes.packed, probes.second, probes.second_errors
-    probe_errors, norms, totals = probes.errors, probes.squares, probes.sums
-    panel_rows, tile, width = panels.shape[2], packed.shape[2], second.shape[1]
-    wrap = np.int64(65535) if panels.shape[3] == 2 else np.int64(2**31 - 1)
+    panels, half_norms, order, step, lift = screen.panels, screen.half_norms, screen.order, screen.step, screen.lift
+    slots, packed, errors = probes.order, probes.packed, screen.errors
+    probe_errors, squares, totals = probes.errors, probes.squares, probes.sums
+    panel_rows, tile = panels.shape[3], packed.shape[2]
     n_tiles = last_tile - first_tile
-    offsets = np.zeros((n_tiles, tile), np.int32)
-    tops = np.zeros((n_tiles, tile), np.int32)
-    second_limits = np.zeros((n_tiles, tile))
+    thresholds = np.empty((n_tiles, 7, tile), half_norms.dtype)
     masks = np.empty(tile, np.uint64)
     who = np.empty(_LIST, np.int64)
-    places = np.empty(_LIST, np.int64)
-    seconds = np.empty(_LIST, np.int64)
+    found_rows = np.empty(_LIST, np.int64)
     sums = np.empty(8)
     for kind in range(2):
-        error, second_error = screen.errors[kind], screen.second_errors[kind]
         kind_start = max(from_panel, 0 if kind == 0 else screen.n_usual)
-        kind_stop = min(to_panel, screen.n_usual if kind == 0 else panels.shape[0])
+        kind_stop = min(to_panel, screen.n_usual if kind == 0 else panels.shape[1])
         if kind_start >= kind_stop:
             continue
+        thresholds[:, :3] = 0
+        thresholds[:, 3:] = np.iinfo(
+            thresholds.dtype
+        ).min  # rules everything out, as is right for a slot without a query
         for t in range(n_tiles):
             for j in range(tile):
                 slot = (first_tile + t) * tile + j
                 query = slots[slot]
                 if query >= 0:
                     reach = distance_within(min(ceilings[query], bound(collector, query)), queries.shape[1])
-                    offsets[t, j], tops[t, j] = scan_thresholds(
-                        step, error, lift, wrap, probe_errors[slot], norms[slot], totals[slot], reach
-                    )
-                    second_limits[t, j] = second_limit(second_step, second_error, query_second_errors[slot], reach)
+                    given = step, lift, errors, kind, probe_errors, squares, totals, slot, reach
+                    set_scan_thresholds(thresholds, t, j, *given)
         n_blocks = (kind_stop - kind_start + panels_per_block - 1) // panels_per_block
         first_block = max(0, min(first_panel - kind_start, kind_stop - kind_start - 1)) // panels_per_block
         for turn in range(n_blocks):
@@ -218,44 +271,26 @@ def search(
                 while panel < block_end:
                     found = 0
                     while panel < block_end and found <= _LIST - tile * panel_rows:
-                        alive = scan_tile(
-                            isa, packed, first_tile + t, panels, half_norms, panel, offsets, tops, t, masks
-                        )
+                        alive = scan_tile(isa, packed, first_tile + t, panels, half_norms, panel, thresholds, t, masks)
                         if alive != 0:
                             for j in range(tile):
                                 mask = masks[j]
                                 while mask != 0:
-                                    place = panel * panel_rows + trailing_zeros(mask)
+                                    row = np.int64(order[panel * panel_rows + trailing_zeros(mask)])
                                     mask &= mask - np.uint64(1)
                                     who[found] = j
-                                    places[found] = place
+                                    found_rows[found] = row
                                     found += 1
-                                    prefetch_row(second, place)
+                                    prefetch_row(rows, max(row, np.int64(0)))
                         panel += 1
                     counts[0] += found
-                    kept = 0
                     for i in range(found):
-                        j, place = who[i], places[i]
-                        row = np.int64(order[place])
-                        if row < 0 or slots[base + j] < 0 or is_known(collector, slots[base + j], row):
-                            continue
-                        distance = np.int64(0)
-                        if width > 0:
-                            distance = squared_distance_bytes(isa, query_second, base + j, second, place)
-                            if np.float64(distance) > second_limits[t, j]:
-                                continue
-                        seconds[kept] = distance
-                        who[kept] = j
-                        places[kept] = row
-                        kept += 1
-                        prefetch_row(rows, row)
-                    counts[1] += kept
-                    for i in range(kept):
-                        j, row = who[i], places[i]
+                        j, row = who[i], found_rows[i]
                         slot = base + j
                         query = slots[slot]
-                        if np.float64(seconds[i]) > second_limits[t, j]:
-                            continue  # the bound has become tighter since the list was made
+                        if row < 0 or query < 0 or is_known(collector, query, row):
+                            continue
+                        counts[1] += 1
                         distance = squared_distance(isa, queries, query, rows, row, sums)
                         before = min(bound(collector, query), ceilings[query])
                         if distance <= before:
@@ -263,12 +298,8 @@ def search(
                             after = min(bound(collector, query), ceilings[query])
                             if after < before:
                                 reach = distance_within(after, queries.shape[1])
-                                offsets[t, j], tops[t, j] = scan_thresholds(
-                                    step, error, lift, wrap, probe_errors[slot], norms[slot], totals[slot], reach
-                                )
-                                second_limits[t, j] = second_limit(
-                                    second_step, second_error, query_second_errors[slot], reach
-                                )
+                                given = step, lift, errors, kind, probe_errors, squares, totals, slot, reach
+                                set_scan_thresholds(thresholds, t, j, *given)
 
 
 @kernel

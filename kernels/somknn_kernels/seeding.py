@@ -9,20 +9,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from somknn_kernels.distances import distance_within, squared_distance, squared_distance_bytes
+from somknn_kernels.distances import distance_within, squared_distance
 from somknn_kernels.policy import inlined, kernel
-from somknn_kernels.pruned import scan_thresholds, second_limit
+from somknn_kernels.pruned import set_scan_thresholds
 from somknn_kernels.tiles import prefetch_row, scan_tile, trailing_zeros
 
 _LIST = 4096  # survivors of the scan that are collected before they are looked at
-
-
-class Thresholds(NamedTuple):
-    """What rules candidates out for each slot: offsets, tops : int32 (tiles, query tile); limits : float64 (tiles, query tile)."""
-
-    offsets: Any
-    tops: Any
-    limits: Any
 
 
 class Improvements(NamedTuple):
@@ -34,23 +26,19 @@ class Improvements(NamedTuple):
 
 
 @kernel
-def set_thresholds(probes, step, second_step, lift, wrap, errors, closest, d, found, start, count, choice, thresholds):
+def set_thresholds(probes, step, lift, errors, closest, d, found, start, count, choice, thresholds):
     """New thresholds of the rows that `choice` brought nearer (`settle`); slot i is row i, of width d.
 
-    step, second_step, lift, wrap : of the screens to come; errors : float64 (2,), the largest of a candidate's, of both widths.
+    step, lift : of the screens to come; errors : float64 (1, 3), the largest of a candidate's; thresholds : (tiles, 7, query tile), as
+    `scan_tile` wants them.
     """
-    offsets, tops, limits = thresholds.offsets, thresholds.tops, thresholds.limits
-    tile = offsets.shape[1]
+    tile = thresholds.shape[2]
+    squares, sums, probe_errors = probes.squares, probes.sums, probes.errors
     for i in range(start, start + count):
         if found.candidates[i] == choice:
             row = np.int64(found.rows[i])
-            t, j = row // tile, row % tile
-            reach = distance_within(closest[row], d)
-            norm, total = probes.squares[row], probes.sums[row]
-            offsets[t, j], tops[t, j] = scan_thresholds(
-                step, errors[0], lift, wrap, probes.errors[row], norm, total, reach
-            )
-            limits[t, j] = second_limit(second_step, errors[1], probes.second_errors[row], reach)
+            given = step, lift, errors, 0, probe_errors, squares, sums, row, distance_within(closest[row], d)
+            set_scan_thresholds(thresholds, row // tile, row % tile, *given)
 
 
 @inlined
@@ -91,47 +79,35 @@ def find_improvements_pruned(
 
     screen : of the candidates, in their order; probes : of all rows, in their order. Cost: 32 bytes for nearly all pairs.
     """
-    m, n, tile, panel_rows = candidates.shape[0], X.shape[0], probes.packed.shape[2], screen.panels.shape[2]
+    m, n, tile, panel_rows = candidates.shape[0], X.shape[0], probes.packed.shape[2], screen.panels.shape[3]
     packed, panels, half_norms, order = probes.packed, screen.panels, screen.half_norms, screen.order
-    row_vectors, candidate_vectors = probes.second, screen.second
-    offsets, tops, limits = thresholds.offsets, thresholds.tops, thresholds.limits
     masks = np.empty(tile, np.uint64)
-    slots, places = np.empty(_LIST, np.int64), np.empty(_LIST, np.int64)
+    slots, numbers = np.empty(_LIST, np.int64), np.empty(_LIST, np.int64)
     sums = np.empty(8)
     start = first_tile * tile * m
     at = start
     t = first_tile
     while t < last_tile:
         listed = 0
-        while t < last_tile and listed <= _LIST - tile * panels.shape[0] * panel_rows:
-            for panel in range(panels.shape[0]):
-                if scan_tile(isa, packed, t, panels, half_norms, panel, offsets, tops, t, masks) == 0:
+        while t < last_tile and listed <= _LIST - tile * panels.shape[1] * panel_rows:
+            for panel in range(panels.shape[1]):
+                if scan_tile(isa, packed, t, panels, half_norms, panel, thresholds, t, masks) == 0:
                     continue
                 for j in range(tile):
                     mask = masks[j]
                     while mask != 0:
-                        place = panel * panel_rows + trailing_zeros(mask)
+                        number = order[panel * panel_rows + trailing_zeros(mask)]
                         mask &= mask - np.uint64(1)
                         slot = t * tile + j
-                        if order[place] < 0 or slot >= n:
+                        if number < 0 or slot >= n:
                             continue
                         slots[listed] = slot
-                        places[listed] = place
+                        numbers[listed] = number
                         listed += 1
-                        prefetch_row(row_vectors, slot)
+                        prefetch_row(X, slot)
             t += 1
-        kept = 0
         for i in range(listed):
-            slot, place = slots[i], places[i]
-            distance = squared_distance_bytes(isa, row_vectors, slot, candidate_vectors, place)
-            if np.float64(distance) > limits[slot // tile, slot % tile]:
-                continue
-            slots[kept] = slot
-            places[kept] = np.int64(order[place])
-            kept += 1
-            prefetch_row(X, slot)
-        for i in range(kept):
-            number = places[i]
+            number = numbers[i]
             at = _measure(isa, X, slots[i], number, candidates[number], closest, weights, sums, found, at, gains)
     return at - start
 

@@ -26,8 +26,13 @@ def run_dot_of_groups(isa, queries, tile, groups, counts, panels, panel, out):
 
 
 @kernel
-def run_scan(isa, queries, tile, panels, half_norms, panel, offsets, tops, thresholds, masks):
-    return tiles.scan_tile(isa, queries, tile, panels, half_norms, panel, offsets, tops, thresholds, masks)
+def run_scan(isa, queries, tile, panels, half_norms, panel, thresholds, which, masks):
+    return tiles.scan_tile(isa, queries, tile, panels, half_norms, panel, thresholds, which, masks)
+
+
+@kernel
+def run_products(isa, queries, tile, panels, panel, out):
+    tiles.scan_products(isa, queries, tile, panels, panel, out)
 
 
 def packed(values, g, dtype):
@@ -92,58 +97,104 @@ def test_float_dot_tile_keeps_its_error_bound(name):
     assert (np.abs(out - exact) <= (d + 1) * unit / (1 - (d + 1) * unit) * sizes).all()
 
 
-@pytest.mark.parametrize("name", PATHS)
-def test_scan_tile_keeps_just_the_rows_in_the_interval(name):
-    isa = isa_module.select(name)
-    g, n_queries, n_rows, p = tiles.scan_group(isa), tiles.query_tile(isa), tiles.scan_panel_rows(isa), 64
-    rng = np.random.default_rng(2)
-    codes = rng.integers(-91, 92, (n_queries, p))
-    rows = rng.integers(0, 181, (n_rows, p))
+def scan_case(isa, seed, first_top):
+    """Codes, rows, half norms (3, rows) and thresholds (7, queries) with some survivors; first_top : of the first two sections."""
+    n_queries, n_rows, p = tiles.query_tile(isa), tiles.scan_panel_rows(isa), 64
+    half_range = 2**15 if tiles.scan_group(isa) == 2 else 2**31
+    rng = np.random.default_rng(seed)
+    codes, rows = rng.integers(-91, 92, (n_queries, p)), rng.integers(0, 181, (n_rows, p))
     codes[0], rows[0] = 91, 180  # the largest pairs of products that must not saturate
     codes[1], rows[1] = -91, 180
-    half_norms = rng.integers(0, 200_000, n_rows)
-    modulus = 2**16 if g == 2 else 2**32
-    products = codes @ rows.T - half_norms
-    offsets = products[np.arange(n_queries), rng.integers(0, n_rows, n_queries)] - rng.integers(0, 50, n_queries)
-    tops = rng.integers(0, 30_000, n_queries)
-    tops[-1] = -1  # all survive
-    tops[0] = 0
+    norms = rng.integers(0, 100_000, (3, n_rows))
+    sums = np.stack(
+        [codes[:, :stop] @ rows[:, :stop].T - norms[:i].sum(axis=0) for i, stop in ((1, 16), (2, 32), (3, 64))]
+    )
+    # A chosen row's sum comes to lie a little above the lowest, and at it for one query.
+    lift = rng.integers(0, 50, (3, n_queries)) - half_range
+    lift[:, 2] = -half_range
+    offsets = lift - sums[:, np.arange(n_queries), rng.integers(0, n_rows, n_queries)]
+    thresholds = np.zeros((7, n_queries), np.int64)
+    thresholds[:3] = np.diff(offsets, axis=0, prepend=0)
+    thresholds[5] = rng.integers(0, 30_000, n_queries) - half_range
+    thresholds[5, -1] = half_range - 1  # all survive the last section
+    thresholds[5, 0] = -half_range
+    thresholds[6, :2] = first_top - half_range
+    return codes, rows, norms, thresholds
+
+
+def scan(isa, codes, rows, norms, thresholds):
+    """The survivors that the tile finds, bool (queries, rows), and what it returns."""
+    g, n_rows = tiles.scan_group(isa), tiles.scan_panel_rows(isa)
     q = packed(codes, g, np.int8)
     if g == 2:
         q = np.concatenate([q, q], axis=2)
-    masks = np.empty(n_queries, np.uint64)
-    some = run_scan(
-        isa,
-        q[None],
-        0,
-        packed(rows, g, np.uint8)[None],
-        half_norms[None].astype(np.int16 if g == 2 else np.int32),
-        0,
-        offsets[None].astype(np.int32),
-        tops[None].astype(np.int32),
-        0,
-        masks,
-    )
-    expected = reference.scan_masks(codes, rows, half_norms, offsets, tops, modulus)
-    bits = (masks[:, None] >> np.arange(n_rows, dtype=np.uint64)) & np.uint64(1)
-    np.testing.assert_array_equal(bits.astype(bool), expected)
+    dtype = np.int16 if g == 2 else np.int32
+    masks = np.zeros(len(codes), np.uint64)
+    # The second of three panels, the others full of what would survive.
+    panels = np.full((4, 3, 16 // g, n_rows, g), 90, np.uint8)
+    panels[:, 1] = packed(rows, g, np.uint8).reshape(4, 16 // g, n_rows, g)
+    half_norms = np.zeros((3, 3, n_rows), dtype)
+    half_norms[:, 1] = norms.astype(dtype)
+    some = run_scan(isa, q[None], 0, panels, half_norms, 1, thresholds[None].astype(dtype), 0, masks)
+    products = np.empty((len(codes), n_rows), dtype)
+    run_products(isa, q[None], 0, panels, 1, products)
+    np.testing.assert_array_equal(products, (codes @ rows.T).astype(dtype))
+    return ((masks[:, None] >> np.arange(n_rows, dtype=np.uint64)) & np.uint64(1)).astype(bool), some
+
+
+@pytest.mark.parametrize("name", PATHS)
+@pytest.mark.parametrize("first_top", [65535, 0, 20_000])
+@pytest.mark.parametrize("seed", range(5))
+def test_scan_tile_keeps_just_the_rows_in_the_interval(name, seed, first_top):
+    isa = isa_module.select(name)
+    case = scan_case(isa, seed, first_top)
+    expected = reference.scan_masks(*case, tiles.scan_group(isa) == 2)
+    found, some = scan(isa, *case)
+    np.testing.assert_array_equal(found, expected)
+    assert bool(some)
     assert expected[-1].all()
     assert expected[:-1].any()
     assert not expected[:-1].all()
-    assert bool(some) == expected.any()
+
+
+@pytest.mark.parametrize("name", PATHS)
+@pytest.mark.parametrize("query", range(4))
+@pytest.mark.parametrize("section", [0, 1])
+def test_scan_tile_goes_on_for_a_single_query_and_only_then(name, query, section):
+    isa = isa_module.select(name)
+    narrow = tiles.scan_group(isa) == 2
+    half_range = 2**15 if narrow else 2**31
+    codes, rows, norms, thresholds = scan_case(isa, 7, 0)
+    thresholds[5] = half_range - 1  # all survive the last section
+    thresholds[6, :2] = half_range - 1
+    assert scan(isa, codes, rows, norms, thresholds)[0].all()
+    thresholds[6, section] = -half_range
+    stop = 16 if section == 0 else 32
+    sums = codes[:, :stop] @ rows[:, :stop].T - norms[: section + 1].sum(axis=0)
+    before = thresholds[0] if section else np.zeros(len(codes), np.int64)
+    absent = next(value for value in range(1, 10**6) if value not in sums % (2 * half_range))
+    thresholds[section] = -half_range - absent - before  # no sum is at the lowest
+    found, some = scan(isa, codes, rows, norms, thresholds)
+    assert some == 0
+    assert not found.any()
+    assert not reference.scan_masks(codes, rows, norms, thresholds, narrow).any()
+    thresholds[section, query] = -half_range - sums[query, 5] - before[query]
+    found, some = scan(isa, codes, rows, norms, thresholds)
+    assert found.all()
+    assert some != 0
 
 
 @pytest.mark.skipif("avx2" not in PATHS, reason="this machine has no AVX2")
 def test_compiled_tiles_hold_the_avx2_instructions():
     marker = numba.typeof(isa_module.Avx2())
-    dot, scan = numba.njit(run_dot.py_func), numba.njit(run_scan.py_func)
+    dot, tile = numba.njit(run_dot.py_func), numba.njit(run_scan.py_func)
     shorts, ints = numba.int16[:, :, :, ::1], numba.int32[:, ::1]
     dot.compile((marker, shorts, numba.int64, shorts, numba.int64, ints))
     assert "vpmaddwd" in next(iter(dot.inspect_asm().values()))
-    octets, panels = numba.int8[:, :, :, ::1], numba.uint8[:, :, :, ::1]
-    index, norms = numba.int64, numba.int16[:, ::1]
-    scan.compile((marker, octets, index, panels, norms, index, ints, ints, index, numba.uint64[::1]))
-    assert "vpmaddubsw" in next(iter(scan.inspect_asm().values()))
+    octets, panels = numba.int8[:, :, :, ::1], numba.uint8[:, :, :, :, ::1]
+    index, norms = numba.int64, numba.int16[:, :, ::1]
+    tile.compile((marker, octets, index, panels, norms, index, norms, index, numba.uint64[::1]))
+    assert "vpmaddubsw" in next(iter(tile.inspect_asm().values()))
 
 
 @pytest.mark.skipif(not ON_X86, reason="the instruction exists on x86 only")

@@ -86,9 +86,16 @@ def test_fractions_beside_bytes_of_few_levels(scale):
     embedding = Embedding(rows, isa_module.select())
     vectors, probes = embedding.embed(means, 1, probes=False), embedding.embed(rows, 1, probes=True)
     true = np.sqrt(reference.squared_distances(means, rows.astype(np.float64)))
-    coded = np.sqrt(reference.squared_distances(vectors.short.astype(np.float64), probes.short.astype(np.float64)))
-    limits = true * (1 + 1e-9) + vectors.short_errors[:, None] + probes.short_errors
-    assert (embedding.short_step * coded <= limits).all()
+    assert_bounds_hold(embedding, vectors, probes, true)
+
+
+def assert_bounds_hold(embedding, vectors, probes, true):
+    """true : distances, (vectors, probes)."""
+    for section, stop in enumerate((32, 64, 128)):
+        codes, others = vectors.codes[:, None, :stop].astype(np.int64), probes.codes[:, :stop].astype(np.int64)
+        coded = embedding.step * np.sqrt(((codes - others) ** 2).sum(axis=2))
+        limits = true * (1 + 1e-9) + vectors.errors[:, section, None] + probes.errors[:, section]
+        assert (coded <= limits).all()
 
 
 @pytest.mark.parametrize("algorithm", WAYS)
@@ -164,17 +171,12 @@ def test_pruned_equals_the_reference_on_data_made_to_break_it(rows, data):
 @settings(max_examples=40)
 @given(rows=rows_of_any_kind)
 def test_short_vectors_never_exceed_their_errors(rows):
-    """‖q-t‖ >= s‖c(q)-c(t)‖ - e(q) - e(t) for every pair, at both widths."""
+    """‖q-t‖ >= s‖c(q)-c(t)‖ - e(q) - e(t) for every pair, up to the end of each section."""
     embedding = Embedding(rows, isa_module.select())
     vectors = embedding.embed(rows, 1, probes=False)
     probes = embedding.embed(rows, 1, probes=True)
     true = np.sqrt(reference.squared_distances(rows.astype(np.float64), rows.astype(np.float64)))
-    for codes, other, step, errors, other_errors in (
-        (vectors.short, probes.short, embedding.short_step, vectors.short_errors, probes.short_errors),
-        (vectors.full, probes.full, embedding.full_step, vectors.full_errors, probes.full_errors),
-    ):
-        coded = step * np.sqrt(reference.squared_distances(codes.astype(np.float64), other.astype(np.float64)))
-        assert (coded <= true * (1 + 1e-9) + errors[:, None] + other_errors).all()
+    assert_bounds_hold(embedding, vectors, probes, true)
 
 
 @pytest.mark.parametrize("algorithm", WAYS)
@@ -260,6 +262,26 @@ def test_appended_rows_and_a_restored_screen_change_nothing():
         ExactIndex("pruned").restore(rows, screen)
     with pytest.raises(TypeError, match="dtype"):
         index.add(rows.astype(np.float32))
+
+
+def test_a_screen_in_the_layout_of_two_widths_is_made_anew():
+    rng = np.random.default_rng(21)
+    rows, queries = structured(rng, 400, 60, np.uint8), structured(rng, 30, 60, np.uint8)
+    old = {"screen_second": np.zeros((400, 128), np.uint8), "screen_codes": np.zeros((400, 64), np.int8)}
+    index = ExactIndex("pruned").restore(rows, old)
+    assert index.algorithm_ == "pruned"
+    assert_same(index.search(queries, 8), reference.nearest(queries, rows, 8))
+
+
+@pytest.mark.parametrize("name", ["screen_codes", "screen_middle", "screen_errors", "screen_cells"])
+def test_an_incomplete_screen_is_refused(name):
+    rows = structured(np.random.default_rng(3), 300, 60, np.uint8)
+    arrays = ExactIndex("pruned").fit(rows).screen_to_save()
+    cut = {key: value for key, value in arrays.items() if key != name}
+    with pytest.raises(ValueError, match="incomplete"):
+        ExactIndex("pruned").restore(rows, cut)
+    with pytest.raises(ValueError, match="saved index"):
+        ExactIndex("pruned").restore(rows, {**arrays, name: arrays[name][:1]})
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])

@@ -39,11 +39,22 @@ def within(queries, rows, squared_radius):
     return starts, np.concatenate([row[f] for row, f in zip(distances, found, strict=True)]), np.concatenate(found)
 
 
-def scan_masks(query_codes, row_codes, half_norms, offsets, tops, modulus):
-    """Which rows survive the scan, bool (queries, rows)."""
-    a = query_codes.astype(np.int64) @ row_codes.astype(np.int64).T - half_norms - offsets[:, None]
-    a = a % modulus
-    return a <= (tops.astype(np.int64) % modulus)[:, None]
+def scan_masks(query_codes, row_codes, half_norms, thresholds, narrow):
+    """Which rows survive the scan, bool (queries, rows); none where a section rules out all rows for everyone.
+
+    narrow : whether sums are 16 bits wide, else 32.
+    """
+    dtype = np.int16 if narrow else np.int32
+    width = query_codes.shape[1]
+    total = 0
+    start = 0
+    for section, stop in enumerate((width // 4, width // 2, width)):
+        products = query_codes[:, start:stop].astype(np.int64) @ row_codes[:, start:stop].astype(np.int64).T
+        total = total + products - half_norms[section] + thresholds[section][:, None]
+        if section < 2 and (total.astype(dtype) > thresholds[6, section]).all():
+            return np.zeros(total.shape, bool)
+        start = stop
+    return total.astype(dtype) <= thresholds[5][:, None]
 
 
 def project(rows, centre, axes):

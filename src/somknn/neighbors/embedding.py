@@ -9,11 +9,11 @@ from somknn_kernels.parallel import run_tasks
 
 # Rows that the axes and the steps are made from; 4,096 took 0.13 s more on MNIST for 5% fewer exact distances.
 SAMPLE = 2048
-_CHUNK = 2048  # rows that are embedded at a time
+COLUMNS = 128  # of short vectors
+_CHUNK = 16384  # rows that are embedded at a time
 _RARE = 0.999  # share of the sample that the range of the codes covers; rows beyond it are handled apart
-_SHORT_LIMIT = 90.0  # with codes in ±90 no pair of byte products passes 2^15: 2·(32767 // 360)·180 <= 32,767
+_LIMIT = 90.0  # with codes in ±90 no pair of byte products passes 2^15: 2·(32767 // 360)·180 <= 32,767
 _PROBE_LIMIT = 91.0
-_FULL_LIMIT = 127.0
 
 
 def sample_rows(rows: np.ndarray, size: int = SAMPLE) -> np.ndarray:
@@ -41,25 +41,23 @@ def _leading_axes(centred: np.ndarray, n_axes: int) -> np.ndarray:
 
 
 class Embedding:
-    """Turns rows into short vectors: `n_short` and `n_full` coordinates (powers of two), with proven errors.
+    """Turns rows into short vectors of `n_columns` coordinates (a power of two, at least 32), with proven errors.
 
     Fitted on a sample of the rows; any row can be embedded, one far outside the sample with a large error.
     """
 
-    def __init__(self, rows: np.ndarray, isa: Isa, n_short: int = 64, n_full: int = 128):
-        self.isa, self.n_short, self.n_full = isa, n_short, n_full
+    def __init__(self, rows: np.ndarray, isa: Isa, n_columns: int = COLUMNS):
+        self.isa, self.n_columns = isa, n_columns
         sample = sample_rows(rows)
         d = sample.shape[1]
         integers = rows.dtype == np.uint8
         self.centre = np.rint(sample.mean(axis=0)) if integers else sample.mean(axis=0)
-        n_axes = min(d, n_full - 1)
-        axes = np.zeros((n_full - 1, d))
+        n_axes = min(d, n_columns - 1)
+        axes = np.zeros((n_columns - 1, d))
         axes[:n_axes] = _leading_axes(sample - self.centre, n_axes).T
         self._round_axes(axes, n_axes, d, integers)
-        short, full, _ = self._embed(rows[np.linspace(0, len(rows) - 1, min(SAMPLE, len(rows))).astype(int)], 1)
-        self.short_middle, self.short_step = self._range(short, _SHORT_LIMIT)
-        self.full_middle, self.full_step = self._range(full, _FULL_LIMIT)
-        self._keep_modulus_wide(short)
+        vectors, _ = self._embed(rows[np.linspace(0, len(rows) - 1, min(SAMPLE, len(rows))).astype(int)], 1)
+        self._choose_step(vectors)
 
     def _round_axes(self, axes: np.ndarray, n_axes: int, d: int, integers: bool) -> None:
         """Axes as int16, scaled so that no product with a packed row passes 32 bits."""
@@ -90,26 +88,22 @@ class Embedding:
         padded[:n_axes, :d] = self.axes
         self._packed_axes = np.ascontiguousarray(padded.reshape(n_panels, panel, groups, 2).transpose(0, 2, 1, 3))
 
-    @staticmethod
-    def _range(vectors: np.ndarray, limit: float) -> tuple[np.ndarray, float]:
-        """Middle of each coordinate, and the step that brings all but the rarest rows within ±limit."""
+    def _choose_step(self, vectors: np.ndarray) -> None:
+        """Middle of each coordinate, and the step that brings all but the rarest rows within the codes' range."""
         low, high = np.quantile(vectors, [0.001, 0.999], axis=0)
-        middle = (low + high) / 2
-        reach = np.abs(vectors - middle).max(axis=1)
-        step = float(np.quantile(reach, _RARE)) * 1.001 / limit
-        return middle, max(step, 1e-280)
+        self.middle = (low + high) / 2
+        reach = np.abs(vectors - self.middle).max(axis=1)
+        step = float(np.quantile(reach, _RARE)) * 1.001 / _LIMIT
+        # 16-bit sums wrap at a squared distance of 2^17 steps²: let few pairs of rows be that far apart.
+        some = vectors[:: max(1, len(vectors) // 256)].astype(np.float64)
+        squares = (some**2).sum(axis=1)[:, None] + (vectors.astype(np.float64) ** 2).sum(axis=1)
+        farthest = float(np.quantile(squares - 2 * some @ vectors.T.astype(np.float64), 0.999))
+        self.step = max(step, np.sqrt(max(farthest, 0.0) / 2**17), 1e-280)
 
-    def _keep_modulus_wide(self, short: np.ndarray) -> None:
-        """16-bit sums wrap at a squared distance of 2^17 steps²: let few pairs of rows be that far apart."""
-        some = short[:: max(1, len(short) // 256)].astype(np.float64)
-        squares = (some**2).sum(axis=1)[:, None] + (short.astype(np.float64) ** 2).sum(axis=1)
-        farthest = float(np.quantile(squares - 2 * some @ short.T.astype(np.float64), 0.999))
-        self.short_step = max(self.short_step, np.sqrt(max(farthest, 0.0) / 2**17))
-
-    def _embed(self, rows: np.ndarray, n_threads: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _embed(self, rows: np.ndarray, n_threads: int) -> tuple[np.ndarray, np.ndarray]:
+        """Short vectors before rounding, float32 (n, n_columns), and their errors, (n,)."""
         n = len(rows)
-        short, full = np.empty((n, self.n_short), np.float32), np.empty((n, self.n_full), np.float32)
-        errors = np.empty((n, 2))
+        vectors, errors = np.empty((n, self.n_columns), np.float32), np.empty(n)
         unit_norm = self.unit_norm
         if unit_norm == 0.0 and rows.dtype != np.uint8:
             # Fractions beside bytes: packed to the norm that the scale of the axes leaves room for.
@@ -127,69 +121,35 @@ class Embedding:
                 self._packed_axes,
                 self.inverse_scale,
                 self.spectrum,
-                min(self.n_short - 1, self.n_full - 1),
-                short[chunk],
-                full[chunk],
+                vectors[chunk],
                 errors[chunk],
             )
 
         run_tasks(work, -(-n // 256), n_threads)
-        return short, full, errors
+        return vectors, errors
 
     def embed(self, rows: np.ndarray, n_threads: int, *, probes: bool) -> "ShortVectors":
         """Short vectors of `rows`; `probes` are what is searched with, else what is searched."""
-        n = len(rows)
-        out = ShortVectors(n, self.n_short, self.n_full)
-        for start in range(0, n, _CHUNK * 8):
-            block = rows[start : start + _CHUNK * 8]
-            short, full, errors = self._embed(block, n_threads)
-            out.fill(self, start, short, full, errors, _PROBE_LIMIT if probes else _SHORT_LIMIT, n_threads)
+        out = ShortVectors(len(rows), self.n_columns)
+        limit = _PROBE_LIMIT if probes else _LIMIT
+        for start in range(0, len(rows), _CHUNK):
+            vectors, errors = self._embed(rows[start : start + _CHUNK], n_threads)
+            out.coarse[start : start + _CHUNK] = vectors[:, : self.n_columns // 4]
+
+            def work(task: int, start: int = start, vectors: np.ndarray = vectors, errors: np.ndarray = errors) -> None:
+                at = slice(task * 1024, min(len(vectors), task * 1024 + 1024))
+                to = slice(start + at.start, start + at.stop)
+                rounded = out.codes[to], out.errors[to]
+                kernels.quantise(vectors[at], errors[at], self.middle, self.step, limit, *rounded)
+
+            run_tasks(work, -(-len(vectors) // 1024), n_threads)
         return out
 
 
 class ShortVectors:
-    """Codes of both widths with squared norms and errors; `coarse` is the first vector before rounding (n, n_short)."""
+    """Codes, int8 (n, P), and their errors up to the end of each section, (n, 3); `coarse` is the first section before rounding."""
 
-    def __init__(self, n: int, n_short: int, n_full: int):
-        self.coarse = np.empty((n, n_short), np.float32)
-        self.short = np.empty((n, n_short), np.int8)
-        self.short_squares = np.empty(n, np.int64)
-        self.short_errors = np.empty(n)
-        self.full = np.empty((n, n_full), np.uint8)
-        self.full_errors = np.empty(n)
-
-    def fill(self, embedding: Embedding, start: int, short, full, errors, limit: float, n_threads: int) -> None:
-        """Round the vectors of the rows from `start` on."""
-        n = len(short)
-        self.coarse[start : start + n] = short
-        codes = np.empty(full.shape, np.int8)
-        squares = np.empty(n, np.int64)
-        first, second = np.ascontiguousarray(errors.T)
-
-        def work(task: int) -> None:
-            at = slice(task * 1024, min(n, task * 1024 + 1024))
-            to = slice(start + at.start, start + at.stop)
-            kernels.quantise(
-                short[at],
-                first[at],
-                embedding.short_middle,
-                embedding.short_step,
-                limit,
-                self.short[to],
-                self.short_squares[to],
-                self.short_errors[to],
-            )
-            kernels.quantise(
-                full[at],
-                second[at],
-                embedding.full_middle,
-                embedding.full_step,
-                _FULL_LIMIT,
-                codes[at],
-                squares[at],
-                self.full_errors[to],
-            )
-
-        run_tasks(work, -(-n // 1024), n_threads)
-        # The middle moves to 128, so that differences of bytes are those of the codes.
-        self.full[start : start + n] = codes.view(np.uint8) ^ 0x80
+    def __init__(self, n: int, n_columns: int):
+        self.coarse = np.empty((n, n_columns // 4), np.float32)
+        self.codes = np.empty((n, n_columns), np.int8)
+        self.errors = np.empty((n, 3))

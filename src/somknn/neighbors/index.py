@@ -216,7 +216,12 @@ class ExactIndex:
         self.isa_ = isa_module.name_of(isa)
         self.rows_ = as_rows(X, "X")
         self._brute = BruteSearch(self.rows_, isa)
-        self._pruned = stored_screen.unpack(screen, self.rows_, isa) if screen else None
+        self._pruned = None
+        if "screen_second" in screen:  # written when short vectors came in two widths: made anew
+            with single_threaded_blas():
+                self._pruned = PrunedSearch(self.rows_, Embedding(self.rows_, isa), resolve_n_threads(self.n_jobs))
+        elif screen:
+            self._pruned = stored_screen.unpack(screen, self.rows_, isa)
         self.algorithm_ = "brute" if self._pruned is None else "pruned"
         self.search_stats_ = {}
         return self

@@ -13,7 +13,7 @@ from somknn_kernels.selection import Nearest, Within
 
 LIFT = 90  # makes the rows' codes unsigned
 _TASK_TILES = 40  # 240 queries: their codes stay in the level-1 and level-2 caches through a block of panels
-_BLOCK_BYTES = 262_144  # of panels: half of a level-2 cache
+_BLOCK_BYTES = 131_072  # of the panels' first quarters, half of them in use at once: half of a level-2 cache
 _PART_BYTES = 16_000_000  # of panels, a scan of 0.8 ms; halving 4 MB lost: waking a thread took 0.2 ms
 _PACKED_TILES = 256  # packed by a task
 _JUDGED = 4096  # rows among which `pays` searches
@@ -23,17 +23,13 @@ _USUAL = 1.2  # rows whose error is larger than this times the median are screen
 def build_screen(embedding: Embedding, vectors: ShortVectors, order: np.ndarray, n_rare: int) -> Screen:
     """Panels of the rows in `order`; the last `n_rare` of them, with larger errors, in panels of their own."""
     n_usual = len(order) - n_rare
-
-    def largest(errors: np.ndarray) -> np.ndarray:
-        errors = errors[order]
-        return np.array([errors[:n_usual].max(initial=0.0), errors[n_usual:].max(initial=0.0)])
-
-    errors = largest(vectors.short_errors), largest(vectors.full_errors)
-    return pack_codes(embedding, vectors.short[order], vectors.full[order], order, n_usual, *errors)
+    errors = vectors.errors[order]
+    largest = np.array([part.max(axis=0, initial=0.0) for part in (errors[:n_usual], errors[n_usual:])])
+    return pack_codes(embedding, vectors.codes[order], order, n_usual, largest)
 
 
-def pack_codes(embedding: Embedding, short, full, order, n_usual: int, errors, second_errors) -> Screen:
-    """The screen of rows whose codes `short` (n, p) and `full` (n, P) are given in the order of their places."""
+def pack_codes(embedding: Embedding, codes: np.ndarray, order: np.ndarray, n_usual: int, errors: np.ndarray) -> Screen:
+    """The screen of rows whose `codes` (n, P) are given in the order of their places; errors : as in `Screen`."""
     panel, g = tiles.scan_panel_rows(embedding.isa), tiles.scan_group(embedding.isa)
     n = len(order)
     first_rare = -(-n_usual // panel) * panel
@@ -43,21 +39,10 @@ def pack_codes(embedding: Embedding, short, full, order, n_usual: int, errors, s
     for start, stop, to in ((0, n_usual, 0), (n_usual, n, first_rare)):
         places[to : to + stop - start] = order[start:stop]
         source[to : to + stop - start] = np.arange(start, stop)
-    panels = np.zeros((n_places // panel, embedding.n_short // g, panel, g), np.uint8)
-    half_norms = np.zeros((n_places // panel, panel), np.int16 if g == 2 else np.int32)
-    pruned.pack_screen(np.ascontiguousarray(short[source]), places, LIFT, panels, half_norms)
-    return Screen(
-        panels,
-        half_norms,
-        places,
-        embedding.short_step,
-        errors,
-        LIFT,
-        first_rare // panel,
-        np.ascontiguousarray(full[source]),
-        second_errors,
-        embedding.full_step,
-    )
+    panels = np.zeros((4, n_places // panel, embedding.n_columns // 4 // g, panel, g), np.uint8)
+    half_norms = np.zeros((3, n_places // panel, panel), np.int16 if g == 2 else np.int32)
+    pruned.pack_screen(codes[source], places, LIFT, panels, half_norms)
+    return Screen(panels, half_norms, places, embedding.step, errors, LIFT, first_rare // panel)
 
 
 def build_probes(embedding: Embedding, vectors: ShortVectors, order: np.ndarray, n_threads: int = 1) -> Probes:
@@ -66,51 +51,37 @@ def build_probes(embedding: Embedding, vectors: ShortVectors, order: np.ndarray,
     n_slots = -(-len(order) // tile) * tile
     slots = np.full(n_slots, -1, np.int64)
     slots[: len(order)] = order
-    taken = np.maximum(slots, 0)
-    packed = np.zeros((n_slots // tile, embedding.n_short // g, tile, 4), np.int8)
-    sums = np.zeros(n_slots, np.int64)
+    packed = np.zeros((n_slots // tile, embedding.n_columns // g, tile, 4), np.int8)
+    sums, squares = np.zeros((n_slots, 3), np.int64), np.zeros((n_slots, 3), np.int64)
 
     def work(task: int) -> None:
         first, last = task * _PACKED_TILES, min((task + 1) * _PACKED_TILES, len(packed))
         at = slice(first * tile, last * tile)
-        pruned.pack_probes(vectors.short, slots[at], g, packed[first:last], sums[at])
+        pruned.pack_probes(vectors.codes, slots[at], g, packed[first:last], sums[at], squares[at])
 
     run_tasks(work, -(-len(packed) // _PACKED_TILES), n_threads)
-    return Probes(
-        slots,
-        packed,
-        sums,
-        vectors.short_squares[taken],
-        vectors.short_errors[taken],
-        vectors.full[taken],
-        vectors.full_errors[taken],
-    )
+    return Probes(slots, packed, sums, squares, vectors.errors[np.maximum(slots, 0)])
 
 
 def split_rare(vectors: ShortVectors) -> np.ndarray:
     """Which rows have errors far above the others': their codes had to be clipped, and they would loosen the bound for all."""
-    rare = np.zeros(len(vectors.short), bool)
-    for errors in (vectors.short_errors, vectors.full_errors):
-        rare |= ~(errors <= _USUAL * np.median(errors))
-    return rare
+    return np.logical_not((vectors.errors <= _USUAL * np.median(vectors.errors, axis=0)).all(axis=1))
 
 
 def _joined(a: Screen, b: Screen) -> Screen:
     """One screen of the rows of both: the usual panels of a, those of b, then the rare ones."""
 
-    def joined(first: np.ndarray, second: np.ndarray, per_panel: int) -> np.ndarray:
-        i, j = a.n_usual * per_panel, b.n_usual * per_panel
-        return np.concatenate([first[:i], second[:j], first[i:], second[j:]])
+    def joined(first: np.ndarray, second: np.ndarray, axis: int, per_panel: int = 1) -> np.ndarray:
+        usual, rare = zip(np.split(first, [i * per_panel], axis), np.split(second, [j * per_panel], axis), strict=True)
+        return np.concatenate([*usual, *rare], axis)
 
-    panel_rows = a.panels.shape[2]
+    i, j = a.n_usual, b.n_usual
     return a._replace(
         panels=joined(a.panels, b.panels, 1),
         half_norms=joined(a.half_norms, b.half_norms, 1),
-        order=joined(a.order, b.order, panel_rows),
-        second=joined(a.second, b.second, panel_rows),
+        order=joined(a.order, b.order, 0, a.panels.shape[3]),
         errors=np.maximum(a.errors, b.errors),
-        second_errors=np.maximum(a.second_errors, b.second_errors),
-        n_usual=a.n_usual + b.n_usual,
+        n_usual=i + j,
     )
 
 
@@ -119,21 +90,21 @@ def run_search(isa: Isa, queries, rows, screen: Screen, probes: Probes, ceilings
 
     collectors : one for each of as many equal parts of the panels. `before(first tile, last tile)` may lower the ceilings of
     a task's queries first, with one collector only; it returns the place where the scan should begin. Returns the mean numbers of
-    survivors of stages 1 and 2 per query.
+    survivors of the scan, and of exact comparisons, per query.
     """
-    n_tiles, n_panels, n_parts = len(probes.packed), len(screen.panels), len(collectors)
+    n_tiles, n_panels, n_parts = len(probes.packed), screen.panels.shape[1], len(collectors)
     n_tasks = -(-n_tiles // _TASK_TILES)
     if n_tasks < 4 * n_threads:
         n_tasks = min(n_tiles, 4 * n_threads)
     edges = np.linspace(0, n_tiles, n_tasks + 1).astype(np.int64)
     panel_edges = np.linspace(0, n_panels, n_parts + 1).astype(np.int64)
     counts = np.zeros((n_tasks * n_parts, 2), np.int64)
-    panels_per_block = max(1, _BLOCK_BYTES // screen.panels[0].nbytes)
+    panels_per_block = max(1, _BLOCK_BYTES // screen.panels[0, 0].nbytes)
 
     def work(task: int) -> None:
         group, part = divmod(task, n_parts)
         first, last = edges[group], edges[group + 1]
-        start = 0 if before is None else before(first, last) // screen.panels.shape[2]
+        start = 0 if before is None else before(first, last) // screen.panels.shape[3]
         span = (first, last, panel_edges[part], panel_edges[part + 1], panels_per_block, start)
         pruned.search(isa, queries, rows, screen, probes, *span, ceilings, collectors[part], counts[task])
 
@@ -157,14 +128,14 @@ def pays(rows: np.ndarray, embedding: Embedding, n_threads: int) -> bool:
     probes = np.ascontiguousarray(sample[:: len(sample) // 32][:32])
     search = PrunedSearch(sample, embedding, n_threads)
     search.nearest(probes, 6, n_threads)
-    scanned, exact = search.survivors / len(sample)
-    return 0.5 + 10.0 * scanned + (20.0 + d / 8) * exact < 0.7 * d / 70
+    exact = search.survivors[1] / len(sample)
+    return 0.5 + (30.0 + d / 8) * exact < 0.9 + d / 100
 
 
 class PrunedSearch:
     """Exact search over `rows` (n, d) that a certified lower bound makes fast where the data has structure.
 
-    survivors : mean numbers of rows per query of the last search that passed the first and the second stage.
+    survivors : mean numbers of rows per query of the last search that passed the scan, and that were compared exactly.
     """
 
     spare_seeds = 5  # candidates beyond k: the nearest by short vectors are not always the nearest
@@ -185,7 +156,7 @@ class PrunedSearch:
         """Take `rows`, the rows so far followed by `n_new` others, in their place; axes and cells stay as they are."""
         vectors = self.embedding.embed(rows[-n_new:], n_threads, probes=False)
         # What is looser than the rows so far would loosen the bound for all of them.
-        rare = ~(vectors.short_errors <= self.screen.errors[0]) | ~(vectors.full_errors <= self.screen.second_errors[0])
+        rare = ~(vectors.errors <= self.screen.errors[0]).all(axis=1)
         added = build_screen(self.embedding, vectors, np.argsort(rare, kind="stable"), int(rare.sum()))
         first = len(rows) - n_new
         order = np.where(added.order >= 0, added.order + np.int32(first), np.int32(-1)).astype(np.int32)
@@ -236,7 +207,7 @@ class PrunedSearch:
         windows = self._windows(labels, k)
 
         def lower(first: int, last: int) -> int:
-            span = (windows, first * tile, last * tile, k + self.spare_seeds, limits, k)
+            span = (windows, first, last, k + self.spare_seeds, limits, k)
             pruned.seed(self.isa, queries, self.rows, self.screen, probes, *span)
             return int(windows[(first + last) // 2 * tile, 0])
 

@@ -10,28 +10,28 @@ from somknn.neighbors.embedding import Embedding
 from somknn.neighbors.pruned import PrunedSearch, pack_codes
 from somknn_kernels.isa import Isa
 
-_SCALARS = ("inverse_scale", "unit_norm", "short_step", "full_step")
+_SCALARS = ("inverse_scale", "unit_norm", "step")
 
 
 def pack(search: PrunedSearch) -> dict[str, np.ndarray]:
     """The arrays of a fitted search, without its rows."""
     embedding, screen = search.embedding, search.screen
-    n_panels, groups, rows, g = screen.panels.shape
-    codes = screen.panels.transpose(0, 2, 1, 3).reshape(n_panels * rows, groups * g).astype(np.int16) - screen.lift
+    _, n_panels, groups, rows, g = screen.panels.shape
+    codes = (
+        screen.panels.transpose(1, 3, 0, 2, 4).reshape(n_panels * rows, 4 * groups * g).astype(np.int16) - screen.lift
+    )
     taken = screen.order >= 0
     usual = np.arange(len(screen.order)) < screen.n_usual * rows
     return {
         "screen_order": screen.order[taken],
         "screen_codes": codes[taken].astype(np.int8),
-        "screen_second": screen.second[taken],
         "screen_n_usual": np.array([np.count_nonzero(taken & usual)], np.int64),
-        "screen_errors": np.stack([screen.errors, screen.second_errors]),
+        "screen_errors": screen.errors,
         "screen_axes": embedding.axes,
         "screen_centre": embedding.centre,
         "screen_spectrum": np.array(embedding.spectrum),
         "screen_scalars": np.array([getattr(embedding, name) for name in _SCALARS]),
-        "screen_short_middle": embedding.short_middle,
-        "screen_full_middle": embedding.full_middle,
+        "screen_middle": embedding.middle,
         "screen_cells": search.cells,
         "screen_cell_edges": search.cell_edges.astype(np.int64),
     }
@@ -43,52 +43,49 @@ def unpack(arrays: dict[str, np.ndarray], rows: np.ndarray, isa: Isa) -> PrunedS
     try:
         order, n_usual = arrays["screen_order"], int(arrays["screen_n_usual"][0])
         cells, edges = arrays["screen_cells"], arrays["screen_cell_edges"]
-        n_full, n_short = arrays["screen_full_middle"].shape[0], arrays["screen_short_middle"].shape[0]
+        n_columns = arrays["screen_middle"].shape[0]
     except (KeyError, IndexError) as error:
         raise ValueError(f"the saved index is incomplete: {error}") from None
     expected = {
         "screen_order": ((n,), np.int32),
-        "screen_codes": ((n, n_short), np.int8),
-        "screen_second": ((n, n_full), np.uint8),
-        "screen_errors": ((2, 2), np.float64),
-        "screen_axes": ((n_full - 1, d), np.int16),
+        "screen_codes": ((n, n_columns), np.int8),
+        "screen_errors": ((2, 3), np.float64),
+        "screen_axes": ((n_columns - 1, d), np.int16),
         "screen_centre": ((d,), np.float64),
         "screen_spectrum": ((2,), np.float64),
         "screen_scalars": ((len(_SCALARS),), np.float64),
-        "screen_short_middle": ((n_short,), np.float64),
-        "screen_full_middle": ((n_full,), np.float64),
-        "screen_cells": ((len(cells), n_short), np.float32),
+        "screen_middle": ((n_columns,), np.float64),
+        "screen_cells": ((len(cells), n_columns // 4), np.float32),
         "screen_cell_edges": ((len(cells) + 1,), np.int64),
     }
     for name, (shape, dtype) in expected.items():
+        if name not in arrays:
+            raise ValueError(f"the saved index is incomplete: {name} is missing")
         if arrays[name].shape != shape or arrays[name].dtype != dtype:
             raise ValueError(
                 f"the saved index does not fit the rows: {name} is {arrays[name].dtype}{arrays[name].shape}"
             )
-    powers = n_short >= 4 and n_full >= n_short and not (n_short & (n_short - 1) or n_full & (n_full - 1))
-    if not (powers and 0 <= n_usual <= n and np.array_equal(np.sort(order), np.arange(n))):
+    if n_columns < 32 or n_columns & (n_columns - 1):
+        raise ValueError(f"the saved index has short vectors of {n_columns} columns")
+    if not (0 <= n_usual <= n and np.array_equal(np.sort(order), np.arange(n))):
         raise ValueError("the saved index does not list each row once")
     if edges[0] != 0 or (np.diff(edges) < 0).any() or edges[-1] > n:
         raise ValueError("the saved index's cells are out of order")
 
     embedding = Embedding.__new__(Embedding)
-    embedding.isa, embedding.n_short, embedding.n_full = isa, n_short, n_full
+    embedding.isa, embedding.n_columns = isa, n_columns
     embedding.centre = np.ascontiguousarray(arrays["screen_centre"])
     embedding.axes = arrays["screen_axes"]
     smallest, largest = arrays["screen_spectrum"]
     embedding.spectrum = float(smallest), float(largest)
     for name, value in zip(_SCALARS, arrays["screen_scalars"], strict=True):
         setattr(embedding, name, float(value))
-    embedding.short_middle = np.ascontiguousarray(arrays["screen_short_middle"])
-    embedding.full_middle = np.ascontiguousarray(arrays["screen_full_middle"])
+    embedding.middle = np.ascontiguousarray(arrays["screen_middle"])
     embedding._pack_axes()
 
     search = PrunedSearch.__new__(PrunedSearch)
     search.rows, search.isa, search.embedding = rows, isa, embedding
     search.survivors = np.zeros(2)
     search.cells, search.cell_edges = np.ascontiguousarray(cells), edges
-    errors = arrays["screen_errors"]
-    search.screen = pack_codes(
-        embedding, arrays["screen_codes"], arrays["screen_second"], order, n_usual, errors[0].copy(), errors[1].copy()
-    )
+    search.screen = pack_codes(embedding, arrays["screen_codes"], order, n_usual, arrays["screen_errors"].copy())
     return search

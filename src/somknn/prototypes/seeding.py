@@ -25,19 +25,15 @@ class _Pruning:
     def __init__(self, embedding: Embedding, probes: Probes):
         self.embedding, self.probes = embedding, probes
         # Thresholds outlive a step, so they are made for the largest error that candidates may have.
-        errors, second_errors = probes.errors[probes.order >= 0], probes.second_errors[probes.order >= 0]
-        self.errors = _USUAL * np.array([np.median(errors), np.median(second_errors)])
+        self.errors = _USUAL * np.median(probes.errors[probes.order >= 0], axis=0, keepdims=True)
         n_tiles, _, tile, _ = probes.packed.shape
-        self.wrap = (
-            65535 if scan_group(embedding.isa) == 2 else 2**31 - 1
-        )  # what 16-bit, or 32-bit, sums can tell apart
-        shape = n_tiles, tile
-        self.thresholds = kernels.Thresholds(np.zeros(shape, np.int32), np.zeros(shape, np.int32), np.zeros(shape))
+        # Nothing is ruled out before the first choice, which sets the thresholds of all rows.
+        self.thresholds = np.zeros((n_tiles, 7, tile), np.int16 if scan_group(embedding.isa) == 2 else np.int32)
 
     def screen_of(self, candidates: np.ndarray) -> Screen | None:
         """The candidates' short vectors; None where an error is too large for the thresholds."""
         vectors = self.embedding.embed(candidates, 1, probes=False)
-        if not (vectors.short_errors.max() <= self.errors[0] and vectors.full_errors.max() <= self.errors[1]):
+        if not (vectors.errors <= self.errors).all():
             return None
         return build_screen(self.embedding, vectors, np.arange(len(candidates)), 0)
 
@@ -112,12 +108,10 @@ class Potential:
             span = start * self._n_tried, self._counts[task], i
             kernels.settle(self._found, *span, self.closest)
             if pruning is not None:
-                step = pruning.embedding.short_step, pruning.embedding.full_step
                 kernels.set_thresholds(
                     pruning.probes,
-                    *step,
+                    pruning.embedding.step,
                     LIFT,
-                    pruning.wrap,
                     pruning.errors,
                     self.closest,
                     d,
