@@ -112,7 +112,7 @@ def weight_images(som: Any, image_shape: tuple[int, int]) -> Figure:
 
 
 def component_planes(som: Any, features: Any, names: Any = None) -> Figure:
-    """One small map per feature, coloured by its weight."""
+    """One small map per feature, coloured by its weight; every feature has a scale of its own."""
     features = list(features)
     columns = min(4, len(features))
     lines = -(-len(features) // columns)
@@ -120,7 +120,9 @@ def component_planes(som: Any, features: Any, names: Any = None) -> Figure:
     for position, feature in enumerate(features):
         axes = figure.add_subplot(lines, columns, position + 1)
         values = som.component_planes()[feature].ravel()
-        _draw(axes, som.grid_, array=values, cmap="viridis", edgecolors="face", linewidths=0.1)
+        cells = _draw(axes, som.grid_, array=values, cmap="viridis", edgecolors="face", linewidths=0.1)
+        bar = figure.colorbar(cells, ax=axes, shrink=0.7, pad=0.02, ticks=MaxNLocator(4))
+        bar.ax.tick_params(labelsize=7)
         axes.set_title(str(names[feature]) if names is not None else f"feature {feature}", fontsize=9)
     return figure
 

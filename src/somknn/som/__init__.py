@@ -4,7 +4,7 @@ SOM, SOMClassifier, SOMFeatureSelector     estimators
         |
 training                                   epochs: search, sums, smoothing
         |            |              |
-search          grouping      neighborhoods, grid, schedules, initialization
+search, frames  grouping      neighborhoods, grid, schedules, initialization
         |            |              |
 codebook_codes, codebook_search, group_sums, som_update    kernels
 """
