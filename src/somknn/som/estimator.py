@@ -251,7 +251,7 @@ class SOM(Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMix
             raise ValueError(f"radius must be 0 or above, got {radius}")
         codebook = np.ascontiguousarray(self._flat())
         if getattr(self, "_axes", None) is None and not rule.missing:
-            self._axes = Axes(rows.X)
+            self._axes = Axes(rows.X, rule.n_threads)
         search = BMUSearch(rows.X, axes=getattr(self, "_axes", None), missing=rule.missing, n_threads=rule.n_threads)
         units, distances = search.search(codebook)
         sums, totals = sums_by_unit(rows, units[:, 0], rule.grid.size, rule.missing, rule.n_threads)
