@@ -147,7 +147,7 @@ def take_times(name: str, exact: ExactIndex, images: np.ndarray, store: Path, tu
     n = len(rows)
     parameter, _, n_queries = INDEXES[name]
     result = json.loads((store / f"{name}-{n}-prepared.json").read_text())
-    if not parameter and n > 250_000:
+    if name == "sq8" and n > 250_000:
         n_queries //= 4
     queries = np.ascontiguousarray(images[QUERIES][:n_queries])
     index = set_up(name, n, parameter)
