@@ -22,6 +22,7 @@ from somknn.images import Deskew
 NAMES = {
     "all": "all rows, 1-NN",
     "kmeans": "K-Means centres",
+    "difficulty": "K-Means centres, more for difficult classes",
     "glvq": "GLVQ, plain distance",
     "lvq": "LVQ",
     "som": "maps' neurons",
@@ -44,6 +45,8 @@ def make(method, budget):
         return KNeighborsClassifier(1)
     if method == "glvq":
         return LVQ(budget, metric_rank=None, random_state=0)
+    if method == "difficulty":
+        return PrototypeClassifier("kmeans", budget, budget="difficulty", random_state=0)
     return PrototypeClassifier(method, budget, random_state=0)
 
 
@@ -110,7 +113,9 @@ def draw(records, path):
     timed = all("rows_per_second" in record for record in records)
     figure = Figure(figsize=(11 if timed else 6, 4.6), layout="constrained")
     left, *right = figure.subplots(1, 1 + timed, sharey=True, squeeze=False)[0]
-    colours = dict(zip(NAMES, ("black", "tab:blue", "tab:orange", "tab:red", "tab:green", "tab:gray"), strict=True))
+    colours = dict(
+        zip(NAMES, ("black", "tab:blue", "tab:cyan", "tab:orange", "tab:red", "tab:green", "tab:gray"), strict=True)
+    )
     for deskewed in (False, True):
         for method, name in NAMES.items():
             own = [r for r in records if r["method"] == method and r["deskewed"] == deskewed]
