@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from somknn.neighbors.embedding import _leading_axes, sample_rows
+from somknn.neighbors.embedding import principal_axes, sample_rows
 from somknn.threads import single_threaded_blas
 from somknn_kernels import byte_screen as kernels
 from somknn_kernels import tiles
@@ -39,7 +39,7 @@ class ByteScreen:
         d = sample.shape[1]
         self.centre = np.clip(np.rint(sample.mean(axis=0)), 0, 255)
         with single_threaded_blas():
-            axes = _leading_axes(sample - self.centre, LEAD - 1).T
+            axes = principal_axes(sample - self.centre, LEAD - 1).T
         # that a row can be
         self._farthest = farthest = float(np.sqrt((np.maximum(self.centre, 255 - self.centre) ** 2).sum()))
         scale = min(32767.0 / float(np.abs(axes).max()), 2.0**30 / (1.05 * farthest + d))

@@ -22,7 +22,7 @@ def sample_rows(rows: np.ndarray, size: int = SAMPLE) -> np.ndarray:
     return rows[places].astype(np.float64)
 
 
-def _leading_axes(centred: np.ndarray, n_axes: int) -> np.ndarray:
+def principal_axes(centred: np.ndarray, n_axes: int) -> np.ndarray:
     """The leading principal axes (columns) of centred rows, by subspace iteration; orthonormal, deterministic.
 
     Halko, Martinsson, Tropp (2011), "Finding structure with randomness", algorithm 4.4. The axes need not be
@@ -54,7 +54,7 @@ class Embedding:
         self.centre = np.rint(sample.mean(axis=0)) if integers else sample.mean(axis=0)
         n_axes = min(d, n_columns - 1)
         axes = np.zeros((n_columns - 1, d))
-        axes[:n_axes] = _leading_axes(sample - self.centre, n_axes).T
+        axes[:n_axes] = principal_axes(sample - self.centre, n_axes).T
         self._round_axes(axes, n_axes, d, integers)
         vectors, _ = self._embed(rows[np.linspace(0, len(rows) - 1, min(SAMPLE, len(rows))).astype(int)], 1)
         self._choose_step(vectors)
