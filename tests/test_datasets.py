@@ -91,7 +91,7 @@ def test_absent_and_offline(tmp_path, monkeypatch):
     with pytest.raises(FileNotFoundError, match=r"put its four IDX files .* into .*data.mnist or .*cache.mnist"):
         datasets.load("mnist")
     monkeypatch.setitem(sys.modules, "pooch", None)
-    with pytest.raises(FileNotFoundError, match=r"install somknn\[download\]"):
+    with pytest.raises(FileNotFoundError, match=r"pip install 'somknn\[download\]'"):
         datasets.load("mnist")
 
 
