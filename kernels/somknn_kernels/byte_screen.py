@@ -13,12 +13,11 @@ order of rows: for a few thousand vectors their preparation would cost more than
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba.extending import overload
 
 from somknn_kernels.distances import distance_within, squared_distance
 from somknn_kernels.policy import inlined, kernel
 from somknn_kernels.row_products import AXES, at_least, project_tile, row_product, screen_tile, spread_tile
-from somknn_kernels.tiles import prefetch_row, query_tile, trailing_zeros
+from somknn_kernels.tiles import prefetch_row, tile_rows, trailing_zeros
 
 LEAD = 2 * AXES  # columns of the codes: the axes, and the norm beyond them
 PIECE = 32  # rows are padded to whole pieces of this many columns
@@ -60,17 +59,6 @@ class Vectors(NamedTuple):
     step: Any
     coarse: Any
     squares: Any
-
-
-def tile_rows(isa):
-    """`query_tile` inside kernels."""
-    raise NotImplementedError("only inside kernels")
-
-
-@overload(tile_rows, inline="never")
-def _tile_rows(isa):
-    rows = query_tile(isa.instance_class())
-    return lambda isa: rows
 
 
 @kernel

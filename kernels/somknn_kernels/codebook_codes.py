@@ -11,7 +11,7 @@ from numba.extending import overload
 
 from somknn_kernels.policy import inlined, kernel
 from somknn_kernels.row_products import AXES, project_tile, row_product
-from somknn_kernels.tiles import query_tile
+from somknn_kernels.tiles import tile_rows
 
 LEAD = 32  # columns of stage 1: 31 axes and the norm beyond them
 WIDTH = 64  # columns of stage 2: 31 axes, one that is not used, 31 axes and the norm beyond all of them
@@ -96,17 +96,6 @@ def _load_row(X, i, centre, factor, out, j):
             out[j, c] = np.int16(np.rint((np.float64(X[i, c]) - centre[c]) * factor))
 
     return rounded
-
-
-def tile_rows(isa):
-    """`query_tile` inside kernels."""
-    raise NotImplementedError("only inside kernels")
-
-
-@overload(tile_rows, inline="never")
-def _tile_rows(isa):
-    rows = query_tile(isa.instance_class())
-    return lambda isa: rows
 
 
 @inlined

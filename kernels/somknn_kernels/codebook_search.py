@@ -26,7 +26,6 @@ from somknn_kernels.codebook_codes import (
     norm_beyond,
     round_codes,
     row_factor,
-    tile_rows,
 )
 from somknn_kernels.distances import squared_distance_float64
 from somknn_kernels.policy import inlined, kernel
@@ -39,7 +38,7 @@ from somknn_kernels.row_products import (
     spread_tile,
     two_row_products,
 )
-from somknn_kernels.tiles import prefetch_row, trailing_zeros
+from somknn_kernels.tiles import prefetch_row, tile_rows, trailing_zeros
 
 _SORTED = 3  # units of a row that are measured in order of their bounds
 _TILES = 8  # that go through the stages together

@@ -9,9 +9,10 @@ the same on every machine. Floats are mapped in float64 by one order of addition
 
 import numpy as np
 
-from somknn_kernels.byte_screen import first_of, tile_rows
+from somknn_kernels.byte_screen import first_of
 from somknn_kernels.policy import inlined, kernel
 from somknn_kernels.row_products import AXES, project_tile, spread_tile
+from somknn_kernels.tiles import tile_rows
 
 
 @inlined

@@ -1,7 +1,7 @@
 """Search that rules rows out by a certified lower bound before it looks at them.
 
 The scan multiplies byte vectors of every row, in panels, with those of 6 queries, and leaves a panel as soon as its leading
-columns rule out all of its rows (`tiles.scan_tile`). What survives is compared exactly and offered to the collector.
+columns rule out all of its rows (`scan_tiles.scan_tile`). What survives is compared exactly and offered to the collector.
 
 `ceilings` are upper bounds on what is wanted, known before the scan begins: the distance to the k-th best of a few
 good guesses (`seed`), the previous best-matching unit's, or a radius. Nothing within a ceiling is ever lost.
@@ -13,8 +13,9 @@ import numpy as np
 
 from somknn_kernels.distances import distance_within, squared_distance
 from somknn_kernels.policy import inlined, kernel
+from somknn_kernels.scan_tiles import scan_products, scan_tile
 from somknn_kernels.selection import NO_INDEX, bound, is_known, offer, push
-from somknn_kernels.tiles import prefetch_row, scan_products, scan_tile, trailing_zeros
+from somknn_kernels.tiles import prefetch_row, trailing_zeros
 
 _CERTAIN = 1.0 + 1e-9  # covers the rounding of the few float64 operations of a threshold
 _LIST = 4096  # survivors that are collected before they are looked at

@@ -12,7 +12,8 @@ import numpy as np
 from somknn_kernels.distances import distance_within, squared_distance
 from somknn_kernels.policy import inlined, kernel
 from somknn_kernels.pruned import set_scan_thresholds
-from somknn_kernels.tiles import prefetch_row, scan_tile, trailing_zeros
+from somknn_kernels.scan_tiles import scan_tile
+from somknn_kernels.tiles import prefetch_row, trailing_zeros
 
 _LIST = 4096  # survivors of the scan that are collected before they are looked at
 

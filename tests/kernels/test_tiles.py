@@ -8,7 +8,7 @@ from llvmlite import ir
 
 from reference import search as reference
 from somknn_kernels import isa as isa_module
-from somknn_kernels import tiles
+from somknn_kernels import scan_tiles, tiles
 from somknn_kernels.policy import kernel
 
 PATHS = [*isa_module.supported(), "vnni-emulated"]
@@ -27,12 +27,12 @@ def run_dot_of_groups(isa, queries, tile, groups, counts, panels, panel, out):
 
 @kernel
 def run_scan(isa, queries, tile, panels, half_norms, panel, thresholds, which, masks):
-    return tiles.scan_tile(isa, queries, tile, panels, half_norms, panel, thresholds, which, masks)
+    return scan_tiles.scan_tile(isa, queries, tile, panels, half_norms, panel, thresholds, which, masks)
 
 
 @kernel
 def run_products(isa, queries, tile, panels, panel, out):
-    tiles.scan_products(isa, queries, tile, panels, panel, out)
+    scan_tiles.scan_products(isa, queries, tile, panels, panel, out)
 
 
 def packed(values, g, dtype):
@@ -99,8 +99,8 @@ def test_float_dot_tile_keeps_its_error_bound(name):
 
 def scan_case(isa, seed, first_top):
     """Codes, rows, half norms (3, rows) and thresholds (7, queries) with some survivors; first_top : of the first two sections."""
-    n_queries, n_rows, p = tiles.query_tile(isa), tiles.scan_panel_rows(isa), 64
-    half_range = 2**15 if tiles.scan_group(isa) == 2 else 2**31
+    n_queries, n_rows, p = tiles.query_tile(isa), scan_tiles.scan_panel_rows(isa), 64
+    half_range = 2**15 if scan_tiles.scan_group(isa) == 2 else 2**31
     rng = np.random.default_rng(seed)
     codes, rows = rng.integers(-91, 92, (n_queries, p)), rng.integers(0, 181, (n_rows, p))
     codes[0], rows[0] = 91, 180  # the largest pairs of products that must not saturate
@@ -124,7 +124,7 @@ def scan_case(isa, seed, first_top):
 
 def scan(isa, codes, rows, norms, thresholds):
     """The survivors that the tile finds, bool (queries, rows), and what it returns."""
-    g, n_rows = tiles.scan_group(isa), tiles.scan_panel_rows(isa)
+    g, n_rows = scan_tiles.scan_group(isa), scan_tiles.scan_panel_rows(isa)
     q = packed(codes, g, np.int8)
     if g == 2:
         q = np.concatenate([q, q], axis=2)
@@ -148,7 +148,7 @@ def scan(isa, codes, rows, norms, thresholds):
 def test_scan_tile_keeps_just_the_rows_in_the_interval(name, seed, first_top):
     isa = isa_module.select(name)
     case = scan_case(isa, seed, first_top)
-    expected = reference.scan_masks(*case, tiles.scan_group(isa) == 2)
+    expected = reference.scan_masks(*case, scan_tiles.scan_group(isa) == 2)
     found, some = scan(isa, *case)
     np.testing.assert_array_equal(found, expected)
     assert bool(some)
@@ -162,7 +162,7 @@ def test_scan_tile_keeps_just_the_rows_in_the_interval(name, seed, first_top):
 @pytest.mark.parametrize("section", [0, 1])
 def test_scan_tile_goes_on_for_a_single_query_and_only_then(name, query, section):
     isa = isa_module.select(name)
-    narrow = tiles.scan_group(isa) == 2
+    narrow = scan_tiles.scan_group(isa) == 2
     half_range = 2**15 if narrow else 2**31
     codes, rows, norms, thresholds = scan_case(isa, 7, 0)
     thresholds[5] = half_range - 1  # all survive the last section

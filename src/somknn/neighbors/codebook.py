@@ -103,7 +103,7 @@ class CodebookSearch:
         vectors = embedding.embed(units, n_threads, probes=False)
         likely = previous
         if previous is None and k == 1:
-            # The nearest by the short vectors before rounding: an eighth of the time of looking at the second vectors.
+            # The nearest by the leading axes before rounding.
             likely = nearest_cell(coarse, vectors.coarse, n_threads)
         rare = split_rare(vectors)
         screen = build_screen(embedding, vectors, np.argsort(rare, kind="stable"), int(rare.sum()))

@@ -5,7 +5,7 @@ import numpy as np
 from somknn.neighbors.brute import collect_within
 from somknn.neighbors.cells import coarse_cells, nearest_cell
 from somknn.neighbors.embedding import Embedding, ShortVectors
-from somknn_kernels import pruned, selection, tiles
+from somknn_kernels import pruned, scan_tiles, selection, tiles
 from somknn_kernels.isa import Isa
 from somknn_kernels.parallel import run_tasks
 from somknn_kernels.pruned import Probes, Screen
@@ -30,7 +30,7 @@ def build_screen(embedding: Embedding, vectors: ShortVectors, order: np.ndarray,
 
 def pack_codes(embedding: Embedding, codes: np.ndarray, order: np.ndarray, n_usual: int, errors: np.ndarray) -> Screen:
     """The screen of rows whose `codes` (n, P) are given in the order of their places; errors : as in `Screen`."""
-    panel, g = tiles.scan_panel_rows(embedding.isa), tiles.scan_group(embedding.isa)
+    panel, g = scan_tiles.scan_panel_rows(embedding.isa), scan_tiles.scan_group(embedding.isa)
     n = len(order)
     first_rare = -(-n_usual // panel) * panel
     n_places = -(-(first_rare + n - n_usual) // panel) * panel
@@ -47,7 +47,7 @@ def pack_codes(embedding: Embedding, codes: np.ndarray, order: np.ndarray, n_usu
 
 def build_probes(embedding: Embedding, vectors: ShortVectors, order: np.ndarray, n_threads: int = 1) -> Probes:
     """The queries' short vectors in tiles, in the given order."""
-    tile, g = tiles.query_tile(embedding.isa), tiles.scan_group(embedding.isa)
+    tile, g = tiles.query_tile(embedding.isa), scan_tiles.scan_group(embedding.isa)
     n_slots = -(-len(order) // tile) * tile
     slots = np.full(n_slots, -1, np.int64)
     slots[: len(order)] = order

@@ -10,7 +10,7 @@ from somknn.neighbors.pruned import LIFT, build_screen
 from somknn_kernels import seeding as kernels
 from somknn_kernels.parallel import resolve_n_threads, run_tasks
 from somknn_kernels.pruned import Probes, Screen
-from somknn_kernels.tiles import scan_group
+from somknn_kernels.scan_tiles import scan_group
 
 INITS = ("k-means++", "k-means||", "random")
 _BLOCK = 2048  # rows of a task; partial sums are added block by block, whoever computed them
