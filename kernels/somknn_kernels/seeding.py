@@ -1,21 +1,22 @@
 """Starting centres of K-Means: which rows would come nearer to a chosen row if a candidate were chosen next.
 
-Most rows are nearer to what is chosen already, and the scan of `pruned.py` settles them at 32 bytes a pair: the rows are the
-queries, the candidates the panels, and each row's distance to the chosen ones is its ceiling. Thresholds are kept from
-step to step; only rows that a choice has brought nearer get new ones.
+Most rows are nearer to what is chosen already. A sieve of three meshes finds the others: the leading half of the short vectors
+(`embedding.py`) of all rows against a few candidates at a time in a register tile, the whole short vectors of the pairs that are left, and their
+exact distances. Each row has its own limit, the distance to the nearest chosen row; only rows that a choice brings nearer get new ones.
+
+Work is split into blocks of rows whose sums of gains are kept apart, so that no result depends on which thread did what.
 """
 
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from somknn_kernels.distances import distance_within, squared_distance
+from somknn_kernels.distances import distance_within, squared_distance, squared_distance_bytes
 from somknn_kernels.policy import inlined, kernel
-from somknn_kernels.pruned import set_scan_thresholds
-from somknn_kernels.scan_tiles import scan_tile
+from somknn_kernels.sieve_tile import CANDIDATES, sieve_tile
 from somknn_kernels.tiles import prefetch_row, trailing_zeros
 
-_LIST = 4096  # survivors of the scan that are collected before they are looked at
+_CERTAIN = 1.0 + 1e-9  # covers the rounding of the few float64 operations of a limit
 
 
 class Improvements(NamedTuple):
@@ -26,96 +27,222 @@ class Improvements(NamedTuple):
     distances: Any
 
 
-@kernel
-def set_thresholds(probes, step, lift, errors, closest, d, found, start, count, choice, thresholds):
-    """New thresholds of the rows that `choice` brought nearer (`settle`); slot i is row i, of width d.
+class Sieve(NamedTuple):
+    """Short vectors of all rows, in their order, and what rules candidates out.
 
-    step, lift : of the screens to come; errors : float64 (1, 3), the largest of a candidate's; thresholds : (tiles, 7, query tile), as
-    `scan_tile` wants them.
+    panels : uint8 (panels, groups, panel rows, g), the leading half of the codes plus `lift`; codes : uint8 (n, P), all of them plus `lift`
+    squares : int64 (n,), squared norms of the codes' leading halves; errors : float64 (n, 2), of that half and of the whole, in steps
+    step : float64, the codes' unit; largest : float64, the error in steps that a candidate's leading half may have in the tile
+    starts, tops : int16, with VNNI int32 (panels, panel rows), see `sieve_tile`; reach : float64 (n,), the row's limit plus its error, in steps
     """
-    tile = thresholds.shape[2]
-    squares, sums, probe_errors = probes.squares, probes.sums, probes.errors
-    for i in range(start, start + count):
-        if found.candidates[i] == choice:
-            row = np.int64(found.rows[i])
-            given = step, lift, errors, 0, probe_errors, squares, sums, row, distance_within(closest[row], d)
-            set_scan_thresholds(thresholds, row // tile, row % tile, *given)
+
+    panels: Any
+    codes: Any
+    squares: Any
+    errors: Any
+    step: Any
+    lift: Any
+    largest: Any
+    starts: Any
+    tops: Any
+    reach: Any
+
+
+@kernel
+def pack_sieve(codes, lift, first_panel, last_panel, panels, shifted, squares):
+    """Fill `panels`, `shifted` (Sieve.codes) and `squares` from codes : int8 (n, P), for the rows of some panels; others are left as they are."""
+    _, groups, panel_rows, g = panels.shape
+    for row in range(first_panel * panel_rows, min(len(codes), last_panel * panel_rows)):
+        panel, r = row // panel_rows, row % panel_rows
+        for c in range(codes.shape[1]):
+            shifted[row, c] = np.uint8(np.int64(codes[row, c]) + lift)
+        square = np.int64(0)
+        for group in range(groups):
+            for i in range(g):
+                code = np.int64(codes[row, group * g + i])
+                square += code * code
+                panels[panel, group, r, i] = np.uint8(code + lift)
+        squares[row] = square
+
+
+@kernel
+def pack_candidates(sieve, rows, packed, offsets):
+    """Fill `packed` (tiles, groups, CANDIDATES, 4) and `offsets` (tiles, CANDIDATES) for `sieve_tile` with the codes of rows : int64 (m,)."""
+    codes, squares, lift, g = sieve.codes, sieve.squares, sieve.lift, sieve.panels.shape[3]
+    for number in range(rows.shape[0]):
+        t, j, row = number // CANDIDATES, number % CANDIDATES, rows[number]
+        total = np.int64(0)
+        for c in range(packed.shape[1] * g):
+            code = np.int64(codes[row, c]) - lift
+            total += code
+            packed[t, c // g, j, c % g] = code
+            if g == 2:  # a broadcast takes 4 bytes: the pair twice
+                packed[t, c // g, j, 2 + c % g] = code
+        offsets[t, j] = -(squares[row] // 2) - lift * total
 
 
 @inlined
-def _measure(isa, X, row, number, candidate, closest, weights, sums, found, at, gains):
-    """Write the pair to `found` at `at` if the candidate is nearer; returns the next free place."""
-    distance = squared_distance(isa, X, row, X, candidate, sums)
-    if distance >= closest[row]:
-        return at
-    found.rows[at] = row
-    found.candidates[at] = number
-    found.distances[at] = distance
-    gains[number] += weights[row] * np.float64(closest[row] - distance)
-    return at + 1
+def _limit(row, closest, d, panel_rows, squares, errors, step, largest, starts, tops, reach):
+    """Set the limits of one row to the squared distance `closest`.
+
+    With p the inner product of the leading codes a of the row and c of a candidate, and S the integers' largest possible
+    ‖a - c‖² = ‖a‖² + ‖c‖² - 2p of a candidate within reach: 0 <= p + ⌈(S - ‖a‖²) / 2⌉ - ⌊‖c‖² / 2⌋ <= S / 2 + 1. Sums wrap at
+    2^16 or 2^32, and both sides are moved by half of that to be compared as signed numbers.
+    """
+    wrap, half_range = np.int64(65535), np.int64(32768)
+    if starts.itemsize == 4:
+        wrap, half_range = np.int64(2**32 - 1), np.int64(2**31)
+    distance = distance_within(closest, d) / step
+    reach[row] = distance + errors[row, 1]
+    ratio = distance + errors[row, 0] + largest
+    square = ratio * ratio * _CERTAIN + 1.0
+    panel, r = row // panel_rows, row % panel_rows
+    if square < 2.0**28:
+        whole = np.int64(square)
+        starts[panel, r] = -((squares[row] - whole) // 2) - half_range
+        tops[panel, r] = min(whole // 2 + 1, wrap) - half_range
+    else:  # NaN too: every candidate passes
+        starts[panel, r] = 0
+        tops[panel, r] = wrap - half_range
 
 
 @kernel
-def find_improvements(isa, X, candidates, closest, weights, start, stop, found, gains):
-    """Measure every pair of a row in [start, stop) and a candidate; returns the number of improvements.
+def set_limits(sieve, found, counts, stride, choice, closest, d):
+    """New limits of the rows that `choice` brought nearer (`settle`), of width d."""
+    panel_rows = sieve.panels.shape[2]
+    given = sieve.squares, sieve.errors, sieve.step, sieve.largest, sieve.starts, sieve.tops, sieve.reach
+    rows, candidates = found.rows, found.candidates
+    for block in range(counts.shape[0]):
+        for i in range(block * stride, block * stride + counts[block]):
+            if candidates[i] == choice:
+                row = np.int64(rows[i])
+                _limit(row, closest[row], d, panel_rows, *given)
+
+
+@inlined
+def _keep_nearer(isa, X, candidates, closest, weights, start, stop, found, sums, gains):
+    """Measure the pairs `start` … `stop` - 1 of `found`, keep those that come nearer, side by side; returns how many."""
+    rows, numbers, distances = found.rows, found.candidates, found.distances
+    kept = start
+    for i in range(start, stop):
+        row, number = np.int64(rows[i]), np.int64(numbers[i])
+        distance = squared_distance(isa, X, row, X, candidates[number], sums)
+        if distance < closest[row]:
+            rows[kept] = row
+            numbers[kept] = number
+            distances[kept] = distance
+            gains[number] += weights[row] * np.float64(closest[row] - distance)
+            kept += 1
+    return kept - start
+
+
+@kernel
+def find_improvements(isa, X, candidates, closest, weights, block, first, last, found, counts, gains):
+    """Measure every pair of a row and a candidate, for the blocks of rows [first, last).
 
     X : (n, d) uint8, float32 or float64; candidates : int64 (m,), rows of X; closest : (n,), int64 for bytes, else float64;
-    weights : float64 (n,); found is filled from `start`·m on; gains : float64 (m,), Σ weight·(closest - distance) over the
-    improvements is added. Exact, in the arithmetic of `distances.py`. Cost: d values a pair.
+    weights : float64 (n,); block : rows of each. Block b fills `found` from b·block·m on with its improvements, of which there are
+    counts[b] (int64), and adds Σ weight·(closest - distance) over them, row by row, to gains[b] (float64 (blocks, m)).
+    Exact, in the arithmetic of `distances.py`. Cost: d values a pair.
     """
     m = candidates.shape[0]
     sums = np.empty(8)
-    at = start * m
-    for row in range(start, stop):
-        for number in range(m):
-            at = _measure(isa, X, row, number, candidates[number], closest, weights, sums, found, at, gains)
-    return at - start * m
+    rows, numbers = found.rows, found.candidates
+    for b in range(first, last):
+        start = at = b * block * m
+        for row in range(b * block, min(X.shape[0], (b + 1) * block)):
+            for number in range(m):
+                rows[at] = row
+                numbers[at] = number
+                at += 1
+        counts[b] = _keep_nearer(isa, X, candidates, closest, weights, start, at, found, sums, gains[b])
 
 
 @kernel
-def find_improvements_pruned(
-    isa, X, candidates, closest, weights, screen, probes, thresholds, first_tile, last_tile, found, gains
+def find_improvements_sieved(
+    isa, X, candidates, closest, weights, sieve, packed, offsets, block, first, last, found, counts, gains
 ):
-    """As `find_improvements` for the rows of the tiles [first_tile, last_tile), measuring only what the bounds leave.
+    """As `find_improvements`, measuring only what the sieve lets through; block is a multiple of the panels' rows.
 
-    screen : of the candidates, in their order; probes : of all rows, in their order. Cost: 32 bytes for nearly all pairs.
+    packed, offsets : of `pack_candidates`. Cost: P / 2 products of bytes for every pair, P for a tenth, d for a hundredth (docs/prototypes.md).
     """
-    m, n, tile, panel_rows = candidates.shape[0], X.shape[0], probes.packed.shape[2], screen.panels.shape[3]
-    packed, panels, half_norms, order = probes.packed, screen.panels, screen.half_norms, screen.order
-    masks = np.empty(tile, np.uint64)
-    slots, numbers = np.empty(_LIST, np.int64), np.empty(_LIST, np.int64)
+    panels, codes, errors, reach, starts, tops = (
+        sieve.panels,
+        sieve.codes,
+        sieve.errors,
+        sieve.reach,
+        sieve.starts,
+        sieve.tops,
+    )
+    rows, numbers = found.rows, found.candidates
+    n, m, panel_rows = X.shape[0], candidates.shape[0], panels.shape[2]
+    everyone = ~np.uint64(0) >> np.uint64(64 - panel_rows)
+    masks = np.empty(CANDIDATES, np.uint64)
     sums = np.empty(8)
-    start = first_tile * tile * m
-    at = start
-    t = first_tile
-    while t < last_tile:
-        listed = 0
-        while t < last_tile and listed <= _LIST - tile * panels.shape[1] * panel_rows:
-            for panel in range(panels.shape[1]):
-                if scan_tile(isa, packed, t, panels, half_norms, panel, thresholds, t, masks) == 0:
-                    continue
-                for j in range(tile):
+    for b in range(first, last):
+        start = at = b * block * m
+        for panel in range(b * block // panel_rows, min(panels.shape[0], (b + 1) * block // panel_rows)):
+            for t in range(packed.shape[0]):
+                sieve_tile(isa, packed, t, offsets, panels, starts, tops, panel, masks)
+                for j in range(min(CANDIDATES, m - t * CANDIDATES)):
+                    number = t * CANDIDATES + j
                     mask = masks[j]
+                    if not errors[candidates[number], 0] <= sieve.largest:
+                        mask = everyone
                     while mask != 0:
-                        number = order[panel * panel_rows + trailing_zeros(mask)]
+                        row = panel * panel_rows + trailing_zeros(mask)
                         mask &= mask - np.uint64(1)
-                        slot = t * tile + j
-                        if number < 0 or slot >= n:
-                            continue
-                        slots[listed] = slot
-                        numbers[listed] = number
-                        listed += 1
-                        prefetch_row(X, slot)
-            t += 1
-        for i in range(listed):
-            number = numbers[i]
-            at = _measure(isa, X, slots[i], number, candidates[number], closest, weights, sums, found, at, gains)
-    return at - start
+                        if row >= n:
+                            break
+                        rows[at] = row
+                        numbers[at] = number
+                        at += 1
+                        prefetch_row(codes, row)
+        kept = start
+        for i in range(start, at):
+            row, number = np.int64(rows[i]), np.int64(numbers[i])
+            candidate = candidates[number]
+            ratio = reach[row] + errors[candidate, 1]
+            if np.float64(squared_distance_bytes(isa, codes, row, codes, candidate)) > ratio * ratio * _CERTAIN + 1.0:
+                continue
+            rows[kept] = row
+            numbers[kept] = number
+            kept += 1
+            prefetch_row(X, row)
+        counts[b] = _keep_nearer(isa, X, candidates, closest, weights, start, kept, found, sums, gains[b])
 
 
 @kernel
-def settle(found, start, count, choice, closest):
-    """closest[row] = distance, for the improvements start … start + count - 1 by the candidate `choice`."""
-    for i in range(start, start + count):
-        if found.candidates[i] == choice:
-            closest[found.rows[i]] = found.distances[i]
+def settle(found, counts, stride, choice, weights, closest, masses):
+    """closest[row] = distance, for the improvements by the candidate `choice`.
+
+    stride : places in `found` from a block to the next. masses : float64 (blocks,), Σ weight·closest, is brought up to date; where these
+    are whole numbers below 2^53, exactly.
+    """
+    rows, candidates, distances = found.rows, found.candidates, found.distances
+    for block in range(counts.shape[0]):
+        for i in range(block * stride, block * stride + counts[block]):
+            if candidates[i] == choice:
+                row = rows[i]
+                masses[block] -= weights[row] * np.float64(closest[row] - distances[i])
+                closest[row] = distances[i]
+
+
+@kernel
+def locate(weights, closest, masses, block, wanted, found):
+    """found[i] = the first row where the running sum of weight·closest reaches wanted[i], else the last row.
+
+    masses : float64 (blocks,), the sums of blocks of as many rows. For whole numbers below 2^53, whose sums do not depend on their order.
+    """
+    last = closest.shape[0] - 1
+    for i in range(wanted.shape[0]):
+        before, b = 0.0, 0
+        while b < masses.shape[0] - 1 and before + masses[b] < wanted[i]:
+            before += masses[b]
+            b += 1
+        row = b * block
+        total = before + weights[row] * np.float64(closest[row])
+        while row < last and total < wanted[i]:
+            row += 1
+            total += weights[row] * np.float64(closest[row])
+        found[i] = row

@@ -5,7 +5,7 @@ import pytest
 
 from reference import seeding as plain
 from somknn.neighbors import CodebookSearch
-from somknn.prototypes.seeding import Potential
+from somknn.prototypes.seeding import Potential, plus_plus
 
 
 def _rows(kind, n=2500, d=60):
@@ -60,3 +60,34 @@ def test_rows_far_from_all_others_are_measured():
     X[3], X[900] = 0, 255
     X[4] = np.arange(60) % 2 * 255
     _check(X, CodebookSearch(X, algorithm="pruned"), lambda random: [[3, 4], [900, 5], [4, 3, 900]])
+
+
+def test_locate_finds_the_rows_of_a_running_sum():
+    random = np.random.default_rng(0)
+    X = _rows(np.uint8, 5000)
+    X[2048:4096] = X[7]  # a block without mass
+    potential = Potential(CodebookSearch(X), random.integers(0, 3, len(X)).astype(float))
+    assert potential._whole
+    potential.try_rows(np.array([7]))
+    potential.choose(0)
+    sums = np.cumsum(potential.weights * potential.closest)
+    wanted = np.concatenate([random.random(200) * sums[-1], sums[::97], [0.0, 0.5, sums[-1], sums[-1] * 2]])
+    expected = plain.locate(potential.weights, potential.closest, wanted)
+    np.testing.assert_array_equal(potential.locate(wanted), expected)
+
+
+@pytest.mark.parametrize("weights", ["none", "whole", "fractions"])
+def test_draws_are_those_of_distances_without_a_sieve_for_any_number_of_threads(weights):
+    X = _rows(np.uint8, 9000)
+    random = np.random.default_rng(0)
+    given = {
+        "none": np.ones(9000),
+        "whole": random.integers(0, 4, 9000).astype(float),
+        "fractions": random.random(9000),
+    }
+    searches = [
+        CodebookSearch(X, algorithm=way, n_jobs=jobs) for way, jobs in (("brute", 1), ("pruned", 1), ("pruned", 2))
+    ]
+    chosen = [plus_plus(Potential(s, given[weights]), 40, np.random.RandomState(3)) for s in searches]
+    np.testing.assert_array_equal(chosen[0], chosen[1])
+    np.testing.assert_array_equal(chosen[0], chosen[2])

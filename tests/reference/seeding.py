@@ -8,3 +8,15 @@ def find_improvements(X, candidates, closest):
     rows = X.astype(np.int64 if X.dtype == np.uint8 else np.float64)
     squares = np.stack([((rows - rows[c]) ** 2).sum(axis=1) for c in candidates], axis=1)
     return {(int(i), int(c)): squares[i, c] for i, c in zip(*np.nonzero(squares < closest[:, None]), strict=True)}
+
+
+def sieve_masks(candidates, offsets, rows, starts, tops, bits):
+    """Which rows `sieve_tile` keeps, bool (candidates, rows), with sums modulo 2^bits."""
+    half = 1 << bits - 1
+    sums = candidates @ rows.T + starts + offsets[:, None]
+    return (sums + half) % (2 * half) - half <= tops
+
+
+def locate(weights, closest, wanted):
+    """The first row where the running sum of weight times distance reaches each of `wanted`, else the last row."""
+    return np.minimum(np.searchsorted(np.cumsum(weights * closest), wanted), len(weights) - 1)

@@ -5,37 +5,41 @@ from typing import Any
 import numpy as np
 
 from somknn.neighbors.codebook import CodebookSearch
-from somknn.neighbors.embedding import Embedding
-from somknn.neighbors.pruned import LIFT, build_screen
+from somknn.neighbors.embedding import Embedding, ShortVectors
+from somknn.neighbors.pruned import LIFT
 from somknn_kernels import seeding as kernels
 from somknn_kernels.parallel import resolve_n_threads, run_tasks
-from somknn_kernels.pruned import Probes, Screen
-from somknn_kernels.scan_tiles import scan_group
+from somknn_kernels.scan_tiles import scan_group, scan_panel_rows
+from somknn_kernels.sieve_tile import CANDIDATES
 
 INITS = ("k-means++", "k-means||", "random")
-_BLOCK = 2048  # rows of a task; partial sums are added block by block, whoever computed them
-_USUAL = 1.5  # candidates with larger errors than this times the rows' median are measured without short vectors
+_BLOCK = 2048  # rows; partial sums are added block by block, whoever computed them
+_TASKS = 2  # of a step, for each thread
+_USUAL = 1.5  # candidates with larger errors than this times the rows' median go to the second mesh of the sieve with all rows
 _ROUNDS = 5  # of k-means||: Bahmani et al. (2012), section 5, found no gain beyond
 _OVERSAMPLING = 0.5  # rows drawn in a round of k-means||, per centre wanted: 2.5·n_clusters candidates in all
 
 
-class _Pruning:
-    """Short vectors of all rows, and for each what rules candidates out."""
+def _build_sieve(embedding: Embedding, vectors: ShortVectors, n_threads: int) -> kernels.Sieve:
+    """The sieve of rows with these short vectors. It lets every candidate pass until the first choice sets the rows' limits."""
+    isa, (n, width) = embedding.isa, vectors.codes.shape
+    panel, g = scan_panel_rows(isa), scan_group(isa)
+    n_panels, narrow = -(-n // panel), np.int16 if g == 2 else np.int32
+    panels = np.zeros((n_panels, width // 2 // g, panel, g), np.uint8)
+    codes, squares = np.empty((n, width), np.uint8), np.empty(n, np.int64)
+    per_task = max(1, _BLOCK // panel)
 
-    def __init__(self, embedding: Embedding, probes: Probes):
-        self.embedding, self.probes = embedding, probes
-        # Thresholds outlive a step, so they are made for the largest error that candidates may have.
-        self.errors = _USUAL * np.median(probes.errors[probes.order >= 0], axis=0, keepdims=True)
-        n_tiles, _, tile, _ = probes.packed.shape
-        # Nothing is ruled out before the first choice, which sets the thresholds of all rows.
-        self.thresholds = np.zeros((n_tiles, 7, tile), np.int16 if scan_group(embedding.isa) == 2 else np.int32)
+    def work(task: int) -> None:
+        span = task * per_task, min(n_panels, (task + 1) * per_task)
+        kernels.pack_sieve(vectors.codes, LIFT, *span, panels, codes, squares)
 
-    def screen_of(self, candidates: np.ndarray) -> Screen | None:
-        """The candidates' short vectors; None where an error is too large for the thresholds."""
-        vectors = self.embedding.embed(candidates, 1, probes=False)
-        if not (vectors.errors <= self.errors).all():
-            return None
-        return build_screen(self.embedding, vectors, np.arange(len(candidates)), 0)
+    run_tasks(work, -(-n_panels // per_task), n_threads)
+    errors = np.ascontiguousarray(vectors.errors[:, 1:] / embedding.step)
+    largest = _USUAL * float(np.median(errors[:, 0]))
+    starts, tops = np.zeros((n_panels, panel), narrow), np.full((n_panels, panel), np.iinfo(narrow).max, narrow)
+    return kernels.Sieve(
+        panels, codes, squares, errors, embedding.step, LIFT, largest, starts, tops, np.full(n, np.inf)
+    )
 
 
 class Potential:
@@ -47,21 +51,21 @@ class Potential:
     def __init__(self, search: CodebookSearch, weights: np.ndarray):
         self.search, self.weights = search, np.ascontiguousarray(weights, np.float64)
         self.n_threads = resolve_n_threads(search.n_jobs)
-        n, worst = len(weights), np.iinfo(np.int64).max if search.rows.dtype == np.uint8 else np.inf
-        self.closest = np.full(n, worst, np.int64 if search.rows.dtype == np.uint8 else np.float64)
+        n, integers = len(weights), search.rows.dtype == np.uint8
+        self.closest = np.full(n, np.iinfo(np.int64).max if integers else np.inf, np.int64 if integers else np.float64)
         self.total = np.inf
-        self._pruning: _Pruning | None = None
-        tile = 1
+        # Sums of whole numbers below 2^53 do not depend on their order, so they need not be taken anew.
+        farthest = 255.0**2 * search.rows.shape[1]
+        self._whole = integers and bool((weights % 1 == 0).all()) and weights.sum() * farthest < 2.0**53
         short = search.short_vectors()
-        if short is not None:
-            self._pruning = _Pruning(*short)
-            tile = short[1].packed.shape[2]
-        self._block = max(1, _BLOCK // tile) * tile  # whole tiles
+        self._sieve = None if short is None else _build_sieve(*short, self.n_threads)
+        self._block = _BLOCK  # a multiple of every panel
+        n_blocks = -(-n // self._block)
+        self._counts, self._masses = np.zeros(n_blocks, np.int64), np.zeros(n_blocks)
         self._found = kernels.Improvements(
             np.empty(0, np.int32), np.empty(0, np.int32), np.empty(0, self.closest.dtype)
         )
-        self._counts = np.zeros(-(-n // self._block), np.int64)
-        self._n_tried = 0
+        self._totals, self._n_tried = np.zeros(0), 0
 
     def first(self, random: np.random.RandomState) -> int:
         """A row drawn by weight."""
@@ -69,59 +73,52 @@ class Potential:
 
     def locate(self, masses: np.ndarray) -> np.ndarray:
         """The rows at which the running sum of weight times squared distance reaches `masses`."""
+        if self._whole:
+            rows = np.empty(len(masses), np.int64)
+            kernels.locate(self.weights, self.closest, self._masses, self._block, masses, rows)
+            return rows
         rows = np.searchsorted(np.cumsum(self.weights * self.closest), masses)
         return np.minimum(rows, len(self.weights) - 1).astype(np.int64)
 
     def try_rows(self, candidates: np.ndarray) -> np.ndarray:
         """The weighted sum of squared distances after each candidate."""
-        m, n, rows, isa = len(candidates), len(self.weights), self.search.rows, self.search.isa
+        m, n, n_blocks = len(candidates), len(self.weights), len(self._counts)
         if len(self._found.rows) < m * n:  # never all written but in the first step
             self._found = kernels.Improvements(*(np.empty(m * n, array.dtype) for array in self._found))
         self._n_tried = m
-        gains = np.zeros((len(self._counts), m))
+        gains = np.zeros((n_blocks, m))
         first = self.total == np.inf
-        screen = None if first or self._pruning is None else self._pruning.screen_of(rows[candidates])
-
-        def work(task: int) -> None:
-            start, stop = task * self._block, min(n, (task + 1) * self._block)
-            given = isa, rows, candidates, self.closest, self.weights
-            if screen is None or self._pruning is None:
-                self._counts[task] = kernels.find_improvements(*given, start, stop, self._found, gains[task])
-                return
-            tile = self._pruning.probes.packed.shape[2]
-            tiles = start // tile, -(-stop // tile)
-            pruning = screen, self._pruning.probes, self._pruning.thresholds
-            self._counts[task] = kernels.find_improvements_pruned(*given, *pruning, *tiles, self._found, gains[task])
-
-        run_tasks(work, len(gains), self.n_threads)
+        given = self.search.isa, self.search.rows, candidates, self.closest, self.weights
+        out = self._found, self._counts, gains
+        sieve, kernel = None if first else self._sieve, kernels.find_improvements
+        if sieve is not None:
+            tiles = -(-m // CANDIDATES)
+            packed = np.zeros((tiles, sieve.panels.shape[1], CANDIDATES, 4), np.int8)
+            offsets = np.zeros((tiles, CANDIDATES), sieve.starts.dtype)
+            kernels.pack_candidates(sieve, candidates, packed, offsets)
+            kernel, given = kernels.find_improvements_sieved, (*given, sieve, packed, offsets)
+        # Few tasks: each costs a call from Python, as long as the work on a block.
+        n_tasks = min(n_blocks, _TASKS * self.n_threads)
+        edges = np.linspace(0, n_blocks, n_tasks + 1).astype(np.int64)
+        run_tasks(lambda i: kernel(*given, self._block, edges[i], edges[i + 1], *out), n_tasks, self.n_threads)
         if first:  # `closest` is no distance yet to take a gain from
             distances = self._found.distances[: m * n].reshape(n, m)
-            return (distances * self.weights[:, None]).sum(axis=0)
-        return self.total - gains.sum(axis=0)
+            self._totals = (distances * self.weights[:, None]).sum(axis=0)
+        else:
+            self._totals = self.total - gains.sum(axis=0)
+        return self._totals
 
     def choose(self, i: int) -> None:
         """Keep candidate i of those last tried."""
-        pruning, d = self._pruning, self.search.rows.shape[1]
-
-        def work(task: int) -> None:
-            start = task * self._block
-            span = start * self._n_tried, self._counts[task], i
-            kernels.settle(self._found, *span, self.closest)
-            if pruning is not None:
-                kernels.set_thresholds(
-                    pruning.probes,
-                    pruning.embedding.step,
-                    LIFT,
-                    pruning.errors,
-                    self.closest,
-                    d,
-                    self._found,
-                    *span,
-                    pruning.thresholds,
-                )
-
-        run_tasks(work, len(self._counts), self.n_threads)
-        self.total = float((self.weights * self.closest).sum())
+        first, stride = self.total == np.inf, self._block * self._n_tried
+        kernels.settle(self._found, self._counts, stride, i, self.weights, self.closest, self._masses)
+        if self._sieve is not None:
+            d = self.search.rows.shape[1]
+            kernels.set_limits(self._sieve, self._found, self._counts, stride, i, self.closest, d)
+        if first:
+            starts = np.arange(0, len(self.closest), self._block)
+            self._masses = np.add.reduceat(self.weights * self.closest, starts)
+        self.total = float(self._totals[i] if self._whole else (self.weights * self.closest).sum())
 
 
 class Owners:
