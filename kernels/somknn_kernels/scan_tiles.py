@@ -1,6 +1,6 @@
-"""The tile of the pruned search: 6 queries and a panel of rows in bytes, left as soon as nobody in it can be a neighbour.
+"""The tiles of the pruned searches: 6 queries and a panel of rows in bytes, left as soon as nobody in it can be a neighbour.
 
-Built from the loop and the products of `tiles.py`; `pruned.py` packs what it multiplies and sets its thresholds.
+Built from the loop and the products of `tiles.py`; `pruned.py` and `self_search.py` pack what they multiply and set their thresholds.
 """
 
 from llvmlite import ir
@@ -26,6 +26,8 @@ from somknn_kernels.tiles import (
     _tile_loop,
 )
 
+_SLACK = 3  # of `scan_pairs`: six half norms, rounded down
+
 
 def scan_panel_rows(isa: Isa) -> int:
     """Number of rows in a panel of `scan_tile`: int16 accumulators (int32 with VNNI)."""
@@ -40,6 +42,16 @@ def scan_group(isa: Isa) -> int:
 
 def _smaller(builder, a, b):
     return builder.select(builder.icmp_signed("<", a, b), a, b)
+
+
+def _lesser(builder, a, b):
+    """The smaller one, unsigned."""
+    return builder.select(builder.icmp_unsigned("<", a, b), a, b)
+
+
+def _larger(builder, a, b):
+    """The larger one, unsigned."""
+    return builder.select(builder.icmp_unsigned(">", a, b), a, b)
 
 
 def _pair_products_bytes(builder, marker, accumulator, unsigned, signed):
@@ -175,6 +187,134 @@ def scan_tile(typing_context, isa, queries, tile, panels, half_norms, panel, thr
             while len(joined) > 1:
                 joined = [_join(builder, a, b) for a, b in zip(joined[::2], joined[1::2], strict=True)]
             out = builder.bitcast(builder.icmp_signed(">", joined[0], threshold(5, j, rows)), ir.IntType(rows))
+            alive = builder.xor(out, every)
+            mask = alive if rows == 64 else builder.zext(alive, I64)
+            builder.store(mask, builder.gep(mask_pointer, [I64(j)]))
+            combined = builder.or_(combined, mask)
+        at_end = builder.block
+        builder.branch(done)
+
+        builder.position_at_end(done)
+        result = builder.phi(I64)
+        for block in leaving:
+            result.add_incoming(I64(0), block)
+        result.add_incoming(combined, at_end)
+        return result
+
+    return signature, codegen
+
+
+@intrinsic
+def scan_pairs(typing_context, isa, queries, tile, panels, half_norms, panel, offsets, reaches, masks):
+    """masks[j] = bits of the rows of one panel that may be neighbours of place j of one tile, or it of them; returns them or-ed together.
+
+    The rows are searched for themselves: `queries` and `panels` hold the same codes, and place p is query p mod 6 of tile p div 6 and row
+    p mod panel rows of panel p div panel rows. Sections as in `scan_tile`. With A = (inner product of signed query and unsigned row
+    bytes up to the end of section i) + Σ offsets[tile, 0…i, j] - Σ half_norms[0…i, panel, row] and h the larger one of the two places'
+    reaches[i], a pair is ruled out if A + h > h + 3, modulo 2^16 (2^32 with VNNI) and unsigned. After the first and
+    the second section this is only asked of the tile as a whole, with the largest h in it; if no pair is left, 0 is returned and
+    `masks` are not written. docs/engine.md, "Rows searched for themselves", shows that no true neighbour is lost.
+
+    queries, panels, half_norms, tile, panel, masks : as in `scan_tile`; offsets : int16, with VNNI int32 (tiles, 3, query tile);
+    reaches : uint16 or uint32 (3, panels, panel rows), at most 2^16 - 4 or 2^32 - 4, for all places of the tiles.
+    """
+    signature = types.uint64(isa, queries, types.int64, panels, half_norms, types.int64, offsets, reaches, masks)
+    marker = _marker(isa)
+    n_queries, n_vectors, _ = _SHAPES[marker]
+    element, lanes, multiply_bytes = _byte_products(isa)
+    rows = lanes * n_vectors
+
+    def codegen(context, builder, signature, arguments):
+        accumulator = ir.VectorType(element, lanes)
+
+        def multiply(total, query, row):
+            return multiply_bytes(builder, marker, total, row, query)
+
+        def pointer(position, element_type, index=None):
+            return _pointer(context, builder, signature.args[position], arguments[position], element_type, index)
+
+        tile, panel = arguments[2], arguments[5]
+        norm_pointer, offset_pointer = pointer(4, accumulator), pointer(6, element, tile)
+        reach_pointer, reach_vectors = pointer(7, element), pointer(7, accumulator)
+        query_pointer = pointer(1, I32, tile)
+        n_norm_panels = _length(context, builder, signature.args[4], arguments[4], 1)
+        n_reach_panels = _length(context, builder, signature.args[7], arguments[7], 1)
+
+        def vectors(source, n_panels, section):
+            found = []
+            first = builder.mul(builder.add(builder.mul(n_panels, I64(section)), panel), I64(n_vectors))
+            for v in range(n_vectors):
+                loaded = builder.load(builder.gep(source, [builder.add(first, I64(v))]))
+                loaded.align = 2
+                found.append(loaded)
+            return found
+
+        def add_quarter(sums, quarter):
+            return _add_quarter(
+                context, builder, signature.args[3], arguments[3], panel, query_pointer, sums, multiply, quarter
+            )
+
+        def start(section, sums=None):
+            """The sums with the section's offsets and half norms."""
+            norms = vectors(norm_pointer, n_norm_panels, section)
+            started = []
+            for j in range(n_queries):
+                offset = _splat(
+                    builder, builder.load(builder.gep(offset_pointer, [I64(section * n_queries + j)])), lanes
+                )
+                moved = [builder.sub(offset, norm) for norm in norms]
+                if sums is not None:
+                    moved = [builder.add(total, by) for total, by in zip(sums[j], moved, strict=True)]
+                started.append(moved)
+            return started
+
+        def own_reaches(section):
+            first = builder.add(builder.mul(n_reach_panels, I64(section * rows)), builder.mul(tile, I64(n_queries)))
+            return [builder.load(builder.gep(reach_pointer, [builder.add(first, I64(j))])) for j in range(n_queries)]
+
+        done = builder.append_basic_block("pairs_done")
+        leaving = []
+
+        def leave_if_all_are_out(sums, section):
+            own, panel_reaches = own_reaches(section), vectors(reach_vectors, n_reach_panels, section)
+            smallest = None
+            for j in range(n_queries):
+                reach = _splat(builder, own[j], lanes)
+                for total, other in zip(sums[j], panel_reaches, strict=True):
+                    moved = builder.add(total, _larger(builder, reach, other))
+                    smallest = moved if smallest is None else _lesser(builder, smallest, moved)
+            largest = own[0]
+            for reach in own[1:]:
+                largest = _larger(builder, largest, reach)
+            top = _splat(builder, largest, lanes)
+            for other in panel_reaches:
+                top = _larger(builder, top, other)
+            top = builder.add(top, _splat(builder, element(_SLACK), lanes))
+            out = builder.bitcast(builder.icmp_unsigned(">", smallest, top), ir.IntType(lanes))
+            on = builder.append_basic_block("pairs_go_on")
+            leaving.append(builder.block)
+            builder.cbranch(builder.icmp_unsigned("==", out, ir.IntType(lanes)(2**lanes - 1)), done, on)
+            builder.position_at_end(on)
+
+        sums = add_quarter(start(0), 0)
+        leave_if_all_are_out(sums, 0)
+        sums = add_quarter(start(1, sums), 1)
+        leave_if_all_are_out(sums, 1)
+        sums = add_quarter(add_quarter(start(2, sums), 2), 3)
+        every = ir.IntType(rows)(2**rows - 1)
+        combined = I64(0)
+        mask_pointer = pointer(8, I64)
+        own, panel_reaches = own_reaches(2), vectors(reach_vectors, n_reach_panels, 2)
+        for j in range(n_queries):
+            reach = _splat(builder, own[j], lanes)
+            larger = [_larger(builder, reach, other) for other in panel_reaches]
+            joined = [builder.add(total, by) for total, by in zip(sums[j], larger, strict=True)]
+            # One comparison of the panel's whole width: LLVM then packs the lanes before it takes their signs.
+            while len(joined) > 1:
+                joined = [_join(builder, a, b) for a, b in zip(joined[::2], joined[1::2], strict=True)]
+                larger = [_join(builder, a, b) for a, b in zip(larger[::2], larger[1::2], strict=True)]
+            top = builder.add(larger[0], _splat(builder, element(_SLACK), rows))
+            out = builder.bitcast(builder.icmp_unsigned(">", joined[0], top), ir.IntType(rows))
             alive = builder.xor(out, every)
             mask = alive if rows == 64 else builder.zext(alive, I64)
             builder.store(mask, builder.gep(mask_pointer, [I64(j)]))

@@ -1,12 +1,15 @@
 """Training neighbours of the test rows of every split, from as few searches as possible.
 
-One search over all rows asks for more neighbours than needed; each split then keeps those that are among its
+Where every row is tested once, against all rows of other folds, one search of the rows among themselves leaves out
+each row's own fold (`ExactIndex.search_rows`), and looks at each pair of rows once.
+
+Otherwise one search over all rows asks for more neighbours than needed; each split then keeps those that are among its
 training rows. A list in the order of (distance, row) stays in that order when rows are taken out, so if
 enough rows are left they are exactly the nearest training rows. Where too few are left, the list was too
 short: those rows are searched again with twice the length.
 
 On MNIST (10 folds, 30 neighbours, 41 asked for) some 2% of the rows are searched again, by the counts on full lists.
-Searching fold by fold compares a tenth fewer pairs but fits ten indexes; it is used where a split trains on
+The search across folds takes less than two thirds of the time. Searching fold by fold compares a tenth fewer pairs but fits ten indexes; it is used where a split trains on
 too little of the data.
 """
 
@@ -50,6 +53,18 @@ def make_splits(y: np.ndarray, cv: Any) -> list[Split]:
     return [(np.asarray(train), np.asarray(test)) for train, test in splitter.split(np.zeros(len(y)), y)]
 
 
+def _folds(splits: list[Split], n: int) -> np.ndarray | None:
+    """The number of the split that tests each row; None unless each row is tested once, and trains all other splits."""
+    folds = np.full(n, -1, np.int64)
+    for s, (train, test) in enumerate(splits):
+        if len(train) + len(test) != n or (folds[test] >= 0).any():
+            return None
+        folds[test] = s
+        if len(np.unique(train)) != len(train) or (folds[train] == s).any():
+            return None
+    return folds if (folds >= 0).all() else None
+
+
 class FoldNeighbors:
     """The nearest training rows of each split's test rows.
 
@@ -86,10 +101,15 @@ class FoldNeighbors:
                 f"n_neighbors={k} is more than the {smallest} training rows of the smallest split; ask for fewer"
             )
         n = len(self._X)
+        self.shared, self.searched_again = True, 0
+        folds = _folds(splits, n) if index.algorithm_ == "pruned" and k <= n // 8 else None
+        self._apart = folds is not None
+        if folds is not None:
+            self._squared, self._indices = index.search_rows(k, folds)
+            return
         tested = np.unique(np.concatenate([test for _, test in splits]))
         pairs_split_by_split = sum(len(train) * len(test) for train, test in splits)
         self.shared = len(tested) * n <= _SHARED_AT_MOST * pairs_split_by_split
-        self.searched_again = 0
         if self.shared:
             share = smallest / n
             # Survivors of L others are about binomial: their mean is three standard deviations above k.
@@ -102,7 +122,9 @@ class FoldNeighbors:
     def __iter__(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """For each split: class codes (m, k) int32 and squared distances (m, k) of its test rows' neighbours."""
         for train, test in self._splits:
-            if self.shared:
+            if self._apart:
+                yield self._codes[self._indices[test]], self._squared[test]
+            elif self.shared:
                 yield self._from_shared(train, test)
             else:
                 index = ExactIndex(self._index.algorithm, n_jobs=self._n_jobs).fit(self._X[train])

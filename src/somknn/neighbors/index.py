@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import sklearn
 
-from somknn.neighbors import stored_screen
+from somknn.neighbors import self_search, stored_screen
 from somknn.neighbors.brute import BruteSearch
 from somknn.neighbors.embedding import Embedding
 from somknn.neighbors.pruned import PrunedSearch, pays, worth_judging
@@ -163,6 +163,40 @@ class ExactIndex:
             raise ValueError(f"upper_bounds[{query}] is too low: fewer than k={k} rows are that near")
         self._record(self._pruned, len(queries))
         return distances, indices
+
+    def search_rows(self, k: int, groups: Any) -> tuple[np.ndarray, np.ndarray]:
+        """The k nearest rows of every fitted row among the rows of other groups: neighbours across folds, or without oneself.
+
+        Each pair of rows is looked at once. Takes a pruned index (`algorithm_`).
+
+        Parameters
+        ----------
+        k : int
+        groups : array (n,) of integers
+            Rows of the same group are not each other's neighbours: np.arange(n) leaves out the row itself alone.
+
+        Raises
+        ------
+        ValueError
+            For a brute-force index, groups of another shape or kind, or k above the number of rows outside some group.
+
+        Returns
+        -------
+        squared_distances, indices : as those of `search`, (n, k)
+        """
+        rows, groups = self._fitted_rows(), np.asarray(groups)
+        if self._pruned is None:
+            raise ValueError("search_rows needs a pruned index, but this one is brute force; use search")
+        if groups.shape != (len(rows),) or groups.dtype.kind not in "iu":
+            raise ValueError(f"groups must hold {len(rows)} integers, got {groups.dtype} of the shape {groups.shape}")
+        _, apart, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+        if not 1 <= k <= len(rows) - sizes.max():
+            raise ValueError(
+                f"k must be between 1 and the {len(rows) - sizes.max()} rows outside the largest group; got {k}"
+            )
+        found = self_search.nearest_apart(self._pruned, int(k), apart, resolve_n_threads(self.n_jobs))
+        self._record(self._pruned, len(rows))
+        return found
 
     def search_within(self, Q: Any, squared_radius: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """All rows whose squared distance to a query is at most `squared_radius`.

@@ -1,0 +1,205 @@
+"""Every row's nearest rows among the other rows: each pair is looked at once, and serves both.
+
+The scan of `pruned.py`, where the queries are the rows. A pair is ruled out when it is of use to neither of its rows; what is left is
+compared exactly once and offered to both. The rows lie in the order of their places, so that near rows are near in memory and
+what a tile compares is still in the caches from the tile before. There is no seeding: near places are compared
+first, and their distances are the ceilings of the rest.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from somknn_kernels.distances import distance_within
+from somknn_kernels.policy import inlined, kernel
+from somknn_kernels.scan_tiles import scan_pairs
+from somknn_kernels.selection import push
+from somknn_kernels.tiles import prefetch_row, trailing_zeros
+from somknn_kernels.used_columns import distance_through, find_used
+
+_CERTAIN = 1.0 + 1e-9  # covers the rounding of the few float64 operations of a reach
+_LIST = 4096  # pairs that are collected before they are looked at
+
+
+class Places(NamedTuple):
+    """The rows in the order of their places, and what stands for them in the scan.
+
+    rows : uint8, float32 or float64 (places, d); order : int32 (places,), the number of the row at each place; apart : int32
+    (places,), rows of equal numbers are not each other's neighbours, -1 at places without a row; packed : int8 (tiles, groups, query
+    tile, 4), panels : uint8 (4, panels, groups / 4, panel rows, g), half_norms : int16 or int32 (3, panels, panel rows): the codes as queries and as
+    rows, as `scan_pairs` wants them; offsets : as half_norms (tiles, 3, query tile); reaches : uint16 or uint32 (3, panels, panel
+    rows), see `set_reaches`; errors : float64 (2, 3), the largest error of a usual and of a rare row up to the end of each section;
+    step : float64; squares : int64 (places,), squared norms of bytes; used : int32 (places, 1 + d // 16), see `find_used`; first_rare : int64, the first place of a rare row.
+    """
+
+    rows: Any
+    order: Any
+    apart: Any
+    packed: Any
+    panels: Any
+    half_norms: Any
+    offsets: Any
+    reaches: Any
+    errors: Any
+    step: Any
+    squares: Any
+    used: Any
+    first_rare: Any
+
+
+class Lists(NamedTuple):
+    """The nearest rows so far. distances : int64 or float64 (places, k), indices : int64 (places, k), heaps; limits : as distances (places,),
+    the largest distance that is still of use."""
+
+    distances: Any
+    indices: Any
+    limits: Any
+
+
+@kernel
+def pack_places(panels, half_norms, lift, packed, offsets, first_tile, last_tile):
+    """Fill `packed` and `offsets` of some tiles from the codes in `panels` (which are moved by `lift`)."""
+    _, n_panels, groups, panel_rows, g = panels.shape
+    tile = packed.shape[2]
+    for t in range(first_tile, last_tile):
+        for j in range(tile):
+            place = t * tile + j
+            panel, r = place // panel_rows, place % panel_rows
+            if panel >= n_panels:
+                continue
+            for section in range(3):
+                total = np.int64(0)
+                first, last = (section, section + 1) if section < 2 else (2, 4)
+                for quarter in range(first, last):
+                    for group in range(groups):
+                        for c in range(g):
+                            code = np.int64(panels[quarter, panel, group, r, c]) - lift
+                            total += code
+                            packed[t, quarter * groups + group, j, c] = code
+                            if g == 2:  # a broadcast takes 4 bytes: the pair twice
+                                packed[t, quarter * groups + group, j, 2 + c] = code
+                offsets[t, section, j] = -np.int64(half_norms[section, panel, r]) - lift * total
+
+
+@inlined
+def _set_reaches(reaches, place, reach, own_errors, own_kind, other_kind, step):
+    most = np.int64(2**16 - 4) if reaches.itemsize == 2 else np.int64(2**32 - 4)
+    panel_rows = reaches.shape[2]
+    panel, r = place // panel_rows, place % panel_rows
+    for section in range(3):
+        ratio = (reach + own_errors[own_kind, section] + own_errors[other_kind, section]) / step
+        half = (ratio * ratio * _CERTAIN + 1.0) * 0.5
+        # Also for NaN: everything survives.
+        reaches[section, panel, r] = np.int64(half) + 1 if half < most - 2 else most
+
+
+@kernel
+def set_reaches(places, lists, other_kind, first, last):
+    """reaches[section] of the places [first, last) = half the square, in steps and rounded up, of how far apart codes may be of rows within `limits`.
+
+    other_kind : 1 where the other row may be a rare one.
+    """
+    d = places.rows.shape[1]
+    reaches, limits, errors, step, apart = places.reaches, lists.limits, places.errors, places.step, places.apart
+    for place in range(first, last):
+        if apart[place] >= 0:
+            reach = distance_within(limits[place], d)
+            _set_reaches(reaches, place, reach, errors, int(place >= places.first_rare), other_kind, step)
+
+
+@kernel
+def find_all_used(rows, first, last, used):
+    """used[place] for the places [first, last)."""
+    for place in range(first, last):
+        find_used(rows, place, used, place)
+
+
+@inlined
+def _search_block(isa, places, lists, first_place, last_place, other_from, other_to, other_kind, scratch, counts):
+    """Offer every pair of the places [first_place, last_place) and of later places in panels [other_from, other_to) to both rows' lists."""
+    # Plain local names: reading a field of a tuple in a loop counts references, atomically.
+    rows, order, apart, packed, panels = places.rows, places.order, places.apart, places.packed, places.panels
+    half_norms, offsets, reaches, errors = places.half_norms, places.offsets, places.reaches, places.errors
+    step, first_rare, squares, used = places.step, places.first_rare, places.squares, places.used
+    distances, indices, limits = lists.distances, lists.indices, lists.limits
+    masks, ones, others, sums = scratch
+    panel_rows, tile, d = panels.shape[3], packed.shape[2], rows.shape[1]
+    passed = compared = 0
+    last_tile = (min(last_place, other_to * panel_rows) + tile - 1) // tile
+    for t in range(first_place // tile, last_tile):
+        panel = max(other_from, t * tile // panel_rows)
+        while panel < other_to:
+            found = 0
+            while panel < other_to and found <= _LIST - tile * panel_rows:
+                alive = scan_pairs(isa, packed, t, panels, half_norms, panel, offsets, reaches, masks)
+                if alive != 0:
+                    for j in range(tile):
+                        mask = masks[j]
+                        one = t * tile + j
+                        if mask == 0 or one < first_place or one >= last_place or apart[one] < 0:
+                            continue
+                        while mask != 0:
+                            other = panel * panel_rows + trailing_zeros(mask)
+                            mask &= mask - np.uint64(1)
+                            passed += 1
+                            if other > one and apart[other] >= 0 and apart[other] != apart[one]:
+                                ones[found] = one
+                                others[found] = other
+                                found += 1
+                                prefetch_row(rows, other)
+                panel += 1
+            compared += found
+            for i in range(found):
+                one, other = ones[i], others[i]
+                distance = distance_through(isa, rows, one, rows, other, used, one, squares[one], squares, sums)
+                for _ in range(2):
+                    if distance <= limits[one]:
+                        push(distances, indices, one, distance, np.int64(order[other]))
+                        if distances[one, 0] < limits[one]:
+                            limits[one] = distances[one, 0]
+                            reach = distance_within(limits[one], d)
+                            kind = int(one >= first_rare)
+                            _set_reaches(reaches, one, reach, errors, kind, other_kind, step)
+                    one, other = other, one
+    counts[0] += passed
+    counts[1] += compared
+
+
+@inlined
+def _scratch(tile):
+    return np.empty(tile, np.uint64), np.empty(_LIST, np.int64), np.empty(_LIST, np.int64), np.empty(8)
+
+
+@kernel
+def search_pairs(isa, places, lists, from_panel, to_panel, other_from, other_to, other_kind, panels_per_block, counts):
+    """Offer every pair of places, one of panels [from_panel, to_panel) and a later one of [other_from, other_to), to both rows' lists.
+
+    The two ranges are the same, or the second lies behind the first. other_kind : 1 if the second holds rare rows.
+    counts : int64 (2,), pairs that passed the scan and pairs compared are added.
+    Exact for any order of the places and of the calls; no two calls at once may share a place.
+    """
+    rows = places.panels.shape[3]
+    scratch = _scratch(places.packed.shape[2])
+    for block in range(other_from, other_to, panels_per_block):
+        end = min(block + panels_per_block, other_to)
+        given = from_panel * rows, to_panel * rows, block, end, other_kind
+        _search_block(isa, places, lists, *given, scratch, counts)
+
+
+@kernel
+def search_near(isa, places, lists, from_panel, to_panel, kind, panels_per_block, width, n_waves, counts):
+    """As `search_pairs` within one range of panels, the nearest places first: `n_waves` times all blocks of `width` panels with their
+    next neighbours but 0, 1, …, then everything else.
+    """
+    rows = places.panels.shape[3]
+    scratch = _scratch(places.packed.shape[2])
+    for wave in range(n_waves):
+        for first in range(from_panel, to_panel - wave * width, width):
+            other = first + wave * width
+            given = first * rows, min(first + width, to_panel) * rows, other, min(other + width, to_panel), kind
+            _search_block(isa, places, lists, *given, scratch, counts)
+    for first in range(from_panel, to_panel, width):
+        last_place = min(first + width, to_panel) * rows
+        for block in range(first + n_waves * width, to_panel, panels_per_block):
+            given = first * rows, last_place, block, min(block + panels_per_block, to_panel), kind
+            _search_block(isa, places, lists, *given, scratch, counts)

@@ -1,0 +1,146 @@
+"""The nearest rows of every row among the other rows of a pruned index: half the work of searching with the rows as queries."""
+
+import itertools
+import threading
+from collections.abc import Callable
+
+import numpy as np
+
+from somknn.neighbors.pruned import PrunedSearch
+from somknn_kernels import selection, self_search, tiles, used_columns
+from somknn_kernels.parallel import run_tasks
+from somknn_kernels.self_search import Lists, Places
+
+_BLOCK_BYTES = 131_072  # of the panels' first quarters
+_NEAR_PANELS = 3  # compared with each other first
+_NEAR_WAVES = 9
+_RANGES_PER_THREAD = 4
+_PACKED_TILES = 1024  # packed by a task
+
+
+def _places(search: PrunedSearch, apart: np.ndarray, n_threads: int) -> Places:
+    screen, tile = search.screen, tiles.query_tile(search.isa)
+    _, n_panels, groups, panel_rows, _ = screen.panels.shape
+    n_places = n_panels * panel_rows
+    n_tiles = -(-n_places // tile)
+    real = screen.order >= 0
+    packed = np.zeros((n_tiles, 4 * groups, tile, 4), np.int8)
+    offsets = np.zeros((n_tiles, 3, tile), screen.half_norms.dtype)
+    reaches = np.zeros(
+        (3, -(-n_tiles * tile // panel_rows), panel_rows), np.uint16 if offsets.itemsize == 2 else np.uint32
+    )
+    d, integers = search.rows.shape[1], search.rows.dtype == np.uint8
+    rows = np.empty((n_places, d), search.rows.dtype)
+    squares = np.zeros(n_places if integers else 0, np.int64)
+    used = np.zeros((len(squares), 1 + d // used_columns.CHUNK), np.int32)
+
+    def work(task: int) -> None:
+        first, last = task * _PACKED_TILES, min((task + 1) * _PACKED_TILES, n_tiles)
+        self_search.pack_places(screen.panels, screen.half_norms, screen.lift, packed, offsets, first, last)
+        at = slice(first * tile, last * tile)
+        np.take(search.rows, np.maximum(screen.order[at], 0), axis=0, out=rows[at])
+        if integers:
+            used_columns.squared_norms(rows, at.start, min(at.stop, n_places), squares)
+            self_search.find_all_used(rows, at.start, min(at.stop, n_places), used)
+
+    run_tasks(work, -(-n_tiles // _PACKED_TILES), n_threads)
+    return Places(
+        rows=rows,
+        order=screen.order,
+        apart=np.where(real, apart[np.maximum(screen.order, 0)], -1).astype(np.int32),
+        packed=packed,
+        panels=screen.panels,
+        half_norms=screen.half_norms,
+        offsets=offsets,
+        reaches=reaches,
+        errors=np.maximum(screen.errors, 0.0),
+        step=float(screen.step),
+        squares=squares,
+        used=used,
+        first_rare=screen.n_usual * panel_rows,
+    )
+
+
+def nearest_apart(search: PrunedSearch, k: int, apart: np.ndarray, n_threads: int) -> tuple[np.ndarray, np.ndarray]:
+    """Squared distances (int64 or float64) and rows of the k nearest of every row, both (n, k), ascending.
+
+    apart : integers (n,), not negative; rows of equal numbers are not each other's neighbours. Every row has at least k others.
+    """
+    places = _places(search, apart, n_threads)
+    integers = search.integers(search.rows)
+    dtype, worst = (np.int64, np.iinfo(np.int64).max) if integers else (np.float64, np.inf)
+    n_places = len(places.order)
+    lists = Lists(
+        np.full((n_places, k), worst, dtype),
+        np.full((n_places, k), selection.NO_INDEX, np.int64),
+        np.full(n_places, worst, dtype),
+    )
+    n_panels = places.panels.shape[1]
+    n_usual = search.screen.n_usual
+    n_ranges = _RANGES_PER_THREAD * n_threads
+    counts = []
+    per_block = max(1, _BLOCK_BYTES // places.panels[0, 0].nbytes)
+
+    def run(ranges: list[tuple[int, int]], pairs: list[tuple[int, int]], kind: int) -> None:
+        def work(a: int, b: int) -> None:
+            count = np.zeros(2, np.int64)
+            counts.append(count)
+            given = places, lists
+            if a != b:
+                self_search.search_pairs(search.isa, *given, *ranges[a], *ranges[b], kind, per_block, count)
+                return
+            near = _NEAR_PANELS, _NEAR_WAVES
+            self_search.search_near(search.isa, *given, *ranges[a], kind, per_block, *near, count)
+
+        _run_pairs(work, pairs, n_threads)
+
+    self_search.set_reaches(places, lists, 0, 0, n_places)
+    usual = _ranges(0, n_usual, n_ranges)
+    run(usual, [(a, a + ahead) for ahead in range(len(usual)) for a in range(len(usual) - ahead)], 0)
+    if n_usual < n_panels:
+        rare = _ranges(n_usual, n_panels, n_ranges)
+        every, n = usual + rare, len(usual)
+        self_search.set_reaches(places, lists, 1, 0, n_places)
+        run(every, [(a, b) for b in range(n, len(every)) for a in range(b + 1)], 1)
+    total = np.sum(counts, axis=0)
+    search.survivors = total / max(1, len(search.rows))
+    distances, indices = np.empty((len(search.rows), k), dtype), np.empty((len(search.rows), k), np.int64)
+    real = places.order >= 0
+    selection.sorted_heaps(lists.distances, lists.indices)
+    distances[places.order[real]] = lists.distances[real]
+    indices[places.order[real]] = lists.indices[real]
+    return distances, indices
+
+
+def _ranges(start: int, stop: int, most: int) -> list[tuple[int, int]]:
+    """[start, stop) in at most `most` parts of about the same length, none of them empty."""
+    n = min(most, max(1, (stop - start) // (2 * _NEAR_PANELS)))
+    edges = np.linspace(start, stop, n + 1).astype(int).tolist()
+    return [(a, b) for a, b in itertools.pairwise(edges) if a < b]
+
+
+def _run_pairs(work: Callable[[int, int], object], pairs: list[tuple[int, int]], n_threads: int) -> None:
+    """Call work(a, b) for all pairs, in about their order, never two at once that share a number."""
+    left, busy = list(pairs), set[int]()
+    free = threading.Condition()
+
+    def take() -> tuple[int, int] | None:
+        with free:
+            while left:
+                for place, (a, b) in enumerate(left):
+                    if a not in busy and b not in busy:
+                        busy.update((a, b))
+                        return left.pop(place)
+                free.wait()
+            return None
+
+    def drain(_: int) -> None:
+        while (pair := take()) is not None:
+            try:
+                work(*pair)
+            finally:
+                with free:
+                    busy.difference_update(pair)
+                    free.notify_all()
+
+    run_tasks(drain, n_threads, n_threads)

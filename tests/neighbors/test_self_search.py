@@ -1,0 +1,167 @@
+"""Neighbours of the rows among themselves, against all pairs in plain NumPy."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from somknn.neighbors.index import ExactIndex
+from somknn.neighbors.self_search import _ranges, _run_pairs
+from somknn_kernels import isa as isa_module
+from somknn_kernels.parallel import run_tasks
+from somknn_kernels.policy import kernel
+from somknn_kernels.used_columns import distance_through, find_used, squared_norms
+
+
+def blobs(n: int, d: int, dtype: type, seed: int = 0, spread: float = 12.0) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    centres = rng.uniform(0, 255, (7, d)) * (rng.random((7, d)) < 0.6)
+    rows = centres[rng.integers(0, 7, n)] + spread * rng.standard_normal((n, d))
+    return np.clip(rows, 0, 255).astype(dtype)
+
+
+def by_all_pairs(rows: np.ndarray, groups: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Integers (bytes only): the k nearest of other groups, by distance and row."""
+    wide = rows.astype(np.int64)
+    squares = (wide**2).sum(axis=1)
+    distances = squares[:, None] + squares - 2 * wide @ wide.T
+    distances[groups[:, None] == groups] = np.iinfo(np.int64).max
+    order = np.argsort(distances, axis=1, kind="stable")[:, :k]
+    return np.take_along_axis(distances, order, axis=1), order
+
+
+@pytest.mark.parametrize("isa", [None, "portable", "vnni-emulated"])
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_equals_all_pairs(isa, n_jobs):
+    rows = blobs(1500, 69, np.uint8)
+    rows[1200:1300] = rows[:100]  # ties at distance 0 and everywhere else
+    groups = np.arange(len(rows)) % 7
+    distances, indices = ExactIndex("pruned", isa=isa, n_jobs=n_jobs).fit(rows).search_rows(12, groups)
+    expected = by_all_pairs(rows, groups, 12)
+    np.testing.assert_array_equal(distances, expected[0])
+    np.testing.assert_array_equal(indices, expected[1])
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_fractions_equal_the_ordinary_search(dtype):
+    rows = blobs(900, 40, np.float64).astype(dtype) / 7 + 1000
+    rows[500:600] = rows[:100]
+    index = ExactIndex("pruned", n_jobs=2).fit(rows)
+    distances, indices = index.search_rows(5, np.arange(len(rows)))
+    longer, candidates = index.search(rows, 6)
+    for i in range(len(rows)):
+        others = candidates[i] != i
+        np.testing.assert_array_equal(indices[i], candidates[i][others][:5])
+        np.testing.assert_array_equal(distances[i], longer[i][others][:5])
+
+
+def test_rare_rows_and_added_rows():
+    """Rows far outside the others' range have panels of their own, and added rows lie behind them."""
+    rows = blobs(1300, 80, np.uint8, spread=3.0)
+    rows[::130] = np.random.default_rng(1).integers(0, 256, (10, 80))
+    index = ExactIndex("pruned", n_jobs=2).fit(rows[:1000]).add(rows[1000:])
+    assert index._pruned.screen.n_usual < index._pruned.screen.panels.shape[1]
+    groups = np.arange(len(rows)) // 100
+    distances, indices = index.search_rows(9, groups)
+    expected = by_all_pairs(rows, groups, 9)
+    np.testing.assert_array_equal(distances, expected[0])
+    np.testing.assert_array_equal(indices, expected[1])
+
+
+def test_more_ranges_than_one():
+    """Enough rows that several ranges of places are compared with each other."""
+    rows = blobs(7000, 64, np.uint8, spread=20.0)
+    groups = np.random.default_rng(0).integers(0, 4, len(rows))
+    index = ExactIndex("pruned", n_jobs=2).fit(rows)
+    assert len(_ranges(0, index._pruned.screen.n_usual, 8)) > 2
+    distances, indices = index.search_rows(3, groups)
+    expected = by_all_pairs(rows, groups, 3)
+    np.testing.assert_array_equal(distances, expected[0])
+    np.testing.assert_array_equal(indices, expected[1])
+
+
+@given(st.data())
+def test_anything_equals_all_pairs(data):
+    n, d = data.draw(st.integers(2, 60)), data.draw(st.integers(1, 40))
+    levels = data.draw(st.sampled_from([1, 2, 256]))
+    rng = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
+    rows = rng.integers(256 - levels, 256, (n, d)).astype(np.uint8)
+    groups = rng.integers(0, data.draw(st.integers(2, 9)), n)
+    groups[0], groups[1] = 0, 1
+    most = n - np.bincount(groups).max()
+    k = data.draw(st.integers(1, int(most)))
+    distances, indices = ExactIndex("pruned", n_jobs=1).fit(rows).search_rows(k, groups)
+    expected = by_all_pairs(rows, groups, k)
+    np.testing.assert_array_equal(distances, expected[0])
+    np.testing.assert_array_equal(indices, expected[1])
+
+
+@kernel
+def distances_of_first(isa, rows, used, squares, sums, out):
+    find_used(rows, 0, used, 0)
+    for j in range(len(rows)):
+        out[j] = distance_through(isa, rows, 0, rows, j, used, 0, squares[0], squares, sums)
+
+
+def test_widest_sums():
+    """All columns in use and as bright as can be: no sum of products may overflow."""
+    rows = np.full((3, 300_007), 255, np.uint8)
+    rows[1] = 0
+    rows[2, ::2] = 0
+    squares, out = np.zeros(3, np.int64), np.zeros(3, np.int64)
+    squared_norms(rows, 0, 3, squares)
+    used = np.zeros((1, 1 + 300_007 // 16), np.int32)
+    distances_of_first(isa_module.select(None), rows, used, squares, np.empty(8), out)
+    assert out.tolist() == [0, 300_007 * 255**2, 150_004 * 255**2]
+
+
+def test_used_columns():
+    rows = np.zeros((2, 70), np.uint8)
+    rows[0, [17, 40, 69]] = 5, 9, 200
+    used = np.zeros((2, 1 + 70 // 16), np.int32)
+    find_used(rows, 0, used, 1)
+    assert used[1].tolist()[:3] == [2, 1, 2]
+    norms = np.zeros(2, np.int64)
+    squared_norms(rows, 0, 2, norms)
+    assert norms.tolist() == [25 + 81 + 40_000, 0]
+
+
+@pytest.mark.parametrize("n_threads", [1, 2, 5])
+def test_pairs_never_share_a_number(n_threads):
+    """Every pair comes once, and what two running pairs do to a common number would show."""
+    pairs = [(a, b) for a in range(6) for b in range(a, 6)]
+    busy, seen, clashes = set(), [], []
+
+    def work(a: int, b: int) -> None:
+        mine = {a, b}
+        if busy & mine:
+            clashes.append((a, b))
+        busy.update(mine)
+        run_tasks(lambda i: sum(range(2000)), 3, 1)
+        seen.append((a, b))
+        busy.difference_update(mine)
+
+    _run_pairs(work, pairs, n_threads)
+    assert sorted(seen) == pairs
+    assert not clashes
+
+
+def test_an_error_ends_the_work():
+    def work(a: int, b: int) -> None:
+        raise RuntimeError("no")
+
+    with pytest.raises(RuntimeError, match="no"):
+        _run_pairs(work, [(0, 1), (1, 2), (2, 3)], 2)
+
+
+def test_bad_input():
+    rows = blobs(300, 50, np.uint8)
+    index = ExactIndex("pruned").fit(rows)
+    with pytest.raises(ValueError, match="k must be between 1 and the 200 rows outside the largest group; got 201"):
+        index.search_rows(201, np.arange(300) // 100)
+    with pytest.raises(ValueError, match="groups must hold 300 integers"):
+        index.search_rows(2, np.zeros(299, int))
+    with pytest.raises(ValueError, match="groups must hold 300 integers, got float64"):
+        index.search_rows(2, np.zeros(300))
+    with pytest.raises(ValueError, match="needs a pruned index"):
+        ExactIndex("brute").fit(rows).search_rows(2, np.arange(300))
