@@ -93,6 +93,22 @@ def _add_quarter(context, builder, panels_type, panels, panel, queries, sums, mu
     return _tile_loop(builder, shape, stop, queries, vectors, sums, multiply, unroll=2, first=first)
 
 
+def _survivors(builder, sums, top, masks):
+    """Store masks[j], the bits of the rows whose sum for query j is not above top(j); returns them or-ed together."""
+    combined = I64(0)
+    for j, joined in enumerate(sums):
+        # One comparison of the panel's whole width: LLVM then packs the lanes before it takes their signs.
+        while len(joined) > 1:
+            joined = [_join(builder, a, b) for a, b in zip(joined[::2], joined[1::2], strict=True)]
+        bits = ir.IntType(joined[0].type.count)
+        out = builder.bitcast(builder.icmp_signed(">", joined[0], top(j)), bits)
+        alive = builder.xor(out, bits(2**bits.width - 1))
+        mask = alive if bits.width == 64 else builder.zext(alive, I64)
+        builder.store(mask, builder.gep(masks, [I64(j)]))
+        combined = builder.or_(combined, mask)
+    return combined
+
+
 @intrinsic
 def scan_tile(typing_context, isa, queries, tile, panels, half_norms, panel, thresholds, which, masks):
     """masks[j] = bits of the rows of one panel that query j of one tile cannot rule out; returns them or-ed together.
@@ -178,19 +194,7 @@ def scan_tile(typing_context, isa, queries, tile, panels, half_norms, panel, thr
         sums = add_quarter(start(1, sums), 1)
         leave_if_all_are_out(sums, 1)
         sums = add_quarter(add_quarter(start(2, sums), 2), 3)
-        every = ir.IntType(rows)(2**rows - 1)
-        combined = I64(0)
-        mask_pointer = pointer(8, I64)
-        for j in range(n_queries):
-            # One comparison of the panel's whole width: LLVM then packs the lanes before it takes their signs.
-            joined = sums[j]
-            while len(joined) > 1:
-                joined = [_join(builder, a, b) for a, b in zip(joined[::2], joined[1::2], strict=True)]
-            out = builder.bitcast(builder.icmp_signed(">", joined[0], threshold(5, j, rows)), ir.IntType(rows))
-            alive = builder.xor(out, every)
-            mask = alive if rows == 64 else builder.zext(alive, I64)
-            builder.store(mask, builder.gep(mask_pointer, [I64(j)]))
-            combined = builder.or_(combined, mask)
+        combined = _survivors(builder, sums, lambda j: threshold(5, j, rows), pointer(8, I64))
         at_end = builder.block
         builder.branch(done)
 
@@ -368,5 +372,57 @@ def scan_products(typing_context, isa, queries, tile, panels, panel, out):
                 stored = builder.store(sums[j][v], builder.gep(target, [I64(j * n_vectors + v)]))
                 stored.align = 2
         return context.get_dummy_value()
+
+    return signature, codegen
+
+
+@intrinsic
+def scan_tile_of_groups(
+    typing_context, isa, queries, tile, groups, counts, panels, half_norms, panel, thresholds, which, masks
+):
+    """masks[j] = bits of the rows of one panel that query j of one tile cannot rule out; returns them or-ed together.
+
+    With A = inner product - half_norms[panel, row] + thresholds[which, 0, j], modulo 2^16 (2^32 with VNNI) and signed, a row is ruled
+    out if A > thresholds[which, 1, j].
+
+    queries : int8 (tiles, groups, query tile, 4), with two-byte groups each pair stored twice, of which counts[tile] are left, that were
+    groups[tile] before, as in `tiles.dot_tile_of_groups`; panels : uint8 (panels, groups, panel rows, g), or one word for every g bytes;
+    half_norms : int16, with VNNI int32 (panels, panel rows); thresholds : as half_norms (…, 2, query tile); tile, panel, which : int64;
+    masks : uint64 (query tile,).
+    """
+    signature = types.uint64(
+        isa, queries, types.int64, groups, counts, panels, half_norms, types.int64, thresholds, types.int64, masks
+    )
+    marker = _marker(isa)
+    n_queries, n_vectors, _ = _SHAPES[marker]
+    element, lanes, multiply_bytes = _byte_products(isa)
+
+    def codegen(context, builder, signature, arguments):
+        accumulator = ir.VectorType(element, lanes)
+
+        def pointer(position, element_type, index=None):
+            return _pointer(context, builder, signature.args[position], arguments[position], element_type, index)
+
+        tile, panel, which = arguments[2], arguments[7], arguments[9]
+        norm_pointer, threshold_pointer = pointer(6, accumulator, panel), pointer(8, element, which)
+
+        def threshold(line, j, count=lanes):
+            return _splat(builder, builder.load(builder.gep(threshold_pointer, [I64(line * n_queries + j)])), count)
+
+        norms = []
+        for v in range(n_vectors):
+            norms.append(builder.load(builder.gep(norm_pointer, [I64(v)])))
+            norms[-1].align = 2
+        sums = _tile_loop(
+            builder,
+            (n_queries, n_vectors),
+            builder.load(pointer(4, I64, tile)),
+            pointer(1, I32, tile),
+            pointer(5, accumulator, panel),
+            [[builder.sub(threshold(0, j), norm) for norm in norms] for j in range(n_queries)],
+            lambda total, query, row: multiply_bytes(builder, marker, total, row, query),
+            which=pointer(3, I32, tile),
+        )
+        return _survivors(builder, sums, lambda j: threshold(1, j, lanes * n_vectors), pointer(10, I64))
 
     return signature, codegen

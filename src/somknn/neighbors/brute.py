@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from somknn.neighbors.brute_screen import codes_may_pay, search_by_codes, seed_rows
 from somknn.neighbors.cells import similar_first
 from somknn_kernels import brute, selection, tiles
 from somknn_kernels.isa import Isa
@@ -107,13 +108,39 @@ class BruteSearch:
         if q_stop - q_start <= _FEW_QUERIES:
             brute.rowwise(self.isa, *span, collector)
         elif self.integers(queries) and d <= WIDEST_BYTES:
-            g = tiles.integer_group(self.isa)
-            query_type, row_type, flip = (np.uint8, np.int8, 128) if g == 4 else (np.int16, np.int16, 0)
-            packed, panels = self._scratch(q_stop - q_start, r_stop - r_start, -(-d // g), g, query_type, row_type)
-            brute.brute_bytes(self.isa, *span, packed, panels, flip, collector)
+            self._search_bytes(*span, collector)
         else:
             packed, panels = self._scratch(q_stop - q_start, r_stop - r_start, d, 1, np.float32, np.float32)
             brute.brute_floats(self.isa, *span, packed, panels, self.centre, self.scale, collector)
+
+    def _search_bytes(self, queries, q_start, q_stop, rows, r_start, r_stop, collector) -> None:
+        ceilings = self._ceilings(queries, q_start, q_stop, r_start, r_stop, collector)
+        if ceilings is not None:
+            r_start = search_by_codes(self.isa, queries, q_start, q_stop, rows, r_start, r_stop, ceilings, collector)
+        if r_start < r_stop:
+            self._multiply_bytes(queries, q_start, q_stop, rows, r_start, r_stop, collector)
+
+    def _multiply_bytes(self, queries, q_start, q_stop, rows, r_start, r_stop, collector) -> None:
+        g = tiles.integer_group(self.isa)
+        query_type, row_type, flip = (np.uint8, np.int8, 128) if g == 4 else (np.int16, np.int16, 0)
+        groups = -(-rows.shape[1] // g)
+        packed, panels = self._scratch(q_stop - q_start, r_stop - r_start, groups, g, query_type, row_type)
+        brute.brute_bytes(self.isa, queries, q_start, q_stop, rows, r_start, r_stop, packed, panels, flip, collector)
+
+    def _ceilings(self, queries, q_start, q_stop, r_start, r_stop, collector) -> np.ndarray | None:
+        """Squared distances (m,) beyond which no row is of use, found among a few rows; None where codes would not pay."""
+        if isinstance(collector, Within):
+            return collector.limits if codes_may_pay(self.isa, q_stop - q_start) else None
+        k = collector.distances.shape[1]
+        n_seeds = seed_rows(k)
+        if not codes_may_pay(self.isa, q_stop - q_start) or n_seeds > (r_stop - r_start) // 8:
+            return None
+        seeds = self.rows[np.linspace(r_start, r_stop - 1, n_seeds).astype(np.int64)]
+        best = Nearest(
+            np.full((len(queries), k), np.iinfo(np.int64).max), np.full((len(queries), k), selection.NO_INDEX)
+        )
+        self._multiply_bytes(queries, q_start, q_stop, seeds, 0, n_seeds, best)
+        return np.ascontiguousarray(best.distances[:, 0])
 
     def _scratch(self, n_queries, n_rows, groups, g, query_type, row_type):
         tile, panel = tiles.query_tile(self.isa), tiles.panel_rows(self.isa)
