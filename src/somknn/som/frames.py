@@ -48,6 +48,7 @@ class Frame:
         The axes after rounding.
     panels : (panels, d in whole pieces / 2, AXES, 2) int16
         The same, times 1 / `inverse`.
+    gram : (p, p) float64
     deviation : float
         Of their Gram matrix from the identity.
     """
@@ -62,7 +63,8 @@ class Frame:
         padded = np.zeros((-(-p // AXES) * AXES, -(-d // PIECE) * PIECE), np.int16)
         padded[:p, :d] = rounded.T
         self.panels = np.ascontiguousarray(padded.reshape(-1, AXES, padded.shape[1] // 2, 2).transpose(0, 2, 1, 3))
-        self.deviation = deviation_of(self.matrix.T @ self.matrix)
+        self.gram = self.matrix.T @ self.matrix
+        self.deviation = deviation_of(self.gram)
 
     def shifts(self, centre: np.ndarray, rows: np.dtype) -> np.ndarray:
         """What the centre adds to products with rows: bytes are multiplied as they are."""
@@ -194,18 +196,25 @@ def own_frame(encoded: Encoded, axes: Axes, rows: np.dtype, previous: Frame | No
     previous : those of the codebook before, from where the search for them begins.
     """
     units = encoded.units[:: max(1, len(encoded.units) // _OWN_SAMPLE)].astype(np.float32)
-    d = units.shape[1]
     narrow = axes.shared.astype(np.float32)
-    rest = units - (units @ narrow) @ narrow.T
+    shared = units @ narrow
+
+    def turned(basis: np.ndarray) -> np.ndarray:
+        """restᵀ·rest·basis, rest being what the shared axes leave out of the units: it is never made."""
+        products = units @ basis
+        products -= shared @ (narrow.T @ basis)
+        return units.T @ products - narrow @ (shared.T @ products)
+
     if previous is None:
-        basis = np.random.RandomState(0).normal(size=(d, AXES + 8)).astype(np.float32)
-        for _ in range(3):
-            basis = np.linalg.qr(rest.T @ (rest @ basis))[0]
-        _, rotation = np.linalg.eigh(basis.T @ (rest.T @ (rest @ basis)))
+        # From the units themselves: one turn less than from random directions
+        basis = units[np.linspace(0, len(units) - 1, AXES + 8).astype(np.int64)].T
+        for _ in range(2):
+            basis = np.linalg.qr(turned(basis))[0]
+        _, rotation = np.linalg.eigh(basis.T @ turned(basis))
         basis = basis @ rotation[:, ::-1][:, :AXES]
     else:
-        basis = rest.T @ (rest @ previous.matrix.astype(np.float32))
-    basis = np.linalg.qr(basis)[0].astype(np.float64)
+        basis = turned(previous.matrix.astype(np.float32))
+    basis = basis.astype(np.float64)
     for _ in range(2):  # once is not enough where the codebook has fewer directions than there are axes
         basis = np.linalg.qr(basis - axes.shared @ (axes.shared.T @ basis))[0]
     return Frame(basis, axes.longest(rows))
@@ -265,7 +274,7 @@ def units_on(
     K, d = encoded.units.shape
     frame = own or axes.frame
     matrix = frame.matrix if own is None else np.concatenate([axes.frame.matrix[:, :SHARED], own.matrix], axis=1)
-    gram = matrix.T @ matrix
+    gram = frame.gram if own is None else matrix.T @ matrix
     longest = encoded.longest
     unit = max(longest / CODE_LIMIT, longest**2 / (rows.unit * 2.0**31), 1e-150)
     codes, leaning = _coordinates(matrix, gram, encoded, unit, n_threads)

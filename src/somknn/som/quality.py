@@ -5,11 +5,15 @@ hexagonal, one of the six nearest neurons; rectangular, one of the eight around 
 four). Edges count as joined on a cylinder (left and right) and a torus (all), and only there.
 """
 
+import functools
+
 import numpy as np
 from sklearn.metrics import pairwise_distances
 
 from somknn.som.grid import Grid
 from somknn.som.neighborhoods import evaluate
+
+_TABLE = 2048  # neurons, up to which a table of all pairs is worth its size
 
 
 def quantization_error_of(squared: np.ndarray, weights: np.ndarray | None = None) -> float:
@@ -23,7 +27,19 @@ def topographic_error_of(
     """Share of rows whose two units (n, 2) are not adjacent; 0 for a map of one neuron."""
     if grid.size == 1:
         return 0.0
-    return float(np.average(~grid.adjacent(units[:, 0], units[:, 1], diagonals), weights=weights))
+    first, second = units[:, 0], units[:, 1]
+    if grid.size <= _TABLE <= len(units):
+        torn = _torn_pairs(grid, diagonals).take(first * grid.size + second)
+    else:
+        torn = ~grid.adjacent(first, second, diagonals)
+    return float(np.average(torn, weights=weights)) if weights is not None else np.count_nonzero(torn) / len(torn)
+
+
+@functools.lru_cache(maxsize=4)
+def _torn_pairs(grid: Grid, diagonals: bool) -> np.ndarray:
+    """Whether neurons are not adjacent, by number of the first·size + number of the second."""
+    everyone = np.arange(grid.size)
+    return ~grid.adjacent(everyone[:, None], everyone[None, :], diagonals).ravel()
 
 
 def distortion_of(codebook: np.ndarray, sums, totals, squares: np.ndarray, rule_arguments, weight: float) -> float:

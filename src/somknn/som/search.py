@@ -24,6 +24,7 @@ _MEASURED = 90.0  # a unit measured in full
 _SCANNED = 0.4  # a unit on LEAD more columns
 _PROJECTED = 0.2  # a column of a row on axes of the codebook's own
 _OWN_AXES = 5e6  # to find them
+_DRAWN = 0.5  # mean square of the units, in those of the rows, below which axes of their own are tried first; above, not without need
 
 
 class BMUSearch:
@@ -88,6 +89,7 @@ class BMUSearch:
             )  # fmt: skip
 
         run_tasks(work, -(-n // _ROWS_PER_TASK), self.n_threads)
+        self._spread = float(np.mean(norms * norms)) if n else 0.0
         return Short(codes, norms, axes.centre, axes.scale, unit, axes.reach, loss)
 
     def search(self, codebook: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -136,7 +138,8 @@ class BMUSearch:
         trust = self._kept >= _TRUSTED * len(self.X)
         own_extra = _PROJECTED * d + _OWN_AXES / len(self.X)
         view, cost = None, np.inf
-        if self.way == "own":  # it was worth it in the last search, so it is tried first
+        drawn = float(encoded.squares.mean()) < _DRAWN * self._spread
+        if self.way == "own" or (drawn and self._own is None):  # worth it in the last search, or likely to be
             own = self._view("own", encoded)
             _, measured = self._pilot(short, own, codebook, False, pilot)
             view, cost = own, _MEASURED * measured + own_extra
@@ -146,7 +149,7 @@ class BMUSearch:
         passed, measured = self._pilot(short, staged, codebook, trust, pilot)
         way = "staged" if _PASSED * passed < _SCANNED * K or d <= WIDTH else "deep"
         other = _MEASURED * measured + min(_PASSED * passed, _SCANNED * K)
-        if view is None and other > max(self._own_cost, own_extra + 3 * _MEASURED):
+        if view is None and drawn and other > max(self._own_cost, own_extra + 3 * _MEASURED):
             view = self._view("own", encoded)
             cost = _MEASURED * self._pilot(short, view, codebook, False, pilot)[1] + own_extra
         if view is not None and cost < other:
