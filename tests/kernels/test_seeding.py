@@ -16,9 +16,12 @@ def _rows(kind, n=2500, d=60):
     return (1e3 + low).astype(kind)
 
 
-def _found(potential, n_candidates):
-    found, starts = potential._found, np.arange(len(potential._counts)) * potential._block * n_candidates
+def _found(potential, totals):
+    """The improvements by the candidates that were measured to the end."""
+    found, starts = potential._found, np.arange(len(potential._counts)) * potential._block * len(totals)
     at = np.concatenate([np.arange(s, s + c) for s, c in zip(starts, potential._counts, strict=True)])
+    at = at[np.isfinite(totals)[found.candidates[at]]]
+    at = at[found.distances[at] < potential.closest[found.rows[at]]]
     return dict(zip(zip(found.rows[at].tolist(), found.candidates[at].tolist()), found.distances[at]))  # noqa: B905
 
 
@@ -30,8 +33,14 @@ def _check(X, search, steps):
     potential.choose(0)
     for candidates in map(np.array, steps(random)):
         wanted = plain.find_improvements(X, candidates, potential.closest)
+        expected = plain.totals(X, candidates, potential.closest, weights)
         totals = potential.try_rows(candidates)
-        found = _found(potential, len(candidates))
+        known = np.isfinite(totals)
+        assert int(np.argmin(totals)) in np.flatnonzero(np.isclose(expected, expected.min(), rtol=1e-12, atol=0))
+        np.testing.assert_allclose(totals[known], expected[known], rtol=1e-9)
+        assert (expected[~known] > expected.min()).all()
+        found = _found(potential, totals)
+        wanted = {pair: distance for pair, distance in wanted.items() if known[pair[1]]}
         assert found.keys() == wanted.keys()
         if len(found):
             np.testing.assert_allclose(list(found.values()), [wanted[pair] for pair in found], rtol=1e-12)
@@ -46,8 +55,22 @@ def _check(X, search, steps):
 def test_equals_the_plain_twin(kind, algorithm, isa):
     X = _rows(kind)
     search = CodebookSearch(X, algorithm=algorithm, isa=isa)
-    assert (search.short_vectors() is None) == (algorithm == "brute")
+    assert (search.embedding() is None) == (algorithm == "brute")
     _check(X, search, lambda random: [[5, 5, 9, *random.integers(len(X), size=4)] for _ in range(12)])
+
+
+def test_candidates_that_are_certainly_worse_are_not_measured_to_the_end():
+    X = _rows(np.uint8, 9000)
+    potential = Potential(CodebookSearch(X, algorithm="pruned"), np.ones(len(X)))
+    potential.try_rows(np.array([7]))
+    potential.choose(0)
+    random = np.random.default_rng(0)
+    lost = 0
+    for _ in range(20):
+        totals = potential.try_rows(random.integers(len(X), size=8))
+        lost += np.count_nonzero(np.isinf(totals))
+        potential.choose(int(np.argmin(totals)))
+    assert lost > 20
 
 
 def test_nothing_equally_near_counts_as_nearer():

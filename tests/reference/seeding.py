@@ -10,6 +10,14 @@ def find_improvements(X, candidates, closest):
     return {(int(i), int(c)): squares[i, c] for i, c in zip(*np.nonzero(squares < closest[:, None]), strict=True)}
 
 
+def totals(X, candidates, closest, weights):
+    """The weighted sum of squared distances after each candidate."""
+    left = np.repeat(closest.astype(np.float64)[:, None], len(candidates), axis=1)
+    for (row, number), distance in find_improvements(X, candidates, closest).items():
+        left[row, number] = distance
+    return weights @ left
+
+
 def sieve_masks(candidates, offsets, rows, starts, tops, bits):
     """Which rows `sieve_tile` keeps, bool (candidates, rows), with sums modulo 2^bits."""
     half = 1 << bits - 1

@@ -8,7 +8,7 @@ import numpy as np
 
 from somknn.neighbors import byte_screen
 from somknn.neighbors.brute import BruteSearch
-from somknn.neighbors.embedding import Embedding, ShortVectors
+from somknn.neighbors.embedding import Embedding
 from somknn.neighbors.index import as_rows
 from somknn.neighbors.pruned import build_probes, build_screen, nearest_cell, run_search, split_rare, worth_judging
 from somknn.threads import single_threaded_blas
@@ -47,7 +47,7 @@ class CodebookSearch:
         self.n_jobs, self.algorithm = n_jobs, algorithm
         self.isa = isa_module.select(isa)
         self.survivors_ = np.zeros(2)
-        self._short: tuple[Embedding, ShortVectors] | None = None
+        self._embedding: Embedding | None = None
         self._prepared: tuple[Embedding, Probes, np.ndarray] | None = None
         self._byte_screen: tuple[byte_screen.ByteScreen, tuple[np.ndarray, np.ndarray]] | None = None
         self._hopeless = False
@@ -55,23 +55,23 @@ class CodebookSearch:
     def _prepare(self, n_threads: int) -> tuple[Embedding, Probes, np.ndarray]:
         """What makes short vectors, those of the rows, and the latter before rounding."""
         if self._prepared is None:
-            embedding, vectors = self._embed(n_threads)
+            embedding = self._fit_embedding()
+            vectors = embedding.embed(self.rows, n_threads, probes=True)
             probes = build_probes(embedding, vectors, np.arange(len(self.rows)), n_threads)
             self._prepared = embedding, probes, vectors.coarse
         return self._prepared
 
-    def short_vectors(self) -> tuple[Embedding, ShortVectors] | None:
-        """What makes short vectors, and those of the rows; None where rows are searched by brute force."""
+    def embedding(self) -> Embedding | None:
+        """What makes short vectors; None where rows are searched by brute force."""
         if self.algorithm == "brute" or (self.algorithm == "auto" and not worth_judging(self.rows)):
             return None
-        return self._embed(resolve_n_threads(self.n_jobs))
+        return self._fit_embedding()
 
-    def _embed(self, n_threads: int) -> tuple[Embedding, ShortVectors]:
-        if self._short is None:
+    def _fit_embedding(self) -> Embedding:
+        if self._embedding is None:
             with single_threaded_blas():
-                embedding = Embedding(self.rows, self.isa, _COLUMNS)
-            self._short = embedding, embedding.embed(self.rows, n_threads, probes=False)
-        return self._short
+                self._embedding = Embedding(self.rows, self.isa, _COLUMNS)
+        return self._embedding
 
     def nearest(self, codebook, k: int = 1, previous: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
         """The k nearest codebook vectors of every row.

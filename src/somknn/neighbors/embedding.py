@@ -1,5 +1,7 @@
 """Principal axes of the data, and the short vectors of rows along them."""
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from somknn_kernels import embedding as kernels
@@ -128,12 +130,16 @@ class Embedding:
         run_tasks(work, -(-n // 256), n_threads)
         return vectors, errors
 
+    def chunks(self, rows: np.ndarray, n_threads: int) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+        """First row, short vectors before rounding and their errors, chunk by chunk; a chunk is a multiple of 1,024 rows."""
+        for start in range(0, len(rows), _CHUNK):
+            yield start, *self._embed(rows[start : start + _CHUNK], n_threads)
+
     def embed(self, rows: np.ndarray, n_threads: int, *, probes: bool) -> "ShortVectors":
         """Short vectors of `rows`; `probes` are what is searched with, else what is searched."""
         out = ShortVectors(len(rows), self.n_columns)
         limit = _PROBE_LIMIT if probes else _LIMIT
-        for start in range(0, len(rows), _CHUNK):
-            vectors, errors = self._embed(rows[start : start + _CHUNK], n_threads)
+        for start, vectors, errors in self.chunks(rows, n_threads):
             out.coarse[start : start + _CHUNK] = vectors[:, : self.n_columns // 4]
 
             def work(task: int, start: int = start, vectors: np.ndarray = vectors, errors: np.ndarray = errors) -> None:

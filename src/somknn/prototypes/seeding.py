@@ -1,11 +1,12 @@
 """Starting centres of K-Means: k-means++, k-means||, a random sample, or the caller's own."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from somknn.neighbors.codebook import CodebookSearch
-from somknn.neighbors.embedding import Embedding, ShortVectors
+from somknn.neighbors.embedding import Embedding
 from somknn.neighbors.pruned import LIFT
 from somknn_kernels import seeding as kernels
 from somknn_kernels.parallel import resolve_n_threads, run_tasks
@@ -15,31 +16,47 @@ from somknn_kernels.sieve_tile import CANDIDATES
 INITS = ("k-means++", "k-means||", "random")
 _BLOCK = 2048  # rows; partial sums are added block by block, whoever computed them
 _TASKS = 2  # of a step, for each thread
+_MEASURED = 512  # pairs that repay a thread
+_ENCODED = 1024  # rows that a task encodes
+_ROOM = 2.0  # rows may be longer than the longest of the first ones
+_FINEST = 31000.0  # norm of a row's fine codes
 _USUAL = 1.5  # candidates with larger errors than this times the rows' median go to the second mesh of the sieve with all rows
 _ROUNDS = 5  # of k-means||: Bahmani et al. (2012), section 5, found no gain beyond
 _OVERSAMPLING = 0.5  # rows drawn in a round of k-means||, per centre wanted: 2.5·n_clusters candidates in all
 
 
-def _build_sieve(embedding: Embedding, vectors: ShortVectors, n_threads: int) -> kernels.Sieve:
-    """The sieve of rows with these short vectors. It lets every candidate pass until the first choice sets the rows' limits."""
-    isa, (n, width) = embedding.isa, vectors.codes.shape
+def _build_sieve(embedding: Embedding, rows: np.ndarray, n_threads: int) -> kernels.Sieve:
+    """The sieve of `rows`, as yet without their limits."""
+    isa, n, width = embedding.isa, len(rows), embedding.n_columns
     panel, g = scan_panel_rows(isa), scan_group(isa)
     n_panels, narrow = -(-n // panel), np.int16 if g == 2 else np.int32
-    panels = np.zeros((n_panels, width // 2 // g, panel, g), np.uint8)
-    codes, squares = np.empty((n, width), np.uint8), np.empty(n, np.int64)
-    per_task = max(1, _BLOCK // panel)
-
-    def work(task: int) -> None:
-        span = task * per_task, min(n_panels, (task + 1) * per_task)
-        kernels.pack_sieve(vectors.codes, LIFT, *span, panels, codes, squares)
-
-    run_tasks(work, -(-n_panels // per_task), n_threads)
-    errors = np.ascontiguousarray(vectors.errors[:, 1:] / embedding.step)
-    largest = _USUAL * float(np.median(errors[:, 0]))
-    starts, tops = np.zeros((n_panels, panel), narrow), np.full((n_panels, panel), np.iinfo(narrow).max, narrow)
-    return kernels.Sieve(
-        panels, codes, squares, errors, embedding.step, LIFT, largest, starts, tops, np.full(n, np.inf)
+    sieve = kernels.Sieve(
+        panels=np.zeros((n_panels, width // 2 // g, panel, g), np.uint8),
+        squares=np.empty(n, np.int64),
+        errors=np.empty(n),
+        step=embedding.step,
+        lift=LIFT,
+        largest=0.0,
+        starts=np.zeros((n_panels, panel), narrow),
+        tops=np.full((n_panels, panel), np.iinfo(narrow).max, narrow),
+        fine=np.empty((n, width), np.int16),
+        fine_squares=np.empty(n, np.int64),
+        fine_errors=np.empty(n),
+        fine_step=0.0,
+        reach=np.full(n, np.inf),
     )
+    for start, vectors, errors in embedding.chunks(rows, n_threads):
+        if start == 0:
+            longest = float(np.sqrt(np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64).max()))
+            sieve = sieve._replace(fine_step=max(_ROOM * longest, 1e-280) / _FINEST)
+
+        def work(task: int, sieve: kernels.Sieve = sieve, start=start, vectors=vectors, errors=errors) -> None:
+            at = slice(task * _ENCODED, (task + 1) * _ENCODED)
+            given = vectors[at], errors[at], embedding.middle, float(LIFT)
+            kernels.encode_rows(*given, start + at.start, sieve)
+
+        run_tasks(work, -(-len(vectors) // _ENCODED), n_threads)
+    return sieve._replace(largest=_USUAL * float(np.median(sieve.errors)))
 
 
 class Potential:
@@ -57,14 +74,12 @@ class Potential:
         # Sums of whole numbers below 2^53 do not depend on their order, so they need not be taken anew.
         farthest = 255.0**2 * search.rows.shape[1]
         self._whole = integers and bool((weights % 1 == 0).all()) and weights.sum() * farthest < 2.0**53
-        short = search.short_vectors()
-        self._sieve = None if short is None else _build_sieve(*short, self.n_threads)
+        embedding = search.embedding()
+        self._sieve = None if embedding is None else _build_sieve(embedding, search.rows, self.n_threads)
         self._block = _BLOCK  # a multiple of every panel
         n_blocks = -(-n // self._block)
         self._counts, self._masses = np.zeros(n_blocks, np.int64), np.zeros(n_blocks)
-        self._found = kernels.Improvements(
-            np.empty(0, np.int32), np.empty(0, np.int32), np.empty(0, self.closest.dtype)
-        )
+        self._found = kernels.Improvements(*(np.empty(0, dtype) for dtype in ("i4", "i4", self.closest.dtype, "f8")))
         self._totals, self._n_tried = np.zeros(0), 0
 
     def first(self, random: np.random.RandomState) -> int:
@@ -81,32 +96,58 @@ class Potential:
         return np.minimum(rows, len(self.weights) - 1).astype(np.int64)
 
     def try_rows(self, candidates: np.ndarray) -> np.ndarray:
-        """The weighted sum of squared distances after each candidate."""
+        """The weighted sum of squared distances after each candidate; infinite where another's is certainly smaller."""
         m, n, n_blocks = len(candidates), len(self.weights), len(self._counts)
         if len(self._found.rows) < m * n:  # never all written but in the first step
             self._found = kernels.Improvements(*(np.empty(m * n, array.dtype) for array in self._found))
         self._n_tried = m
-        gains = np.zeros((n_blocks, m))
         first = self.total == np.inf
+        if not first and self._sieve is not None:
+            self._totals = self._try_sieved(self._sieve, candidates)
+            return self._totals
+        gains = np.zeros((n_blocks, m))
         given = self.search.isa, self.search.rows, candidates, self.closest, self.weights
         out = self._found, self._counts, gains
-        sieve, kernel = None if first else self._sieve, kernels.find_improvements
-        if sieve is not None:
-            tiles = -(-m // CANDIDATES)
-            packed = np.zeros((tiles, sieve.panels.shape[1], CANDIDATES, 4), np.int8)
-            offsets = np.zeros((tiles, CANDIDATES), sieve.starts.dtype)
-            kernels.pack_candidates(sieve, candidates, packed, offsets)
-            kernel, given = kernels.find_improvements_sieved, (*given, sieve, packed, offsets)
-        # Few tasks: each costs a call from Python, as long as the work on a block.
-        n_tasks = min(n_blocks, _TASKS * self.n_threads)
-        edges = np.linspace(0, n_blocks, n_tasks + 1).astype(np.int64)
-        run_tasks(lambda i: kernel(*given, self._block, edges[i], edges[i + 1], *out), n_tasks, self.n_threads)
+        self._over_blocks(lambda first, last, _: kernels.find_improvements(*given, self._block, first, last, *out))
         if first:  # `closest` is no distance yet to take a gain from
             distances = self._found.distances[: m * n].reshape(n, m)
             self._totals = (distances * self.weights[:, None]).sum(axis=0)
         else:
             self._totals = self.total - gains.sum(axis=0)
         return self._totals
+
+    def _over_blocks(self, work: Callable[[int, int, int], object], n_tasks: int | None = None) -> None:
+        """work(first block, last block, task) for all blocks. Few tasks: each costs a call from Python, as much as a block."""
+        n_tasks = min(len(self._counts), _TASKS * self.n_threads if n_tasks is None else n_tasks)
+        edges = [task * len(self._counts) // n_tasks for task in range(n_tasks + 1)]
+        run_tasks(lambda task: work(edges[task], edges[task + 1], task), n_tasks, self.n_threads)
+
+    def _try_sieved(self, sieve: kernels.Sieve, candidates: np.ndarray) -> np.ndarray:
+        m, (isa, rows) = len(candidates), (self.search.isa, self.search.rows)
+        n_tiles = -(-m // CANDIDATES)
+        packed = np.zeros((n_tiles, sieve.panels.shape[1], CANDIDATES, 4), np.int8)
+        offsets = np.zeros((n_tiles, CANDIDATES), sieve.starts.dtype)
+        kernels.pack_candidates(sieve, candidates, packed, offsets)
+        most = np.zeros((len(self._counts), m))
+        own = candidates, self.closest, self.weights
+        given, out = (isa, *own, rows.shape[1], sieve, packed, offsets, self._block), (self._found, self._counts)
+        self._over_blocks(lambda first, last, _: kernels.find_possible(*given, first, last, *out, most))
+
+        n_tasks = max(1, min(self.n_threads, int(self._counts.sum()) // _MEASURED, len(most)))
+        gained, left, lost = np.zeros((n_tasks, m)), np.empty((n_tasks, m)), np.zeros((n_tasks, m), np.uint8)
+        for task in range(n_tasks):
+            left[task] = most[task * len(most) // n_tasks : (task + 1) * len(most) // n_tasks].sum(axis=0)
+        judged = int(np.argmax(left.sum(axis=0))), 1e-12 * self.total
+
+        def measure(first: int, last: int, task: int) -> None:
+            at = self._block, first, last
+            kernels.measure_possible(isa, rows, *own, *at, *judged, *out, task, gained, left, lost)
+
+        self._over_blocks(measure, n_tasks)
+        if not self._whole:  # one order of summation
+            gained = np.zeros_like(most)
+            kernels.add_up(*out, self._block * m, self.weights, self.closest, gained)
+        return np.where(lost.any(axis=0), np.inf, self.total - gained.sum(axis=0))
 
     def choose(self, i: int) -> None:
         """Keep candidate i of those last tried."""
