@@ -9,7 +9,7 @@ _BLOCK_BYTES = 200_000  # of packed rows, as in `brute`
 _FEWEST_QUERIES = 64  # from here on the rows are worth encoding
 _SEEDS = 512, 64  # rows among which a first k-th distance is found: at least, and for each neighbour
 _COARSEST = 127  # step up to which the codes' squares and errors fit the kernel's types
-_SAMPLE = 256  # queries and rows of which distances are looked at
+_SAMPLE = 64  # queries and rows of which distances are looked at
 _PASSING = 1 / 16  # share of the sampled pairs from which on exact comparisons take what the codes save
 
 
@@ -44,7 +44,8 @@ def _code_step(queries, rows, ceilings) -> int | None:
     """The smallest unit with which squared distances of codes rarely pass 2^17, where sums of 16 bits repeat; None where codes do not pay."""
     at = [np.linspace(0, len(part) - 1, min(len(part), _SAMPLE)).astype(np.int64) for part in (queries, rows)]
     q, t = queries[at[0]].astype(np.float32), rows[at[1]].astype(np.float32)
-    squares = (q**2).sum(axis=1)[:, None] + (t**2).sum(axis=1) - 2 * q @ t.T
+    products = np.einsum("ij,kj->ik", q, t)  # not by BLAS, whose threads would wait for one another
+    squares = (q**2).sum(axis=1)[:, None] + (t**2).sum(axis=1) - 2 * products
     distances = np.sqrt(np.maximum(squares, 0))
     step = max(3, int(np.ceil(np.quantile(distances, 0.999) / np.sqrt(2.0**17))))
     if step > _COARSEST:
