@@ -35,6 +35,9 @@ SERIES = (
     Series("map, three epochs", "som.BatchMap.time_three_epochs", ("'{source}'", "20"), pace=True),
     Series("map, label errors", "som.TrainedMap.track_error_rate", ("'{source}'",)),
     Series("map, quantization error", "som.TrainedMap.track_quantization_error", ("'{source}'",)),
+    Series("K-Means, ten iterations", "prototypes.Lloyd.time_ten_iterations", ("'{source}'",), pace=True),
+    Series("1,000 centres", "prototypes.Prototypes.track_error_rate", ("'{source}'", "'kmeans'", "1000")),
+    Series("100 LVQ prototypes", "prototypes.Prototypes.track_error_rate", ("'{source}'", "'lvq'", "100")),
     Series("import", "startup.Startup.timeraw_import"),
 )
 

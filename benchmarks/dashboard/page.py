@@ -123,10 +123,16 @@ def _charts(points: list[Point]) -> list[str]:
 
     errors = {name: of(name, 100) for name in ("k-NN, k = 4", "fast", "balanced", "accurate")}
     labels = {"k-NN, k = 4": "k-NN"}
+    prototypes = ("1,000 centres", "100 LVQ prototypes", "map, label errors")
+    training = {"map, three epochs": "map 20×20", "K-Means, ten iterations": "K-Means"}
     return [
         _chart("Search: times as fast as FAISS", commits, {"": [speed_up(point) for point in points]}, "same run"),
+        _chart("One query", commits, {"": of("one query", 1000)}, "ms, at one pace of the host"),
         _chart("Test images wrong", commits, {labels.get(name, name): values for name, values in errors.items()}, "%"),
-        _chart("Map of 20×20, three epochs", commits, {"": of("map, three epochs")}, "s, at one pace of the host"),
+        _chart("Prototypes: test images wrong", commits, {name: of(name, 100) for name in prototypes}, "%"),
+        _chart(
+            "Training", commits, {label: of(name) for name, label in training.items()}, "s, at one pace of the host"
+        ),
         _chart("Memory of fit and search", commits, {"": of("memory", 1e-6)}, "MB at most"),
     ]
 
