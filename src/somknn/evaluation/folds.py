@@ -60,7 +60,9 @@ def _folds(splits: list[Split], n: int) -> np.ndarray | None:
         if len(train) + len(test) != n or (folds[test] >= 0).any():
             return None
         folds[test] = s
-        if len(np.unique(train)) != len(train) or (folds[train] == s).any():
+        trained = np.zeros(n, np.bool_)
+        trained[train] = True
+        if trained.sum() != len(train) or trained[test].any():
             return None
     return folds if (folds >= 0).all() else None
 

@@ -105,10 +105,15 @@ def nearest_apart(search: PrunedSearch, k: int, apart: np.ndarray, n_threads: in
     total = np.sum(counts, axis=0)
     search.survivors = total / max(1, len(search.rows))
     distances, indices = np.empty((len(search.rows), k), dtype), np.empty((len(search.rows), k), np.int64)
-    real = places.order >= 0
-    selection.sorted_heaps(lists.distances, lists.indices)
-    distances[places.order[real]] = lists.distances[real]
-    indices[places.order[real]] = lists.indices[real]
+
+    def hand_over(task: int) -> None:
+        at = slice(task * _PACKED_TILES, (task + 1) * _PACKED_TILES)
+        real = np.flatnonzero(places.order[at] >= 0)
+        lists_here = selection.sorted_heaps(lists.distances[at], lists.indices[at])
+        for part, to in zip(lists_here, (distances, indices), strict=True):
+            to[places.order[at][real]] = part[real]
+
+    run_tasks(hand_over, -(-n_places // _PACKED_TILES), n_threads)
     return distances, indices
 
 
