@@ -1,5 +1,6 @@
 """How kernels are compiled, cached and announced, seen from fresh processes."""
 
+import ast
 import os
 import subprocess
 import sys
@@ -45,6 +46,24 @@ def test_without_a_writable_cache_folder_kernels_still_run(tmp_path):
     done = python(SEARCH, SOMKNN_CACHE_DIR=str(tmp_path / "file" / "below"))
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "[[1, 3]]"
+
+
+def test_imports_are_found_as_python_finds_them():
+    """Kernel files are searched for imports as text: a form of import that is overlooked would leave stale kernels in use."""
+    for path in policy.PACKAGE_FOLDER.glob("*.py"):
+        imported = set()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                assert not any(alias.name.split(".")[0] == policy.PACKAGE for alias in node.names), path.name
+            if isinstance(node, ast.ImportFrom):
+                assert node.level == 0, path.name
+                parts = (node.module or "").split(".")
+                if parts[0] == policy.PACKAGE:
+                    imported |= set(parts[1:]) or {alias.name for alias in node.names}
+        direct = {policy.PACKAGE_FOLDER / f"{name}.py" for name in imported}
+        assert {file for file in direct if file.is_file()} <= policy._imported_kernel_files(path)
+        indirect = {path}.union(*(policy._imported_kernel_files(file) for file in direct if file.is_file()))
+        assert indirect == policy._imported_kernel_files(path)
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 import csv
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,6 @@ from rich.console import Console
 from rich.table import Table
 
 from somknn.cli import evaluation as shared
-from somknn.cli.ahead import PICTURES, import_ahead
 from somknn.cli.errors import one_line_errors
 
 _BEFORE: dict[str, Any] = {"n_neighbors": 5, "weights": "uniform"}
@@ -107,7 +105,6 @@ def command(
         with shared.working(f"loading {dataset}"):
             data = datasets.load(dataset, train_size=train_size, test_size=test_size, image_shape=image_shape)
         shared.require_labels(data, dataset)
-        import_ahead(*PICTURES)
         seconds["load"] = time.perf_counter() - start
         searches = {}
         for name in features:
@@ -122,11 +119,7 @@ def command(
             methods = _judge(data, searches, features[0], best, bootstrap)
         out.mkdir(parents=True, exist_ok=True)
         paths = [out / "report.html", out / "metrics.json", out / "tuning.csv"]
-        model = study.savable(searches[best].best_estimator_, best, data)
-        with shared.working("writing the report"), ThreadPoolExecutor(1) as beside:
-            if model is not None:
-                paths.append(out / "model.safetensors")
-                saved = beside.submit(persistence.save, model, paths[-1])
+        with shared.working("writing the report"):
             report.write_report(
                 paths[0],
                 methods,
@@ -136,13 +129,15 @@ def command(
                 command=shared.command_line(),
                 seconds=seconds,
             )
-            if model is not None:
-                saved.result()
         seconds["all"] = time.perf_counter() - start
         shared.write_metrics(
             paths[1], data, methods, best={"features": best, **searches[best].best_params_}, seconds=seconds
         )
         _write_candidates(paths[2], searches)
+        model = study.savable(searches[best].best_estimator_, best, data)
+        if model is not None:
+            paths.append(out / "model.safetensors")
+            persistence.save(model, paths[-1])
     _print_candidates(console, searches, cv)
     shared.print_metrics(console, f"{data.name}: {len(data.X_test):,} test rows", methods)
     console.print(f"{seconds['all']:.1f} s. Written: " + ", ".join(map(str, paths)), soft_wrap=True)
