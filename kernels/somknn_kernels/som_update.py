@@ -56,61 +56,73 @@ def _influence(offsets, table, winner, k):
 
 
 @inlined
-def _distance_now(X, t, W, k, shares, factors):
-    """Squared distance of row t and unit k as it is after the rows before t: factors[k]·W[k] + Σ shares[s, k]·X[s]."""
+def _distance_now(X, t, W, k, shares):
+    """Squared distance of row t and unit k after the rows before t have drawn it, shares[s, k] being by how much: the rule as it is written."""
     total = 0.0
     for c in range(X.shape[1]):
-        value = factors[k] * W[k, c]
+        value = W[k, c]
         for s in range(t):
-            value += shares[s, k] * X[s, c]
+            value += shares[s, k] * (X[s, c] - value)
         difference = X[t, c] - value
         total += difference * difference
     return total
+
+
+@inlined
+def _products_now(products, gram, t, drawn, dot):
+    """dot[k] = products[t, k] + Σ gram[t, s]·drawn[s, k] over the rows s before t; four at a time, for one load and store of dot."""
+    for k in range(dot.shape[0]):
+        dot[k] = products[t, k]
+    whole = t - t % 4
+    for s in range(0, whole, 4):
+        g0, g1, g2, g3 = gram[t, s], gram[t, s + 1], gram[t, s + 2], gram[t, s + 3]
+        for k in range(dot.shape[0]):
+            near = g0 * drawn[s, k] + g1 * drawn[s + 1, k]
+            dot[k] += near + (g2 * drawn[s + 2, k] + g3 * drawn[s + 3, k])
+    for s in range(whole, t):
+        g0 = gram[t, s]
+        for k in range(dot.shape[0]):
+            dot[k] += g0 * drawn[s, k]
 
 
 @kernel
 def train_block(X, W, products, gram, norms, offsets, table, rates, shares, factors, units, distances):
     """The classical rule w_k += rate·h(bmu, k)·(x - w_k) for a block of rows, one after the other, without moving W.
 
-    After some rows of the block a unit is factors[k]·W[k] + Σ_s shares[s, k]·X[s]. Its product with the next row follows from products
-    of the rows with W and with each other, its squared norm from the one before, so a step costs K·t multiply-adds in
-    place of K·d; the two matrix products are made for the whole block. Where rounding could have put the two nearest units in
-    another order they are written out and measured.
+    After some rows of the block a unit is factors[k]·(W[k] + Σ_s drawn[s, k]·X[s]): what a later row leaves of a unit is left of all its
+    parts, so only the factor changes. Its product with the next row follows from products of the rows with W and with each other, its
+    squared norm from the one before, so a step costs K·t multiply-adds in place of K·d; the two matrix products are made for the
+    whole block. Where rounding could have put the two nearest units in another order they are written out and measured.
 
-    X : float64 (B, d) rows, centred; W : float64 (K, d), centred; products : float64 (K, B), of W and X; gram : float64 (B, B), of
+    X : float64 (B, d) rows, centred; W : float64 (K, d), centred; products : float64 (B, K), of X and W; gram : float64 (B, B), of
     X and X; norms : float64 (K,), squared norms of W, changed. offsets : int64 (K, 3), row, parity of the row (0 on rectangular
     grids) and column of every neuron; table : float64 (2R - 1, 3, 2C - 1), the neighbourhood h by offset, centred
-    on no offset; rates : float64 (B,).
-    shares : float64 (B, K) and factors : float64 (K,), overwritten. units : int64 (B, 2), distances : float64 (B,): nearest and
-    second nearest unit and the squared distance to the nearest, of each row when it is presented; ties to the lowest index.
-    Cost per row: B·K multiply-adds and updates on average, and d·K multiply-adds twice for the caller's products.
+    on no offset; rates : float64 (B,): the product of 1 - rate over all but the last is so far from 0 that one may divide by it.
+    shares : float64 (B, K) and factors : float64 (K,), overwritten: in the end a unit is factors[k]·W[k] + Σ_s shares[s, k]·X[s].
+    units : int64 (B, 2), distances : float64 (B,): nearest and second nearest unit and the squared distance to the nearest, of each
+    row when it is presented; ties to the lowest index.
+    Cost per row: B·K / 2 multiply-adds on average, and d·K multiply-adds twice for the caller's products.
     """
     rows, d = X.shape
     K = W.shape[0]
     dot = np.empty(K)
-    keep = np.ones(K)
+    drawn = np.empty((rows, K))
     best = np.empty(2)
     which = np.empty(2, np.int64)
     factors[:] = 1.0
     for t in range(rows):
-        for k in range(K):
-            dot[k] = factors[k] * products[k, t]
-        for s in range(t):
-            g = gram[t, s]
-            if s < t - 1:
-                for k in range(K):
-                    share = shares[s, k] * keep[k]
-                    shares[s, k] = share
-                    dot[k] += share * g
-            else:
-                for k in range(K):
-                    dot[k] += shares[s, k] * g
-        best[:] = np.inf
-        which[:] = 0
+        if t > 0:
+            for k in range(K):
+                drawn[t - 1, k] = shares[t - 1, k] / factors[k]
+        _products_now(products, gram, t, drawn, dot)
         longest = 0.0
         for k in range(K):
-            score = 0.5 * norms[k] - dot[k]
+            dot[k] *= factors[k]
             longest = max(longest, norms[k])
+        best[:] = np.inf
+        which[:] = 0
+        for k in range(K):
+            score = 0.5 * norms[k] - dot[k]
             if score < best[1]:
                 if score < best[0]:
                     best[1] = best[0]
@@ -133,7 +145,7 @@ def train_block(X, W, products, gram, norms, offsets, table, rates, shares, fact
             which[:] = 0
             for k in range(K):
                 if not 0.5 * norms[k] - dot[k] > limit:
-                    measured = _distance_now(X, t, W, k, shares, factors)
+                    measured = _distance_now(X, t, W, k, shares)
                     if measured < best[0]:
                         best[1] = best[0]
                         which[1] = which[0]
@@ -148,15 +160,19 @@ def train_block(X, W, products, gram, norms, offsets, table, rates, shares, fact
         distances[t] = distance
         winner = which[0]
         for k in range(K):
-            pull = rates[t] * _influence(offsets, table, winner, k)
+            shares[t, k] = rates[t] * _influence(offsets, table, winner, k)
+        for k in range(K):
+            pull = shares[t, k]
             rest = 1.0 - pull
             norms[k] = rest * rest * norms[k] + 2.0 * pull * rest * dot[k] + pull * pull * square
-            keep[k] = rest
             factors[k] *= rest
-            shares[t, k] = pull
-    for s in range(rows - 1):
+    # Once more from pulls and not from `drawn`, which a division has rounded: exact for units and rates that are.
+    factors[:] = 1.0
+    for s in range(rows - 1, -1, -1):
         for k in range(K):
-            shares[s, k] *= keep[k]
+            pull = shares[s, k]
+            shares[s, k] = pull * factors[k]
+            factors[k] *= 1.0 - pull
 
 
 @kernel

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from numbers import Integral, Real
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin
@@ -10,7 +10,6 @@ from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, column_or_1d, validate_data
 
-from somknn.neighbors import ExactIndex
 from somknn.neighbors.validation import prepare_rows
 from somknn.persistence import Savable
 from somknn.som import quality
@@ -20,20 +19,12 @@ from somknn.som.initialization import initial_codebook
 from somknn.som.neighborhoods import check_neighborhood
 from somknn.som.online import train_online
 from somknn.som.schedules import schedule_values
-from somknn.som.search import BMUSearch
+from somknn.som.search import BMUSearch, Found, find
 from somknn.som.training import Assigned, Rows, Rule, batch_update, sums_by_unit, train_batch
 from somknn_kernels.parallel import resolve_n_threads
 
 _HISTORY = ("quantization_error", "topographic_error", "radius", "seconds")
 _BLOCK = 8192
-
-
-class Found(NamedTuple):
-    """Rows, their two nearest units (n, 2) and the squared distances (n,) to the nearest."""
-
-    X: np.ndarray
-    units: np.ndarray
-    distances: np.ndarray
 
 
 class SOM(Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BaseEstimator):
@@ -378,13 +369,8 @@ class SOM(Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMix
     def _search(self, X) -> Found:
         check_is_fitted(self)
         X = self._validate(X, reset=False, least=1)
-        codebook = np.ascontiguousarray(self._flat())
-        if self.missing_values == "ignore" or len(codebook) == 1:
-            missing = self.missing_values == "ignore"
-            search = BMUSearch(X, missing=missing, n_threads=resolve_n_threads(self.n_jobs))
-            return Found(X, *search.search(codebook))
-        distances, units = ExactIndex(n_jobs=self.n_jobs).fit(codebook).search(X, 2)
-        return Found(X, units, distances[:, 0])
+        missing = self.missing_values == "ignore"
+        return find(X, np.ascontiguousarray(self._flat()), missing, resolve_n_threads(self.n_jobs))
 
     def _validate(self, X, *, reset: bool, least: int = 2) -> np.ndarray:
         X = validate_data(

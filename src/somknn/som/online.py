@@ -12,16 +12,17 @@ import numpy as np
 
 from somknn.som.neighborhoods import evaluate
 from somknn.som.quality import quantization_error_of, topographic_error_of
-from somknn.som.search import BMUSearch
+from somknn.som.search import find
 from somknn.som.training import Rows, Rule, settled
 from somknn.threads import single_threaded_blas
 from somknn_kernels import codebook_codes, som_update
 from somknn_kernels.parallel import run_tasks
 
-_SEGMENTS = 32  # of an epoch, each with its radius
-_BLOCK = 96  # rows; 64 and 128 took as long
-_PARTS = 8  # of the units, whatever the number of threads: BLAS may round a product of another shape differently
+_SEGMENTS = 32  # of an epoch at most, each with its radius
+_BLOCK = 96  # rows at most; 64 and 128 took as long
+_PART = 200  # units of a task, whatever the number of threads: BLAS may round a product of another shape differently
 _SAMPLE = 2048
+_FADED = 90.0  # minus the logarithm of what a block's rows but the last may leave of a unit
 
 
 class _Blocks:
@@ -36,10 +37,11 @@ class _Blocks:
         self.rows, self.squares = np.empty((_BLOCK, d)), np.empty(_BLOCK)
         # What is added to float32 weights need not be more exact than they are.
         self.product_type = np.float32 if codebook.dtype == np.float32 else np.float64
-        self.products, self.moved = np.empty((K, _BLOCK)), np.empty((K, d), self.product_type)
+        self.products, self.moved = np.empty((_BLOCK, K)), np.empty((K, d), self.product_type)
         self.shares, self.factors = np.empty((_BLOCK, K)), np.zeros(K)
         self.norms = np.einsum("ij,ij->i", self.W, self.W)
-        edges = np.unique(np.linspace(0, K, _PARTS + 1).astype(int)).tolist()
+        # Two parts at least: each product of a quarter of 400 units took a third longer than of half of them, by two threads.
+        edges = np.unique(np.linspace(0, K, max(2, K // _PART) + 1).astype(int)).tolist()
         self.parts = [slice(first, last) for first, last in itertools.pairwise(edges)]
 
     def _each_part(self, work) -> None:
@@ -53,10 +55,10 @@ class _Blocks:
         rows = self.rows[: len(which)]
         block = np.ascontiguousarray(self.X[which])
         codebook_codes.centre_rows(block, 0, len(block), self.centre, 1.0, rows, self.squares)
-        products, shares = np.empty((len(self.W), len(rows))), self.shares[: len(rows)]
+        products, shares = self.products[: len(rows)], self.shares[: len(rows)]
 
         def multiply(part: slice) -> None:
-            np.matmul(self.W[part], rows.T, out=products[part])
+            np.matmul(rows, self.W[part].T, out=products[:, part])
 
         self._each_part(multiply)
         gram = rows @ rows.T
@@ -72,10 +74,24 @@ class _Blocks:
         self._each_part(move)
 
 
+def _cut_blocks(rates: np.ndarray, start: int) -> list[tuple[int, int]]:
+    """Blocks of a segment's rows, from row `start` on: as even as _BLOCK allows, shorter where rates are high (see `train_block`)."""
+    even = -(-len(rates) // -(-len(rates) // _BLOCK))
+    with np.errstate(divide="ignore"):
+        faded = -np.log1p(-rates)
+    blocks, first, total = [], 0, 0.0
+    for row in range(len(rates)):
+        if row > first and (row - first == even or total > _FADED):
+            blocks.append((start + first, start + row))
+            first, total = row, 0.0
+        total += faded[row]
+    return [*blocks, (start + first, start + len(rates))]
+
+
 def train_online(rows: Rows, codebook: np.ndarray, rule: Rule, random: np.random.RandomState, report):
     """The classical rule over all rows in a new random order every epoch.
 
-    Returns (codebook, search): the search holds units and distances for the returned codebook.
+    Returns (codebook, found): units and distances for the returned codebook.
 
     QE and TE of an epoch are those of each row at the moment it was presented.
     """
@@ -93,7 +109,7 @@ def train_online(rows: Rows, codebook: np.ndarray, rule: Rule, random: np.random
         began = time.perf_counter()
         order = random.permutation(n)
         rates = np.empty(n)
-        cuts = np.linspace(0, n, min(n, _SEGMENTS) + 1).astype(int)
+        cuts = np.linspace(0, n, min(-(-n // _BLOCK), _SEGMENTS) + 1).astype(int)
         for start, stop in itertools.pairwise(cuts):
             at = epoch + np.arange(start, stop) / n
             radius = float(np.interp(at[0], position, rule.radii))
@@ -106,8 +122,8 @@ def train_online(rows: Rows, codebook: np.ndarray, rule: Rule, random: np.random
                 som_update.train_online_missing(*arguments)
                 continue
             with single_threaded_blas():
-                for first in range(start, stop, _BLOCK):
-                    which = order[first : min(stop, first + _BLOCK)]
+                for first, last in _cut_blocks(rates[start:stop], start):
+                    which = order[first:last]
                     found, measured = np.empty((len(which), 2), np.int64), np.empty(len(which))
                     blocks.present(which, offsets, table, rates[first : first + len(which)], found, measured)
                     units[which], distances[which] = found, measured
@@ -121,6 +137,4 @@ def train_online(rows: Rows, codebook: np.ndarray, rule: Rule, random: np.random
         seconds = time.perf_counter() - began
         if report(codebook, units, qe, te, rule.radii[epoch], seconds) or settled(errors, rule):
             break
-    search = BMUSearch(rows.X, missing=rule.missing, n_threads=rule.n_threads)
-    search.search(codebook)
-    return codebook, search
+    return codebook, find(rows.X, codebook, rule.missing, rule.n_threads)

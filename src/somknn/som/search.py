@@ -5,8 +5,11 @@ small codebook and calls the kernel. The previous units are the starting bounds,
 little more than two rows in full.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 
+from somknn.neighbors import ExactIndex
 from somknn.som.frames import Axes, Encoded, Frame, deepened, encode_codebook, own_frame, units_on
 from somknn.threads import single_threaded_blas
 from somknn_kernels import codebook_codes, codebook_search
@@ -16,7 +19,7 @@ from somknn_kernels.parallel import run_tasks
 
 _ROWS_PER_TASK = 768
 _PILOTS, _PILOT_ROWS = 4, 128  # parts of the rows that tell what a search will cost
-_LARGE = 8192  # rows from which a trial is worth its time
+_LARGE = 8192  # rows from which a trial is worth its time, and axes are for a single search
 _TRUSTED = 0.5  # share of rows that kept their unit in the last search: from there on it is where the next one begins
 # Nanoseconds, about, from which the ways of a search are compared
 _PASSED = 15.0  # a unit in stage 2
@@ -192,3 +195,19 @@ class BMUSearch:
         frame = self._own if way == "own" else None
         view = units_on(frame, encoded, self.axes, self._short, self._isa, self.X.dtype, self.n_threads)
         return deepened(view, self._isa) if way == "deep" else view
+
+
+class Found(NamedTuple):
+    """Rows, their two nearest units (n, 2) and the squared distances (n,) to the nearest."""
+
+    X: np.ndarray
+    units: np.ndarray
+    distances: np.ndarray
+
+
+def find(X: np.ndarray, codebook: np.ndarray, missing: bool, n_threads: int) -> Found:
+    """One search alone: for few rows the exact index over the codebook, as their axes take longer than they save."""
+    if missing or len(codebook) == 1 or len(X) > _LARGE:
+        return Found(X, *BMUSearch(X, missing=missing, n_threads=n_threads).search(codebook))
+    distances, units = ExactIndex(n_jobs=n_threads).fit(codebook).search(X, 2)
+    return Found(X, units, distances[:, 0])
