@@ -282,33 +282,35 @@ def add_up(found, counts, stride, weights, closest, gains):
 
 
 @kernel
-def set_limits(sieve, found, counts, stride, choice, closest, d):
-    """Set the limits of the rows that `choice` brought nearer (`settle`), of width d."""
+def set_limits(sieve, rows, closest, d):
+    """Set the limits of rows : int32, of width d, to their squared distances `closest`."""
     panel_rows = sieve.panels.shape[2]
     given = sieve.squares, sieve.errors, sieve.step, sieve.largest, sieve.starts, sieve.tops
     fine = sieve.fine_errors, sieve.fine_step, sieve.reach
-    rows, candidates, distances = found.rows, found.candidates, found.distances
-    for block in range(counts.shape[0]):
-        for i in range(block * stride, block * stride + counts[block]):
-            if candidates[i] == choice and distances[i] == closest[rows[i]]:
-                row = np.int64(rows[i])
-                _limit(row, closest[row], d, panel_rows, *given, *fine)
+    for i in range(rows.shape[0]):
+        row = np.int64(rows[i])
+        _limit(row, closest[row], d, panel_rows, *given, *fine)
 
 
 @kernel
-def settle(found, counts, stride, choice, weights, closest, masses):
-    """closest[row] = distance where that is smaller, for the pairs of the candidate `choice`.
+def settle(found, counts, stride, choice, place, weights, closest, nearest, masses, moved):
+    """closest[row] = distance and nearest[row] = place where that is nearer, for the pairs of the candidate `choice`.
 
-    stride : places in `found` from a block to the next. masses : float64 (blocks,), Σ weight·closest, is brought up to date; where these
-    are whole numbers below 2^53, exactly.
+    stride : positions in `found` from a block to the next; nearest : int64 (n,). masses : float64 (blocks,), Σ weight·closest, is brought up to
+    date; where these are whole numbers below 2^53, exactly. The rows go to moved : int32 (n,); returns how many they are.
     """
     rows, candidates, distances = found.rows, found.candidates, found.distances
+    at = 0
     for block in range(counts.shape[0]):
         for i in range(block * stride, block * stride + counts[block]):
             if candidates[i] == choice and distances[i] < closest[rows[i]]:
                 row = rows[i]
                 masses[block] -= weights[row] * np.float64(closest[row] - distances[i])
                 closest[row] = distances[i]
+                nearest[row] = place
+                moved[at] = row
+                at += 1
+    return at
 
 
 @kernel

@@ -31,6 +31,7 @@ def _check(X, search, steps):
     potential = Potential(search, weights)
     potential.try_rows(np.array([7]))
     potential.choose(0)
+    chosen_rows = [7]
     for candidates in map(np.array, steps(random)):
         wanted = plain.find_improvements(X, candidates, potential.closest)
         expected = plain.totals(X, candidates, potential.closest, weights)
@@ -46,6 +47,9 @@ def _check(X, search, steps):
             np.testing.assert_allclose(list(found.values()), [wanted[pair] for pair in found], rtol=1e-12)
         chosen = int(np.argmin(totals))
         potential.choose(chosen)
+        chosen_rows.append(candidates[chosen])
+        squares = plain.squared_distances(X, X[chosen_rows])
+        np.testing.assert_array_equal(potential.nearest, squares.argmin(axis=1))
         assert totals[chosen] == pytest.approx((weights * potential.closest).sum(), rel=1e-9)
 
 

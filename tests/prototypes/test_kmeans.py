@@ -66,6 +66,17 @@ def test_plus_plus_draws_what_scikit_learn_draws(make, seed):
     np.testing.assert_array_equal(ours.cluster_centers_, again.cluster_centers_)
 
 
+@pytest.mark.parametrize("n_local_trials", [1, 3])
+def test_plus_plus_tries_as_many_candidates_as_asked(n_local_trials):
+    X = _wide(np.uint8)
+    ours = KMeans(40, n_local_trials=n_local_trials, random_state=0, max_iter=1).fit(X)
+    theirs = sklearn.cluster.kmeans_plusplus(X.astype(np.float64), 40, random_state=0, n_local_trials=n_local_trials)[0]
+    again = KMeans(40, init=theirs, max_iter=1).fit(X)
+    np.testing.assert_array_equal(ours.cluster_centers_, again.cluster_centers_)
+    with pytest.raises(ValueError, match="n_local_trials"):
+        KMeans(40, n_local_trials=0).fit(X)
+
+
 def test_tolerance_stops_where_scikit_learn_stops():
     X = _digits(np.float64)
     start = X[:10].copy()

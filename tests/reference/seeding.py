@@ -3,10 +3,15 @@
 import numpy as np
 
 
+def squared_distances(X, vectors):
+    """Of every row to every vector, (n, m); integers for bytes."""
+    wide = np.int64 if X.dtype == np.uint8 else np.float64
+    return np.stack([((X.astype(wide) - vector.astype(wide)) ** 2).sum(axis=1) for vector in vectors], axis=1)
+
+
 def find_improvements(X, candidates, closest):
     """{(row, number of the candidate): squared distance} where that is below closest[row]."""
-    rows = X.astype(np.int64 if X.dtype == np.uint8 else np.float64)
-    squares = np.stack([((rows - rows[c]) ** 2).sum(axis=1) for c in candidates], axis=1)
+    squares = squared_distances(X, X[candidates])
     return {(int(i), int(c)): squares[i, c] for i, c in zip(*np.nonzero(squares < closest[:, None]), strict=True)}
 
 

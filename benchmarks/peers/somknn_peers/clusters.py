@@ -14,7 +14,7 @@ def inputs(data, options):
     return {"rows": data.X_train, "start": data.X_train[chosen]}
 
 
-def _sklearn_like(module, dtype, *, draws=False):
+def _sklearn_like(module, dtype, *, draws=False, **settings):
     def prepare(inputs, options):
         import importlib
         import warnings
@@ -25,7 +25,7 @@ def _sklearn_like(module, dtype, *, draws=False):
 
         def run(rows=rows, iterations=ITERATIONS):
             init = "k-means++" if draws else start
-            model = kmeans(CLUSTERS, init=init, n_init=1, max_iter=iterations, tol=0, random_state=0)
+            model = kmeans(CLUSTERS, init=init, n_init=1, max_iter=iterations, tol=0, random_state=0, **settings)
             return model.fit(rows).cluster_centers_
 
         run(rows[:1000], 1)
@@ -127,6 +127,29 @@ KMEANS_STARTED = Work(
     f"K-Means, {CLUSTERS} clusters, k-means++ start and {ITERATIONS} iterations",
     inputs,
     _contenders(draws=True),
+    judge,
+    0.02,
+    multiply_adds,
+)
+
+# As FAISS draws: one candidate for each centre.
+KMEANS_DRAWN = Work(
+    "kmeans-drawn",
+    "K-Means",
+    f"K-Means, {CLUSTERS} clusters, k-means++ start of single draws and {ITERATIONS} iterations",
+    inputs,
+    (
+        Contender(
+            "somknn",
+            ("somknn.prototypes",),
+            ("somknn",),
+            _sklearn_like("somknn", np.uint8, draws=True, n_local_trials=1),
+            _answer,
+            "uint8",
+            floats=False,
+        ),
+        _contenders(draws=True)[1],
+    ),
     judge,
     0.02,
     multiply_adds,

@@ -3,7 +3,15 @@
 from somknn_peers import clusters, maps, neighbours
 from somknn_peers.contender import Work
 
-ALL = (neighbours.BATCH, neighbours.SINGLE_QUERY, maps.BATCH, maps.ONLINE, clusters.KMEANS, clusters.KMEANS_STARTED)
+ALL = (
+    neighbours.BATCH,
+    neighbours.SINGLE_QUERY,
+    maps.BATCH,
+    maps.ONLINE,
+    clusters.KMEANS,
+    clusters.KMEANS_STARTED,
+    clusters.KMEANS_DRAWN,
+)
 
 
 def find(name: str) -> Work:

@@ -193,14 +193,16 @@ def _squares_about(part: Part, centre: np.ndarray) -> tuple[float]:
         return (squares_about(part.rows, centre, n_threads),)
 
 
-def _initial_centres(parts: Parts, n_clusters: int, init: Any, random: np.random.RandomState) -> np.ndarray:
+def _initial_centres(
+    parts: Parts, n_clusters: int, init: Any, random: np.random.RandomState, n_trials: int | None
+) -> np.ndarray:
     if not isinstance(init, str):
         return given_centres(init, n_clusters, parts.shape[1], parts.dtype)
     n = len(parts)
     if init == "random":
         chosen = random.choice(n, n_clusters, replace=False, p=np.full(n, 1 / n))
     elif init == "k-means++":
-        chosen = plus_plus(_Seeds(parts), n_clusters, random)
+        chosen = plus_plus(_Seeds(parts), n_clusters, random, n_trials)
     else:
         chosen = parallel(_Seeds(parts), n, n_clusters, random)
     return parts[chosen].astype(centres_dtype(parts.dtype))
@@ -221,7 +223,8 @@ def fit_kmeans(kmeans: KMeans, X: dask.array.Array, client: Client) -> KMeans:
         tolerance = kmeans.tol * parts.sum(_squares_about, mean)[0] / (len(parts) * parts.shape[1])
 
     def begin() -> tuple[_AssignedParts, np.ndarray]:
-        return _AssignedParts(parts), _initial_centres(parts, kmeans.n_clusters, kmeans.init, random)
+        centres = _initial_centres(parts, kmeans.n_clusters, kmeans.init, random, kmeans.n_local_trials)
+        return _AssignedParts(parts), centres
 
     forget_rows(kmeans, parts.shape[1])
     data = kmeans._best_start(begin, tolerance)

@@ -20,6 +20,7 @@ from somknn_kernels.selection import Improved, Nearest
 
 _CHUNK = 4096
 _COLUMNS = 128
+_SAMPLE = 1024  # rows that the axes are made from
 _FIRST_LOOK = 512  # units among which a first call seeks its bounds
 _TOO_MANY = 0.25  # of the codebook surviving the scan: brute force is then the better way
 
@@ -70,7 +71,7 @@ class CodebookSearch:
     def _fit_embedding(self) -> Embedding:
         if self._embedding is None:
             with single_threaded_blas():
-                self._embedding = Embedding(self.rows, self.isa, _COLUMNS)
+                self._embedding = Embedding(self.rows, self.isa, _COLUMNS, _SAMPLE)
         return self._embedding
 
     def nearest(self, codebook, k: int = 1, previous: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:

@@ -48,9 +48,9 @@ class Embedding:
     Fitted on a sample of the rows; any row can be embedded, one far outside the sample with a large error.
     """
 
-    def __init__(self, rows: np.ndarray, isa: Isa, n_columns: int = COLUMNS):
+    def __init__(self, rows: np.ndarray, isa: Isa, n_columns: int = COLUMNS, n_sampled: int = SAMPLE):
         self.isa, self.n_columns = isa, n_columns
-        sample = sample_rows(rows)
+        sample = sample_rows(rows, n_sampled)
         d = sample.shape[1]
         integers = rows.dtype == np.uint8
         self.centre = np.rint(sample.mean(axis=0)) if integers else sample.mean(axis=0)
@@ -58,7 +58,7 @@ class Embedding:
         axes = np.zeros((n_columns - 1, d))
         axes[:n_axes] = principal_axes(sample - self.centre, n_axes).T
         self._round_axes(axes, n_axes, d, integers)
-        vectors, _ = self._embed(rows[np.linspace(0, len(rows) - 1, min(SAMPLE, len(rows))).astype(int)], 1)
+        vectors, _ = self._embed(rows[np.linspace(0, len(rows) - 1, len(sample)).astype(int)], 1)
         self._choose_step(vectors)
 
     def _round_axes(self, axes: np.ndarray, n_axes: int, d: int, integers: bool) -> None:

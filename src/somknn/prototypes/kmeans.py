@@ -36,6 +36,9 @@ class KMeans(Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Cluster
     init : {"k-means++", "k-means||", "random"}, array (n_clusters, n_features) or callable
         Greedy k-means++; its parallel version (Bahmani et al. 2012) for many clusters; rows drawn at random; given
         centres; or a function of (X, n_clusters, random_state).
+    n_local_trials : int or None
+        Candidates that k-means++ tries for each centre, of which it keeps the best; None: 2 + log(n_clusters), as scikit-learn; 1: the
+        algorithm without greed, as FAISS.
     n_init : int or "auto"
         Starts, of which the one with the least inertia is kept. "auto": 10 for "random" and a function, else 1.
     max_iter : int
@@ -79,6 +82,7 @@ class KMeans(Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Cluster
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "n_clusters": [Interval(Integral, 1, None, closed="left")],
         "init": [StrOptions(set(INITS)), callable, "array-like"],
+        "n_local_trials": [Interval(Integral, 1, None, closed="left"), None],
         "n_init": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
         "max_iter": [Interval(Integral, 1, None, closed="left")],
         "tol": [Interval(Real, 0, None, closed="left")],
@@ -95,6 +99,7 @@ class KMeans(Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Cluster
         n_clusters=8,
         *,
         init="k-means++",
+        n_local_trials=None,
         n_init="auto",
         max_iter=300,
         tol=1e-4,
@@ -105,6 +110,7 @@ class KMeans(Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Cluster
     ):
         self.n_clusters = n_clusters
         self.init = init
+        self.n_local_trials = n_local_trials
         self.n_init = n_init
         self.max_iter = max_iter
         self.tol = tol
@@ -138,13 +144,19 @@ class KMeans(Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Cluster
         ones = np.ones(len(X)) if weights is None else weights
 
         def begin() -> tuple[Assigned, np.ndarray]:
-            return Assigned(search, weights), initial_centres(search, ones, self.n_clusters, self.init, random)
+            centres, nearest = self._start(search, ones, random)
+            return Assigned(search, weights, nearest), centres
 
         data = self._best_start(begin, tolerance)
         self.labels_ = data.labels.astype(np.int32)
         self.counts_ = np.bincount(data.labels, weights=weights, minlength=self.n_clusters).astype(np.float64)
         self._warn_of_duplicates(np.bincount(data.labels, minlength=self.n_clusters))
         return self
+
+    def _start(
+        self, search: CodebookSearch, weights: np.ndarray, random: np.random.RandomState
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        return initial_centres(search, weights, self.n_clusters, self.init, random, self.n_local_trials)
 
     def _best_start(self, begin: Callable[[], tuple[Any, np.ndarray]], tolerance: float) -> Any:
         """Run all starts and keep the attributes of the best; the rows (as `begin` gave them) assigned to its centres."""
@@ -192,7 +204,7 @@ class KMeans(Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Cluster
         if first:
             ones = np.ones(len(X)) if weights is None else weights
             random = check_random_state(self.random_state)
-            self.cluster_centers_ = initial_centres(search, ones, self.n_clusters, self.init, random)
+            self.cluster_centers_, _ = self._start(search, ones, random)
             self.counts_, self.n_iter_ = np.zeros(self.n_clusters), 0
             self.history_ = {"inertia": []}
         if len(self.cluster_centers_) != self.n_clusters:

@@ -32,18 +32,20 @@ class Far(NamedTuple):
 class Assigned:
     """Rows in this process under changing centres: all that `lloyd` asks of its data.
 
+    guess : int64 (n,), likely nearest centres for the first assignment, if there are any.
+
     `somknn.distributed` has one over the workers of a cluster.
     """
 
-    def __init__(self, search: CodebookSearch, weights: np.ndarray | None):
-        self.search, self.weights = search, weights
+    def __init__(self, search: CodebookSearch, weights: np.ndarray | None, guess: np.ndarray | None = None):
+        self.search, self.weights, self._guess = search, weights, guess
         self.squares = np.zeros(0)
         self.labels: np.ndarray | None = None
 
     def assign(self, centres: np.ndarray) -> tuple[float, int]:
         """Find the nearest centre of every row; the inertia, and how many rows changed it."""
-        before = None if self.labels is None else self.labels[:, None]
-        squares, labels = self.search.nearest(centres, 1, before)
+        before = self._guess if self.labels is None else self.labels
+        squares, labels = self.search.nearest(centres, 1, None if before is None else before[:, None])
         self.squares, labels = squares[:, 0], labels[:, 0]
         changed = len(labels) if self.labels is None else int(np.count_nonzero(labels != self.labels))
         self.labels = labels

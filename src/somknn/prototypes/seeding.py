@@ -62,6 +62,8 @@ def _build_sieve(embedding: Embedding, rows: np.ndarray, n_threads: int) -> kern
 class Potential:
     """The squared distance of every row to the nearest chosen row, in this process: all that greedy k-means++ asks.
 
+    closest : those distances; nearest : int64 (n,), the rows' nearest as places in the order of choice, equally near ones the first.
+
     `somknn.distributed` has one over the workers of a cluster, and one of `Owners`.
     """
 
@@ -80,7 +82,8 @@ class Potential:
         n_blocks = -(-n // self._block)
         self._counts, self._masses = np.zeros(n_blocks, np.int64), np.zeros(n_blocks)
         self._found = kernels.Improvements(*(np.empty(0, dtype) for dtype in ("i4", "i4", self.closest.dtype, "f8")))
-        self._totals, self._n_tried = np.zeros(0), 0
+        self._totals, self._n_tried, self._n_chosen = np.zeros(0), 0, 0
+        self.nearest, self._moved = np.zeros(n, np.int64), np.empty(n, np.int32)
 
     def first(self, random: np.random.RandomState) -> int:
         """A row drawn by weight."""
@@ -152,10 +155,11 @@ class Potential:
     def choose(self, i: int) -> None:
         """Keep candidate i of those last tried."""
         first, stride = self.total == np.inf, self._block * self._n_tried
-        kernels.settle(self._found, self._counts, stride, i, self.weights, self.closest, self._masses)
+        given = self._found, self._counts, stride, i, self._n_chosen, self.weights
+        n_moved = kernels.settle(*given, self.closest, self.nearest, self._masses, self._moved)
+        self._n_chosen += 1
         if self._sieve is not None:
-            d = self.search.rows.shape[1]
-            kernels.set_limits(self._sieve, self._found, self._counts, stride, i, self.closest, d)
+            kernels.set_limits(self._sieve, self._moved[:n_moved], self.closest, self.search.rows.shape[1])
         if first:
             starts = np.arange(0, len(self.closest), self._block)
             self._masses = np.add.reduceat(self.weights * self.closest, starts)
@@ -200,13 +204,18 @@ class Owners:
         return CodebookSearch(search.rows[chosen], n_jobs=search.n_jobs, algorithm=search.algorithm)
 
 
-def plus_plus(potential: Any, n_clusters: int, random: np.random.RandomState) -> np.ndarray:
-    """Rows chosen by greedy k-means++ (Arthur and Vassilvitskii 2007), with scikit-learn's sequence of random numbers."""
+def plus_plus(
+    potential: Any, n_clusters: int, random: np.random.RandomState, n_trials: int | None = None
+) -> np.ndarray:
+    """Rows chosen by k-means++ (Arthur and Vassilvitskii 2007), with scikit-learn's sequence of random numbers.
+
+    n_trials : candidates for each row after the first, of which the best is kept; None: 2 + log(n_clusters).
+    """
     chosen = np.empty(n_clusters, np.int64)
     chosen[0] = potential.first(random)
     total = potential.try_rows(chosen[:1])[0]
     potential.choose(0)
-    n_trials = 2 + int(np.log(n_clusters))
+    n_trials = 2 + int(np.log(n_clusters)) if n_trials is None else n_trials
     for c in range(1, n_clusters):
         candidates = potential.locate(random.uniform(size=n_trials) * total)
         totals = potential.try_rows(candidates)
@@ -243,23 +252,29 @@ def centres_dtype(rows: np.dtype) -> type:
 
 
 def initial_centres(
-    search: CodebookSearch, weights: np.ndarray, n_clusters: int, init: Any, random: np.random.RandomState
-) -> np.ndarray:
-    """Centres to start from, (n_clusters, d), float32 for float32 rows and float64 otherwise.
+    search: CodebookSearch,
+    weights: np.ndarray,
+    n_clusters: int,
+    init: Any,
+    random: np.random.RandomState,
+    n_trials: int | None = None,
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Centres to start from, (n_clusters, d), float32 for float32 rows and float64 otherwise; and the rows' nearest where it is known.
 
-    init : one of `INITS`, an array (n_clusters, d), or a function of (X, n_clusters, random_state) that returns one.
+    init : one of `INITS`, an array (n_clusters, d), or a function of (X, n_clusters, random_state) that returns one; n_trials : of k-means++.
     """
-    rows = search.rows
+    rows, nearest = search.rows, None
     if isinstance(init, str):
         if init == "random":
             chosen = random.choice(len(rows), n_clusters, replace=False, p=weights / weights.sum())
         elif init == "k-means++":
-            chosen = plus_plus(Potential(search, weights), n_clusters, random)
+            potential = Potential(search, weights)
+            chosen, nearest = plus_plus(potential, n_clusters, random, n_trials), potential.nearest
         else:
             chosen = parallel(Owners(search, weights), len(rows), n_clusters, random)
-        return rows[chosen].astype(centres_dtype(rows.dtype))
+        return rows[chosen].astype(centres_dtype(rows.dtype)), nearest
     centres = init(rows, n_clusters, random_state=random) if callable(init) else init
-    return given_centres(centres, n_clusters, rows.shape[1], rows.dtype)
+    return given_centres(centres, n_clusters, rows.shape[1], rows.dtype), None
 
 
 def given_centres(centres: Any, n_clusters: int, n_features: int, rows: np.dtype) -> np.ndarray:
