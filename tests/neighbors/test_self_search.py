@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from reference.self_search import nearest_apart
 from somknn.neighbors.index import ExactIndex
 from somknn.neighbors.self_search import _ranges, _run_pairs
 from somknn_kernels import isa as isa_module
@@ -20,16 +21,6 @@ def blobs(n: int, d: int, dtype: type, seed: int = 0, spread: float = 12.0) -> n
     return np.clip(rows, 0, 255).astype(dtype)
 
 
-def by_all_pairs(rows: np.ndarray, groups: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Integers (bytes only): the k nearest of other groups, by distance and row."""
-    wide = rows.astype(np.int64)
-    squares = (wide**2).sum(axis=1)
-    distances = squares[:, None] + squares - 2 * wide @ wide.T
-    distances[groups[:, None] == groups] = np.iinfo(np.int64).max
-    order = np.argsort(distances, axis=1, kind="stable")[:, :k]
-    return np.take_along_axis(distances, order, axis=1), order
-
-
 @pytest.mark.parametrize("isa", [None, "portable", "vnni-emulated"])
 @pytest.mark.parametrize("n_jobs", [1, 2])
 def test_equals_all_pairs(isa, n_jobs):
@@ -37,7 +28,7 @@ def test_equals_all_pairs(isa, n_jobs):
     rows[1200:1300] = rows[:100]  # ties at distance 0 and everywhere else
     groups = np.arange(len(rows)) % 7
     distances, indices = ExactIndex("pruned", isa=isa, n_jobs=n_jobs).fit(rows).search_rows(12, groups)
-    expected = by_all_pairs(rows, groups, 12)
+    expected = nearest_apart(rows, groups, 12)
     np.testing.assert_array_equal(distances, expected[0])
     np.testing.assert_array_equal(indices, expected[1])
 
@@ -63,7 +54,7 @@ def test_rare_rows_and_added_rows():
     assert index._pruned.screen.n_usual < index._pruned.screen.panels.shape[1]
     groups = np.arange(len(rows)) // 100
     distances, indices = index.search_rows(9, groups)
-    expected = by_all_pairs(rows, groups, 9)
+    expected = nearest_apart(rows, groups, 9)
     np.testing.assert_array_equal(distances, expected[0])
     np.testing.assert_array_equal(indices, expected[1])
 
@@ -75,7 +66,7 @@ def test_more_ranges_than_one():
     index = ExactIndex("pruned", n_jobs=2).fit(rows)
     assert len(_ranges(0, index._pruned.screen.n_usual, 8)) > 2
     distances, indices = index.search_rows(3, groups)
-    expected = by_all_pairs(rows, groups, 3)
+    expected = nearest_apart(rows, groups, 3)
     np.testing.assert_array_equal(distances, expected[0])
     np.testing.assert_array_equal(indices, expected[1])
 
@@ -91,7 +82,7 @@ def test_anything_equals_all_pairs(data):
     most = n - np.bincount(groups).max()
     k = data.draw(st.integers(1, int(most)))
     distances, indices = ExactIndex("pruned", n_jobs=1).fit(rows).search_rows(k, groups)
-    expected = by_all_pairs(rows, groups, k)
+    expected = nearest_apart(rows, groups, k)
     np.testing.assert_array_equal(distances, expected[0])
     np.testing.assert_array_equal(indices, expected[1])
 
