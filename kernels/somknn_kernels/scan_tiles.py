@@ -93,20 +93,107 @@ def _add_quarter(context, builder, panels_type, panels, panel, queries, sums, mu
     return _tile_loop(builder, shape, stop, queries, vectors, sums, multiply, unroll=2, first=first)
 
 
-def _survivors(builder, sums, top, masks):
-    """Store masks[j], the bits of the rows whose sum for query j is not above top(j); returns them or-ed together."""
+def _joined(builder, vectors):
+    """The lanes of a power of two of vectors, one after the other."""
+    while len(vectors) > 1:
+        vectors = [_join(builder, a, b) for a, b in zip(vectors[::2], vectors[1::2], strict=True)]
+    return vectors[0]
+
+
+def _survivors(builder, sums, tops, masks, compare):
+    """Store masks[j], the bits of the rows whose sum for query j is not above tops[j], a vector as wide as a panel; returns them or-ed."""
     combined = I64(0)
-    for j, joined in enumerate(sums):
+    for j, (parts, top) in enumerate(zip(sums, tops, strict=True)):
         # One comparison of the panel's whole width: LLVM then packs the lanes before it takes their signs.
-        while len(joined) > 1:
-            joined = [_join(builder, a, b) for a, b in zip(joined[::2], joined[1::2], strict=True)]
-        bits = ir.IntType(joined[0].type.count)
-        out = builder.bitcast(builder.icmp_signed(">", joined[0], top(j)), bits)
+        bits = ir.IntType(top.type.count)
+        out = builder.bitcast(compare(">", _joined(builder, parts), top), bits)
         alive = builder.xor(out, bits(2**bits.width - 1))
         mask = alive if bits.width == 64 else builder.zext(alive, I64)
         builder.store(mask, builder.gep(masks, [I64(j)]))
         combined = builder.or_(combined, mask)
     return combined
+
+
+class _Sections:
+    """The way of `scan_tile` and `scan_pairs` from section to section; their arguments 1 to 5 are the same."""
+
+    def __init__(self, isa, context, builder, signature, arguments):
+        self.context, self.builder, self.types, self.arguments = context, builder, signature.args, arguments
+        self.marker = _marker(isa)
+        self.n_queries, self.n_vectors, _ = _SHAPES[self.marker]
+        self.element, self.lanes, self.multiply_bytes = _byte_products(isa)
+        self.rows = self.lanes * self.n_vectors
+        self.accumulator = ir.VectorType(self.element, self.lanes)
+        self.tile, self.panel = arguments[2], arguments[5]
+        self.queries = self.pointer(1, I32, self.tile)
+        self.half_norms = self.pointer(4, self.accumulator)
+
+    def pointer(self, position, element_type, index=None):
+        """To the data of an argument, or to its item `index`."""
+        return _pointer(self.context, self.builder, self.types[position], self.arguments[position], element_type, index)
+
+    def panels_of(self, position):
+        """Number of panels in an argument whose second axis they are."""
+        return _length(self.context, self.builder, self.types[position], self.arguments[position], 1)
+
+    def of_panel(self, source, n_panels, section):
+        """The panel's vectors of one section from an array (3, panels, panel rows)."""
+        first = self.builder.mul(
+            self.builder.add(self.builder.mul(n_panels, I64(section)), self.panel), I64(self.n_vectors)
+        )
+        found = []
+        for v in range(self.n_vectors):
+            found.append(self.builder.load(self.builder.gep(source, [self.builder.add(first, I64(v))])))
+            found[-1].align = 2
+        return found
+
+    def start(self, section, offset, sums=None):
+        """`sums` with the section's offsets and half norms, so that the comparison needs nothing else."""
+        norms = self.of_panel(self.half_norms, self.panels_of(4), section)
+        started = []
+        for j in range(self.n_queries):
+            by = offset(section, j)
+            moved = [self.builder.sub(by, norm) for norm in norms]
+            if sums is not None:
+                moved = [self.builder.add(total, part) for total, part in zip(sums[j], moved, strict=True)]
+            started.append(moved)
+        return started
+
+    def add_quarter(self, sums, quarter):
+        """`sums` and the products of one quarter of the columns."""
+
+        def multiply(total, query, row):
+            return self.multiply_bytes(self.builder, self.marker, total, row, query)
+
+        given = self.types[3], self.arguments[3], self.panel, self.queries, sums, multiply, quarter
+        return _add_quarter(self.context, self.builder, *given)
+
+    def scan(self, offset, out_early, survivors):
+        """Emit the scan; returns what the tile returns.
+
+        offset(section, j) : a vector; out_early(sums, section) : a vector of i1, whether all that a lane stands for is ruled out;
+        survivors(sums) : stores the masks and returns them or-ed together.
+        """
+        builder = self.builder
+        done = builder.append_basic_block("scan_done")
+        leaving = []
+        sums = None
+        for section in range(2):
+            sums = self.add_quarter(self.start(section, offset, sums), section)
+            out = builder.bitcast(out_early(sums, section), ir.IntType(self.lanes))
+            on = builder.append_basic_block("scan_goes_on")
+            leaving.append(builder.block)
+            builder.cbranch(builder.icmp_unsigned("==", out, ir.IntType(self.lanes)(2**self.lanes - 1)), done, on)
+            builder.position_at_end(on)
+        combined = survivors(self.add_quarter(self.add_quarter(self.start(2, offset, sums), 2), 3))
+        at_end = builder.block
+        builder.branch(done)
+        builder.position_at_end(done)
+        result = builder.phi(I64)
+        for block in leaving:
+            result.add_incoming(I64(0), block)
+        result.add_incoming(combined, at_end)
+        return result
 
 
 @intrinsic
@@ -125,85 +212,28 @@ def scan_tile(typing_context, isa, queries, tile, panels, half_norms, panel, thr
     half_norms (…, 7, query tile); tile, panel, which : int64; masks : uint64 (query tile,).
     """
     signature = types.uint64(isa, queries, types.int64, panels, half_norms, types.int64, thresholds, types.int64, masks)
-    marker = _marker(isa)
-    n_queries, n_vectors, _ = _SHAPES[marker]
-    element, lanes, multiply_bytes = _byte_products(isa)
-    rows = lanes * n_vectors
 
     def codegen(context, builder, signature, arguments):
-        accumulator = ir.VectorType(element, lanes)
+        sections = _Sections(isa, context, builder, signature, arguments)
+        threshold_pointer = sections.pointer(6, sections.element, arguments[7])
 
-        def multiply(total, query, row):
-            return multiply_bytes(builder, marker, total, row, query)
+        def threshold(line, j, count=sections.lanes):
+            place = I64(line * sections.n_queries + j)
+            return _splat(builder, builder.load(builder.gep(threshold_pointer, [place])), count)
 
-        def pointer(position, element_type, index=None):
-            return _pointer(context, builder, signature.args[position], arguments[position], element_type, index)
-
-        tile, panel, which = arguments[2], arguments[5], arguments[7]
-        norm_pointer, threshold_pointer = pointer(4, accumulator), pointer(6, element, which)
-        query_pointer = pointer(1, I32, tile)
-        n_panels = _length(context, builder, signature.args[3], arguments[3], 1)
-
-        def norms(section):
-            found = []
-            first = builder.mul(builder.add(builder.mul(n_panels, I64(section)), panel), I64(n_vectors))
-            for v in range(n_vectors):
-                loaded = builder.load(builder.gep(norm_pointer, [builder.add(first, I64(v))]))
-                loaded.align = 2
-                found.append(loaded)
-            return found
-
-        def threshold(line, j, count=lanes):
-            return _splat(builder, builder.load(builder.gep(threshold_pointer, [I64(line * n_queries + j)])), count)
-
-        def add_quarter(sums, quarter):
-            return _add_quarter(
-                context, builder, signature.args[3], arguments[3], panel, query_pointer, sums, multiply, quarter
-            )
-
-        def start(section, sums=None):
-            """The sums with the section's thresholds and half norms, so that the comparison needs nothing else."""
-            section_norms = norms(section)
-            started = []
-            for j in range(n_queries):
-                offset = threshold(section, j)
-                moved = [builder.sub(offset, norm) for norm in section_norms]
-                if sums is not None:
-                    moved = [builder.add(total, by) for total, by in zip(sums[j], moved, strict=True)]
-                started.append(moved)
-            return started
-
-        done = builder.append_basic_block("scan_done")
-        leaving = []
-
-        def leave_if_all_are_out(sums, section):
+        def out_early(sums, section):
             # One comparison, of the smallest sums with the largest top. Each query's own comparison spilled registers and
             # cost half of what it saved.
             smallest = sums[0][0]
             for total in [total for row in sums for total in row][1:]:
                 smallest = _smaller(builder, smallest, total)
-            out = builder.icmp_signed(">", smallest, threshold(6, section))
-            out = builder.bitcast(out, ir.IntType(lanes))
-            on = builder.append_basic_block("scan_goes_on")
-            leaving.append(builder.block)
-            builder.cbranch(builder.icmp_unsigned("==", out, ir.IntType(lanes)(2**lanes - 1)), done, on)
-            builder.position_at_end(on)
+            return builder.icmp_signed(">", smallest, threshold(6, section))
 
-        sums = add_quarter(start(0), 0)
-        leave_if_all_are_out(sums, 0)
-        sums = add_quarter(start(1, sums), 1)
-        leave_if_all_are_out(sums, 1)
-        sums = add_quarter(add_quarter(start(2, sums), 2), 3)
-        combined = _survivors(builder, sums, lambda j: threshold(5, j, rows), pointer(8, I64))
-        at_end = builder.block
-        builder.branch(done)
+        def survivors(sums):
+            tops = [threshold(5, j, sections.rows) for j in range(sections.n_queries)]
+            return _survivors(builder, sums, tops, sections.pointer(8, I64), builder.icmp_signed)
 
-        builder.position_at_end(done)
-        result = builder.phi(I64)
-        for block in leaving:
-            result.add_incoming(I64(0), block)
-        result.add_incoming(combined, at_end)
-        return result
+        return sections.scan(threshold, out_early, survivors)
 
     return signature, codegen
 
@@ -223,115 +253,54 @@ def scan_pairs(typing_context, isa, queries, tile, panels, half_norms, panel, of
     reaches : uint16 or uint32 (3, panels, panel rows), at most 2^16 - 4 or 2^32 - 4, for all places of the tiles.
     """
     signature = types.uint64(isa, queries, types.int64, panels, half_norms, types.int64, offsets, reaches, masks)
-    marker = _marker(isa)
-    n_queries, n_vectors, _ = _SHAPES[marker]
-    element, lanes, multiply_bytes = _byte_products(isa)
-    rows = lanes * n_vectors
 
     def codegen(context, builder, signature, arguments):
-        accumulator = ir.VectorType(element, lanes)
+        sections = _Sections(isa, context, builder, signature, arguments)
+        n_queries, lanes, rows = sections.n_queries, sections.lanes, sections.rows
+        offset_pointer = sections.pointer(6, sections.element, sections.tile)
+        reach_pointer, reach_vectors = sections.pointer(7, sections.element), sections.pointer(7, sections.accumulator)
+        n_reach_panels = sections.panels_of(7)
 
-        def multiply(total, query, row):
-            return multiply_bytes(builder, marker, total, row, query)
+        def offset(section, j):
+            return _splat(builder, builder.load(builder.gep(offset_pointer, [I64(section * n_queries + j)])), lanes)
 
-        def pointer(position, element_type, index=None):
-            return _pointer(context, builder, signature.args[position], arguments[position], element_type, index)
-
-        tile, panel = arguments[2], arguments[5]
-        norm_pointer, offset_pointer = pointer(4, accumulator), pointer(6, element, tile)
-        reach_pointer, reach_vectors = pointer(7, element), pointer(7, accumulator)
-        query_pointer = pointer(1, I32, tile)
-        n_norm_panels = _length(context, builder, signature.args[4], arguments[4], 1)
-        n_reach_panels = _length(context, builder, signature.args[7], arguments[7], 1)
-
-        def vectors(source, n_panels, section):
-            found = []
-            first = builder.mul(builder.add(builder.mul(n_panels, I64(section)), panel), I64(n_vectors))
-            for v in range(n_vectors):
-                loaded = builder.load(builder.gep(source, [builder.add(first, I64(v))]))
-                loaded.align = 2
-                found.append(loaded)
-            return found
-
-        def add_quarter(sums, quarter):
-            return _add_quarter(
-                context, builder, signature.args[3], arguments[3], panel, query_pointer, sums, multiply, quarter
+        def reaches(section):
+            """Of the places of the tile, scalars, and of the panel, vectors."""
+            first = builder.add(
+                builder.mul(n_reach_panels, I64(section * rows)), builder.mul(sections.tile, I64(n_queries))
             )
+            own = [builder.load(builder.gep(reach_pointer, [builder.add(first, I64(j))])) for j in range(n_queries)]
+            return own, sections.of_panel(reach_vectors, n_reach_panels, section)
 
-        def start(section, sums=None):
-            """The sums with the section's offsets and half norms."""
-            norms = vectors(norm_pointer, n_norm_panels, section)
-            started = []
-            for j in range(n_queries):
-                offset = _splat(
-                    builder, builder.load(builder.gep(offset_pointer, [I64(section * n_queries + j)])), lanes
-                )
-                moved = [builder.sub(offset, norm) for norm in norms]
-                if sums is not None:
-                    moved = [builder.add(total, by) for total, by in zip(sums[j], moved, strict=True)]
-                started.append(moved)
-            return started
-
-        def own_reaches(section):
-            first = builder.add(builder.mul(n_reach_panels, I64(section * rows)), builder.mul(tile, I64(n_queries)))
-            return [builder.load(builder.gep(reach_pointer, [builder.add(first, I64(j))])) for j in range(n_queries)]
-
-        done = builder.append_basic_block("pairs_done")
-        leaving = []
-
-        def leave_if_all_are_out(sums, section):
-            own, panel_reaches = own_reaches(section), vectors(reach_vectors, n_reach_panels, section)
+        def out_early(sums, section):
+            own, others = reaches(section)
             smallest = None
             for j in range(n_queries):
                 reach = _splat(builder, own[j], lanes)
-                for total, other in zip(sums[j], panel_reaches, strict=True):
+                for total, other in zip(sums[j], others, strict=True):
                     moved = builder.add(total, _larger(builder, reach, other))
                     smallest = moved if smallest is None else _lesser(builder, smallest, moved)
             largest = own[0]
             for reach in own[1:]:
                 largest = _larger(builder, largest, reach)
             top = _splat(builder, largest, lanes)
-            for other in panel_reaches:
+            for other in others:
                 top = _larger(builder, top, other)
-            top = builder.add(top, _splat(builder, element(_SLACK), lanes))
-            out = builder.bitcast(builder.icmp_unsigned(">", smallest, top), ir.IntType(lanes))
-            on = builder.append_basic_block("pairs_go_on")
-            leaving.append(builder.block)
-            builder.cbranch(builder.icmp_unsigned("==", out, ir.IntType(lanes)(2**lanes - 1)), done, on)
-            builder.position_at_end(on)
+            top = builder.add(top, _splat(builder, sections.element(_SLACK), lanes))
+            return builder.icmp_unsigned(">", smallest, top)
 
-        sums = add_quarter(start(0), 0)
-        leave_if_all_are_out(sums, 0)
-        sums = add_quarter(start(1, sums), 1)
-        leave_if_all_are_out(sums, 1)
-        sums = add_quarter(add_quarter(start(2, sums), 2), 3)
-        every = ir.IntType(rows)(2**rows - 1)
-        combined = I64(0)
-        mask_pointer = pointer(8, I64)
-        own, panel_reaches = own_reaches(2), vectors(reach_vectors, n_reach_panels, 2)
-        for j in range(n_queries):
-            reach = _splat(builder, own[j], lanes)
-            larger = [_larger(builder, reach, other) for other in panel_reaches]
-            joined = [builder.add(total, by) for total, by in zip(sums[j], larger, strict=True)]
-            # One comparison of the panel's whole width: LLVM then packs the lanes before it takes their signs.
-            while len(joined) > 1:
-                joined = [_join(builder, a, b) for a, b in zip(joined[::2], joined[1::2], strict=True)]
-                larger = [_join(builder, a, b) for a, b in zip(larger[::2], larger[1::2], strict=True)]
-            top = builder.add(larger[0], _splat(builder, element(_SLACK), rows))
-            out = builder.bitcast(builder.icmp_unsigned(">", joined[0], top), ir.IntType(rows))
-            alive = builder.xor(out, every)
-            mask = alive if rows == 64 else builder.zext(alive, I64)
-            builder.store(mask, builder.gep(mask_pointer, [I64(j)]))
-            combined = builder.or_(combined, mask)
-        at_end = builder.block
-        builder.branch(done)
+        def survivors(sums):
+            own, others = reaches(2)
+            slack = _splat(builder, sections.element(_SLACK), rows)
+            moved, tops = [], []
+            for j in range(n_queries):
+                reach = _splat(builder, own[j], lanes)
+                larger = [_larger(builder, reach, other) for other in others]
+                moved.append([builder.add(total, by) for total, by in zip(sums[j], larger, strict=True)])
+                tops.append(builder.add(_joined(builder, larger), slack))
+            return _survivors(builder, moved, tops, sections.pointer(8, I64), builder.icmp_unsigned)
 
-        builder.position_at_end(done)
-        result = builder.phi(I64)
-        for block in leaving:
-            result.add_incoming(I64(0), block)
-        result.add_incoming(combined, at_end)
-        return result
+        return sections.scan(offset, out_early, survivors)
 
     return signature, codegen
 
@@ -423,6 +392,7 @@ def scan_tile_of_groups(
             lambda total, query, row: multiply_bytes(builder, marker, total, row, query),
             which=pointer(3, I32, tile),
         )
-        return _survivors(builder, sums, lambda j: threshold(1, j, lanes * n_vectors), pointer(10, I64))
+        tops = [threshold(1, j, lanes * n_vectors) for j in range(n_queries)]
+        return _survivors(builder, sums, tops, pointer(10, I64), builder.icmp_signed)
 
     return signature, codegen
