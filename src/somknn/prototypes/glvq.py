@@ -138,6 +138,34 @@ class Adam:
         return np.divide(mean, scale, out=np.zeros_like(mean), where=scale > 0)
 
 
+def descend(
+    step: Callable[[float], tuple[float, Winners, np.ndarray]],
+    epochs: int,
+    weights: np.ndarray,
+    report: Callable[[dict], bool],
+) -> dict[str, list[float]]:
+    """Take `epochs` steps; their history: "cost" and "error_rate" before each step, and "seconds".
+
+    step(left) moves the parameters by `left` of the first rate, which falls to zero along half a cosine, and returns the cost and the winners
+    that it found before, and the prototypes after. `report(entry)` hears of every step and ends the work by returning True.
+    """
+    history: dict[str, list[float]] = {"cost": [], "error_rate": [], "seconds": []}
+    for epoch in range(1, epochs + 1):
+        start = time.perf_counter()
+        cost, winners, prototypes = step(0.5 * (1 + np.cos(np.pi * (epoch - 1) / epochs)))
+        wrong = winners.other_squares <= winners.own_squares
+        entry = {
+            "cost": cost,
+            "error_rate": float((weights * wrong).sum() / weights.sum()),
+            "seconds": time.perf_counter() - start,
+        }
+        for name, value in entry.items():
+            history[name].append(value)
+        if report({"epoch": epoch, "prototypes": prototypes, **entry}):
+            break
+    return history
+
+
 def train(
     search: ClassSearch,
     weights: np.ndarray,
@@ -155,21 +183,13 @@ def train(
     dtype = np.float64 if search.rows.dtype == np.float64 else np.float32
     prototypes = prototypes.astype(np.float64)
     steps = Adam(prototypes.shape, per_row=True)
-    history: dict[str, list[float]] = {"cost": [], "error_rate": [], "seconds": []}
-    for epoch in range(1, epochs + 1):
-        start = time.perf_counter()
+
+    def step(left: float) -> tuple[float, Winners, np.ndarray]:
+        nonlocal prototypes
         winners = search.find(prototypes.astype(dtype), classes)
         cost, gradient = cost_and_gradient(search.rows, weights, prototypes, winners, slope, search.n_threads)
-        rate = learning_rate * 0.5 * (1 + np.cos(np.pi * (epoch - 1) / epochs))
-        prototypes -= rate * steps.direction(gradient)
-        wrong = winners.other_squares <= winners.own_squares
-        entry = {
-            "cost": cost,
-            "error_rate": float((weights * wrong).sum() / weights.sum()),
-            "seconds": time.perf_counter() - start,
-        }
-        for name, value in entry.items():
-            history[name].append(value)
-        if report({"epoch": epoch, "prototypes": prototypes, **entry}):
-            break
+        prototypes = prototypes - learning_rate * left * steps.direction(gradient)
+        return cost, winners, prototypes
+
+    history = descend(step, epochs, weights, report)
     return prototypes.astype(dtype), history

@@ -6,7 +6,6 @@ the prototypes p live. A step maps all rows, finds their winners exactly (by com
 rule out), and moves p and A by Adam; A has one scale for all its entries, and starts as the leading principal axes.
 """
 
-import time
 from collections.abc import Callable
 
 import numpy as np
@@ -136,25 +135,17 @@ def train(
     rate = learning_rate * row_map.spread * np.sqrt(rows.shape[1] / rank)
     axes_rate = learning_rate * _AXES_RATE / np.sqrt(rows.shape[1])
     place_steps, axes_steps = glvq.Adam(places.shape, per_row=True), glvq.Adam(axes.shape, per_row=False)
-    history: dict[str, list[float]] = {"cost": [], "error_rate": [], "seconds": []}
-    for epoch in range(1, epochs + 1):
-        start = time.perf_counter()
+
+    def step(left: float) -> tuple[float, glvq.Winners, np.ndarray]:
+        nonlocal places, axes
         row_map.apply(axes, mapped)
         winners = search.find(places.astype(row_map.dtype), classes)
         cost, by_places, by_axes = cost_and_gradients(row_map, mapped, weights, places, winners, slope)
-        left = 0.5 * (1 + np.cos(np.pi * (epoch - 1) / epochs))
         places = places - rate * left * place_steps.direction(by_places)
         axes = axes - axes_rate * left * axes_steps.direction(by_axes)
-        wrong = winners.other_squares <= winners.own_squares
-        entry = {
-            "cost": cost,
-            "error_rate": float((weights * wrong).sum() / weights.sum()),
-            "seconds": time.perf_counter() - start,
-        }
-        for name, value in entry.items():
-            history[name].append(value)
-        if report({"epoch": epoch, "prototypes": places, **entry}):
-            break
+        return cost, winners, places
+
+    history = glvq.descend(step, epochs, weights, report)
     row_map.apply(axes, mapped)
     metric, units = rounded(axes.T, row_map.center, np.abs(mapped).max(axis=1), rows.dtype)
     return round_prototypes(metric, places * (units / row_map.scale)), metric, history
