@@ -292,8 +292,8 @@ def two_nearest(isa, X, W, short, book, trust, first_row, last_row, units, dista
             best_index[0] = -1
             best_index[1] = -1
             if not norm <= rare:
-                for k in range(K):
-                    _offer(squared_distance_float64(X, i, W, k, sums), k, best, best_index)
+                for unit in range(K):
+                    _offer(squared_distance_float64(X, i, W, unit, sums), unit, best, best_index)
                 units[i, 0] = best_index[0]
                 units[i, 1] = best_index[1]
                 distances[i] = best[0]
