@@ -11,14 +11,13 @@ exactly. docs/engine.md, "The scan in 16 bits", shows that nothing is lost to th
 
 import numpy as np
 
-from somknn_kernels.distances import distance_within, squared_distance_bytes
+from somknn_kernels.distances import CERTAIN, codes_within, distance_within, squared_distance_bytes
 from somknn_kernels.packing import drop_zero_groups
 from somknn_kernels.policy import inlined, kernel
 from somknn_kernels.scan_tiles import scan_tile_of_groups
 from somknn_kernels.selection import bound, offer
 from somknn_kernels.tiles import trailing_zeros
 
-_CERTAIN = 1.0 + 1e-9  # covers the rounding of the few float64 operations of a threshold
 _TILES_AT_ONCE = 8  # that go through a panel one after another: it then comes from the level-1 cache
 _GIVE_UP = 16  # one pair in so many: comparing them exactly takes what the coarser codes save
 
@@ -48,8 +47,7 @@ def _set_thresholds(thresholds, t, j, reach, step, norm):
 
     norm : squared norm of the query's codes. What passes has lowest ≤ A ≤ (norm + 1) / 2 before it wraps around.
     """
-    ratio = reach / step
-    square = ratio * ratio * _CERTAIN + 1.0
+    square = codes_within(reach / step)
     if square < 2.0**28:
         lowest = -((np.int64(square) - norm) // 2)
         # There are no unsigned comparisons of vectors before AVX-512: sums and tops are both moved by half the range.
@@ -87,7 +85,7 @@ def screened_bytes(
         first = q_start + t * tile
         for j in range(min(tile, q_stop - first)):
             norms[t, j], lost = _encode(queries, first + j, step, codes)
-            errors[t, j] = np.sqrt(np.float64(lost)) * _CERTAIN
+            errors[t, j] = np.sqrt(np.float64(lost)) * CERTAIN
             for c in range(width):
                 for e in range(2):
                     code = np.int8(codes[2 * c + e])
@@ -105,7 +103,7 @@ def screened_bytes(
         for p in range(used):
             for r in range(min(panel, stop - block - p * panel)):
                 square, lost = _encode(rows, block + p * panel + r, step, codes)
-                largest = max(largest, np.sqrt(np.float64(lost)) * _CERTAIN)
+                largest = max(largest, np.sqrt(np.float64(lost)) * CERTAIN)
                 half_norms[p, r] = np.int16(square // 2)
                 for c in range(width):
                     panels[p, c, r] = words[c]

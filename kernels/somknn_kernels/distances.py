@@ -17,6 +17,15 @@ from somknn_kernels.tiles import I8, I16, I32, I64, _every, _marker, _pair_produ
 _BLOCK = 16384  # dimensions whose squared byte differences fit an int32 lane: 16384 / 8 · 255² < 2^31
 
 
+CERTAIN = 1.0 + 1e-9  # covers the rounding of the few float64 operations of a bound
+
+
+@inlined
+def codes_within(reach):
+    """Above every squared distance of integer codes that are no farther apart than `reach`, in steps of the codes. float64, NaN for NaN."""
+    return reach * reach * CERTAIN + 1.0
+
+
 @inlined
 def distance_within(squared, d):
     """How far, exactly, a row of d features can be whose squared distance in float64 is at most `squared`.

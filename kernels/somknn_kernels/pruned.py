@@ -11,13 +11,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from somknn_kernels.distances import distance_within, squared_distance
+from somknn_kernels.distances import codes_within, distance_within, squared_distance
 from somknn_kernels.policy import inlined, kernel
 from somknn_kernels.scan_tiles import scan_products, scan_tile
 from somknn_kernels.selection import NO_INDEX, bound, is_known, offer, push
 from somknn_kernels.tiles import prefetch_row, trailing_zeros
 
-_CERTAIN = 1.0 + 1e-9  # covers the rounding of the few float64 operations of a threshold
 _LIST = 4096  # survivors that are collected before they are looked at
 
 
@@ -191,8 +190,7 @@ def set_scan_thresholds(thresholds, t, j, step, lift, row_errors, kind, probe_er
     for section in range(3):
         norm += squares[slot, section]
         total += sums[slot, section]
-        ratio = (reach + probe_errors[slot, section] + row_errors[kind, section]) / step
-        square = ratio * ratio * _CERTAIN + 1.0
+        square = codes_within((reach + probe_errors[slot, section] + row_errors[kind, section]) / step)
         if square < 2.0**28:
             lowest = -((np.int64(square) - norm) // 2)
             offset = half_range - lowest - lift * total

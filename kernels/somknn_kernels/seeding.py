@@ -14,13 +14,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from somknn_kernels.distances import distance_within, squared_distance
+from somknn_kernels.distances import CERTAIN, codes_within, distance_within, squared_distance
 from somknn_kernels.policy import inlined, kernel
 from somknn_kernels.row_products import row_product
 from somknn_kernels.sieve_tile import CANDIDATES, sieve_tile
 from somknn_kernels.tiles import prefetch_row, trailing_zeros
 
-_CERTAIN = 1.0 + 1e-9  # covers the rounding of the few float64 operations of a limit
 _LONGEST = 32000.0  # norm of fine codes: no sum of products passes 2^31
 _AHEAD = 6  # pairs whose rows are asked for before they are measured
 _ROUND = 32  # pairs that are measured before candidates are judged again
@@ -84,7 +83,7 @@ def encode_rows(vectors, errors, middle, limit, first_row, sieve):
             square += np.int64(code * code)
             panels[row // panel_rows, c // g, row % panel_rows, c % g] = np.uint8(np.int64(code) + lift)
         squares[row] = square
-        lead_errors[row] = (errors[i] + np.sqrt(moved)) * _CERTAIN / step
+        lead_errors[row] = (errors[i] + np.sqrt(moved)) * CERTAIN / step
         norm = 0.0
         for c in range(vectors.shape[1]):
             norm += np.float64(vectors[i, c]) * np.float64(vectors[i, c])
@@ -98,7 +97,7 @@ def encode_rows(vectors, errors, middle, limit, first_row, sieve):
             square += np.int64(code * code)
             fine[row, c] = np.int16(code)
         fine_squares[row] = square
-        fine_errors[row] = (errors[i] + np.sqrt(moved)) * _CERTAIN / fine_step
+        fine_errors[row] = (errors[i] + np.sqrt(moved)) * CERTAIN / fine_step
 
 
 @kernel
@@ -132,8 +131,7 @@ def _limit(row, closest, d, panel_rows, squares, errors, step, largest, starts, 
         wrap, half_range = np.int64(2**32 - 1), np.int64(2**31)
     distance = distance_within(closest, d)
     reach[row] = distance / fine_step + fine_errors[row]
-    ratio = distance / step + errors[row] + largest
-    square = ratio * ratio * _CERTAIN + 1.0
+    square = codes_within(distance / step + errors[row] + largest)
     panel, r = row // panel_rows, row % panel_rows
     if square < 2.0**28:
         whole = np.int64(square)
@@ -212,8 +210,7 @@ def find_possible(
             candidate = candidates[number]
             product = row_product(isa, fine, row, fine, candidate)
             square = np.float64(fine_squares[row] + fine_squares[candidate] - 2 * product)
-            ratio = reach[row] + fine_errors[candidate]
-            if square > ratio * ratio * _CERTAIN + 1.0:
+            if square > codes_within(reach[row] + fine_errors[candidate]):
                 continue
             rows[kept] = row
             numbers[kept] = number

@@ -10,14 +10,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from somknn_kernels.distances import distance_within
+from somknn_kernels.distances import codes_within, distance_within
 from somknn_kernels.policy import inlined, kernel
 from somknn_kernels.scan_tiles import scan_pairs
 from somknn_kernels.selection import push
 from somknn_kernels.tiles import prefetch_row, trailing_zeros
 from somknn_kernels.used_columns import distance_through, find_used
 
-_CERTAIN = 1.0 + 1e-9  # covers the rounding of the few float64 operations of a reach
 _LIST = 4096  # pairs that are collected before they are looked at
 
 
@@ -87,8 +86,7 @@ def _set_reaches(reaches, place, reach, own_errors, own_kind, other_kind, step):
     panel_rows = reaches.shape[2]
     panel, r = place // panel_rows, place % panel_rows
     for section in range(3):
-        ratio = (reach + own_errors[own_kind, section] + own_errors[other_kind, section]) / step
-        half = (ratio * ratio * _CERTAIN + 1.0) * 0.5
+        half = codes_within((reach + own_errors[own_kind, section] + own_errors[other_kind, section]) / step) * 0.5
         # Also for NaN: everything survives.
         reaches[section, panel, r] = np.int64(half) + 1 if half < most - 2 else most
 
