@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from somknn.axes import sample_rows
 from somknn_kernels import brute_screen, scan_tiles, tiles
 from somknn_kernels.isa import Avx2, Isa
 
@@ -42,8 +43,7 @@ def search_by_codes(isa: Isa, queries, q_start, q_stop, rows, r_start, r_stop, c
 
 def _code_step(queries, rows, ceilings) -> int | None:
     """The smallest unit with which squared distances of codes rarely pass 2^17, where sums of 16 bits repeat; None where codes do not pay."""
-    at = [np.linspace(0, len(part) - 1, min(len(part), _SAMPLE)).astype(np.int64) for part in (queries, rows)]
-    q, t = queries[at[0]].astype(np.float32), rows[at[1]].astype(np.float32)
+    q, t = sample_rows(queries, _SAMPLE).astype(np.float32), sample_rows(rows, _SAMPLE).astype(np.float32)
     products = np.einsum("ij,kj->ik", q, t)  # not by BLAS, whose threads would wait for one another
     squares = (q**2).sum(axis=1)[:, None] + (t**2).sum(axis=1) - 2 * products
     distances = np.sqrt(np.maximum(squares, 0))
@@ -51,5 +51,5 @@ def _code_step(queries, rows, ceilings) -> int | None:
     if step > _COARSEST:
         return None
     errors = [np.linalg.norm(part - step * np.floor(part / step + 0.5), axis=1) for part in (q, t)]
-    reach = np.sqrt(ceilings[at[0]].astype(np.float64)) + errors[0] + errors[1].max()
+    reach = np.sqrt(sample_rows(ceilings, _SAMPLE)) + errors[0] + errors[1].max()
     return step if (distances <= reach[:, None]).mean() < _PASSING else None

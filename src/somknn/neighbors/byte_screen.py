@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from somknn.neighbors.embedding import principal_axes, sample_rows
+from somknn.axes import principal_axes, sample_rows
 from somknn.threads import single_threaded_blas
 from somknn_kernels import byte_screen as kernels
 from somknn_kernels import tiles

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from somknn.neighbors.embedding import sample_rows
+from somknn.axes import sample_rows
 from somknn_kernels import embedding as embedding_kernels
 from somknn_kernels.parallel import run_tasks
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from somknn.axes import principal_axes, sample_rows
 from somknn_kernels import embedding as kernels
 from somknn_kernels import tiles
 from somknn_kernels.isa import Isa
@@ -16,30 +17,6 @@ _CHUNK = 16384  # rows that are embedded at a time
 _RARE = 0.999  # share of the sample that the range of the codes covers; rows beyond it are handled apart
 _LIMIT = 90.0  # with codes in ±90 no pair of byte products passes 2^15: 2·(32767 // 360)·180 <= 32,767
 _PROBE_LIMIT = 91.0
-
-
-def sample_rows(rows: np.ndarray, size: int = SAMPLE) -> np.ndarray:
-    """At most `size` rows at equal distances, as float64."""
-    places = np.linspace(0, len(rows) - 1, min(size, len(rows))).astype(np.int64)
-    return rows[places].astype(np.float64)
-
-
-def principal_axes(centred: np.ndarray, n_axes: int) -> np.ndarray:
-    """The leading principal axes (columns) of centred rows, by subspace iteration; orthonormal, deterministic.
-
-    Halko, Martinsson, Tropp (2011), "Finding structure with randomness", algorithm 4.4. The axes need not be
-    accurate: any orthonormal columns give a valid bound, better ones a tighter one.
-    """
-    d = centred.shape[1]
-    scale = float(np.abs(centred).max(initial=0.0)) or 1.0
-    work = (centred / scale).astype(np.float32)
-    start = np.random.default_rng(0).standard_normal((d, min(d, n_axes + 16)), dtype=np.float32)
-    basis, _ = np.linalg.qr(work.T @ (work @ start))
-    for _ in range(2):
-        basis, _ = np.linalg.qr(work.T @ (work @ basis))
-    small = work @ basis
-    _, vectors = np.linalg.eigh((small.T @ small).astype(np.float64))
-    return basis.astype(np.float64) @ vectors[:, ::-1][:, :n_axes]
 
 
 class Embedding:

@@ -10,9 +10,9 @@ from collections.abc import Callable
 
 import numpy as np
 
+from somknn.axes import leading_axes
 from somknn.prototypes import glvq
 from somknn.prototypes.metric import Metric, round_prototypes, rounded
-from somknn.som.frames import leading_axes
 from somknn.threads import single_threaded_blas
 from somknn_kernels.codebook_codes import centre_rows
 from somknn_kernels.parallel import resolve_n_threads, run_tasks

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from somknn.axes import leading_axes
 from somknn.threads import single_threaded_blas
 from somknn_kernels import codebook_codes
 from somknn_kernels.codebook_codes import CODE_LIMIT, LEAD, NOWHERE, PIECE, SHARED, WIDTH, Short, Units
@@ -22,21 +23,6 @@ _OWN_SAMPLE = 1024
 _FAR = 6.0  # times the root mean square: rows beyond have no short vectors, or they would take the others' precision
 _ROOM = 1.25  # times the longest row of the sample: the same, where that is less
 _BLOCK = 128  # units of a task
-
-
-def leading_axes(covariance: np.ndarray, width: int, turns: int = 2) -> np.ndarray:
-    """Orthonormal columns that span about the `width` leading eigenvectors, in their order.
-
-    The bound holds on any orthonormal axes, so block power iteration will do: a tenth of the time of all eigenvectors. Eigenvectors themselves take more `turns`.
-    """
-    d = len(covariance)
-    if d <= 2 * width:
-        return np.linalg.eigh(covariance)[1][:, ::-1][:, :width]
-    basis = np.random.RandomState(0).normal(size=(d, min(d, width + 16))).astype(covariance.dtype)
-    for _ in range(turns):
-        basis = np.linalg.qr(covariance @ basis)[0]
-    _, rotation = np.linalg.eigh(basis.T @ covariance @ basis)
-    return basis @ rotation[:, ::-1][:, :width]
 
 
 class Frame:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from somknn.som.frames import leading_axes
+from somknn.axes import leading_axes
 from somknn.som.grid import Grid
 
 INITIALIZATIONS = ("pca", "sample", "random")

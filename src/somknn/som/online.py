@@ -10,6 +10,7 @@ import time
 
 import numpy as np
 
+from somknn.axes import sample_rows
 from somknn.som.neighborhoods import evaluate
 from somknn.som.quality import quantization_error_of, topographic_error_of
 from somknn.som.search import find
@@ -30,7 +31,7 @@ class _Blocks:
 
     def __init__(self, X: np.ndarray, codebook: np.ndarray, n_threads: int):
         K, d = codebook.shape
-        sample = X[np.linspace(0, len(X) - 1, min(len(X), _SAMPLE)).astype(np.int64)].astype(np.float64)
+        sample = sample_rows(X, _SAMPLE)
         centre = sample.mean(axis=0)
         self.X, self.centre, self.n_threads = X, np.rint(centre) if X.dtype == np.uint8 else centre, n_threads
         self.W = codebook.astype(np.float64) - self.centre

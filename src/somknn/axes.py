@@ -1,0 +1,42 @@
+"""Principal axes of rows or of their covariance, for short vectors, maps and metrics: as accurate as those need them."""
+
+import numpy as np
+
+
+def sample_rows(rows: np.ndarray, size: int) -> np.ndarray:
+    """At most `size` rows (or items) at equal distances, as float64."""
+    places = np.linspace(0, len(rows) - 1, min(size, len(rows))).astype(np.int64)
+    return rows[places].astype(np.float64)
+
+
+def principal_axes(centred: np.ndarray, n_axes: int) -> np.ndarray:
+    """The leading principal axes (columns) of centred rows, by subspace iteration; orthonormal, deterministic.
+
+    Halko, Martinsson, Tropp (2011), "Finding structure with randomness", algorithm 4.4. The axes need not be
+    accurate: any orthonormal columns give a valid bound, better ones a tighter one.
+    """
+    d = centred.shape[1]
+    scale = float(np.abs(centred).max(initial=0.0)) or 1.0
+    work = (centred / scale).astype(np.float32)
+    start = np.random.default_rng(0).standard_normal((d, min(d, n_axes + 16)), dtype=np.float32)
+    basis, _ = np.linalg.qr(work.T @ (work @ start))
+    for _ in range(2):
+        basis, _ = np.linalg.qr(work.T @ (work @ basis))
+    small = work @ basis
+    _, vectors = np.linalg.eigh((small.T @ small).astype(np.float64))
+    return basis.astype(np.float64) @ vectors[:, ::-1][:, :n_axes]
+
+
+def leading_axes(covariance: np.ndarray, width: int, turns: int = 2) -> np.ndarray:
+    """Orthonormal columns that span about the `width` leading eigenvectors, in their order.
+
+    The bound holds on any orthonormal axes, so block power iteration will do: a tenth of the time of all eigenvectors. Eigenvectors themselves take more `turns`.
+    """
+    d = len(covariance)
+    if d <= 2 * width:
+        return np.linalg.eigh(covariance)[1][:, ::-1][:, :width]
+    basis = np.random.RandomState(0).normal(size=(d, min(d, width + 16))).astype(covariance.dtype)
+    for _ in range(turns):
+        basis = np.linalg.qr(covariance @ basis)[0]
+    _, rotation = np.linalg.eigh(basis.T @ covariance @ basis)
+    return basis @ rotation[:, ::-1][:, :width]
