@@ -212,7 +212,7 @@ def test_batches_do_not_matter(n_queries):
 def test_zeros_are_skipped_and_change_nothing(path, dtype):
     rng = np.random.default_rng(6)
     masks = rng.random((5, 53)) < 0.15
-    rows = np.where(masks[rng.integers(0, 5, 300)], rng.integers(0, 256, (300, 53)), 0).astype(dtype)
+    rows = np.where(masks[rng.integers(0, 5, 600)], rng.integers(0, 256, (600, 53)), 0).astype(dtype)
     queries = np.concatenate([rows[:90], np.zeros((3, 53), dtype), rng.integers(0, 256, (7, 53)).astype(dtype)])
     queries = queries[rng.permutation(100)]
     for n_jobs in (1, 2):

@@ -14,6 +14,7 @@ _BLOCK_BYTES = 200_000  # of packed rows: they stay in the level-2 cache beside 
 _QUERIES_PER_TASK = (
     2560  # at most: packing a block of rows then costs 5% of its products, and the packed queries fit level 3
 )
+_WORTH_ORDER = 512  # rows; a query is compared with 64 leaders to find its place
 _SAMPLE = 256  # rows among which zeros are counted
 _FEW_QUERIES = 4  # up to here packing costs more than it saves
 
@@ -41,7 +42,9 @@ class BruteSearch:
 
     def nearest(self, queries: np.ndarray, k: int, n_threads: int) -> tuple[np.ndarray, np.ndarray]:
         """Squared distances (int64 or float64) and rows (int64) of the k nearest, both (m, k), ascending."""
-        order = similar_first(queries, 0 if self.integers(queries) else self.centre, n_threads)
+        order = None
+        if len(self.rows) >= _WORTH_ORDER:
+            order = similar_first(queries, 0 if self.integers(queries) else self.centre, n_threads)
         if order is None:
             return self._nearest(queries, k, n_threads)
         back = np.empty_like(order)
