@@ -111,7 +111,7 @@ def draw(records, path):
     from matplotlib.figure import Figure
 
     timed = all("rows_per_second" in record for record in records)
-    figure = Figure(figsize=(11 if timed else 6, 4.6), layout="constrained")
+    figure = Figure(figsize=(11 if timed else 6, 5.4), layout="constrained")
     left, *right = figure.subplots(1, 1 + timed, sharey=True, squeeze=False)[0]
     colours = dict(
         zip(NAMES, ("black", "tab:blue", "tab:cyan", "tab:orange", "tab:red", "tab:green", "tab:gray"), strict=True)
@@ -135,7 +135,7 @@ def draw(records, path):
     left.set_xlabel("model, MB")
     left.set_ylabel("error on the test set, %")
     left.set_yscale("log")
-    ticks = [1, 2, 3, 5, 10, 15]
+    ticks = [1, 2, 3, 5, 10, 15, 25]
     left.set_yticks(ticks, [str(tick) for tick in ticks])
     left.minorticks_off()
     for axes in (left, *right):
@@ -143,7 +143,8 @@ def draw(records, path):
         axes.grid(alpha=0.3, which="both")
     for axes in right:
         axes.set_xlabel("rows classified a second")
-    left.legend(fontsize=8)
+    handles, labels = left.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=3 if timed else 2, fontsize=8)
     figure.savefig(path)
 
 

@@ -82,7 +82,7 @@ def _chart(title: str, commits: list[str], lines: dict[str, list[float | None]],
     if all(value is None for values in lines.values() for value in values):
         return ""
     figure = Figure(figsize=(5.6, 2.75))
-    axes = figure.add_axes((0.09, 0.25, 0.72 if len(lines) > 1 else 0.82, 0.62))
+    axes = figure.add_axes((0.09, 0.25, 0.7 if len(lines) > 1 else 0.82, 0.62))
     top = 0.0
     for colour, (name, values) in zip((_BLUE, _GREEN, _AMBER, _GREY), lines.items(), strict=False):
         known = [(i, value) for i, value in enumerate(values) if value is not None]
@@ -123,13 +123,15 @@ def _charts(points: list[Point]) -> list[str]:
 
     errors = {name: of(name, 100) for name in ("k-NN, k = 4", "fast", "balanced", "accurate")}
     labels = {"k-NN, k = 4": "k-NN"}
-    prototypes = ("1,000 centres", "100 LVQ prototypes", "map, label errors")
+    prototypes = {"1,000 centres": "1,000 centres", "100 LVQ prototypes": "100 LVQ", "map, label errors": "map"}
     training = {"map, three epochs": "map 20×20", "K-Means, ten iterations": "K-Means"}
     return [
         _chart("Search: times as fast as FAISS", commits, {"": [speed_up(point) for point in points]}, "same run"),
         _chart("One query", commits, {"": of("one query", 1000)}, "ms, at one pace of the host"),
         _chart("Test images wrong", commits, {labels.get(name, name): values for name, values in errors.items()}, "%"),
-        _chart("Prototypes: test images wrong", commits, {name: of(name, 100) for name in prototypes}, "%"),
+        _chart(
+            "Prototypes: test images wrong", commits, {label: of(name, 100) for name, label in prototypes.items()}, "%"
+        ),
         _chart(
             "Training", commits, {label: of(name) for name, label in training.items()}, "s, at one pace of the host"
         ),

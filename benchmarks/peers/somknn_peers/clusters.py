@@ -123,7 +123,7 @@ KMEANS = Work(
 # The starts are drawn, so the inertias differ by chance.
 KMEANS_STARTED = Work(
     "kmeans-started",
-    "K-Means",
+    "K-Means with its start",
     f"K-Means, {CLUSTERS} clusters, k-means++ start and {ITERATIONS} iterations",
     inputs,
     _contenders(draws=True),
@@ -135,7 +135,7 @@ KMEANS_STARTED = Work(
 # As FAISS draws: one candidate for each centre.
 KMEANS_DRAWN = Work(
     "kmeans-drawn",
-    "K-Means",
+    "K-Means, single draws",
     f"K-Means, {CLUSTERS} clusters, k-means++ start of single draws and {ITERATIONS} iterations",
     inputs,
     (
