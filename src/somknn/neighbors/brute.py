@@ -139,11 +139,12 @@ class BruteSearch:
         if not codes_may_pay(self.isa, q_stop - q_start) or n_seeds > (r_stop - r_start) // 8:
             return None
         seeds = self.rows[np.linspace(r_start, r_stop - 1, n_seeds).astype(np.int64)]
-        best = Nearest(
-            np.full((len(queries), k), np.iinfo(np.int64).max), np.full((len(queries), k), selection.NO_INDEX)
-        )
-        self._multiply_bytes(queries, q_start, q_stop, seeds, 0, n_seeds, best)
-        return np.ascontiguousarray(best.distances[:, 0])
+        m = q_stop - q_start
+        best = Nearest(np.full((m, k), np.iinfo(np.int64).max), np.full((m, k), selection.NO_INDEX))
+        self._multiply_bytes(queries[q_start:q_stop], 0, m, seeds, 0, n_seeds, best)
+        ceilings = np.empty(len(queries), np.int64)
+        ceilings[q_start:q_stop] = best.distances[:, 0]
+        return ceilings
 
     def _scratch(self, n_queries, n_rows, groups, g, query_type, row_type):
         tile, panel = tiles.query_tile(self.isa), tiles.panel_rows(self.isa)

@@ -191,7 +191,7 @@ class SOM(Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMix
 
         def report(codebook, units, *figures) -> bool:
             if classes is not None:
-                figures = (*figures, _label_accuracy(units[:, 0], classes, weights, rule.grid.size))
+                figures = (*figures, quality.label_accuracy(units[:, 0], classes, weights, rule.grid.size))
             entry = {name: float(value) for name, value in zip(names, figures, strict=True)}
             for name, value in entry.items():
                 self.history_[name].append(value)
@@ -323,12 +323,7 @@ class SOM(Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMix
     def u_matrix(self):
         """Mean distance of each neuron to its adjacent ones, (n_rows, n_columns)."""
         check_is_fitted(self)
-        flat = self._flat().astype(np.float64)
-        values = [
-            np.linalg.norm(flat[near] - flat[k], axis=1).mean() if len(near) else 0.0
-            for k, near in enumerate(self.grid_.neighbours())
-        ]
-        return np.array(values).reshape(self.codebook_.shape[:2])
+        return quality.u_matrix(self._flat(), self.grid_)
 
     def hit_map(self, X):
         """Number of rows whose best-matching unit each neuron is, (n_rows, n_columns) int64."""
@@ -442,10 +437,3 @@ class SOM(Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMix
 
 def _codebook_dtype(rows: np.dtype) -> type:
     return np.float64 if rows == np.float64 else np.float32
-
-
-def _label_accuracy(units: np.ndarray, labels: np.ndarray, weights: np.ndarray | None, size: int) -> float:
-    n_classes = int(labels.max()) + 1
-    votes = np.bincount(units * n_classes + labels, weights=weights, minlength=size * n_classes)
-    votes = votes.reshape(size, n_classes)
-    return float(votes.max(axis=1).sum() / votes.sum())

@@ -98,3 +98,21 @@ def trustworthiness(X: np.ndarray, units: np.ndarray, grid: Grid, n_neighbors: i
     return float(
         manifold.trustworthiness(np.asarray(X, dtype=np.float64), grid.positions()[units], n_neighbors=n_neighbors)
     )
+
+
+def u_matrix(codebook: np.ndarray, grid: Grid) -> np.ndarray:
+    """Mean distance of each neuron to its adjacent ones, (n_rows, n_columns) float64; codebook : (units, n_features)."""
+    codebook = codebook.astype(np.float64)
+    values = [
+        np.linalg.norm(codebook[near] - codebook[k], axis=1).mean() if len(near) else 0.0
+        for k, near in enumerate(grid.neighbours())
+    ]
+    return np.array(values).reshape(grid.n_rows, grid.n_columns)
+
+
+def label_accuracy(units: np.ndarray, labels: np.ndarray, weights: np.ndarray | None, size: int) -> float:
+    """Share of rows that have the majority label of their unit; labels : int (n,), from 0; size : number of units."""
+    n_classes = int(labels.max()) + 1
+    votes = np.bincount(units * n_classes + labels, weights=weights, minlength=size * n_classes)
+    votes = votes.reshape(size, n_classes)
+    return float(votes.max(axis=1).sum() / votes.sum())
