@@ -5,23 +5,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reference.som_update import train_online
+from reference.som_update import present_online, train_online
+from somknn.som.blocks import BLOCK, ByteBlocks, FloatBlocks
 from somknn.som.grid import Grid
 from somknn.som.neighborhoods import evaluate
-from somknn.som.online import _BLOCK, _Blocks, _cut_blocks
+from somknn.som.online import _pieces
+from somknn_kernels.isa import select, supported
 
 
-def _trained(X, W, grid, name, radius, rates):
-    """The codebook after one pass over `X` in its order, and the winners."""
-    r, c = np.divmod(np.arange(grid.size), grid.n_columns)
-    offsets = np.column_stack([r, 0 * r, c]).astype(np.int64)
-    table = evaluate(name, grid.offset_squares(), radius)
-    blocks = _Blocks(X, W, 2)
-    units, distances = np.empty((len(X), 2), np.int64), np.empty(len(X))
-    for first, last in _cut_blocks(rates, 0):
-        which = np.arange(first, last)
-        blocks.present(which, offsets, table, rates[first:last], units[first:last], distances[first:last])
-    return blocks.codebook(np.float64), units
+def _present(kind, X, W, grid, name, radius, rates, n_threads=2, compact=False):
+    """The codebook after one pass over `X` in its order, and what was found."""
+    tables = evaluate(name, grid.offset_squares(), radius, compact)[None]
+    blocks = kind(X, W, grid, n_threads)
+    edges = np.append(np.arange(0, len(X), BLOCK), len(X))
+    found = blocks.present(np.arange(len(X)), edges, tables, np.zeros(len(edges) - 1, np.int64), rates)
+    return blocks.codebook(np.float64), *found
 
 
 @given(
@@ -34,21 +32,92 @@ def _trained(X, W, grid, name, radius, rates):
 )
 @settings(max_examples=60, deadline=None)
 def test_blocks_equal_the_rule_row_by_row(seed, n, d, rate, name, radius):
-    """Rates up to 1, where nothing is left of a unit and no later row of the block could be told from it."""
+    """Rates up to 1, where nothing is left of a unit."""
     random = np.random.default_rng(seed)
     X, W = random.normal(size=(n, d)), random.normal(size=(12, d))
     rates = np.where(random.random(n) < 0.3, rate, rate * random.random(n))
     grid = Grid(3, 4)
-    found, _ = _trained(X, W, grid, name, radius, rates)
     influence = evaluate(name, grid.squared_distances(), radius)
-    np.testing.assert_allclose(found, train_online(X, np.arange(n), W, influence, rates), rtol=1e-9, atol=1e-9)
+    codebook, units, distances = _present(FloatBlocks, X, W, grid, name, radius, rates)
+    np.testing.assert_allclose(codebook, train_online(X, np.arange(n), W, influence, rates), rtol=1e-9, atol=1e-9)
+    expected_units, expected, margins = present_online(X, W, influence, rates, margins=True)
+    certain = margins > 1e-9  # where all units are drawn alike, little but rounding tells them apart in the end
+    np.testing.assert_array_equal(units[certain, 0], expected_units[certain, 0])
+    np.testing.assert_allclose(distances, expected, rtol=1e-6, atol=1e-9)
 
 
-@pytest.mark.parametrize("rates", [np.full(500, 1.0), np.full(500, 0.9), np.full(300, 0.0), np.linspace(1, 0, 777)])
-def test_blocks_hold_every_row_once_and_never_divide_by_nothing(rates):
-    blocks = _cut_blocks(rates, 1000)
-    assert [first for first, _ in blocks] == [1000, *(last for _, last in blocks[:-1])]
-    assert blocks[-1][1] == 1000 + len(rates)
-    for first, last in blocks:
-        assert 0 < last - first <= _BLOCK
-        assert np.prod(1.0 - rates[first - 1000 : last - 1001]) > 1e-45
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    n=st.integers(1, 230),
+    d=st.sampled_from([1, 2, 7, 40, 300]),
+    shape=st.sampled_from([(1, 1), (3, 4), (1, 17), (6, 6)]),
+    topology=st.sampled_from(["rectangular", "hexagonal"]),
+    rate=st.sampled_from([1e-9, 0.02, 0.5, 1.0]),
+    name=st.sampled_from(["gaussian", "bubble", "triangle", "epanechnikov"]),
+    radius=st.sampled_from([0.0, 0.8, 4.0]),
+    density=st.sampled_from([0.0, 0.05, 0.5, 1.0]),
+)
+@settings(max_examples=60, deadline=None)
+def test_blocks_of_bytes_equal_the_rule_row_by_row(seed, n, d, shape, topology, rate, name, radius, density):
+    """All-zero rows and columns, rows of 255 only, weights beyond those of bytes, fewer units than a panel has."""
+    random = np.random.default_rng(seed)
+    X = np.where(random.random((n, d)) < density, random.integers(1, 256, (n, d)), 0).astype(np.uint8)
+    X[random.random(n) < 0.1] = 255
+    grid = Grid(*shape, topology)
+    W = random.uniform(-300, 300, (grid.size, d)).astype(np.float32)
+    rates = rate * random.random(n)
+    influence = evaluate(name, grid.squared_distances(), radius)
+    codebook, _, distances = _present(ByteBlocks, X, W, grid, name, radius, rates)
+    expected = train_online(X, np.arange(n), W, influence, rates)
+    if not np.allclose(
+        codebook, expected, atol=1e-4, rtol=0
+    ):  # two units as near as makes no difference may change places
+        _, _, margins = present_online(X, W, influence, rates, margins=True)
+        assert margins.min() < 1e-3
+        return
+    assert np.abs(codebook - expected).max() < 2e-6
+    _, squares = present_online(X, W, influence, rates)
+    np.testing.assert_allclose(distances, squares, rtol=1e-5, atol=1e-2)
+
+
+@pytest.mark.parametrize("name", supported())
+@pytest.mark.parametrize("n_columns", [300, 1300])
+def test_blocks_of_bytes_for_every_instruction_set_and_number_of_threads(name, n_columns, monkeypatch):
+    """Weights do not differ in a bit, and units are those of the rule; more columns than one sum holds."""
+    random = np.random.default_rng(4)
+    X = np.where(random.random((250, n_columns)) < 0.5, random.integers(0, 256, (250, n_columns)), 0).astype(np.uint8)
+    grid = Grid(5, 7)
+    W = X[random.choice(250, 35, replace=False)].astype(np.float32)
+    rates, arguments = random.random(250), (grid, "gaussian", 1.5)
+    monkeypatch.setattr("somknn.som.blocks.select", lambda: select(supported()[0]))
+    reference = _present(ByteBlocks, X, W, *arguments, rates, 1)[0]
+    monkeypatch.setattr("somknn.som.blocks.select", lambda: select(name))
+    influence = evaluate("gaussian", grid.squared_distances(), 1.5)
+    expected_units, expected = present_online(X, W, influence, rates)
+    for n_threads in (1, 2, 5):
+        codebook, units, distances = _present(ByteBlocks, X, W, *arguments, rates, n_threads)
+        np.testing.assert_array_equal(codebook, reference)
+        np.testing.assert_array_equal(units, expected_units)
+        np.testing.assert_allclose(distances, expected, rtol=1e-7)
+
+
+@pytest.mark.parametrize("kind", [FloatBlocks, ByteBlocks])
+def test_ties_go_to_the_lowest_index(kind):
+    """All units are pairs of equal ones, which nothing but their number tells apart."""
+    random = np.random.default_rng(1)
+    X = random.integers(0, 3, (200, 4)).astype(np.uint8)
+    W = np.repeat(X[:8], 2, axis=0).astype(np.float32)
+    grid = Grid(4, 4)
+    rates = np.zeros(200)
+    _, units, distances = _present(kind, X, W, grid, "bubble", 0.0, rates)
+    expected_units, expected = present_online(X, W, np.eye(16), rates)
+    np.testing.assert_array_equal(units, expected_units)
+    np.testing.assert_allclose(distances, expected, atol=1e-9)
+
+
+@pytest.mark.parametrize("n", [2, 95, 97, 300, 5000, 100_003])
+def test_pieces_hold_every_row_once(n):
+    pieces = _pieces(n)
+    assert [first for _, first, _ in pieces] == [0, *(stop for _, _, stop in pieces[:-1])]
+    assert pieces[-1][2] == n
+    assert all(0 < stop - first <= BLOCK and segment <= first for segment, first, stop in pieces)

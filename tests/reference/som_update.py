@@ -21,6 +21,20 @@ def train_online(X, order, W, influence, rates):
 train_online_missing = train_online
 
 
+def present_online(X, W, influence, rates, margins=False):
+    """What the classical rule finds for the rows in their order: units (n, 2), squared distances (n,); and how much farther the second unit is."""
+    X, W = X.astype(np.float64), W.astype(np.float64).copy()
+    units, squares, gaps = np.zeros((len(X), 2), np.int64), np.zeros(len(X)), np.full(len(X), np.inf)
+    for step, row in enumerate(X):
+        distances = ((row - W) ** 2).sum(axis=1)
+        two = np.argsort(distances, kind="stable")[:2]
+        units[step, : len(two)], squares[step] = two, distances[two[0]]
+        if len(two) == 2:
+            gaps[step] = distances[two[1]] - distances[two[0]]
+        W += rates[step] * influence[two[0]][:, None] * (row - W)
+    return (units, squares, gaps) if margins else (units, squares)
+
+
 def batch_map(X, W, influences, weights=None):
     """Kohonen's batch map: one update for each (K, K) neighbourhood in `influences`; NaN in `X` is missing."""
     X, W = X.astype(np.float64), W.astype(np.float64).copy()

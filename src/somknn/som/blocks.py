@@ -1,0 +1,200 @@
+"""A codebook to which blocks of rows are presented, one row after the other, and the memory that this takes.
+
+`FloatBlocks` multiplies by BLAS in float64, `ByteBlocks` by integers of 16 bits, at about a third of the time.
+"""
+
+import itertools
+
+import numpy as np
+
+from somknn.axes import sample_rows
+from somknn.som.grid import Grid
+from somknn.threads import single_threaded_blas
+from somknn_kernels import codebook_codes, relay, som_blocks, som_byte_blocks, som_update
+from somknn_kernels.isa import Isa, select
+from somknn_kernels.parallel import run_tasks
+from somknn_kernels.som_block_tiles import LANES
+from somknn_kernels.som_byte_blocks import SECTION, Packed, Panels
+from somknn_kernels.tiles import panel_rows, query_tile
+
+BLOCK = 96  # rows at most; 64 and 128 took as long
+_PART = 200  # units of a task, whatever the number of threads: BLAS may round a product of another shape differently
+_SAMPLE = 2048
+
+
+class FloatBlocks:
+    """Rows of any kind, centred and in float64, and a codebook (K, d) likewise."""
+
+    def __init__(self, X: np.ndarray, codebook: np.ndarray, grid: Grid, n_threads: int):
+        K, d = codebook.shape
+        centre = sample_rows(X, _SAMPLE).mean(axis=0)
+        self.X, self.centre, self.n_threads = X, np.rint(centre) if X.dtype == np.uint8 else centre, n_threads
+        self.hexagonal, self.columns = grid.topology == "hexagonal", grid.n_columns
+        self.W = codebook.astype(np.float64) - self.centre
+        self.rows, self.squares = np.empty((BLOCK, d)), np.empty(BLOCK)
+        # What is added to float32 weights need not be more exact than they are.
+        self.product_type = np.float32 if codebook.dtype == np.float32 else np.float64
+        padded = -(-K // LANES) * LANES
+        self.dots, self.pulls, self.shares = (np.empty((BLOCK, padded)) for _ in range(3))
+        self.moved, self.factors, self.halves = np.empty((K, d), self.product_type), np.empty(padded), np.zeros(padded)
+        self.halves[:K] = 0.5 * np.einsum("ij,ij->i", self.W, self.W)
+        # Two parts at least: each product of a quarter of 400 units took a third longer than of half of them, by two threads.
+        edges = np.unique(np.linspace(0, K, max(2, K // _PART) + 1).astype(int)).tolist()
+        self.parts = [slice(first, last) for first, last in itertools.pairwise(edges)]
+
+    def _each_part(self, work) -> None:
+        run_tasks(lambda task: work(self.parts[task]), len(self.parts), self.n_threads)
+
+    def codebook(self, dtype) -> np.ndarray:
+        return (self.W + self.centre).astype(dtype)
+
+    def present(self, order: np.ndarray, edges: np.ndarray, tables: np.ndarray, which: np.ndarray, rates: np.ndarray):
+        """Train with the rows `order`; their two units (n, 2) and squared distances (n,) in that order.
+
+        Parameters
+        ----------
+        order : (n,) int64
+        edges : (blocks + 1,) int64
+            Where blocks begin, of BLOCK rows at most, and n.
+        tables : (tables, 2R - 1, 3, 2C - 1) float64
+            Neighbourhoods by offset; see `som_blocks.train_block`.
+        which : (blocks,) int64
+            The table of each block.
+        rates : (n,) float64
+        """
+        units, distances = np.empty((len(order), 2), np.int64), np.empty(len(order))
+        with single_threaded_blas():
+            for piece, table in zip(itertools.pairwise(edges.tolist()), which.tolist(), strict=True):
+                rows = slice(*piece)
+                self._present(order[rows], tables[table], rates[rows], units[rows], distances[rows])
+        return units, distances
+
+    def _present(self, which, table, rates, units, distances) -> None:
+        n = len(which)
+        rows, dots, shares = self.rows[:n], self.dots[:n], self.shares[:n]
+        block = np.ascontiguousarray(self.X[which])
+        codebook_codes.centre_rows(block, 0, n, self.centre, 1.0, rows, self.squares)
+
+        def multiply(part: slice) -> None:
+            np.matmul(rows, self.W[part].T, out=dots[:, part])
+
+        self._each_part(multiply)
+        gram = rows @ rows.T
+        W = self.W.reshape(*self.W.shape, 1)
+        som_blocks.train_block(
+            rows, W, len(W), dots, gram, self.halves, 0.0, table, self.hexagonal, self.columns, rates,
+            self.pulls, shares, self.factors, units, distances,
+        )  # fmt: skip
+        movers, moves = rows.astype(self.product_type, copy=False), shares.astype(self.product_type, copy=False)
+
+        def move(part: slice) -> None:
+            np.matmul(moves[:, part].T, movers, out=self.moved[part])
+            som_blocks.finish_block(self.W, self.factors, self.moved, self.halves, part.start, part.stop)
+
+        self._each_part(move)
+
+
+class MissingBlocks:
+    """Rows with NaN, and a codebook (K, d), which is moved by every row at once."""
+
+    def __init__(self, X: np.ndarray, codebook: np.ndarray, grid: Grid):
+        self.X, self.W = X, codebook.copy()
+        self.hexagonal, self.columns = grid.topology == "hexagonal", grid.n_columns
+
+    def codebook(self, dtype) -> np.ndarray:
+        return self.W.astype(dtype)
+
+    def present(self, order: np.ndarray, edges: np.ndarray, tables: np.ndarray, which: np.ndarray, rates: np.ndarray):
+        """As `FloatBlocks.present`."""
+        units, distances = np.empty((len(order), 2), np.int64), np.empty(len(order))
+        for (first, stop), table in zip(itertools.pairwise(edges.tolist()), which.tolist(), strict=True):
+            rows = slice(first, stop)
+            som_update.train_online_missing(
+                self.X,
+                order[rows],
+                self.W,
+                self.columns,
+                self.hexagonal,
+                tables[table],
+                rates[rows],
+                units[rows],
+                distances[rows],
+            )
+        return units, distances
+
+
+class ByteBlocks:
+    """Rows of bytes, and a codebook (K, d) in panels of units.
+
+    All threads stay in one kernel for many blocks, see `som_byte_blocks.train_bytes`.
+    """
+
+    def __init__(self, X: np.ndarray, codebook: np.ndarray, grid: Grid, n_threads: int):
+        K, d = codebook.shape
+        self.X, self.n_threads, self.shape = X, n_threads, codebook.shape
+        self.hexagonal, self.columns = grid.topology == "hexagonal", grid.n_columns
+        self._isa: Isa = select()
+        length, tile = panel_rows(self._isa), query_tile(self._isa)
+        sections = -(-d // (2 * SECTION))
+        width = -(-d // (2 * sections))
+        padded = -(-K // max(LANES, length)) * max(LANES, length)
+        n_panels, n_columns = padded // length, 2 * sections * width
+        W = np.zeros((n_panels, n_columns, length))
+        for first in range(0, K, length):
+            units = codebook[first : first + length]
+            W[first // length, :d, : len(units)] = units.T
+        self.panels = Panels(
+            weights=W,
+            largest=max(
+                255.0, float(np.abs(codebook).max())
+            ),  # a unit stays between the values that it and the rows begin with
+            halves=np.zeros(padded),
+            factors=np.ones(padded),
+            dots=np.zeros((BLOCK, padded)),
+            pulls=np.zeros((BLOCK, padded)),
+            shares=np.zeros((BLOCK + BLOCK % 2, padded)),
+            scales=np.zeros((2, 3)),
+            panel=np.zeros((sections, width, length), np.int32),
+        )
+        n_tiles, column_tiles, pairs = -(-BLOCK // tile), -(-n_columns // tile), -(-BLOCK // 2)
+
+        def packed() -> Packed:
+            return Packed(
+                rows=np.zeros((max(n_tiles * tile, 2 * pairs), column_tiles * tile), np.int16),
+                queries=np.zeros((n_tiles * sections, width, tile), np.int32),
+                groups=np.zeros((n_tiles * sections, width), np.int32),
+                counts=np.zeros(n_tiles * sections, np.int64),
+                columns=np.zeros((column_tiles, pairs, tile), np.int32),
+                row_groups=np.zeros((column_tiles, pairs), np.int32),
+                row_counts=np.zeros(column_tiles, np.int64),
+                gram=np.zeros((BLOCK, BLOCK)),
+            )
+
+        self.slots = packed(), packed()
+
+    def codebook(self, dtype) -> np.ndarray:
+        K, d = self.shape
+        W = self.panels.weights
+        return np.ascontiguousarray(W.transpose(0, 2, 1).reshape(-1, W.shape[1])[:K, :d], dtype)
+
+    def present(self, order: np.ndarray, edges: np.ndarray, tables: np.ndarray, which: np.ndarray, rates: np.ndarray):
+        """Train with the rows `order`; their two units (n, 2) and squared distances (n,) in that order."""
+        n = len(order)
+        rows = np.empty((n, self.X.shape[1]), np.uint8)
+        units, distances = np.empty((n, 2), np.int64), np.empty(n)
+        cuts = np.linspace(0, n, self.n_threads + 1).astype(int).tolist()
+        run_tasks(
+            lambda task: som_byte_blocks.gather(self.X, order, cuts[task], cuts[task + 1], rows),
+            self.n_threads, self.n_threads,
+        )  # fmt: skip
+        counters = np.zeros(relay.counters(2 * len(edges) + 1), np.int64)
+        parts = min(len(self.panels.weights), 2 * self.n_threads if self.n_threads > 1 else 1)
+
+        def work(task: int) -> None:
+            som_byte_blocks.train_bytes(
+                self._isa, rows, edges, self.panels, self.shape[0], self.slots, tables, which, self.hexagonal, self.columns,
+                rates, counters, parts, units, distances,
+            )  # fmt: skip
+
+        run_tasks(work, self.n_threads, self.n_threads)
+        return units, distances
