@@ -8,7 +8,13 @@ threads call at once (numba#10565), and its OpenMP layer cannot be used in a for
 Cache. Numba stamps a cached function with the modification time of its own file only, so a change in another
 file whose function was inlined goes unnoticed. Here the stamp is a digest of the file and of every kernel file
 that it imports, and names a folder of its own: a stale kernel cannot be loaded, several checkouts can
-share one cache, and an installation in a read-only place works.
+share one cache, and an installation in a read-only place works. Numba numbers the files of one function's
+signatures in an index, so two processes that compile two signatures at a time can write both under one number, and
+one of them is then run with the other's arguments. Here each signature has a file named after it, and no index.
+
+Read-only arrays (memory-mapped rows, a loaded model) are another type to Numba than writable ones, and would be
+compiled for seconds again. A kernel writes to the arrays that its caller made for it and to no others: one compiled
+form serves both.
 """
 
 import contextlib
@@ -22,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 import numba
-from numba.core import caching, event
+from numba.core import caching, event, sigutils, types
 
 PACKAGE = __package__ or "somknn_kernels"
 PACKAGE_FOLDER = Path(__file__).parent
@@ -100,8 +106,32 @@ class _KernelCacheImpl(caching.CompileResultCacheImpl):
     _locator_classes = [_KernelLocator]  # noqa: RUF012 (Numba's own name and type)
 
 
+class _SignatureFiles(caching.IndexDataCacheFile):
+    """One file per signature, replaced as a whole: processes that share the folder cannot mix signatures up."""
+
+    def _file_name(self, key):
+        digest = hashlib.sha256(f"{self._version} {key}".encode()).hexdigest()[:16]
+        return self._data_name_pattern.format(number=int(digest, 16))
+
+    def save(self, key, data):
+        self._save_data(self._file_name(key), (key, data))
+
+    def load(self, key):
+        try:
+            saved_key, data = self._load_data(self._file_name(key))
+        except OSError:
+            return None
+        return data if saved_key == key else None
+
+
 class _KernelCache(caching.FunctionCache):
     _impl_class = _KernelCacheImpl
+
+    def __init__(self, py_func):
+        super().__init__(py_func)
+        self._cache_file = _SignatureFiles(
+            self._cache_path, self._impl.filename_base, self._impl.locator.get_source_stamp()
+        )
 
 
 class _CompilationNotice(event.Listener):
@@ -128,9 +158,29 @@ _notice = _CompilationNotice()
 event.register("numba:compile", _notice)
 
 
+def _writable(argument: types.Type) -> types.Type:
+    return argument.copy(readonly=False) if isinstance(argument, types.Array) else argument
+
+
+def _take_readonly_arrays(dispatcher: Any) -> None:
+    """Have read-only arrays run what is compiled for writable ones."""
+    compile_writable = dispatcher.compile
+
+    def compile(signature):
+        arguments, _ = sigutils.normalize_signature(signature)
+        writable = tuple(_writable(argument) for argument in arguments)
+        entry_point = compile_writable(writable)
+        if writable != tuple(arguments):
+            dispatcher._insert([argument._code for argument in arguments], entry_point, False)
+        return entry_point
+
+    dispatcher.compile = compile
+
+
 def kernel(function: Callable[..., Any]) -> Any:
     """Compile `function` on first use: no GIL, strict IEEE arithmetic, cached on disk, C-like division."""
     dispatcher = numba.njit(nogil=True, fastmath=False, error_model="numpy", boundscheck=False)(function)
+    _take_readonly_arrays(dispatcher)
     # Without a writable cache folder every process compiles the kernel again.
     with contextlib.suppress(RuntimeError):
         dispatcher._cache = _KernelCache(function)

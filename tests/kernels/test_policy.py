@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from somknn_kernels import policy
@@ -38,7 +39,7 @@ def test_importing_compiles_nothing(tmp_path):
     done = python("import somknn, somknn.cli, somknn.neighbors", SOMKNN_CACHE_DIR=str(tmp_path))
     assert done.returncode == 0
     assert done.stderr == ""
-    assert not list(tmp_path.rglob("*.nbi"))
+    assert not list(tmp_path.rglob("*.nb*"))
 
 
 def test_without_a_writable_cache_folder_kernels_still_run(tmp_path):
@@ -46,6 +47,49 @@ def test_without_a_writable_cache_folder_kernels_still_run(tmp_path):
     done = python(SEARCH, SOMKNN_CACHE_DIR=str(tmp_path / "file" / "below"))
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "[[1, 3]]"
+
+
+@policy.kernel
+def total(values, out):
+    out[0] = 0
+    for value in values:
+        out[0] += value
+
+
+def test_a_file_of_another_signature_is_not_loaded(tmp_path, monkeypatch):
+    """Numba's own cache looked at the number of a file only: code for one type ran on the data of another."""
+    monkeypatch.setenv("SOMKNN_CACHE_DIR", str(tmp_path))
+
+    def fresh():
+        return policy.kernel(total.py_func)
+
+    def run(dispatcher, dtype):
+        out = np.empty(1)
+        dispatcher(np.arange(7, dtype=dtype), out)
+        assert out[0] == 21
+        return sum(dispatcher.stats.cache_hits.values())
+
+    assert [run(fresh(), dtype) for dtype in (np.int64, np.int64, np.float64, np.float64)] == [0, 1, 0, 1]
+    first, second = tmp_path.rglob("*.nbc")
+    assert not list(tmp_path.rglob("*.nbi"))
+    contents = first.read_bytes(), second.read_bytes()
+    first.write_bytes(contents[1])
+    second.write_bytes(contents[0])
+    assert [run(fresh(), dtype) for dtype in (np.int64, np.int64, np.float64, np.float64)] == [0, 1, 0, 1]
+    first.unlink()
+    assert sorted(run(fresh(), dtype) for dtype in (np.int64, np.float64)) == [0, 1]
+
+
+@pytest.mark.parametrize("writable", [(True, False), (False, True)])
+def test_one_compiled_form_serves_read_only_arrays_too(writable):
+    dispatcher = policy.kernel(total.py_func)
+    out = np.empty(1)
+    for flag in (*writable, *writable):
+        values = np.arange(5.0)
+        values.flags.writeable = flag
+        dispatcher(values, out)
+        assert out[0] == 10
+    assert len(dispatcher.overloads) == 1
 
 
 def test_imports_are_found_as_python_finds_them():

@@ -4,15 +4,20 @@ import numpy as np
 
 
 def squared_distance_float64(a, b):
-    """The documented order of summation: eight running sums, their fixed tree, then the last d mod 8 dimensions."""
+    """The documented order of summation: eight running sums, their fixed tree, then the last d mod 8 dimensions.
+
+    a, b : vectors along the last axis; arrays of them are taken pair by pair.
+    """
     difference = a.astype(np.float64) - b.astype(np.float64)
-    whole = len(difference) - len(difference) % 8
-    sums = np.zeros(8)
+    d = difference.shape[-1]
+    whole = d - d % 8
+    sums = np.zeros((*difference.shape[:-1], 8))
     for start in range(0, whole, 8):
-        sums = sums + difference[start : start + 8] * difference[start : start + 8]
+        sums = sums + difference[..., start : start + 8] * difference[..., start : start + 8]
+    sums = np.moveaxis(sums, -1, 0)
     total = ((sums[0] + sums[4]) + (sums[2] + sums[6])) + ((sums[1] + sums[5]) + (sums[3] + sums[7]))
-    for value in difference[whole:]:
-        total = total + value * value
+    for i in range(whole, d):
+        total = total + difference[..., i] * difference[..., i]
     return total
 
 
@@ -21,7 +26,7 @@ def squared_distances(queries, rows):
     if queries.dtype == np.uint8 and rows.dtype == np.uint8:
         difference = queries[:, None].astype(np.int64) - rows[None].astype(np.int64)
         return (difference * difference).sum(axis=2)
-    return np.array([[squared_distance_float64(q, t) for t in rows] for q in queries]).reshape(len(queries), len(rows))
+    return np.array([squared_distance_float64(query, rows) for query in queries]).reshape(len(queries), len(rows))
 
 
 def nearest(queries, rows, k):
