@@ -142,14 +142,6 @@ def _multiply_themselves(isa, pairs, n, panel, packed):
                         gram[t * tile + j, start + r] = before + np.float64(out[j, r])
 
 
-@kernel
-def gather(X, order, first, stop, out):
-    """out[i] = X[order[i]] for i in [first, stop)."""
-    for i in range(first, stop):
-        for c in range(X.shape[1]):
-            out[i, c] = X[order[i], c]
-
-
 @inlined
 def _pack_block(isa, X, first, stop, panel, packed):
     """Fill `packed` with the rows [first, stop) of X : uint8 (n, d); returns the largest sum of a row's bytes in one section, and in all.

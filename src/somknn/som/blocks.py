@@ -20,6 +20,7 @@ from somknn_kernels.tiles import panel_rows, query_tile
 BLOCK = 96  # rows at most; 64 and 128 took as long
 _PART = 200  # units of a task, whatever the number of threads: BLAS may round a product of another shape differently
 _SAMPLE = 2048
+_GATHERED = 1024  # rows of a task
 
 
 class FloatBlocks:
@@ -139,15 +140,9 @@ class ByteBlocks:
         width = -(-d // (2 * sections))
         padded = -(-K // max(LANES, length)) * max(LANES, length)
         n_panels, n_columns = padded // length, 2 * sections * width
-        W = np.zeros((n_panels, n_columns, length))
-        for first in range(0, K, length):
-            units = codebook[first : first + length]
-            W[first // length, :d, : len(units)] = units.T
         self.panels = Panels(
-            weights=W,
-            largest=max(
-                255.0, float(np.abs(codebook).max())
-            ),  # a unit stays between the values that it and the rows begin with
+            weights=np.zeros((n_panels, n_columns, length)),
+            largest=0.0,
             halves=np.zeros(padded),
             factors=np.ones(padded),
             dots=np.zeros((BLOCK, padded)),
@@ -171,6 +166,26 @@ class ByteBlocks:
             )
 
         self.slots = packed(), packed()
+        self.rows = np.empty((0, d), np.uint8)
+        self._fill(codebook)
+
+    def _fill(self, codebook: np.ndarray) -> None:
+        W = self.panels.weights
+        length = W.shape[2]
+        for first in range(0, len(codebook), length):
+            units = codebook[first : first + length]
+            W[first // length, : codebook.shape[1], : len(units)] = units.T
+        self.panels.factors[:] = 1.0
+        # A unit stays between the values that it and the rows begin with.
+        self.panels = self.panels._replace(largest=max(255.0, float(np.abs(codebook).max())))
+
+    def find(self, codebook: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Units (n, 2) and squared distances (n,) of all rows for a codebook that takes the place of this one and rests."""
+        self._fill(codebook)
+        n, grid_rows = len(self.X), len(codebook) // self.columns
+        edges = np.append(np.arange(0, n, BLOCK), n)
+        still = np.zeros((1, 2 * grid_rows - 1, 3, 2 * self.columns - 1))
+        return self.present(np.arange(n), edges, still, np.zeros(len(edges) - 1, np.int64), np.zeros(n))
 
     def codebook(self, dtype) -> np.ndarray:
         K, d = self.shape
@@ -180,13 +195,16 @@ class ByteBlocks:
     def present(self, order: np.ndarray, edges: np.ndarray, tables: np.ndarray, which: np.ndarray, rates: np.ndarray):
         """Train with the rows `order`; their two units (n, 2) and squared distances (n,) in that order."""
         n = len(order)
-        rows = np.empty((n, self.X.shape[1]), np.uint8)
+        if len(self.rows) < n:
+            self.rows = np.empty((n, self.X.shape[1]), np.uint8)
+        rows = self.rows[:n]
         units, distances = np.empty((n, 2), np.int64), np.empty(n)
-        cuts = np.linspace(0, n, self.n_threads + 1).astype(int).tolist()
-        run_tasks(
-            lambda task: som_byte_blocks.gather(self.X, order, cuts[task], cuts[task + 1], rows),
-            self.n_threads, self.n_threads,
-        )  # fmt: skip
+
+        def gather(task: int) -> None:
+            some = slice(task * _GATHERED, min(n, (task + 1) * _GATHERED))
+            np.take(self.X, order[some], axis=0, out=rows[some], mode="clip")  # the mode that needs no buffer
+
+        run_tasks(gather, -(-n // _GATHERED), self.n_threads)
         counters = np.zeros(relay.counters(2 * len(edges) + 1), np.int64)
         parts = min(len(self.panels.weights), 2 * self.n_threads if self.n_threads > 1 else 1)
 

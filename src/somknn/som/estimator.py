@@ -197,6 +197,9 @@ class SOM(Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMix
                 self.history_[name].append(value)
             if self.callback is None:
                 return False
+            codebook = (
+                codebook() if callable(codebook) else codebook
+            )  # online training makes one only where it is looked at
             view = codebook.reshape(rule.grid.n_rows, rule.grid.n_columns, -1).view()
             view.flags.writeable = False
             labels = {} if rows is None else {"labels": units[:, 0].copy()}

@@ -13,10 +13,11 @@ import numpy as np
 from somknn.som.blocks import BLOCK, ByteBlocks, FloatBlocks, MissingBlocks
 from somknn.som.neighborhoods import evaluate
 from somknn.som.quality import quantization_error_of, topographic_error_of
-from somknn.som.search import find
+from somknn.som.search import Found, find
 from somknn.som.training import Rows, Rule, settled
 
 _SEGMENTS = 32  # of an epoch at most, each with its radius
+_FEW = 8192  # rows up to which units are found as in training, in less time than a search takes to begin
 _AT_ONCE = 64  # blocks; some 0.1 s, so that Ctrl-C is heard
 
 
@@ -52,7 +53,7 @@ def train_online(rows: Rows, codebook: np.ndarray, rule: Rule, random: np.random
     squares = rule.grid.offset_squares()
     epochs = len(rule.radii)
     position = np.arange(epochs)
-    blocks = _blocks(rows, codebook, rule)
+    blocks, dtype = _blocks(rows, codebook, rule), codebook.dtype
     pieces = _pieces(n)
     errors: list[float] = []
     for epoch in range(epochs):
@@ -71,13 +72,15 @@ def train_online(rows: Rows, codebook: np.ndarray, rule: Rule, random: np.random
             which = np.array([known.index(cut) for cut, _, _ in some])
             found = blocks.present(order[span], edges - edges[0], tables, which, rates[span])
             units[order[span]], distances[order[span]] = found
-        codebook = blocks.codebook(codebook.dtype)
         if rule.grid.size == 1:
             units[:] = 0
         qe = quantization_error_of(distances, rows.weights)
         errors.append(qe)
         te = topographic_error_of(units, rule.grid, rows.weights)
         seconds = time.perf_counter() - began
-        if report(codebook, units, qe, te, rule.radii[epoch], seconds) or settled(errors, rule):
+        if report(lambda: blocks.codebook(dtype), units, qe, te, rule.radii[epoch], seconds) or settled(errors, rule):
             break
+    codebook = blocks.codebook(dtype)
+    if isinstance(blocks, ByteBlocks) and n <= _FEW:
+        return codebook, Found(rows.X, *blocks.find(codebook))
     return codebook, find(rows.X, codebook, rule.missing, rule.n_threads)
