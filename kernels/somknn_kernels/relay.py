@@ -6,6 +6,7 @@ A waiting thread spins, then yields its processor: steps of 0.3 ms would lose a 
 """
 
 import llvmlite.binding
+import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
@@ -16,9 +17,11 @@ _SPINS = 1000  # before a waiting thread yields: some 20 microseconds
 _PAD = 8  # counters, of which one is used: threads that write to different cache lines do not disturb each other
 
 
-def counters(number: int) -> int:
-    """The length of the int64 array, zeros at first, that holds so many counters."""
-    return number * _PAD
+def as_counters(numbers: np.ndarray) -> np.ndarray:
+    """The int64 array that holds counters which begin with these numbers, int64."""
+    padded = np.zeros((len(numbers), _PAD), np.int64)
+    padded[:, 0] = numbers
+    return padded.ravel()
 
 
 def _place(context, builder, array_type, array, index):

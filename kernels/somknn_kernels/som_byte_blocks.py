@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from somknn_kernels.policy import inlined, kernel
-from somknn_kernels.relay import advance, wait_for
+from somknn_kernels.relay import advance, as_counters, wait_for
 from somknn_kernels.som_blocks import train_block
 from somknn_kernels.som_byte_tiles import add_products, move_pair, split_pair
 from somknn_kernels.tiles import dot_tile_of_groups
@@ -216,7 +216,7 @@ def _move_and_multiply(isa, first, stop, panels, largest, moving, n_moving, scal
     """Move the units of the panels [first, stop) by a block of rows, and multiply the next block with them.
 
     Weights become factors·w + Σ_s shares[s]·(row s), each share to 2^-32 of `largest`, which none is above; halves, half their squared norms.
-    moving, following : Packed, of n_moving and n rows; dots of `following` become products with the moved weights as multiples
+    moving, following : Packed, of n_moving and n rows, where 0 moves nothing; dots of `following` become products with the moved weights as multiples
     of the quantum in scales[scale], so each is within half of that times the sum of the row's bytes.
     Cost per unit and row: 2·d multiply-adds of 16 bits for the move and as many for the product.
     """
@@ -236,6 +236,8 @@ def _move_and_multiply(isa, first, stop, panels, largest, moving, n_moving, scal
     unit = largest / FULL
     inverse_unit = 1.0 / unit if largest > 0.0 else 0.0
     high_quantum = quantum * 2.0**bits
+    if n_moving == 0:
+        panels.factors[first * length : stop * length] = 1.0
     for p in range(first, stop):
         for g in range(n_pairs):
             split_pair(isa, shares, 2 * g, p * length, inverse_unit, high_shares[0], low_shares[0], g)
@@ -264,53 +266,61 @@ def _move_and_multiply(isa, first, stop, panels, largest, moving, n_moving, scal
                     add_products(isa, high, low, j, quantum, high_quantum, dots, t * tile + j, p * length, section > 0)
 
 
+def first_counters(blocks: int, parts: int, ready: bool) -> np.ndarray:
+    """Counters for a `train_bytes` of so many blocks; `ready` if the call before has packed the first and multiplied it."""
+    numbers = np.zeros(2 * blocks + 3, np.int64)
+    if ready:
+        numbers[[0, 2]] = 2 * parts, parts  # tasks taken, and done of the second phase
+    return as_counters(numbers)
+
+
 @kernel
 def train_bytes(
-    isa, X, edges, panels, K, slots, tables, which, hexagonal, columns, rates, counters, parts, units, distances
+    isa, X, edges, before, panels, K, slots, tables, which, hexagonal, columns, rates, counters, parts, units, distances
 ):
     """Present blocks of bytes to a codebook, by all threads that call this with the same arguments; see `relay`.
 
     One thread trains with a block while another packs the next; then all move panels by the one and multiply the other with them.
 
-    X : uint8 (n, d), rows in their order; edges : int64 (blocks + 1,), where blocks begin, of MOST_ROWS at most, and n.
+    X : uint8 (n, d), rows in their order; edges : int64, where blocks begin, of MOST_ROWS at most, and n. There are as many as `which` has tables, and
+    perhaps one more, which is only made ready for the next call. before : int64, blocks of earlier calls, for which slot comes next.
     panels : Panels, in and out; K : units. slots : two Packed, scratch. tables : float64 (tables, …), and which : int64 (blocks,), the one for
     each block; hexagonal, columns, rates (n,), units (n, 2), distances (n,) : as in `train_block`. Rates and tables lie in [0, 1].
-    counters : of 2·blocks + 3, zeros at first; parts : int64, of a phase of moves. The result depends on neither parts nor threads.
+    counters : 2·blocks + 3, as `first_counters` makes them; parts : int64, of a phase, at least 2. The result depends on neither parts nor threads.
     """
-    blocks = edges.shape[0] - 1
+    blocks = which.shape[0]
     n_panels = panels.weights.shape[0]
-    size = max(2, parts)  # tasks of a phase; those too many are empty
     while True:
         task = advance(counters, 0)
-        phase, part = task // size, task % size
+        phase, part = task // parts, task % parts
         if phase > 2 * blocks + 1:
             return
         if phase > 0:
-            wait_for(counters, phase, size)
+            wait_for(counters, phase, parts)
         now = phase // 2 - 1  # the block that has its products, and trains or moves
         first, stop = (edges[now], edges[now + 1]) if now >= 0 else (edges[0], edges[0])
-        following = edges[now + 2] - stop if now + 1 < blocks else 0
+        following = edges[now + 2] - stop if now + 2 < edges.shape[0] else 0
+        slot, other = (before + now) % 2, (before + now + 1) % 2
         if phase % 2 == 0:
             if part == 0 and now >= 0:
                 train_block(
-                    slots[now % 2].rows, panels.weights, K, panels.dots, slots[now % 2].gram, panels.halves, panels.scales[now % 2, 2],
+                    slots[slot].rows, panels.weights, K, panels.dots, slots[slot].gram, panels.halves, panels.scales[slot, 2],
                     tables[which[now]], hexagonal, columns, rates[first:stop], panels.pulls, panels.shares, panels.factors,
                     units[first:stop], distances[first:stop],
                 )  # fmt: skip
                 panels.shares[stop - first :] = 0.0
-            if part == 1 and now + 1 < blocks:
-                slot = (now + 1) % 2
-                section_sum, row_sum = _pack_block(isa, X, stop, stop + following, panels.panel, slots[slot])
+            if part == 1 and following > 0:
+                section_sum, row_sum = _pack_block(isa, X, stop, stop + following, panels.panel, slots[other])
                 bits, quantum = _weight_scale(section_sum, panels.largest)
-                panels.scales[slot, 0] = bits
-                panels.scales[slot, 1] = quantum
-                panels.scales[slot, 2] = 0.5 * quantum * row_sum
-        elif part < parts:
+                panels.scales[other, 0] = bits
+                panels.scales[other, 1] = quantum
+                panels.scales[other, 2] = 0.5 * quantum * row_sum
+        else:
             largest = 0.0
             for t in range(first, stop):
                 largest = max(largest, rates[t])
             _move_and_multiply(
-                isa, part * n_panels // parts, (part + 1) * n_panels // parts, panels, largest, slots[now % 2], stop - first,
-                (now + 1) % 2, slots[(now + 1) % 2], following,
+                isa, part * n_panels // parts, (part + 1) * n_panels // parts, panels, largest, slots[slot], stop - first,
+                other, slots[other], following,
             )  # fmt: skip
         advance(counters, phase + 1)

@@ -18,7 +18,7 @@ def _present(kind, X, W, grid, name, radius, rates, n_threads=2, compact=False):
     tables = evaluate(name, grid.offset_squares(), radius, compact)[None]
     blocks = kind(X, W, grid, n_threads)
     edges = np.append(np.arange(0, len(X), BLOCK), len(X))
-    found = blocks.present(np.arange(len(X)), edges, tables, np.zeros(len(edges) - 1, np.int64), rates)
+    found = blocks.present(np.arange(len(X)), edges, tables, np.zeros(len(edges) - 1, np.int64), rates, edges[:0])
     return blocks.codebook(np.float64), *found
 
 
@@ -99,6 +99,49 @@ def test_blocks_of_bytes_for_every_instruction_set_and_number_of_threads(name, n
         np.testing.assert_array_equal(codebook, reference)
         np.testing.assert_array_equal(units, expected_units)
         np.testing.assert_allclose(distances, expected, rtol=1e-7)
+
+
+@pytest.mark.parametrize("kind", [FloatBlocks, ByteBlocks])
+def test_calls_that_begin_where_the_last_one_ended(kind):
+    """Rows in several calls, with the next block announced or not, after a search that leaves other weights behind: as in one call."""
+    random = np.random.default_rng(6)
+    X, grid = random.integers(0, 256, (400, 30)).astype(np.uint8), Grid(4, 5)
+    W, rates = random.uniform(0, 255, (20, 30)).astype(np.float32), random.random(400)
+    table, order, edges = (
+        evaluate("gaussian", grid.offset_squares(), 1.0)[None],
+        random.permutation(400),
+        [0, 90, 150, 240, 330, 400],
+    )
+
+    def trained(calls, announced):
+        blocks = kind(X, W, grid, 2)
+        found = []
+        for first, last in calls:
+            rows = slice(edges[first], edges[last])
+            upcoming = order[edges[last] : edges[last + 1]] if announced and last + 1 < len(edges) else order[:0]
+            which = np.zeros(last - first, np.int64)
+            starts = np.array(edges[first : last + 1]) - edges[first]
+            found.append(blocks.present(order[rows], starts, table, which, rates[rows], upcoming))
+        return blocks.codebook(np.float64), *(np.concatenate(part) for part in zip(*found, strict=True))
+
+    whole = trained([(0, 5)], False)
+    for calls in ([(0, 1), (1, 3), (3, 4), (4, 5)], [(0, 2), (2, 5)]):
+        for announced in (False, True):
+            for expected, found in zip(whole, trained(calls, announced), strict=True):
+                np.testing.assert_array_equal(found, expected)
+
+
+def test_units_of_a_codebook_that_rests():
+    random = np.random.default_rng(7)
+    X, W = random.integers(0, 256, (250, 30)).astype(np.uint8), random.uniform(0, 255, (20, 30)).astype(np.float32)
+    blocks = ByteBlocks(X, np.zeros_like(W), Grid(4, 5), 2)
+    blocks.present(
+        np.arange(9), np.array([0, 9]), np.ones((1, 7, 3, 9)), np.zeros(1, np.int64), np.full(9, 0.3), np.arange(9)
+    )
+    units, distances = blocks.find(W)
+    expected_units, expected = present_online(X, W, np.eye(20), np.zeros(250))
+    np.testing.assert_array_equal(units, expected_units)
+    np.testing.assert_allclose(distances, expected, rtol=1e-9)
 
 
 @pytest.mark.parametrize("kind", [FloatBlocks, ByteBlocks])

@@ -36,7 +36,9 @@ def test_online_units_are_those_of_the_rule(digits):
     edges = np.append(np.arange(0, 1500, BLOCK), 1500)
     tables = evaluate("gaussian", grid.offset_squares(), 8.0)[None]
     blocks = ByteBlocks(X, start.astype(np.float32), grid, 2)
-    units, distances = blocks.present(np.arange(1500), edges, tables, np.zeros(len(edges) - 1, np.int64), rates)
+    units, distances = blocks.present(
+        np.arange(1500), edges, tables, np.zeros(len(edges) - 1, np.int64), rates, edges[:0]
+    )
     influence = evaluate("gaussian", grid.squared_distances(), 8.0)
     expected_units, expected = present_online(X, start, influence, rates)
     np.testing.assert_array_equal(units, expected_units)

@@ -105,9 +105,31 @@ def test_online_rule_settles_ties_far_from_the_origin():
     np.testing.assert_allclose(som.codebook_.reshape(20, 4), expected, rtol=1e-14)
 
 
+@pytest.mark.parametrize("topology", ["rectangular", "hexagonal"])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_online_rule_on_bytes_equals_numpy(topology, weighted):
+    """Two epochs over more rows than a block has; weights of 0 and beyond 1."""
+    random = np.random.default_rng(5)
+    X, W = random.integers(0, 256, (250, 11)).astype(np.uint8), random.uniform(0, 255, (12, 11))
+    weights = random.uniform(0, 3, 250) * (random.random(250) < 0.9) if weighted else None
+    som = SOM(
+        4, 3, training="online", epochs=2, topology=topology, boundary="torus", initialization=W.reshape(4, 3, 11),
+        radius_schedule=lambda t: 1.3, rate_schedule=lambda t: 0.5, random_state=3,
+    ).fit(X, sample_weight=weights)  # fmt: skip
+    draw = np.random.RandomState(3)
+    order = np.concatenate([draw.permutation(250), draw.permutation(250)])
+    rates = np.minimum(1.0, np.full(500, 0.5) * (1.0 if weights is None else weights[order]))
+    grid = Grid(4, 3, topology, "torus")
+    influence = evaluate("gaussian", grid.squared_distances(), 1.3)
+    expected = train_online(X, order, W.astype(np.float32), influence, rates)
+    np.testing.assert_allclose(som.codebook_.reshape(12, 11), expected, rtol=1e-6)
+    np.testing.assert_array_equal(som.labels_, two_nearest(X, som.codebook_.reshape(12, 11))[0][:, 0])
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "float64"])
 @pytest.mark.parametrize("training", ["batch", "online"])
-def test_same_seed_same_map_for_any_number_of_threads(training):
-    X = rows(500, 20)
+def test_same_seed_same_map_for_any_number_of_threads(training, dtype):
+    X = (rows(500, 20) * 40 + 128).clip(0, 255).astype(dtype)
     maps = [
         SOM(6, 6, training=training, epochs=3, initialization="sample", random_state=3, n_jobs=n).fit(X)
         for n in (1, 2, -1)

@@ -10,7 +10,7 @@ import numpy as np
 from somknn.axes import sample_rows
 from somknn.som.grid import Grid
 from somknn.threads import single_threaded_blas
-from somknn_kernels import codebook_codes, relay, som_blocks, som_byte_blocks, som_update
+from somknn_kernels import codebook_codes, som_blocks, som_byte_blocks, som_update
 from somknn_kernels.isa import Isa, select
 from somknn_kernels.parallel import run_tasks
 from somknn_kernels.som_block_tiles import LANES
@@ -49,7 +49,7 @@ class FloatBlocks:
     def codebook(self, dtype) -> np.ndarray:
         return (self.W + self.centre).astype(dtype)
 
-    def present(self, order: np.ndarray, edges: np.ndarray, tables: np.ndarray, which: np.ndarray, rates: np.ndarray):
+    def present(self, order: np.ndarray, edges: np.ndarray, tables: np.ndarray, which: np.ndarray, rates, upcoming):
         """Train with the rows `order`; their two units (n, 2) and squared distances (n,) in that order.
 
         Parameters
@@ -62,6 +62,8 @@ class FloatBlocks:
         which : (blocks,) int64
             The table of each block.
         rates : (n,) float64
+        upcoming : (m,) int64
+            The first block of the next call, which may begin with it; none at the end.
         """
         units, distances = np.empty((len(order), 2), np.int64), np.empty(len(order))
         with single_threaded_blas():
@@ -105,7 +107,7 @@ class MissingBlocks:
     def codebook(self, dtype) -> np.ndarray:
         return self.W.astype(dtype)
 
-    def present(self, order: np.ndarray, edges: np.ndarray, tables: np.ndarray, which: np.ndarray, rates: np.ndarray):
+    def present(self, order: np.ndarray, edges: np.ndarray, tables: np.ndarray, which: np.ndarray, rates, upcoming):
         """As `FloatBlocks.present`."""
         units, distances = np.empty((len(order), 2), np.int64), np.empty(len(order))
         for (first, stop), table in zip(itertools.pairwise(edges.tolist()), which.tolist(), strict=True):
@@ -167,6 +169,7 @@ class ByteBlocks:
 
         self.slots = packed(), packed()
         self.rows = np.empty((0, d), np.uint8)
+        self.presented = 0  # blocks so far
         self._fill(codebook)
 
     def _fill(self, codebook: np.ndarray) -> None:
@@ -175,7 +178,7 @@ class ByteBlocks:
         for first in range(0, len(codebook), length):
             units = codebook[first : first + length]
             W[first // length, : codebook.shape[1], : len(units)] = units.T
-        self.panels.factors[:] = 1.0
+        self.ready = False  # whether the next block has been packed and multiplied
         # A unit stays between the values that it and the rows begin with.
         self.panels = self.panels._replace(largest=max(255.0, float(np.abs(codebook).max())))
 
@@ -185,34 +188,39 @@ class ByteBlocks:
         n, grid_rows = len(self.X), len(codebook) // self.columns
         edges = np.append(np.arange(0, n, BLOCK), n)
         still = np.zeros((1, 2 * grid_rows - 1, 3, 2 * self.columns - 1))
-        return self.present(np.arange(n), edges, still, np.zeros(len(edges) - 1, np.int64), np.zeros(n))
+        order = np.arange(n)
+        return self.present(order, edges, still, np.zeros(len(edges) - 1, np.int64), np.zeros(n), order[:0])
 
     def codebook(self, dtype) -> np.ndarray:
         K, d = self.shape
         W = self.panels.weights
         return np.ascontiguousarray(W.transpose(0, 2, 1).reshape(-1, W.shape[1])[:K, :d], dtype)
 
-    def present(self, order: np.ndarray, edges: np.ndarray, tables: np.ndarray, which: np.ndarray, rates: np.ndarray):
-        """Train with the rows `order`; their two units (n, 2) and squared distances (n,) in that order."""
+    def present(self, order: np.ndarray, edges: np.ndarray, tables: np.ndarray, which: np.ndarray, rates, upcoming):
+        """As `FloatBlocks.present`."""
+        units, distances = np.empty((len(order), 2), np.int64), np.empty(len(order))
+        order = np.concatenate([order, upcoming])
         n = len(order)
+        if len(upcoming):
+            edges = np.append(edges, n)
         if len(self.rows) < n:
             self.rows = np.empty((n, self.X.shape[1]), np.uint8)
         rows = self.rows[:n]
-        units, distances = np.empty((n, 2), np.int64), np.empty(n)
 
         def gather(task: int) -> None:
             some = slice(task * _GATHERED, min(n, (task + 1) * _GATHERED))
             np.take(self.X, order[some], axis=0, out=rows[some], mode="clip")  # the mode that needs no buffer
 
         run_tasks(gather, -(-n // _GATHERED), self.n_threads)
-        counters = np.zeros(relay.counters(2 * len(edges) + 1), np.int64)
-        parts = min(len(self.panels.weights), 2 * self.n_threads if self.n_threads > 1 else 1)
+        parts = 2 * self.n_threads
+        counters = som_byte_blocks.first_counters(len(which), parts, self.ready)
 
         def work(task: int) -> None:
             som_byte_blocks.train_bytes(
-                self._isa, rows, edges, self.panels, self.shape[0], self.slots, tables, which, self.hexagonal, self.columns,
+                self._isa, rows, edges, self.presented, self.panels, self.shape[0], self.slots, tables, which, self.hexagonal, self.columns,
                 rates, counters, parts, units, distances,
             )  # fmt: skip
 
         run_tasks(work, self.n_threads, self.n_threads)
+        self.presented, self.ready = self.presented + len(which), len(upcoming) > 0
         return units, distances

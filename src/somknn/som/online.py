@@ -56,9 +56,10 @@ def train_online(rows: Rows, codebook: np.ndarray, rule: Rule, random: np.random
     blocks, dtype = _blocks(rows, codebook, rule), codebook.dtype
     pieces = _pieces(n)
     errors: list[float] = []
+    following = random.permutation(n)
     for epoch in range(epochs):
         began = time.perf_counter()
-        order = random.permutation(n)
+        order, following = following, random.permutation(n) if epoch + 1 < epochs else following[:0]
         rates = np.interp(epoch + np.arange(n) / n, position, rule.rates)
         if rows.weights is not None:
             rates = np.minimum(1.0, rates * rows.weights[order])
@@ -70,7 +71,11 @@ def train_online(rows: Rows, codebook: np.ndarray, rule: Rule, random: np.random
             edges = np.array([some[0][1], *(stop for _, _, stop in some)])
             span = slice(edges[0], edges[-1])
             which = np.array([known.index(cut) for cut, _, _ in some])
-            found = blocks.present(order[span], edges - edges[0], tables, which, rates[span])
+            if first + _AT_ONCE < len(pieces):
+                upcoming = order[slice(*pieces[first + _AT_ONCE][1:])]
+            else:
+                upcoming = following[: pieces[0][2]]
+            found = blocks.present(order[span], edges - edges[0], tables, which, rates[span], upcoming)
             units[order[span]], distances[order[span]] = found
         if rule.grid.size == 1:
             units[:] = 0
