@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import click
-import numpy as np
 from rich.console import Console
 
 from somknn.cli import evaluation as shared
+from somknn.cli.beside import second_process
 from somknn.cli.errors import one_line_errors
 
 
@@ -42,11 +42,12 @@ def command(
     console = Console(highlight=False)
     if model_path is not None and cv is not None:
         raise click.UsageError("--cv trains on folds, which a saved --model cannot; leave one of them out")
-    with one_line_errors():
+    with one_line_errors(), second_process(shared.PICTURES) as executor:
         from somknn import datasets
-        from somknn.evaluation import report
+        from somknn.evaluation import report, report_pictures
+        from somknn.evaluation.drawing import Drawing
 
-        report.require_matplotlib()
+        report_pictures.require_matplotlib()
         with shared.working(f"loading {dataset}"):
             data = datasets.load(dataset, train_size=train_size, test_size=test_size, image_shape=image_shape)
         shared.require_labels(data, dataset)
@@ -57,13 +58,15 @@ def command(
                 result = _judge_neighbors(data, k, weights, cv, tie_break, bootstrap)
         out.mkdir(parents=True, exist_ok=True)
         paths = [out / "report.html", out / "metrics.json"]
-        report.write_report(
-            paths[0],
+        drawing = Drawing(executor)
+        report.begin_report(
             [result],
+            report_pictures.class_pictures([result], drawing),
+            drawing,
             data=data,
             title=f"{result.name} on {data.name}",
             command=shared.command_line(),
-        )
+        )(paths[0])
         shared.write_metrics(paths[1], data, [result])
     shared.print_metrics(console, f"{data.name}: {len(data.X_test):,} test rows", [result])
     console.print()
@@ -100,6 +103,8 @@ def _load_classifier(path: Path) -> Any:
 
 def judge_model(name: str, model: Any, data: Any, bootstrap: int) -> Any:
     """A fitted classifier's result on the data's test rows."""
+    import numpy as np
+
     from somknn.evaluation import MethodResult, evaluate_predictions
 
     start = time.perf_counter()

@@ -7,18 +7,18 @@ import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from somknn._files import replacing
 from somknn.cli.parameters import IMAGE_SHAPE
-from somknn.environment import describe
-from somknn.evaluation.metrics import METRIC_LABELS
-from somknn.evaluation.results import MethodResult
+
+if TYPE_CHECKING:  # commands start their second process before they import what takes long
+    from somknn.evaluation.results import MethodResult
+
+PICTURES = "somknn.plots.markup"  # what draws those of a report
 
 data_options = [
     click.option("--dataset", default="digits", show_default=True, metavar="digits|mnist|PATH", help="The data."),
@@ -85,8 +85,12 @@ def command_line() -> str:
     return shlex.join(["somknn", *sys.argv[1:]])
 
 
-def print_metrics(console: Console, title: str, methods: Sequence[MethodResult]) -> None:
+def print_metrics(console: Console, title: str, methods: Sequence["MethodResult"]) -> None:
     """The table of all metrics, one column for each method, intervals behind the values."""
+    import numpy as np
+
+    from somknn.evaluation.metrics import METRIC_LABELS
+
     table = Table(title=title, title_justify="left")
     table.add_column("metric")
     for method in methods:
@@ -110,8 +114,11 @@ def print_metrics(console: Console, title: str, methods: Sequence[MethodResult])
     console.print(table)
 
 
-def write_metrics(path: Path, data: Any, methods: Sequence[MethodResult], **more: Any) -> None:
+def write_metrics(path: Path, data: Any, methods: Sequence["MethodResult"], **more: Any) -> None:
     """metrics.json: the methods' figures, the data, the command and the environment."""
+    from somknn._files import replacing
+    from somknn.environment import describe
+
     record = {
         "dataset": data.name,
         "train_rows": len(data.X_train),
@@ -131,26 +138,3 @@ def require_labels(data: Any, dataset: str) -> None:
     for part, labels in (("training", data.y_train), ("test", data.y_test)):
         if labels is None or len(labels) == 0:
             raise ValueError(f"{dataset}: the {part} rows have no labels, which an evaluation needs")
-
-
-def write_run_report(path: Path, data: Any, outcomes: Sequence[Any]) -> None:
-    """The report of `somknn run`; an outcome has a name, a fitted model, predictions and its seconds.
-
-    Raises ImportError without matplotlib.
-    """
-    from somknn.evaluation import evaluate_predictions, write_report
-    from somknn.evaluation.report_pictures import require_matplotlib
-
-    require_matplotlib()
-    methods = []
-    for outcome in outcomes:
-        model = outcome.model
-        shares = np.asarray(model.predict_proba(data.X_test)) if hasattr(model, "predict_proba") else None
-        evaluation = evaluate_predictions(data.y_test, outcome.predictions, shares, classes=model.classes_)
-        seconds = {"fit": outcome.fit_seconds, "predict": outcome.predict_seconds}
-        methods.append(MethodResult(outcome.name, evaluation, seconds=seconds, model=model))
-    # Pictures of all methods would fill pages: those of the first, whose model is saved, and of the best of the others.
-    best = max(outcomes[1:], key=lambda outcome: outcome.accuracy, default=outcomes[0])
-    pictured = [outcomes[0].name, best.name]
-    title = f"Classifiers on {data.name}"
-    write_report(path, methods, data=data, title=title, command=command_line(), pictured=pictured)

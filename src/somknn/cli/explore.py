@@ -23,9 +23,9 @@ def command(
     with one_line_errors():
         from somknn import datasets
         from somknn._files import replacing
-        from somknn.evaluation import explore, report
+        from somknn.evaluation import explore, report_pictures
 
-        report.require_matplotlib()
+        report_pictures.require_matplotlib()
         with shared.working(f"loading {dataset}"):
             data = datasets.load(dataset, train_size=train_size, test_size=test_size, image_shape=image_shape)
         shared.require_labels(data, dataset)

@@ -33,9 +33,9 @@ def _n_prototypes(data: Any) -> int:
 METHODS = [
     Method("k-NN, k=5", lambda data: KNeighborsClassifier(5)),
     Method("k-NN, k=4, distance weights", lambda data: KNeighborsClassifier(4, weights="distance")),
-    Method("SOM label map", lambda data: SOMClassifier(SOM(20, 20, epochs=25, final_radius=0.3, random_state=0))),
     Method("K-Means centres", lambda data: PrototypeClassifier("kmeans", _n_prototypes(data), random_state=0)),
     Method("LVQ prototypes", lambda data: PrototypeClassifier("lvq", _n_prototypes(data), random_state=0)),
+    Method("SOM label map", lambda data: SOMClassifier(SOM(20, 20, epochs=25, final_radius=0.3, random_state=0))),
     Method("SOM features + k-NN", lambda data: som_features_knn(SOM(20, 20, epochs=10, random_state=0))),
 ]
 
@@ -107,29 +107,29 @@ def results_table(data: Any, outcomes: list[Outcome]) -> Table:
     return table
 
 
-def _fit_and_predict(method: Method, data: Any, advance: Callable[[int], object]) -> Outcome:
-    start = time.perf_counter()
-    model = method.make(data).fit(data.X_train, data.y_train)
-    fit_seconds = time.perf_counter() - start
-    model.predict(data.X_test[:_WARM_UP_QUERIES])  # the first use of a kernel loads it from the disk
-    parts = []
-    start = time.perf_counter()
-    for first in range(0, len(data.X_test), _ROWS_PER_STEP):
-        parts.append(model.predict(data.X_test[first : first + _ROWS_PER_STEP]))
-        advance(len(parts[-1]))
-    predictions = np.concatenate(parts)
-    predict_seconds = time.perf_counter() - start
+def fit_and_predict(method: Method, data: Any, advance: Callable[[int], object]) -> tuple[Outcome, bool]:
+    """Fit on the training rows and predict the test rows; the second value says whether kernels were compiled on the way.
+
+    `advance(n)` hears of every n rows predicted.
+    """
+    with event.install_recorder("numba:compile") as compilations:
+        start = time.perf_counter()
+        model = method.make(data).fit(data.X_train, data.y_train)
+        fit_seconds = time.perf_counter() - start
+        model.predict(data.X_test[:_WARM_UP_QUERIES])  # the first use of a kernel loads it from the disk
+        parts = []
+        start = time.perf_counter()
+        for first in range(0, len(data.X_test), _ROWS_PER_STEP):
+            parts.append(model.predict(data.X_test[first : first + _ROWS_PER_STEP]))
+            advance(len(parts[-1]))
+        predictions = np.concatenate(parts)
+        predict_seconds = time.perf_counter() - start
     accuracy = float(np.mean(predictions == data.y_test))
-    return Outcome(method.name, model, predictions, accuracy, fit_seconds, predict_seconds)
+    outcome = Outcome(method.name, model, predictions, accuracy, fit_seconds, predict_seconds)
+    return outcome, bool(compilations.buffer)
 
 
 def run_method(method: Method, data: Any, advance: Callable[[int], object]) -> Outcome:
-    """Fit on the training rows and predict the test rows; `advance(n)` hears of every n rows predicted.
-
-    When kernels had to be compiled on the way, the work is done once more: times are those of compiled code.
-    """
-    with event.install_recorder("numba:compile") as compilations:
-        outcome = _fit_and_predict(method, data, advance)
-    if compilations.buffer:
-        outcome = _fit_and_predict(method, data, lambda n: None)
-    return outcome
+    """The outcome of `fit_and_predict`, once more where it had to compile: times are those of compiled code."""
+    outcome, compiled = fit_and_predict(method, data, advance)
+    return fit_and_predict(method, data, lambda n: None)[0] if compiled else outcome

@@ -72,7 +72,8 @@ def _write_pictures(out: Path, data: Any, full: Outcome, chosen: list[Outcome], 
     figures["accuracy-curve.png"] = prototypes.accuracy_curve(curves, (len(data.X_train), full.accuracy))
     for name, outcome in [("all-rows", full), *((outcome.model.prototypes, outcome) for outcome in chosen)]:
         judged = evaluate_predictions(data.y_test, outcome.predictions, n_resamples=0)
-        figures[f"confusion-{name}.png"] = evaluation.confusion_matrix(judged)
+        names = [str(label) for label in judged.classes]
+        figures[f"confusion-{name}.png"] = evaluation.confusion_matrix(judged.confusion, names)
         if outcome is not full and data.image_shape is not None and len(data.image_shape) == 2:
             figures[f"prototypes-{name}.png"] = prototypes.prototype_images(outcome.model, data.image_shape)
     for name, figure in figures.items():

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from somknn.cli import evaluation as shared
+from somknn.cli.beside import second_process
 from somknn.cli.errors import one_line_errors
 
 _BEFORE: dict[str, Any] = {"n_neighbors": 5, "weights": "uniform"}
@@ -95,11 +96,12 @@ def command(
     All candidates of k and weighting share one neighbour search. "Before" is k = 5 with uniform weights.
     """
     console = Console(highlight=False)
-    with one_line_errors():
+    with one_line_errors(), second_process(shared.PICTURES) as executor:
         from somknn import datasets, persistence
-        from somknn.evaluation import KNeighborsClassifierCV, report, study
+        from somknn.evaluation import KNeighborsClassifierCV, report, report_pictures, study
+        from somknn.evaluation.drawing import Drawing
 
-        report.require_matplotlib()
+        report_pictures.require_matplotlib()
         start = time.perf_counter()
         seconds = {}
         with shared.working(f"loading {dataset}"):
@@ -117,27 +119,30 @@ def command(
         best = max(searches, key=lambda name: searches[name].best_score_)
         with shared.plain_warnings(), shared.working("judging on the test rows"):
             methods = _judge(data, searches, features[0], best, bootstrap)
+        drawing = Drawing(executor)
+        finish_report = report.begin_report(
+            methods,
+            report_pictures.class_pictures(methods, drawing),
+            drawing,
+            data=data,
+            title=f"k-NN on {data.name}: before and after tuning",
+            tuning=searches[best].cv_results_,
+            command=shared.command_line(),
+            seconds=seconds,
+        )
         out.mkdir(parents=True, exist_ok=True)
         paths = [out / "report.html", out / "metrics.json", out / "tuning.csv"]
-        with shared.working("writing the report"):
-            report.write_report(
-                paths[0],
-                methods,
-                data=data,
-                title=f"k-NN on {data.name}: before and after tuning",
-                tuning=searches[best].cv_results_,
-                command=shared.command_line(),
-                seconds=seconds,
-            )
-        seconds["all"] = time.perf_counter() - start
-        shared.write_metrics(
-            paths[1], data, methods, best={"features": best, **searches[best].best_params_}, seconds=seconds
-        )
         _write_candidates(paths[2], searches)
         model = study.savable(searches[best].best_estimator_, best, data)
         if model is not None:
             paths.append(out / "model.safetensors")
             persistence.save(model, paths[-1])
+        with shared.working("writing the report"):
+            finish_report(paths[0])
+        seconds["all"] = time.perf_counter() - start
+        shared.write_metrics(
+            paths[1], data, methods, best={"features": best, **searches[best].best_params_}, seconds=seconds
+        )
     _print_candidates(console, searches, cv)
     shared.print_metrics(console, f"{data.name}: {len(data.X_test):,} test rows", methods)
     console.print(f"{seconds['all']:.1f} s. Written: " + ", ".join(map(str, paths)), soft_wrap=True)

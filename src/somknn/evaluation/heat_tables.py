@@ -8,12 +8,13 @@ import html
 
 import numpy as np
 
-from somknn.evaluation.metrics import PER_CLASS, Evaluation
+from somknn.evaluation.curves import per_class_scores
+from somknn.evaluation.metrics import Evaluation
 
 MOST_CLASSES = 20  # that have room for a column each
 _PAPER, _BLUE, _AMBER = (255, 255, 255), (8, 69, 148), (240, 148, 80)
 _LIFT = 0.35  # exponent of a share: an error rate of 1% gets a fifth of the full colour
-_TITLES = {"precision": "Precision", "recall": "Recall", "f1": "F1", "roc_auc": "ROC-AUC"}
+SCORE_TITLES = {"precision": "Precision", "recall": "Recall", "f1": "F1", "roc_auc": "ROC-AUC"}
 
 
 def _shade(strength: float, colour: tuple[int, int, int]) -> str:
@@ -46,8 +47,7 @@ def confusion_table(evaluation: Evaluation) -> str:
 
 def class_table(evaluation: Evaluation) -> str:
     """Precision, recall, F1 and ROC-AUC of every class in percent; the stronger the colour, the lower the score."""
-    shown = [name for name in PER_CLASS if name in evaluation.per_class]
-    scores = np.array([[score.value for score in evaluation.per_class[name]] for name in shown]).T
+    scores, shown = per_class_scores(evaluation)
     known = scores[~np.isnan(scores)]
     span = max(1.0 - float(known.min()), 1e-12) if len(known) else 1.0
     rows = []
@@ -57,7 +57,7 @@ def class_table(evaluation: Evaluation) -> str:
             for v in row
         )
         rows.append(f'<tr><th scope="row">{html.escape(str(label))}</th>{cells}<td>{support:,}</td></tr>')
-    heads = "".join(f'<th scope="col">{_TITLES[name]}</th>' for name in shown)
+    heads = "".join(f'<th scope="col">{SCORE_TITLES[name]}</th>' for name in shown)
     return (
         '<div class="scroll"><table class="heat by-class"><thead><tr><th scope="col">Class</th>'
         f'{heads}<th scope="col">Rows</th></tr></thead><tbody>{"".join(rows)}</tbody></table></div>'

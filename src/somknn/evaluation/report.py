@@ -5,14 +5,15 @@ import html
 import importlib.resources
 import os
 import string
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from somknn._files import replacing
+from somknn.evaluation.drawing import Drawing
 from somknn.evaluation.metrics import METRIC_LABELS, Score
-from somknn.evaluation.report_pictures import class_pictures, mistakes, picture, require_matplotlib
+from somknn.evaluation.report_pictures import class_pictures, mistakes, require_matplotlib
 from somknn.evaluation.results import MethodResult
 
 _SMALLER_IS_BETTER = {"log_loss"}
@@ -56,6 +57,28 @@ def write_report(
     ValueError
         Without a method, or where an evaluation is not of the data's test rows.
     """
+    drawing = Drawing()
+    classes = class_pictures([m for m in methods if pictured is None or m.name in pictured], drawing)
+    begin_report(methods, classes, drawing, data=data, title=title, tuning=tuning, command=command, seconds=seconds)(
+        path
+    )
+
+
+def begin_report(
+    methods: Sequence[MethodResult],
+    classes: str,
+    drawing: Drawing,
+    *,
+    data: Any,
+    title: str,
+    tuning: dict[str, Any] | None = None,
+    command: str | None = None,
+    seconds: dict[str, float] | None = None,
+) -> Callable[[str | os.PathLike], None]:
+    """The report of `write_report` but for its pictures: what is returned waits for those, and writes it.
+
+    `classes` is what `class_pictures` made with `drawing`, asked for as soon as the methods to be pictured were judged.
+    """
     if not methods:
         raise ValueError("a report needs at least one method")
     for method in methods:
@@ -68,14 +91,20 @@ def write_report(
     sections = [
         _head(title, methods, data),
         _metrics(methods),
-        "" if tuning is None else _tuning(tuning),
-        class_pictures([m for m in methods if pictured is None or m.name in pictured]),
+        "" if tuning is None else _tuning(tuning, drawing),
+        classes,
         mistakes(methods, data),
         _reports(methods),
         _making(methods, command, seconds or {}),
     ]
-    with replacing(path) as temporary:
-        temporary.write_text(page(title, "\n".join(sections)), encoding="utf-8")
+    text = page(title, "\n".join(sections))
+
+    def finish(path: str | os.PathLike) -> None:
+        complete = drawing.put_into(text)
+        with replacing(path) as temporary:
+            temporary.write_text(complete, encoding="utf-8")
+
+    return finish
 
 
 def page(title: str, body: str) -> str:
@@ -174,9 +203,7 @@ def _cell(name: str, column: int, value: float, small: str, best: bool) -> str:
     )
 
 
-def _tuning(results: dict[str, Any]) -> str:
-    from somknn.plots import evaluation as plots
-
+def _tuning(results: dict[str, Any], drawing: Drawing) -> str:
     ranks, mean, std = (results[f"{name}_test_score"] for name in ("rank", "mean", "std"))
     order = np.argsort(ranks, kind="stable")
     folds = sum(name.startswith("split") for name in results)
@@ -198,7 +225,7 @@ def _tuning(results: dict[str, Any]) -> str:
     caption = f"Means of {folds} folds; the bands show one standard error."
     return (
         "<section><h2>Tuning</h2><p>Chosen on the training rows only; the test rows had no part in it.</p>"
-        f"{picture(plots.tuning_curve(results), alt, caption)}</section>"
+        f"{drawing.ask('drawn', 'tuning_curve', results, alt=alt, caption=caption)}</section>"
         f'<div class="scroll"><table>{heads}<tbody>{rows(order[:5])}</tbody></table></div>'
         f"<details><summary>All {len(order)} candidates</summary>"
         f'<div class="scroll"><table>{heads}<tbody>{rows(order)}</tbody></table></div></details>'

@@ -1,6 +1,6 @@
-"""Confusion matrix, per-class heatmap, calibration, ROC, precision-recall and tuning curves of an `Evaluation`.
+"""Confusion matrix, per-class heatmap, calibration, ROC, precision-recall and tuning curves from numbers alone.
 
-The margins are fixed by what is written in them: a layout engine would draw every figure twice.
+A process that only draws need not import scikit-learn: `somknn.evaluation.curves` computes what is drawn here. The margins are fixed by what is written in them: a layout engine would draw every figure twice.
 """
 
 from collections.abc import Sequence
@@ -11,13 +11,8 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.colors import PowerNorm, to_hex
 from matplotlib.figure import Figure
-from sklearn.calibration import calibration_curve
-from sklearn.metrics import precision_recall_curve, roc_curve
 
-from somknn.evaluation.metrics import PER_CLASS, Evaluation
-
-_MOST_LABELLED = 20  # classes that still have room for their own number, tick or legend line
-
+_MOST_LABELLED = 20  # classes that still have room for their own number or tick
 
 _LETTER = 0.085  # inches that a letter of a tick label is wide, at most
 
@@ -40,9 +35,8 @@ def _class_ticks(names: Sequence[str]) -> tuple[np.ndarray, list[str]]:
     return np.arange(0, len(names), step), list(names[::step])
 
 
-def confusion_matrix(evaluation: Evaluation) -> Figure:
+def confusion_matrix(counts: np.ndarray, names: Sequence[str]) -> Figure:
     """True classes in rows, predicted ones in columns; the colour is the share of the row, rare errors lifted."""
-    counts, names = evaluation.confusion, [str(c) for c in evaluation.classes]
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     margin = _beside_ticks(names)
     rotated = max(map(len, names)) > 3
@@ -60,11 +54,8 @@ def confusion_matrix(evaluation: Evaluation) -> Figure:
     return figure
 
 
-def per_class_heatmap(evaluation: Evaluation) -> Figure:
-    """The classification report as a heatmap: precision, recall, F1 and ROC-AUC of every class."""
-    shown = [name for name in PER_CLASS if name in evaluation.per_class]
-    table = np.array([[score.value for score in evaluation.per_class[name]] for name in shown]).T
-    names = [f"{c} ({n:,})" for c, n in zip(evaluation.classes, evaluation.support, strict=True)]
+def per_class_heatmap(table: np.ndarray, titles: Sequence[str], names: Sequence[str]) -> Figure:
+    """Scores (n_classes, n_scores) as a heatmap, `titles` over the columns and `names` before the rows."""
     margin = _beside_ticks(names)
     figure, axes = _axes(4.4 + margin, max(2.4, min(8.0, 0.36 * len(names) + 0.9)), margin)
     known = table[~np.isnan(table)]
@@ -78,23 +69,17 @@ def per_class_heatmap(evaluation: Evaluation) -> Figure:
             axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=8)
     where, labels = _class_ticks(names)
     axes.set_yticks(where, labels)
-    titles = {"precision": "precision", "recall": "recall", "f1": "F1", "roc_auc": "ROC-AUC"}
-    axes.set_xticks(range(len(shown)), [titles[name] for name in shown])
+    axes.set_xticks(range(len(titles)), titles)
     axes.set_ylabel("class (test rows)")
     return figure
 
 
-def calibration(results: Sequence[tuple[str, Evaluation]], n_bins: int = 10) -> Figure:
-    """How often a class was right (all classes against the rest together) at each predicted probability."""
+def calibration(curves: Sequence[tuple[str, np.ndarray, np.ndarray]]) -> Figure:
+    """For each name the share that was right at each predicted probability; the arrays are of one length."""
     figure, axes = _axes(5.4, 4.4)
     axes.plot([0, 1], [0, 1], color="0.6", linewidth=1, linestyle="--", label="perfectly calibrated")
-    for marker, (name, evaluation) in zip("osD^v*PX" * len(results), results, strict=False):
-        if evaluation.probabilities is None:
-            continue
-        right = evaluation.truth[:, None] == np.arange(len(evaluation.classes))
-        predicted = np.clip(evaluation.probabilities.ravel(), 0, 1)
-        observed, mean = calibration_curve(right.ravel(), predicted, n_bins=n_bins)
-        axes.plot(mean, observed, marker=marker, markersize=4, linewidth=1.3, label=name)
+    for marker, (name, probability, share) in zip("osD^v*PX" * len(curves), curves, strict=False):
+        axes.plot(probability, share, marker=marker, markersize=4, linewidth=1.3, label=name)
     axes.set_xlabel("predicted probability")
     axes.set_ylabel("share that was right")
     axes.legend(frameon=False, fontsize=8)
@@ -108,37 +93,17 @@ def class_colours(n_classes: int) -> list[str]:
     return [to_hex(palette(c if n_classes <= 10 else c / n_classes)) for c in range(n_classes)]
 
 
-def _curves(evaluation: Evaluation, kind: str, legend: bool) -> Figure:
+def _curves(
+    curves: Sequence[tuple[int, np.ndarray, np.ndarray]], n_classes: int, corner: tuple[tuple, tuple] | None
+) -> Figure:
     figure, axes = _axes(5.4, 4.6)
-    n_classes = len(evaluation.classes)
-    probabilities = evaluation.probabilities
-    assert probabilities is not None
-    for c, colour in enumerate(class_colours(n_classes)):
-        right = evaluation.truth == c
-        if right.all() or not right.any():
-            continue
-        label = str(evaluation.classes[c]) if n_classes <= _MOST_LABELLED else None
-        if kind == "roc":
-            x, y, _ = roc_curve(right, probabilities[:, c])
-            if label is not None:
-                label += f": AUC {evaluation.per_class['roc_auc'][c].value:.4f}"
-        else:
-            y, x, _ = precision_recall_curve(right, probabilities[:, c], drop_intermediate=True)
-        axes.plot(x, y, color=colour, linewidth=1.2, label=label)
-    if legend and n_classes <= _MOST_LABELLED:
-        axes.legend(
-            title="class",
-            ncols=1 if kind == "roc" else 2,
-            fontsize=8,
-            frameon=False,
-            loc="lower right" if kind == "roc" else "lower left",
-        )
+    colours = class_colours(n_classes)
+    for c, x, y in curves:
+        axes.plot(x, y, color=colours[c], linewidth=1.2)
     axes.grid(alpha=0.25)
-    # A good classifier's curves hug the corner: show that corner, and say so.
-    known = [score.value for score in evaluation.per_class["roc_auc"] if not np.isnan(score.value)]
-    if known and min(known) > 0.97:
-        axes.set_xlim((-0.002, 0.1) if kind == "roc" else (0.8, 1.003))
-        axes.set_ylim((0.9, 1.002) if kind == "roc" else (0.8, 1.004))
+    if corner is not None:
+        axes.set_xlim(corner[0])
+        axes.set_ylim(corner[1])
         # A height of its own: finding one would draw the ticks once more.
         axes.set_title("corner, enlarged", fontsize=9, color="0.35", y=1.0)
     else:
@@ -147,17 +112,19 @@ def _curves(evaluation: Evaluation, kind: str, legend: bool) -> Figure:
     return figure
 
 
-def roc_curves(evaluation: Evaluation, legend: bool = True) -> Figure:
-    """ROC curve of every class against the rest; the evaluation must have probabilities."""
-    figure = _curves(evaluation, "roc", legend)
+def roc_curves(curves: Sequence[tuple[int, np.ndarray, np.ndarray]], n_classes: int, enlarged: bool = False) -> Figure:
+    """False and true positive rates of classes, each given by its position; `enlarged`: only the corner of good classifiers."""
+    figure = _curves(curves, n_classes, ((-0.002, 0.1), (0.9, 1.002)) if enlarged else None)
     figure.axes[0].set_xlabel("false positive rate")
     figure.axes[0].set_ylabel("true positive rate")
     return figure
 
 
-def precision_recall_curves(evaluation: Evaluation, legend: bool = True) -> Figure:
-    """Precision-recall curve of every class against the rest; the evaluation must have probabilities."""
-    figure = _curves(evaluation, "precision-recall", legend)
+def precision_recall_curves(
+    curves: Sequence[tuple[int, np.ndarray, np.ndarray]], n_classes: int, enlarged: bool = False
+) -> Figure:
+    """Recall and precision of classes, as in `roc_curves`."""
+    figure = _curves(curves, n_classes, ((0.8, 1.003), (0.8, 1.004)) if enlarged else None)
     figure.axes[0].set_xlabel("recall")
     figure.axes[0].set_ylabel("precision")
     return figure

@@ -1,0 +1,164 @@
+"""What `somknn run` does: every method on one data set, its table, its files."""
+
+import contextlib
+import csv
+import dataclasses
+import functools
+import io
+import json
+from concurrent.futures import Executor, Future
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numba.core import event
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
+
+from somknn import persistence
+from somknn._files import replacing
+from somknn.cli.evaluation import command_line
+from somknn.cli.methods import METHODS, Method, Outcome, fit_and_predict, results_table
+from somknn.cli.pictures import choose_examples, examples, how_many
+from somknn.datasets import Dataset
+from somknn.environment import describe
+from somknn.evaluation import MethodResult, evaluate_predictions, report_pictures
+from somknn.evaluation.drawing import Drawing
+from somknn.evaluation.report import begin_report
+
+_AHEAD = METHODS[-2:]  # whose kernels, maps', take as long to compile as all others
+_AHEAD_ROWS = 2000
+
+
+def _compile_ahead(data: Dataset) -> None:
+    """In a second process: leave the kernels of the last methods in the cache."""
+    with contextlib.redirect_stderr(io.StringIO()):  # the command has said that it compiles
+        for method in _AHEAD:
+            fit_and_predict(method, data, lambda n: None)
+
+
+class _CompilesAhead(event.Listener):
+    """Has the second process compile for the last methods once this process has to compile for the first."""
+
+    def __init__(self, executor: Executor, data: Dataset):
+        self._executor, self._data = executor, data
+        self._future: Future | None = None
+
+    def on_start(self, event: Any) -> None:
+        if self._future is not None:
+            return
+        data, few = self._data, slice(_AHEAD_ROWS)
+        parts = {name: getattr(data, name)[few] for name in ("X_train", "y_train", "X_test", "y_test")}
+        with contextlib.suppress(BrokenProcessPool):  # then all is compiled here
+            self._future = self._executor.submit(_compile_ahead, dataclasses.replace(data, **parts))
+
+    def on_end(self, event: Any) -> None:
+        pass
+
+    def wait(self) -> None:
+        """Until the kernels are there. Where that failed, they are compiled here, and an error shows here."""
+        if self._future is not None:
+            self._future.exception()
+
+
+def run_all(methods: list[Method], data: Dataset, console: Console, executor: Executor | None) -> list[Outcome]:
+    """The outcome of every method, by compiled code: what had to compile is done once more at the end."""
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    ahead = None if executor is None or not set(_AHEAD) <= set(methods) else _CompilesAhead(executor, data)
+    outcomes, again = [], []
+    with contextlib.ExitStack() as stack:
+        if ahead is not None:
+            stack.enter_context(event.install_listener("numba:compile", ahead))
+        progress = stack.enter_context(
+            Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+        )
+        for i, method in enumerate(methods):
+            if ahead is not None and method in _AHEAD:
+                ahead.wait()
+            task = progress.add_task(method.name, total=len(data.X_test))
+            outcome, compiled = fit_and_predict(method, data, functools.partial(progress.advance, task))
+            progress.remove_task(task)
+            outcomes.append(outcome)
+            if compiled:
+                again.append(i)
+    for i in again:
+        outcomes[i], _ = fit_and_predict(methods[i], data, lambda n: None)
+    return outcomes
+
+
+def print_results(console: Console, data: Dataset, outcomes: list[Outcome]) -> None:
+    """The table of methods, the epochs of those that have some, a few predictions of the first."""
+    console.print(results_table(data, outcomes))
+    for outcome in outcomes:
+        if outcome.history is not None:
+            _print_epochs(console, outcome)
+    shape = data.image_shape
+    if shape is None or len(shape) != 2:
+        return
+    first = outcomes[0]
+    rows = choose_examples(first.predictions, data.y_test, how_many(console, shape))
+    captions = []
+    for i in rows:
+        right = first.predictions[i] == data.y_test[i]
+        truth = "" if right else f", is {data.y_test[i]}"
+        captions.append(Text(f"row {i}\nsays {first.predictions[i]}{truth}", style="green" if right else "bold red"))
+    console.print(f"\nExamples ({first.name}):\n")
+    console.print(examples(console, data.X_test[rows], shape, captions))
+
+
+def _print_epochs(console: Console, outcome: Outcome) -> None:
+    history = outcome.history or {}
+    table = Table(title=f"\n{outcome.name}, epoch by epoch", title_justify="left")
+    for heading in ("epoch", "accuracy", "loss (mean distance)"):
+        table.add_column(heading, justify="right")
+    epochs = zip(history["label_accuracy"], history["quantization_error"], strict=True)
+    for epoch, (accuracy, loss) in enumerate(epochs, start=1):
+        table.add_row(str(epoch), f"{100 * accuracy:.2f} %", f"{loss:.4g}")
+    console.print(table)
+
+
+def write_results(out: Path, data: Dataset, outcomes: list[Outcome]) -> list[Path]:
+    """metrics.json, predictions.csv and the first method's model."""
+    out.mkdir(parents=True, exist_ok=True)
+    paths = [out / "metrics.json", out / "predictions.csv", out / "model.safetensors"]
+    metrics = {
+        "dataset": data.name,
+        "train_rows": len(data.X_train),
+        "test_rows": len(data.X_test),
+        "features": data.X_train.shape[1],
+        "dtype": str(data.X_train.dtype),
+        "methods": [outcome.record() for outcome in outcomes],
+        "environment": describe(),
+    }
+    persistence.save(outcomes[0].model, paths[2])
+    with replacing(paths[1]) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["row", "label", *(outcome.name for outcome in outcomes)])
+        writer.writerows(zip(range(len(data.y_test)), data.y_test, *(o.predictions for o in outcomes), strict=True))
+    with replacing(paths[0]) as temporary:
+        temporary.write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
+    return paths
+
+
+def write_run_report(path: Path, data: Dataset, outcomes: list[Outcome], executor: Executor | None) -> None:
+    """All methods side by side; `executor` draws. Raises ImportError without matplotlib."""
+    report_pictures.require_matplotlib()
+
+    def judged(outcome: Outcome) -> MethodResult:
+        model = outcome.model
+        shares = np.asarray(model.predict_proba(data.X_test)) if hasattr(model, "predict_proba") else None
+        evaluation = evaluate_predictions(data.y_test, outcome.predictions, shares, classes=model.classes_)
+        seconds = {"fit": outcome.fit_seconds, "predict": outcome.predict_seconds}
+        return MethodResult(outcome.name, evaluation, seconds=seconds, model=model)
+
+    # Pictures of all methods would fill pages: those of the first, whose model is saved, and of the best of the others.
+    best = max(outcomes[1:], key=lambda outcome: outcome.accuracy, default=outcomes[0])
+    pictured = {outcome.name: judged(outcome) for outcome in (outcomes[0], best)}
+    drawing = Drawing(executor)
+    classes = report_pictures.class_pictures(list(pictured.values()), drawing)
+    results = [pictured.get(outcome.name) or judged(outcome) for outcome in outcomes]
+    title = f"Classifiers on {data.name}"
+    begin_report(results, classes, drawing, data=data, title=title, command=command_line())(path)

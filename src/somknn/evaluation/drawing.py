@@ -1,0 +1,45 @@
+"""Pictures that are drawn while the rest of a page is made."""
+
+import contextlib
+from concurrent.futures import Executor, Future
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any
+
+from somknn import plots
+
+
+class Drawing:
+    """Pictures asked for while a page is written, and put into it when it is complete.
+
+    Parameters
+    ----------
+    executor : Executor or None
+        Draws them, in another process say. By default they are drawn in this one at the end.
+    """
+
+    def __init__(self, executor: Executor | None = None):
+        self._executor = executor
+        self._asked: list[tuple[str, tuple, dict[str, Any], Future | None]] = []
+
+    def ask(self, function: str, *arguments: Any, **options: Any) -> str:
+        """A mark for what this function of `somknn.plots.markup` will return; escaped text cannot hold one."""
+        mark = f"<!--picture {len(self._asked)}-->"
+        arguments = (function, *arguments)
+        future = None
+        if self._executor is not None:
+            with contextlib.suppress(BrokenProcessPool):
+                future = self._executor.submit(plots.make_markup, *arguments, **options)
+        self._asked.append((mark, arguments, options, future))
+        return mark
+
+    def put_into(self, page: str) -> str:
+        """The page with its pictures in the place of their marks."""
+        for mark, arguments, options, future in self._asked:
+            page = page.replace(mark, self._made(future, arguments, options))
+        return page
+
+    def _made(self, future: Future | None, arguments: tuple, options: dict[str, Any]) -> str:
+        if future is not None:
+            with contextlib.suppress(BrokenProcessPool):  # the other process was killed
+                return future.result()
+        return plots.make_markup(*arguments, **options)

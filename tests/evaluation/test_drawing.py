@@ -1,0 +1,86 @@
+"""Pictures drawn elsewhere are those drawn here, whatever becomes of the other process."""
+
+import os
+import signal
+import time
+
+import numpy as np
+import pytest
+
+from somknn.cli import beside
+from somknn.evaluation.drawing import Drawing
+
+CURVES = [(0, np.array([0.0, 0.2, 1.0]), np.array([0.0, 0.9, 1.0]))]
+
+
+def page(drawing):
+    marks = [
+        drawing.ask("drawn", "roc_curves", CURVES, 3, alt="ROC <1>"),
+        drawing.ask("class_legend", ["a", "<b>", "c"]),
+        drawing.ask("drawn", "calibration", [("a", CURVES[0][1], CURVES[0][2])], alt="calibration"),
+    ]
+    return drawing.put_into(f"<p>{marks[0]}{marks[1]}</p><p>{marks[1]}{marks[2]}</p>")
+
+
+@pytest.fixture(scope="module")
+def drawn_here():
+    return page(Drawing())
+
+
+@pytest.fixture
+def two_processors(monkeypatch):
+    monkeypatch.setattr(beside, "_processors", lambda: 2)
+
+
+def test_every_mark_becomes_its_picture(drawn_here):
+    assert "<!--" not in drawn_here
+    assert drawn_here.count("<img ") == 2
+    assert drawn_here.count('<ul class="legend"') == 2  # asked for once, shown twice
+    assert "&lt;b&gt;" in drawn_here
+    assert 'alt="ROC &lt;1&gt;"' in drawn_here
+
+
+def test_another_process_draws_the_same(drawn_here, two_processors):
+    with beside.second_process("somknn.plots.markup", "no.such.module") as executor:
+        assert page(Drawing(executor)) == drawn_here
+        there = executor.submit(os.getpid).result()
+        assert there != os.getpid()
+    _wait_for_the_end_of(there)
+
+
+def test_a_killed_process_is_replaced_by_this_one(drawn_here, two_processors):
+    with beside.second_process() as executor:
+        there = executor.submit(os.getpid).result()
+        os.kill(there, signal.SIGKILL)
+        _wait_for_the_end_of(there)
+        assert page(Drawing(executor)) == drawn_here
+
+
+def test_the_second_process_ends_with_an_error_of_the_first(two_processors):
+    processes = []
+
+    def fail():
+        with beside.second_process() as executor:
+            processes.append(executor.submit(os.getpid).result())
+            executor.submit(time.sleep, 60)
+            raise ValueError("bad input")
+
+    with pytest.raises(ValueError, match="bad input"):
+        fail()
+    _wait_for_the_end_of(processes[0])
+
+
+def test_one_processor_gets_no_second_process(monkeypatch):
+    monkeypatch.setattr(beside, "_processors", lambda: 1)
+    with beside.second_process("somknn.plots.markup") as executor:
+        assert executor is None
+
+
+def _wait_for_the_end_of(pid):
+    for _ in range(200):
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"process {pid} is still there")
