@@ -9,7 +9,6 @@ from numba.core import event
 from rich.table import Table
 from sklearn.pipeline import Pipeline
 
-from somknn.images import preset
 from somknn.neighbors import KNeighborsClassifier
 from somknn.prototypes import PrototypeClassifier
 from somknn.som import SOM, SOMClassifier, som_features_knn
@@ -42,6 +41,8 @@ METHODS = [
 
 def preset_method(name: str, data: Any) -> Method:
     """The preset of that name; ValueError where the rows are no images of one channel."""
+    from somknn.images import preset  # and with it scipy.ndimage, which the other methods do without
+
     shape = data.image_shape
     if shape is None or len(shape) != 2:
         raise ValueError(f"--preset needs images of rows and columns; {data.name} has no such image shape")
