@@ -1,10 +1,13 @@
 """`somknn run` and `somknn info` as a user calls them."""
 
 import csv
+import dataclasses
 import json
 import os
+import re
 import subprocess
 import sys
+from concurrent.futures import Future
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +16,7 @@ from click.testing import CliRunner
 
 import somknn
 from somknn import datasets
-from somknn.cli import main
+from somknn.cli import beside, comparison, main
 
 MNIST = Path(os.environ.get("SOMKNN_DATA", "no-such-folder")) / "mnist"
 
@@ -146,6 +149,62 @@ def test_mnist(tmp_path):
     for record in json.loads((tmp_path / "metrics.json").read_text())["methods"]:
         # 400 neurons share 5,000 rows: a label map is coarser than the neighbours themselves.
         assert record["accuracy"] > (0.85 if record["method"] == "SOM label map" else 0.9)
+
+
+def test_both_processes_together_answer_like_one(tmp_path, monkeypatch):
+    pages = []
+    for processors in (1, 2):
+        monkeypatch.setattr(beside, "_processors", lambda processors=processors: processors)
+        out = tmp_path / str(processors)
+        result = somknn_command("run", "--train-size", 200, "--test-size", 60, "--out", out)
+        assert result.exit_code == 0, result.output
+        pages.append([(out / "predictions.csv").read_text(), *_pictures(out / "report.html")])
+    assert len(pages[0]) > 5
+    assert pages[0] == pages[1]
+
+
+def _pictures(path):
+    return re.findall(r'<img class="plot"[^>]*>', path.read_text(encoding="utf-8"))
+
+
+class _Immediately:
+    """An executor of this process that counts."""
+
+    def __init__(self):
+        self.calls = []
+
+    def submit(self, function, *arguments):
+        future = Future()
+        self.calls.append(arguments)
+        try:
+            future.set_result(function(*arguments))
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
+
+def test_kernels_of_the_last_methods_are_compiled_ahead_once(capsys):
+    data = datasets.load("digits")
+    executor = _Immediately()
+    ahead = comparison._CompilesAhead(executor, data)
+    ahead.wait()
+    for _ in range(3):
+        ahead.on_start(None)
+        ahead.on_end(None)
+    ((few,),) = executor.calls
+    assert len(few.X_train) == len(few.y_train) <= len(data.X_train)
+    assert few.X_train.dtype == data.X_train.dtype
+    ahead.wait()
+    assert ahead._future.exception() is None
+    assert capsys.readouterr().err == ""
+
+
+def test_a_failure_ahead_is_left_to_the_command():
+    data = datasets.load("digits", train_size=30, test_size=3)
+    ahead = comparison._CompilesAhead(_Immediately(), dataclasses.replace(data, y_train=data.y_train[:1]))
+    ahead.on_start(None)
+    ahead.wait()
+    assert isinstance(ahead._future.exception(), ValueError)
 
 
 def test_run_with_a_preset_saves_a_model_that_loads(tmp_path):
