@@ -207,6 +207,17 @@ def test_a_failure_ahead_is_left_to_the_command():
     assert isinstance(ahead._future.exception(), ValueError)
 
 
+def test_choices_that_are_written_out_are_those_that_exist():
+    """Commands name them without importing what takes two seconds to import."""
+    from somknn.cli import run, tune
+    from somknn.evaluation.study import FEATURES
+    from somknn.images import PRESETS
+
+    kinds = {option.name: option.type for command in (run.command, tune.command) for option in command.params}
+    assert tuple(kinds["preset"].choices) == PRESETS
+    assert kinds["features"]._known == FEATURES
+
+
 def test_run_with_a_preset_saves_a_model_that_loads(tmp_path):
     result = CliRunner().invoke(main, ["run", "--preset", "fast", "--out", str(tmp_path / "out")])
     assert result.exit_code == 0, result.output
