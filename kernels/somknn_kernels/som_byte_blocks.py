@@ -14,7 +14,7 @@ from somknn_kernels.policy import inlined, kernel
 from somknn_kernels.relay import advance, as_counters, wait_for
 from somknn_kernels.som_blocks import train_block
 from somknn_kernels.som_byte_tiles import add_products, move_pair, split_pair
-from somknn_kernels.tiles import dot_tile_of_groups
+from somknn_kernels.tiles import dot_tile_of_groups, tile_rows
 
 SECTION = 512  # pairs of columns at most that are summed in 32 bits
 MOST_ROWS = 256  # of a block: 256·255·2^15 < 2^31
@@ -76,47 +76,44 @@ class Panels(NamedTuple):
 
 
 @inlined
-def _pack_sections(pairs, n, packed):
+def _pack_sections(isa, pairs, n, packed):
     """The rows in tiles, without the pairs of columns that are zero in all of a tile's rows."""
     queries, groups, counts = packed.queries, packed.groups, packed.counts
-    _, width, tile = queries.shape
+    width, tile = queries.shape[1], tile_rows(isa)
     sections = pairs.shape[1] // width
     for t in range((n + tile - 1) // tile):
         for section in range(sections):
             place = t * sections + section
             left = 0
-            for g in range(width):
-                column = section * width + g
+            for g in range(width):  # without a branch, which could not be foreseen: what is not needed is written over
                 used = np.int32(0)
                 for j in range(tile):
-                    used |= pairs[t * tile + j, column]
-                if used != 0 or (left == 0 and g == width - 1):
-                    for j in range(tile):
-                        queries[place, left, j] = pairs[t * tile + j, column]
-                    groups[place, left] = g
-                    left += 1
-            counts[place] = left
+                    pair = pairs[t * tile + j, section * width + g]
+                    used |= pair
+                    queries[place, left, j] = pair
+                groups[place, left] = g
+                left += int(used != 0)
+            counts[place] = max(left, 1)
 
 
 @inlined
-def _pack_columns(n, packed):
+def _pack_columns(isa, n, packed):
     """The columns in tiles, without the pairs of rows that are zero in all of a tile's columns."""
     rows, columns, groups, counts = packed.rows, packed.columns, packed.row_groups, packed.row_counts
-    n_tiles, _, tile = columns.shape
+    n_tiles, tile = columns.shape[0], tile_rows(isa)
     line = np.empty(n_tiles * tile, np.int32)
     counts[:] = 0
     for g in range((n + 1) // 2):
         for c in range(line.shape[0]):
             line[c] = np.int32(rows[2 * g, c]) | (np.int32(rows[2 * g + 1, c]) << np.int32(16))
         for t in range(n_tiles):
+            left = counts[t]
             used = np.int32(0)
             for j in range(tile):
                 used |= line[t * tile + j]
-            if used != 0:
-                for j in range(tile):
-                    columns[t, counts[t], j] = line[t * tile + j]
-                groups[t, counts[t]] = g
-                counts[t] += 1
+                columns[t, left, j] = line[t * tile + j]
+            groups[t, left] = g
+            counts[t] += int(used != 0)
 
 
 @inlined
@@ -137,9 +134,12 @@ def _multiply_themselves(isa, pairs, n, panel, packed):
                 place = t * sections + section
                 dot_tile_of_groups(isa, queries_16, place, packed.groups, packed.counts, panel_16, section, out)
                 for j in range(min(tile, n - t * tile)):
-                    for r in range(used):
-                        before = gram[t * tile + j, start + r] if section > 0 else 0.0
-                        gram[t * tile + j, start + r] = before + np.float64(out[j, r])
+                    if section == 0:
+                        for r in range(used):
+                            gram[t * tile + j, start + r] = np.float64(out[j, r])
+                    else:
+                        for r in range(used):
+                            gram[t * tile + j, start + r] += np.float64(out[j, r])
 
 
 @inlined
@@ -165,8 +165,8 @@ def _pack_block(isa, X, first, stop, panel, packed):
             whole += total
         row_sum = max(row_sum, whole)
     pairs = rows.view(np.int32)[:, : sections * width]
-    _pack_sections(pairs, n, packed)
-    _pack_columns(n, packed)
+    _pack_sections(isa, pairs, n, packed)
+    _pack_columns(isa, n, packed)
     _multiply_themselves(isa, pairs, n, panel, packed)
     return section_sum, row_sum
 
