@@ -192,9 +192,12 @@ class ByteBlocks:
         return self.present(order, edges, still, np.zeros(len(edges) - 1, np.int64), np.zeros(n), order[:0])
 
     def codebook(self, dtype) -> np.ndarray:
-        K, d = self.shape
-        W = self.panels.weights
-        return np.ascontiguousarray(W.transpose(0, 2, 1).reshape(-1, W.shape[1])[:K, :d], dtype)
+        W, codebook = self.panels.weights, np.empty(self.shape, dtype)
+        length = W.shape[2]
+        for first in range(0, len(codebook), length):
+            units = codebook[first : first + length]
+            units[:] = W[first // length, : units.shape[1], : len(units)].T
+        return codebook
 
     def present(self, order: np.ndarray, edges: np.ndarray, tables: np.ndarray, which: np.ndarray, rates, upcoming):
         """As `FloatBlocks.present`."""
