@@ -45,6 +45,21 @@ def _second_least(halves, dots, t, found):
 
 
 @inlined
+def _two_least(close, scores, count):
+    """(unit, second unit, score, second score) of the two least of the first `count`; ties go to the first, 0 and infinity stand for none."""
+    winner, runner = np.int64(0), np.int64(0)
+    best, next_best = np.inf, np.inf
+    for c in range(count):
+        score = scores[c]
+        if score < best:
+            next_best, runner = best, winner
+            best, winner = score, close[c]
+        elif score < next_best:
+            next_best, runner = score, close[c]
+    return winner, runner, best, next_best
+
+
+@inlined
 def find_pulls(rate, table, hexagonal, winner, columns, pulls, t):
     """pulls[t, k] = rate·h(winner, k) for the units of the grid, whose rows lie one after the other in `table`."""
     row_count = (table.shape[0] + 1) // 2
@@ -85,7 +100,7 @@ def train_block(
     d = W.shape[1]
     padded = dots.shape[1]
     found = np.empty((3, LANES))
-    close = np.empty(padded, np.int64)
+    close, scores = np.empty(padded, np.int64), np.empty(padded)
     n_steps = (rows + STEP - 1) // STEP
     left = np.empty((n_steps, padded))
     rounding = 2.0**-51 * (d + 8 * rows)
@@ -107,39 +122,15 @@ def train_block(
                     close[count] = place + trailing_zeros(mask)
                     count += 1
                     mask &= mask - np.uint64(1)
-            best = np.inf
-            next_best = np.inf
-            winner = np.int64(0)
-            runner = np.int64(0)
             for c in range(count):
                 k = close[c]
-                score = halves[k] - dots[t, k]
-                if score < best:
-                    next_best = best
-                    runner = winner
-                    best = score
-                    winner = k
-                elif score < next_best:
-                    next_best = score
-                    runner = k
+                scores[c] = halves[k] - dots[t, k]
+            winner, runner, best, next_best = _two_least(close, scores, count)
             distance = square + 2.0 * best
             if count > 2 or not next_best - best > unsure or not distance > 1e6 * unsure:
-                best = np.inf
-                next_best = np.inf
-                winner = np.int64(0)
-                runner = np.int64(0)
                 for c in range(count):
-                    k = close[c]
-                    measured = _distance_now(X, t, W, k, pulls) if k < K else np.inf
-                    if measured < best:
-                        next_best = best
-                        runner = winner
-                        best = measured
-                        winner = k
-                    elif measured < next_best:
-                        next_best = measured
-                        runner = k
-                distance = best
+                    scores[c] = _distance_now(X, t, W, close[c], pulls) if close[c] < K else np.inf
+                winner, runner, distance, _ = _two_least(close, scores, count)
             units[t, 0] = winner
             units[t, 1] = runner
             distances[t] = distance

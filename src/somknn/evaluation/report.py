@@ -29,7 +29,6 @@ def write_report(
     tuning: dict[str, Any] | None = None,
     command: str | None = None,
     seconds: dict[str, float] | None = None,
-    pictured: Sequence[str] | None = None,
 ) -> None:
     """Write a self-contained HTML report; the file is complete or absent.
 
@@ -47,8 +46,6 @@ def write_report(
         The command that makes this report.
     seconds : dict, optional
         Durations of the steps that the methods share.
-    pictured : sequence of str, optional
-        Names of the methods that get pictures; all of them by default.
 
     Raises
     ------
@@ -58,7 +55,7 @@ def write_report(
         Without a method, or where an evaluation is not of the data's test rows.
     """
     drawing = Drawing()
-    classes = class_pictures([m for m in methods if pictured is None or m.name in pictured], drawing)
+    classes = class_pictures(methods, drawing)
     begin_report(methods, classes, drawing, data=data, title=title, tuning=tuning, command=command, seconds=seconds)(
         path
     )

@@ -183,7 +183,10 @@ class SOM(Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMix
         return self._trained(rule, codebook, qe, quality.topographic_error_of(search.units, rule.grid, rows.weights))
 
     def _recorder(self, rule: Rule, rows: Rows | None) -> Callable[..., bool]:
-        """A new history, and what training tells every epoch to; `rows` is None where no row is in this process."""
+        """A new history, and what training tells every epoch to; `rows` is None where no row is in this process.
+
+        It is told a function that returns the codebook (K, d), which online training must make and few look at.
+        """
         self._clear_stream()
         classes, weights = (None, None) if rows is None else (rows.labels, rows.weights)
         names = _HISTORY if classes is None else (*_HISTORY, "label_accuracy")
@@ -197,10 +200,7 @@ class SOM(Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMix
                 self.history_[name].append(value)
             if self.callback is None:
                 return False
-            codebook = (
-                codebook() if callable(codebook) else codebook
-            )  # online training makes one only where it is looked at
-            view = codebook.reshape(rule.grid.n_rows, rule.grid.n_columns, -1).view()
+            view = codebook().reshape(rule.grid.n_rows, rule.grid.n_columns, -1).view()
             view.flags.writeable = False
             labels = {} if rows is None else {"labels": units[:, 0].copy()}
             return bool(self.callback({"epoch": len(self.history_["radius"]), "codebook": view, **labels, **entry}))

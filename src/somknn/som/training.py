@@ -98,7 +98,8 @@ def train_batch(data: Any, codebook: np.ndarray, rule: Rule, report: Callable[..
         codebook = batch_update(codebook, sums, totals, rule, radius)
         qe, te = data.assign(codebook)
         errors.append(qe)
-        if report(codebook, data.units, qe, te, radius, time.perf_counter() - began) or settled(errors, rule):
+        seconds = time.perf_counter() - began
+        if report(lambda codebook=codebook: codebook, data.units, qe, te, radius, seconds) or settled(errors, rule):
             break
     return codebook
 
