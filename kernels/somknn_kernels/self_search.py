@@ -15,9 +15,8 @@ from somknn_kernels.policy import inlined, kernel
 from somknn_kernels.scan_tiles import scan_pairs
 from somknn_kernels.selection import push
 from somknn_kernels.tiles import prefetch_row, trailing_zeros
-from somknn_kernels.used_columns import distance_through, find_used
+from somknn_kernels.used_columns import distances_through, find_used
 
-_LIST = 4096  # pairs that are collected before they are looked at
 
 
 class Places(NamedTuple):
@@ -120,36 +119,40 @@ def _search_block(isa, places, lists, first_place, last_place, other_from, other
     half_norms, offsets, reaches, errors = places.half_norms, places.offsets, places.reaches, places.errors
     step, first_rare, squares, used = places.step, places.first_rare, places.squares, places.used
     distances, indices, limits = lists.distances, lists.indices, lists.limits
-    masks, ones, others, sums = scratch
+    masks, found, others, measured, sums = scratch
     panel_rows, tile, d = panels.shape[3], packed.shape[2], rows.shape[1]
     passed = compared = 0
     last_tile = (min(last_place, other_to * panel_rows) + tile - 1) // tile
     for t in range(first_place // tile, last_tile):
-        panel = max(other_from, t * tile // panel_rows)
-        while panel < other_to:
-            found = 0
-            while panel < other_to and found <= _LIST - tile * panel_rows:
-                alive = scan_pairs(isa, packed, t, panels, half_norms, panel, offsets, reaches, masks)
-                if alive != 0:
-                    for j in range(tile):
-                        mask = masks[j]
-                        one = t * tile + j
-                        if mask == 0 or one < first_place or one >= last_place or apart[one] < 0:
-                            continue
-                        while mask != 0:
-                            other = panel * panel_rows + trailing_zeros(mask)
-                            mask &= mask - np.uint64(1)
-                            passed += 1
-                            if other > one and apart[other] >= 0 and apart[other] != apart[one]:
-                                ones[found] = one
-                                others[found] = other
-                                found += 1
-                                prefetch_row(rows, other)
-                panel += 1
-            compared += found
-            for i in range(found):
-                one, other = ones[i], others[i]
-                distance = distance_through(isa, rows, one, rows, other, used, one, squares[one], squares, sums)
+        found[:] = 0
+        for panel in range(max(other_from, t * tile // panel_rows), other_to):
+            if scan_pairs(isa, packed, t, panels, half_norms, panel, offsets, reaches, masks) == 0:
+                continue
+            for j in range(tile):
+                mask = masks[j]
+                one = t * tile + j
+                if mask == 0 or one < first_place or one >= last_place or apart[one] < 0:
+                    continue
+                while mask != 0:
+                    other = panel * panel_rows + trailing_zeros(mask)
+                    mask &= mask - np.uint64(1)
+                    passed += 1
+                    if other > one and apart[other] >= 0 and apart[other] != apart[one]:
+                        others[j, found[j]] = other
+                        found[j] += 1
+                        prefetch_row(rows, other)
+        for j in range(tile):
+            count = found[j]
+            if count == 0:
+                continue
+            compared += count
+            first = t * tile + j
+            distances_through(
+                isa, rows, first, rows, others[j], count, used, first, squares[first], squares, sums, measured
+            )
+            for i in range(count):
+                distance = measured[i]
+                one, other = first, np.int64(others[j, i])
                 for _ in range(2):
                     if distance <= limits[one]:
                         push(distances, indices, one, distance, np.int64(order[other]))
@@ -163,11 +166,6 @@ def _search_block(isa, places, lists, first_place, last_place, other_from, other
     counts[1] += compared
 
 
-@inlined
-def _scratch(tile):
-    return np.empty(tile, np.uint64), np.empty(_LIST, np.int64), np.empty(_LIST, np.int64), np.empty(8)
-
-
 @kernel
 def search_pairs(isa, places, lists, from_panel, to_panel, other_from, other_to, other_kind, panels_per_block, counts):
     """Offer every pair of places, one of panels [from_panel, to_panel) and a later one of [other_from, other_to), to both rows' lists.
@@ -176,28 +174,16 @@ def search_pairs(isa, places, lists, from_panel, to_panel, other_from, other_to,
     counts : int64 (2,), pairs that passed the scan and pairs compared are added.
     Exact for any order of the places and of the calls; no two calls at once may share a place.
     """
-    rows = places.panels.shape[3]
-    scratch = _scratch(places.packed.shape[2])
+    rows, tile = places.panels.shape[3], places.packed.shape[2]
+    width = min(panels_per_block, other_to - other_from) * rows
+    scratch = (
+        np.empty(tile, np.uint64),
+        np.zeros(tile, np.int64),
+        np.empty((tile, width), np.int32),
+        np.empty(width, lists.limits.dtype),
+        np.empty(8),
+    )
     for block in range(other_from, other_to, panels_per_block):
         end = min(block + panels_per_block, other_to)
         given = from_panel * rows, to_panel * rows, block, end, other_kind
         _search_block(isa, places, lists, *given, scratch, counts)
-
-
-@kernel
-def search_near(isa, places, lists, from_panel, to_panel, kind, panels_per_block, width, n_waves, counts):
-    """As `search_pairs` within one range of panels, the nearest places first: `n_waves` times all blocks of `width` panels with their
-    next neighbours but 0, 1, …, then everything else.
-    """
-    rows = places.panels.shape[3]
-    scratch = _scratch(places.packed.shape[2])
-    for wave in range(n_waves):
-        for first in range(from_panel, to_panel - wave * width, width):
-            other = first + wave * width
-            given = first * rows, min(first + width, to_panel) * rows, other, min(other + width, to_panel), kind
-            _search_block(isa, places, lists, *given, scratch, counts)
-    for first in range(from_panel, to_panel, width):
-        last_place = min(first + width, to_panel) * rows
-        for block in range(first + n_waves * width, to_panel, panels_per_block):
-            given = first * rows, last_place, block, min(block + panels_per_block, to_panel), kind
-            _search_block(isa, places, lists, *given, scratch, counts)

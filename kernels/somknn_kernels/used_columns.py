@@ -12,10 +12,11 @@ from numba.extending import intrinsic, overload
 
 from somknn_kernels.distances import _counted_loop, squared_distance
 from somknn_kernels.policy import inlined, kernel
-from somknn_kernels.tiles import I8, I16, I32, I64, _every, _marker, _pair_products_int16, _pointer
+from somknn_kernels.tiles import I8, I16, I32, I64, _every, _join, _marker, _pair_products_int16, _pointer
 
 CHUNK = 16  # columns
-_AT_ONCE = 8192  # chunks whose products fit an int32 lane of two: 8192 / 2 · 2 · 255² < 2^31
+_AT_ONCE = 4096  # chunks whose products fit 32 bits: 4096·16·255² < 2^32
+_ROWS = 4  # compared at once
 
 
 @inlined
@@ -48,23 +49,29 @@ def squared_norms(rows, start, stop, out):
 
 
 @intrinsic
-def _products(typing_context, isa, a, i, b, j, used, slot, first, last):
-    """Inner product (int64) of a[i] and b[j] : uint8 over the chunks used[slot, first:last], at most _AT_ONCE of them."""
-    signature = types.int64(isa, a, types.int64, b, types.int64, used, types.int64, types.int64, types.int64)
+def _products(typing_context, isa, a, i, b, others, used, slot, first, last):
+    """Inner products (int64) of a[i] with b[j] for the numbers j in `others` (a tuple), over the chunks used[slot, first:last], at most _AT_ONCE."""
+    count = others.count
+    signature = types.UniTuple(types.int64, count)(
+        isa, a, types.int64, b, others, used, types.int64, types.int64, types.int64
+    )
     marker = _marker(isa)
 
     def codegen(context, builder, signature, arguments):
-        _, a, i, b, j, used, slot, first, last = arguments
+        _, a, i, b, others, used, slot, first, last = arguments
         index_type = context.get_data_type(signature.args[5].dtype)
         pa = _pointer(context, builder, signature.args[1], a, I8, i)
-        pb = _pointer(context, builder, signature.args[3], b, I8, j)
+        rows = [
+            _pointer(context, builder, signature.args[3], b, I8, builder.extract_value(others, place))
+            for place in range(count)
+        ]
         pu = _pointer(context, builder, signature.args[5], used, index_type, slot)
         octets, shorts, words = ir.VectorType(I8, 16), ir.VectorType(I16, 16), ir.VectorType(I32, 8)
+        unroll = _ROWS // count  # as many sums as hide the latency of an addition
 
         def body(index, sums):
-            """As many chunks as there are sums."""
             following = []
-            for step, total in enumerate(sums):
+            for step in range(len(sums) // count):
                 chunk = builder.zext(builder.load(builder.gep(pu, [builder.add(index, I64(step))])), I64)
                 at = builder.mul(chunk, I64(CHUNK))
 
@@ -73,41 +80,76 @@ def _products(typing_context, isa, a, i, b, j, used, slot, first, last):
                     value.align = 1
                     return builder.zext(value, shorts)
 
-                following.append(_pair_products_int16(builder, marker, total, load(pa), load(pb)))
+                own = load(pa)
+                for total, row in zip(sums[step * count : (step + 1) * count], rows, strict=True):
+                    following.append(_pair_products_int16(builder, marker, total, own, load(row)))
             return following
 
-        whole = builder.add(first, builder.and_(builder.sub(last, first), I64(-4)))
-        sums = _counted_loop(builder, first, whole, 4, [ir.Constant(words, None)] * 4, body)
-        total = builder.add(builder.add(sums[0], sums[1]), builder.add(sums[2], sums[3]))
-        (total,) = _counted_loop(builder, whole, last, 1, [total], body)
-        while total.type.count > 2:
+        whole = builder.add(first, builder.and_(builder.sub(last, first), I64(-unroll)))
+        zero = ir.Constant(words, None)
+        sums = _counted_loop(builder, first, whole, unroll, [zero] * (unroll * count), body)
+        while len(sums) > count:
+            half = len(sums) // 2
+            sums = [builder.add(x, y) for x, y in zip(sums[:half], sums[half:], strict=True)]
+        if unroll > 1:
+            sums = _counted_loop(builder, whole, last, 1, sums, body)
+        # The lanes of all sums side by side, until each has one left.
+        while len(sums) > 1:
+            sums = [_join(builder, x, y) for x, y in zip(sums[::2], sums[1::2], strict=True)]
+            sums = [builder.add(_every(builder, x, 0, 2), _every(builder, x, 1, 2)) for x in sums]
+        (total,) = sums
+        while total.type.count > count:
             total = builder.add(_every(builder, total, 0, 2), _every(builder, total, 1, 2))
-        ends = [builder.zext(builder.extract_element(total, I32(i)), I64) for i in range(2)]
-        return builder.add(*ends)
+        ends = [builder.zext(builder.extract_element(total, I32(place)), I64) for place in range(count)]
+        return context.make_tuple(builder, signature.return_type, ends)
 
     return signature, codegen
 
 
-def distance_through(isa, a, i, b, j, used, slot, a_square, b_squares, sums):
-    """Squared distance of rows a[i] and b[j], as `distances.squared_distance` gives it.
+def distances_through(isa, a, i, b, others, count, used, slot, a_square, b_squares, sums, out):
+    """out[p] = squared distance of rows a[i] and b[others[p]], as `distances.squared_distance` gives it, for p < count.
 
-    Between bytes by the chunks used[slot] of a[i] (`find_used`), its squared norm and b_squares[j]; else those play no part.
+    Between bytes by the chunks used[slot] of a[i] (`find_used`), its squared norm and `b_squares`; else those play no part.
+    others : int32 (…,); sums : float64 (8,), scratch. Four rows at a time share the loads of a[i] and of the chunks' places.
     """
     raise NotImplementedError("only inside kernels")
 
 
-@overload(distance_through, inline="always")
-def _distance_through(isa, a, i, b, j, used, slot, a_square, b_squares, sums):
+@overload(distances_through, inline="never")
+def _distances_through(isa, a, i, b, others, count, used, slot, a_square, b_squares, sums, out):
     if a.dtype != types.uint8 or b.dtype != types.uint8:
-        return lambda isa, a, i, b, j, used, slot, a_square, b_squares, sums: squared_distance(isa, a, i, b, j, sums)
 
-    def of_bytes(isa, a, i, b, j, used, slot, a_square, b_squares, sums):
-        product = np.int64(0)
+        def of_numbers(isa, a, i, b, others, count, used, slot, a_square, b_squares, sums, out):
+            for p in range(count):
+                out[p] = squared_distance(isa, a, i, b, np.int64(others[p]), sums)
+
+        return of_numbers
+
+    def of_bytes(isa, a, i, b, others, count, used, slot, a_square, b_squares, sums, out):
         last = 1 + np.int64(used[slot, 0])
-        for first in range(1, last, _AT_ONCE):
-            product += _products(isa, a, i, b, j, used, slot, first, min(first + _AT_ONCE, last))
-        for c in range(a.shape[1] // CHUNK * CHUNK, a.shape[1]):
-            product += np.int64(a[i, c]) * np.int64(b[j, c])
-        return a_square + b_squares[j] - 2 * product
+        p = 0
+        while p + _ROWS <= count:
+            four = np.int64(others[p]), np.int64(others[p + 1]), np.int64(others[p + 2]), np.int64(others[p + 3])
+            for place in range(_ROWS):
+                out[p + place] = 0
+            for first in range(1, last, _AT_ONCE):
+                found = _products(isa, a, i, b, four, used, slot, first, min(first + _AT_ONCE, last))
+                out[p] += found[0]
+                out[p + 1] += found[1]
+                out[p + 2] += found[2]
+                out[p + 3] += found[3]
+            p += _ROWS
+        while p < count:
+            out[p] = 0
+            for first in range(1, last, _AT_ONCE):
+                one = (np.int64(others[p]),)
+                out[p] += _products(isa, a, i, b, one, used, slot, first, min(first + _AT_ONCE, last))[0]
+            p += 1
+        for p in range(count):
+            other = np.int64(others[p])
+            product = np.int64(out[p])
+            for c in range(a.shape[1] // CHUNK * CHUNK, a.shape[1]):
+                product += np.int64(a[i, c]) * np.int64(b[other, c])
+            out[p] = a_square + b_squares[other] - 2 * product
 
     return of_bytes

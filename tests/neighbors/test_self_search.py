@@ -11,7 +11,7 @@ from somknn.neighbors.self_search import _ranges, _run_pairs
 from somknn_kernels import isa as isa_module
 from somknn_kernels.parallel import run_tasks
 from somknn_kernels.policy import kernel
-from somknn_kernels.used_columns import distance_through, find_used, squared_norms
+from somknn_kernels.used_columns import distances_through, find_used, squared_norms
 
 
 def blobs(n: int, d: int, dtype: type, seed: int = 0, spread: float = 12.0) -> np.ndarray:
@@ -91,10 +91,9 @@ def test_anything_equals_all_pairs(data):
 
 
 @kernel
-def distances_of_first(isa, rows, used, squares, sums, out):
+def distances_of_first(isa, rows, others, used, squares, sums, out):
     find_used(rows, 0, used, 0)
-    for j in range(len(rows)):
-        out[j] = distance_through(isa, rows, 0, rows, j, used, 0, squares[0], squares, sums)
+    distances_through(isa, rows, 0, rows, others, len(others), used, 0, squares[0], squares, sums, out)
 
 
 def test_widest_sums():
@@ -102,11 +101,13 @@ def test_widest_sums():
     rows = np.full((3, 300_007), 255, np.uint8)
     rows[1] = 0
     rows[2, ::2] = 0
-    squares, out = np.zeros(3, np.int64), np.zeros(3, np.int64)
+    others = np.array([2, 1, 0, 2, 1, 0, 1], np.int32)  # four at a time and one by one
+    squares, out = np.zeros(3, np.int64), np.zeros(len(others), np.int64)
     squared_norms(rows, 0, 3, squares)
     used = np.zeros((1, 1 + 300_007 // 16), np.int32)
-    distances_of_first(isa_module.select(None), rows, used, squares, np.empty(8), out)
-    assert out.tolist() == [0, 300_007 * 255**2, 150_004 * 255**2]
+    distances_of_first(isa_module.select(None), rows, others, used, squares, np.empty(8), out)
+    expected = np.array([0, 300_007 * 255**2, 150_004 * 255**2])
+    assert out.tolist() == expected[others].tolist()
 
 
 def test_used_columns():

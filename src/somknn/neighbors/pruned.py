@@ -3,7 +3,7 @@
 import numpy as np
 
 from somknn.neighbors.brute import collect_within
-from somknn.neighbors.cells import coarse_cells, nearest_cell
+from somknn.neighbors.cells import coarse_cells, nearest_cell, order_by_cells
 from somknn.neighbors.embedding import Embedding, ShortVectors
 from somknn_kernels import pruned, scan_tiles, selection, tiles
 from somknn_kernels.isa import Isa
@@ -148,8 +148,8 @@ class PrunedSearch:
         self.cells = coarse_cells(vectors.coarse, int(np.clip(np.sqrt(len(rows)), 1, 1024)), n_threads)
         label = nearest_cell(vectors.coarse, self.cells, n_threads)
         label[rare] = len(self.cells)
-        order = np.argsort(label, kind="stable")
-        self.cell_edges = np.searchsorted(label[order], np.arange(len(self.cells) + 1))
+        panel_rows = scan_tiles.scan_panel_rows(self.isa)
+        order, self.cell_edges = order_by_cells(vectors.coarse, label, len(self.cells), panel_rows, n_threads)
         self.screen = build_screen(self.embedding, vectors, order, int(rare.sum()))
 
     def add(self, rows: np.ndarray, n_new: int, n_threads: int) -> None:

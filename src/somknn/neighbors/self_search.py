@@ -7,14 +7,17 @@ from collections.abc import Callable
 import numpy as np
 
 from somknn.neighbors.pruned import PrunedSearch
-from somknn_kernels import selection, self_search, tiles, used_columns
+from somknn_kernels import place_seeds, selection, self_search, tiles, used_columns
 from somknn_kernels.parallel import run_tasks
 from somknn_kernels.self_search import Lists, Places
 
 _BLOCK_BYTES = 131_072  # of the panels' first quarters
-_NEAR_PANELS = 3  # compared with each other first
-_NEAR_WAVES = 9
+_NEAR_ROWS = 768  # of the panels in which seeds are looked for
+_SPARE = 5  # seeds beyond k: the nearest by short vectors are not always the nearest
+_SEEDED_TILES = 256  # by a task
+_PANELS = 64  # whose near panels a task finds
 _RANGES_PER_THREAD = 4
+_LEAST_PANELS = 6  # of a range
 _PACKED_TILES = 1024  # packed by a task
 
 
@@ -61,6 +64,27 @@ def _places(search: PrunedSearch, apart: np.ndarray, n_threads: int) -> Places:
     )
 
 
+def _seed(search: PrunedSearch, places: Places, limits: np.ndarray, k: int, n_threads: int) -> None:
+    """Bring every row's limit down to the k-th distance among the rows of the nearest panels."""
+    n_panels, panel_rows = places.panels.shape[1], places.panels.shape[3]
+    width = min(n_panels, -(-max(_NEAR_ROWS, 4 * (k + _SPARE)) // panel_rows))
+    centres = places.panels[0].mean(axis=2, dtype=np.float32).reshape(n_panels, -1)
+    columns, half_squares = np.ascontiguousarray(centres.T), (centres**2).sum(axis=1) / 2
+    near = np.empty((n_panels, width), np.int32)
+    n_tiles = len(places.packed)
+
+    def find_near(task: int) -> None:
+        first, last = task * _PANELS, min((task + 1) * _PANELS, n_panels)
+        place_seeds.nearest_panels(columns, half_squares, first, last, near)
+
+    def seed(task: int) -> None:
+        first, last = task * _SEEDED_TILES, min((task + 1) * _SEEDED_TILES, n_tiles)
+        place_seeds.seed_places(search.isa, places, limits, near, k, k + _SPARE, first, last)
+
+    run_tasks(find_near, -(-n_panels // _PANELS), n_threads)
+    run_tasks(seed, -(-n_tiles // _SEEDED_TILES), n_threads)
+
+
 def nearest_apart(search: PrunedSearch, k: int, apart: np.ndarray, n_threads: int) -> tuple[np.ndarray, np.ndarray]:
     """Squared distances (int64 or float64) and rows of the k nearest of every row, both (n, k), ascending.
 
@@ -86,14 +110,11 @@ def nearest_apart(search: PrunedSearch, k: int, apart: np.ndarray, n_threads: in
             count = np.zeros(2, np.int64)
             counts.append(count)
             given = places, lists
-            if a != b:
-                self_search.search_pairs(search.isa, *given, *ranges[a], *ranges[b], kind, per_block, count)
-                return
-            near = _NEAR_PANELS, _NEAR_WAVES
-            self_search.search_near(search.isa, *given, *ranges[a], kind, per_block, *near, count)
+            self_search.search_pairs(search.isa, *given, *ranges[a], *ranges[b], kind, per_block, count)
 
         _run_pairs(work, pairs, n_threads)
 
+    _seed(search, places, lists.limits, k, n_threads)
     self_search.set_reaches(places, lists, 0, 0, n_places)
     usual = _ranges(0, n_usual, n_ranges)
     run(usual, [(a, a + ahead) for ahead in range(len(usual)) for a in range(len(usual) - ahead)], 0)
@@ -119,7 +140,7 @@ def nearest_apart(search: PrunedSearch, k: int, apart: np.ndarray, n_threads: in
 
 def _ranges(start: int, stop: int, most: int) -> list[tuple[int, int]]:
     """[start, stop) in at most `most` parts of about the same length, none of them empty."""
-    n = min(most, max(1, (stop - start) // (2 * _NEAR_PANELS)))
+    n = min(most, max(1, (stop - start) // _LEAST_PANELS))
     edges = np.linspace(start, stop, n + 1).astype(int).tolist()
     return [(a, b) for a, b in itertools.pairwise(edges) if a < b]
 

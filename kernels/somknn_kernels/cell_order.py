@@ -1,0 +1,102 @@
+"""An order of the rows of a cell in which those that share a panel are near each other.
+
+A scan leaves a tile of 6 queries and 32 rows early when none of its 192 pairs can be neighbours: the more alike the rows of a panel are,
+the more often. Each cell is halved across its longest extent, at a panel's edge, and so are its halves, until nothing but panels is left.
+"""
+
+import numpy as np
+
+from somknn_kernels.policy import inlined, kernel
+
+_TURNS = 3  # of power iteration; 1, 2 and 4 leave 49.6%, 48.8% and 48.0% of the tiles of MNIST's own rows after the first section, 3 48.4%
+
+
+@inlined
+def _project(vectors, rows, first, stop, middle, axis, turned, along):
+    """along[i - first] = vectors[rows[i]] along about their longest extent, for i in [first, stop). middle, axis, turned : scratch."""
+    width = vectors.shape[1]
+    middle[:] = 0.0
+    for i in range(first, stop):
+        for c in range(width):
+            middle[c] += vectors[rows[i], c]
+    middle /= np.float32(stop - first)
+    farthest = np.float32(-1.0)
+    for i in range(first, stop):
+        square = np.float32(0.0)
+        for c in range(width):
+            difference = vectors[rows[i], c] - middle[c]
+            square += difference * difference
+        if square > farthest:
+            farthest = square
+            for c in range(width):
+                axis[c] = vectors[rows[i], c] - middle[c]
+    for turn in range(_TURNS + 1):
+        turned[:] = 0.0
+        largest = np.float32(0.0)
+        for c in range(width):
+            largest = max(largest, abs(axis[c]))
+        if largest > 0.0:
+            axis /= largest
+        for i in range(first, stop):
+            product = np.float32(0.0)
+            for c in range(width):
+                product += (vectors[rows[i], c] - middle[c]) * axis[c]
+            along[i - first] = product if np.isfinite(product) else np.float32(0.0)
+            if turn < _TURNS:
+                for c in range(width):
+                    turned[c] += product * (vectors[rows[i], c] - middle[c])
+        if turn < _TURNS:
+            axis[:] = turned
+
+
+@inlined
+def _partition(values, rows, first, count, cut):
+    """Swap rows[first : first + count] and their `values` until none before `cut` has a larger value than one behind it."""
+    low, high = 0, count - 1
+    while low < high:
+        pivot = values[(low + high) // 2]
+        i, j = low, high
+        while i <= j:
+            while values[i] < pivot:
+                i += 1
+            while values[j] > pivot:
+                j -= 1
+            if i <= j:
+                values[i], values[j] = values[j], values[i]
+                rows[first + i], rows[first + j] = rows[first + j], rows[first + i]
+                i += 1
+                j -= 1
+        if cut <= j:
+            high = j
+        elif cut >= i:
+            low = i
+        else:
+            break
+
+
+@kernel
+def order_cells(vectors, edges, first_cell, last_cell, panel_rows, order):
+    """Rearrange order[edges[c] : edges[c + 1]] for the cells c in [first_cell, last_cell), panel by panel.
+
+    vectors : float32 (n, p); edges : int64 (cells + 1,), places; order : int64 (n,), the row at each place.
+    Cost: (2·3 + 4)·p operations for each row and halving.
+    """
+    width = vectors.shape[1]
+    middle, axis, turned = np.empty(width, np.float32), np.empty(width, np.float32), np.empty(width, np.float32)
+    starts, stops = np.empty(64, np.int64), np.empty(64, np.int64)
+    for cell in range(first_cell, last_cell):
+        along = np.empty(edges[cell + 1] - edges[cell], np.float32)
+        starts[0], stops[0] = edges[cell], edges[cell + 1]
+        left = 1
+        while left > 0:
+            left -= 1
+            first, stop = starts[left], stops[left]
+            low, high = first // panel_rows + 1, (stop - 1) // panel_rows
+            if low > high:
+                continue
+            cut = (low + high) // 2 * panel_rows
+            _project(vectors, order, first, stop, middle, axis, turned, along)
+            _partition(along, order, first, stop - first, cut - first)
+            starts[left], stops[left] = first, cut
+            starts[left + 1], stops[left + 1] = cut, stop
+            left += 2
