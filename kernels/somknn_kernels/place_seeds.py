@@ -12,12 +12,56 @@ from numba.extending import intrinsic
 
 from somknn_kernels.distances import _counted_loop
 from somknn_kernels.policy import inlined, kernel
-from somknn_kernels.scan_tiles import scan_panel_rows, scan_products
+from somknn_kernels.scan_tiles import _SLACK, _joined, _Sections, scan_panel_rows
 from somknn_kernels.selection import push, sort_heap
-from somknn_kernels.tiles import I32, I64, _every, _pointer, _splat, trailing_zeros
+from somknn_kernels.tiles import I32, I64, _every, _length, _pointer, _splat, trailing_zeros
 from somknn_kernels.used_columns import distances_through
 
-_SLACK = 3  # of the sums of six half norms, rounded down
+
+@intrinsic
+def score_panel(typing_context, isa, queries, tile, panels, half_norms, panel, offsets, apart, scores, number):
+    """scores[j, number · panel rows + r] = half the squared distance of the codes of place j of one tile and row r of one panel, or the largest score
+    where they are not each other's neighbours.
+
+    Up to 3 too large, modulo 2^16 (2^32 with VNNI): a row far away may seem to be near. queries … offsets : as `scan_pairs` takes them; apart :
+    int32 (places,), at least a tile's; scores : uint16, with VNNI uint32 (query tile, …); number : int64.
+    """
+    signature = types.void(
+        isa, queries, types.int64, panels, half_norms, types.int64, offsets, apart, scores, types.int64
+    )
+
+    def codegen(context, builder, signature, arguments):
+        sections = _Sections(isa, context, builder, signature, arguments)
+        n_queries, lanes, rows, element = sections.n_queries, sections.lanes, sections.rows, sections.element
+        offset_pointer = sections.pointer(6, element, sections.tile)
+
+        def offset(section, j):
+            return _splat(builder, builder.load(builder.gep(offset_pointer, [I64(section * n_queries + j)])), lanes)
+
+        sums = None
+        for section in range(3):
+            sums = sections.start(section, offset, sums)
+        for quarter in range(4):
+            sums = sections.add_quarter(sums, quarter)
+        own_groups = sections.pointer(7, I32)
+        last = builder.sub(_length(context, builder, signature.args[7], arguments[7], 0), I64(1))
+        groups = sections.pointer(7, ir.VectorType(I32, rows))
+        groups = builder.load(builder.gep(groups, [sections.panel]))
+        groups.align = 4
+        nobody = builder.icmp_signed("<", groups, ir.Constant(groups.type, None))
+        whole = ir.VectorType(element, rows)
+        never, slack = (_splat(builder, element(value), rows) for value in (-1, _SLACK))
+        for j in range(n_queries):
+            place = builder.add(builder.mul(sections.tile, I64(n_queries)), I64(j))
+            place = builder.select(builder.icmp_signed("<", place, last), place, last)
+            own = _splat(builder, builder.load(builder.gep(own_groups, [place])), rows)
+            out = builder.or_(builder.icmp_signed("==", groups, own), nobody)
+            score = builder.select(out, never, builder.sub(slack, _joined(builder, sums[j])))
+            target = sections.pointer(8, whole, I64(j))
+            builder.store(score, builder.gep(target, [arguments[9]])).align = element.width // 8
+        return context.get_dummy_value()
+
+    return signature, codegen
 
 
 def _score_vectors(context, builder, signature, arguments):
@@ -128,10 +172,7 @@ def seed_places(isa, places, limits, near, k, wanted, first_tile, last_tile):
     half_norms, offsets, squares, used = places.half_norms, places.offsets, places.squares, places.used
     n_panels, panel_rows, tile, n_near = panels.shape[1], panels.shape[3], packed.shape[2], near.shape[1]
     most = wanted + wanted // 8
-    products = np.empty((tile, panel_rows), half_norms.dtype)
-    norms = np.empty(panel_rows, places.reaches.dtype)
     scores = np.empty((tile, n_near * panel_rows), places.reaches.dtype)
-    never = ~np.zeros(1, scores.dtype)
     others, distances = np.empty(most, np.int32), np.empty(most, limits.dtype)
     largest = np.empty(most - k + 1, limits.dtype)
     sums = np.empty(8)
@@ -141,18 +182,7 @@ def seed_places(isa, places, limits, near, k, wanted, first_tile, last_tile):
         own = t * tile // panel_rows
         for i in range(n_near):
             panel = np.int64(near[own, i])
-            scan_products(isa, packed, t, panels, panel, products)
-            for r in range(panel_rows):
-                norms[r] = half_norms[0, panel, r] + half_norms[1, panel, r] + half_norms[2, panel, r] + _SLACK
-            for j in range(tile):
-                one = min(t * tile + j, len(apart) - 1)
-                group = apart[one]
-                offset = offsets[t, 0, j] + offsets[t, 1, j] + offsets[t, 2, j]
-                for r in range(panel_rows):
-                    # Half the squared distance of the codes.
-                    score = norms.dtype.type(norms[r] - offset - products[j, r])
-                    other = apart[panel * panel_rows + r]
-                    scores[j, i * panel_rows + r] = never[0] if (other == group) | (other < 0) else score
+            score_panel(isa, packed, t, panels, half_norms, panel, offsets, apart, scores, i)
         for j in range(tile):
             one = t * tile + j
             if one >= len(apart) or apart[one] < 0:

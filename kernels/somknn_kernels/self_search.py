@@ -18,7 +18,6 @@ from somknn_kernels.tiles import prefetch_row, trailing_zeros
 from somknn_kernels.used_columns import distances_through, find_used
 
 
-
 class Places(NamedTuple):
     """The rows in the order of their places, and what stands for them in the scan.
 
