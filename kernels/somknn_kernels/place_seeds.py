@@ -170,7 +170,7 @@ def seed_places(isa, places, limits, near, k, wanted, first_tile, last_tile):
     """
     rows, apart, packed, panels = places.rows, places.apart, places.packed, places.panels
     half_norms, offsets, squares, used = places.half_norms, places.offsets, places.squares, places.used
-    n_panels, panel_rows, tile, n_near = panels.shape[1], panels.shape[3], packed.shape[2], near.shape[1]
+    panel_rows, tile, n_near = panels.shape[3], packed.shape[2], near.shape[1]
     most = wanted + wanted // 8
     scores = np.empty((tile, n_near * panel_rows), places.reaches.dtype)
     others, distances = np.empty(most, np.int32), np.empty(most, limits.dtype)

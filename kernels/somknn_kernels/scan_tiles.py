@@ -147,9 +147,11 @@ class _Sections:
             found[-1].align = 2
         return found
 
-    def start(self, section, offset, sums=None):
-        """`sums` with the section's offsets and half norms, so that the comparison needs nothing else."""
+    def start(self, section, offset, sums=None, lift=None):
+        """`sums` with the section's offsets, half norms and, for each row, `lift(section)`, so that the comparison needs nothing else."""
         norms = self.of_panel(self.half_norms, self.panels_of(4), section)
+        if lift is not None:
+            norms = [self.builder.sub(norm, by) for norm, by in zip(norms, lift(section), strict=True)]
         started = []
         for j in range(self.n_queries):
             by = offset(section, j)
@@ -168,10 +170,10 @@ class _Sections:
         given = self.types[3], self.arguments[3], self.panel, self.queries, sums, multiply, quarter
         return _add_quarter(self.context, self.builder, *given)
 
-    def scan(self, offset, out_early, survivors):
+    def scan(self, offset, out_early, survivors, lift=None):
         """Emit the scan; returns what the tile returns.
 
-        offset(section, j) : a vector; out_early(sums, section) : a vector of i1, whether all that a lane stands for is ruled out;
+        offset(section, j) : a vector; lift(section) : a vector for each of the panel's, added to all queries' sums; out_early(sums, section) : a vector of i1, whether all that a lane stands for is ruled out;
         survivors(sums) : stores the masks and returns them or-ed together.
         """
         builder = self.builder
@@ -179,13 +181,13 @@ class _Sections:
         leaving = []
         sums = None
         for section in range(2):
-            sums = self.add_quarter(self.start(section, offset, sums), section)
+            sums = self.add_quarter(self.start(section, offset, sums, lift), section)
             out = builder.bitcast(out_early(sums, section), ir.IntType(self.lanes))
             on = builder.append_basic_block("scan_goes_on")
             leaving.append(builder.block)
             builder.cbranch(builder.icmp_unsigned("==", out, ir.IntType(self.lanes)(2**self.lanes - 1)), done, on)
             builder.position_at_end(on)
-        combined = survivors(self.add_quarter(self.add_quarter(self.start(2, offset, sums), 2), 3))
+        combined = survivors(self.add_quarter(self.add_quarter(self.start(2, offset, sums, lift), 2), 3))
         at_end = builder.block
         builder.branch(done)
         builder.position_at_end(done)
@@ -239,58 +241,60 @@ def scan_tile(typing_context, isa, queries, tile, panels, half_norms, panel, thr
 
 
 @intrinsic
-def scan_pairs(typing_context, isa, queries, tile, panels, half_norms, panel, offsets, reaches, masks):
+def scan_pairs(typing_context, isa, queries, tile, panels, half_norms, panel, offsets, reaches, tops, masks):
     """masks[j] = bits of the rows of one panel that may be neighbours of place j of one tile, or it of them; returns them or-ed together.
 
     The rows are searched for themselves: `queries` and `panels` hold the same codes, and place p is query p mod 6 of tile p div 6 and row
     p mod panel rows of panel p div panel rows. Sections as in `scan_tile`. With A = (inner product of signed query and unsigned row
     bytes up to the end of section i) + Σ offsets[tile, 0…i, j] - Σ half_norms[0…i, panel, row] and h the larger one of the two places'
     reaches[i], a pair is ruled out if A + h > h + 3, modulo 2^16 (2^32 with VNNI) and unsigned. After the first and
-    the second section this is only asked of the tile as a whole, with the largest h in it; if no pair is left, 0 is returned and
+    the second section this is only asked of each row and the tile as a whole, whose reach is tops[i]; if no pair is left, 0 is returned and
     `masks` are not written. docs/engine.md, "Rows searched for themselves", shows that no true neighbour is lost.
 
     queries, panels, half_norms, tile, panel, masks : as in `scan_tile`; offsets : int16, with VNNI int32 (tiles, 3, query tile);
-    reaches : uint16 or uint32 (3, panels, panel rows), at most 2^16 - 4 or 2^32 - 4, for all places of the tiles.
+    reaches : uint16 or uint32 (3, panels, panel rows), at most 2^16 - 4 or 2^32 - 4, for all places of the tiles; tops : as reaches (2,), the
+    largest reaches of the tile's places in the first two sections.
     """
-    signature = types.uint64(isa, queries, types.int64, panels, half_norms, types.int64, offsets, reaches, masks)
+    signature = types.uint64(isa, queries, types.int64, panels, half_norms, types.int64, offsets, reaches, tops, masks)
 
     def codegen(context, builder, signature, arguments):
         sections = _Sections(isa, context, builder, signature, arguments)
         n_queries, lanes, rows = sections.n_queries, sections.lanes, sections.rows
         offset_pointer = sections.pointer(6, sections.element, sections.tile)
         reach_pointer, reach_vectors = sections.pointer(7, sections.element), sections.pointer(7, sections.accumulator)
-        n_reach_panels = sections.panels_of(7)
+        n_reach_panels, top_pointer = sections.panels_of(7), sections.pointer(8, sections.element)
+        of_rows = []
 
         def offset(section, j):
             return _splat(builder, builder.load(builder.gep(offset_pointer, [I64(section * n_queries + j)])), lanes)
 
-        def reaches(section):
-            """Of the places of the tile, scalars, and of the panel, vectors."""
-            first = builder.add(
-                builder.mul(n_reach_panels, I64(section * rows)), builder.mul(sections.tile, I64(n_queries))
-            )
-            own = [builder.load(builder.gep(reach_pointer, [builder.add(first, I64(j))])) for j in range(n_queries)]
-            return own, sections.of_panel(reach_vectors, n_reach_panels, section)
+        def lift(section):
+            """Brings the rows' reaches and the tile's into the sums for as long as the tile is judged as a whole."""
+            before = of_rows[-1] if of_rows else None
+            if section == 2:
+                return [builder.neg(reach) for reach in before]
+            top = _splat(builder, builder.load(builder.gep(top_pointer, [I64(section)])), lanes)
+            others = sections.of_panel(reach_vectors, n_reach_panels, section)
+            of_rows.append([_larger(builder, top, other) for other in others])
+            if before is None:
+                return of_rows[-1]
+            return [builder.sub(now, then) for now, then in zip(of_rows[-1], before, strict=True)]
 
         def out_early(sums, section):
-            own, others = reaches(section)
-            smallest = None
-            for j in range(n_queries):
-                reach = _splat(builder, own[j], lanes)
-                for total, other in zip(sums[j], others, strict=True):
-                    moved = builder.add(total, _larger(builder, reach, other))
-                    smallest = moved if smallest is None else _lesser(builder, smallest, moved)
-            largest = own[0]
-            for reach in own[1:]:
-                largest = _larger(builder, largest, reach)
-            top = _splat(builder, largest, lanes)
-            for other in others:
-                top = _larger(builder, top, other)
-            top = builder.add(top, _splat(builder, sections.element(_SLACK), lanes))
-            return builder.icmp_unsigned(">", smallest, top)
+            out = None
+            slack = _splat(builder, sections.element(_SLACK), lanes)
+            for v, reach in enumerate(of_rows[section]):
+                smallest = sums[0][v]
+                for row in sums[1:]:
+                    smallest = _lesser(builder, smallest, row[v])
+                beyond = builder.icmp_unsigned(">", smallest, builder.add(reach, slack))
+                out = beyond if out is None else builder.and_(out, beyond)
+            return out
 
         def survivors(sums):
-            own, others = reaches(2)
+            first = builder.add(builder.mul(n_reach_panels, I64(2 * rows)), builder.mul(sections.tile, I64(n_queries)))
+            own = [builder.load(builder.gep(reach_pointer, [builder.add(first, I64(j))])) for j in range(n_queries)]
+            others = sections.of_panel(reach_vectors, n_reach_panels, 2)
             slack = _splat(builder, sections.element(_SLACK), rows)
             moved, tops = [], []
             for j in range(n_queries):
@@ -298,9 +302,9 @@ def scan_pairs(typing_context, isa, queries, tile, panels, half_norms, panel, of
                 larger = [_larger(builder, reach, other) for other in others]
                 moved.append([builder.add(total, by) for total, by in zip(sums[j], larger, strict=True)])
                 tops.append(builder.add(_joined(builder, larger), slack))
-            return _survivors(builder, moved, tops, sections.pointer(8, I64), builder.icmp_unsigned)
+            return _survivors(builder, moved, tops, sections.pointer(9, I64), builder.icmp_unsigned)
 
-        return sections.scan(offset, out_early, survivors)
+        return sections.scan(offset, out_early, survivors, lift)
 
     return signature, codegen
 

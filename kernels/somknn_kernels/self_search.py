@@ -118,14 +118,19 @@ def _search_block(isa, places, lists, first_place, last_place, other_from, other
     half_norms, offsets, reaches, errors = places.half_norms, places.offsets, places.reaches, places.errors
     step, first_rare, squares, used = places.step, places.first_rare, places.squares, places.used
     distances, indices, limits = lists.distances, lists.indices, lists.limits
-    masks, found, others, measured, sums = scratch
+    masks, tops, found, others, measured, sums = scratch
     panel_rows, tile, d = panels.shape[3], packed.shape[2], rows.shape[1]
     passed = compared = 0
     last_tile = (min(last_place, other_to * panel_rows) + tile - 1) // tile
     for t in range(first_place // tile, last_tile):
         found[:] = 0
+        # Nothing is measured before all panels are scanned, so these hold for all of them.
+        for section in range(2):
+            tops[section] = 0
+            for place in range(t * tile, t * tile + tile):
+                tops[section] = max(tops[section], reaches[section, place // panel_rows, place % panel_rows])
         for panel in range(max(other_from, t * tile // panel_rows), other_to):
-            if scan_pairs(isa, packed, t, panels, half_norms, panel, offsets, reaches, masks) == 0:
+            if scan_pairs(isa, packed, t, panels, half_norms, panel, offsets, reaches, tops, masks) == 0:
                 continue
             for j in range(tile):
                 mask = masks[j]
@@ -177,6 +182,7 @@ def search_pairs(isa, places, lists, from_panel, to_panel, other_from, other_to,
     width = min(panels_per_block, other_to - other_from) * rows
     scratch = (
         np.empty(tile, np.uint64),
+        np.empty(2, places.reaches.dtype),
         np.zeros(tile, np.int64),
         np.empty((tile, width), np.int32),
         np.empty(width, lists.limits.dtype),
