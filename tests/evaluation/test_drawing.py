@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import time
 
 import numpy as np
@@ -48,6 +50,20 @@ def test_another_process_draws_the_same(drawn_here, two_processors):
     _wait_for_the_end_of(there)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems start a new Python")
+def test_a_fork_draws_the_same(drawn_here):
+    """As the commands have it: in a process where nothing else has begun."""
+    code = (
+        "import os; from somknn.cli import beside; beside._processors = lambda: 2; assert beside._start_method() == 'fork'\n"
+        "with beside.second_process('somknn.plots.markup') as executor:\n"
+        "    import test_drawing; print(test_drawing.page(test_drawing.Drawing(executor)), end='')\n"
+        "    assert executor.submit(os.getpid).result() != os.getpid()"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([os.path.dirname(__file__), *sys.path])}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=100)
+    assert done.stdout == drawn_here, done.stderr
+
+
 def test_a_killed_process_is_replaced_by_this_one(drawn_here, two_processors):
     with beside.second_process() as executor:
         there = executor.submit(os.getpid).result()
@@ -74,6 +90,12 @@ def test_one_processor_gets_no_second_process(monkeypatch):
     monkeypatch.setattr(beside, "_processors", lambda: 1)
     with beside.second_process("somknn.plots.markup") as executor:
         assert executor is None
+
+
+def test_what_a_thread_found_or_what_went_wrong_in_it():
+    assert beside.in_thread(divmod, 7, 2).result() == (3, 1)
+    with pytest.raises(ZeroDivisionError):
+        beside.in_thread(divmod, 7, 0).result()
 
 
 def _wait_for_the_end_of(pid):

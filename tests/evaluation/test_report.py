@@ -25,12 +25,10 @@ def search(data):
 
 @pytest.fixture(scope="module")
 def methods(data, search):
-    before, after = {"n_neighbors": 5, "weights": "uniform"}, {"n_neighbors": 1, "weights": "distance"}
-    settings = [
-        ("Before <k = 5>", before, study.fold_scores(search.cv_results_, before)),
-        ("After", after, study.fold_scores(search.cv_results_, after)),
-    ]
-    return study.judge(search.best_estimator_, settings, data, n_resamples=100)
+    judge = study.Judge(search.best_estimator_, data, n_resamples=100)
+    settings = ("Before <k = 5>", 5, "uniform"), ("After", 1, "distance")
+    judged = [judge(name, {"n_neighbors": k, "weights": weights}) for name, k, weights in settings]
+    return [study.with_fold_scores(method, search.cv_results_) for method in judged]
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +49,15 @@ def test_judging_equals_fitted_estimators(data, search, methods):
         np.testing.assert_array_equal(evaluation.classes[evaluation.predicted], model.predict(data.X_test))
         np.testing.assert_array_equal(evaluation.probabilities, model.predict_proba(data.X_test))
         assert len(method.cross_validation) == 5
+    judge = study.Judge(search.best_estimator_, data, n_resamples=0)
+    again = [judge(method.name, method.parameters) for method in methods[::-1]]  # the larger k comes second here
+    for method, other in zip(methods[::-1], again, strict=True):
+        np.testing.assert_array_equal(method.evaluation.probabilities, other.evaluation.probabilities)
+        np.testing.assert_array_equal(method.evaluation.predicted, other.evaluation.predicted)
+        assert (
+            study.with_fold_scores(other, KNeighborsClassifierCV([2]).fit(data.X_train, data.y_train).cv_results_)
+            is other
+        )
 
 
 def test_nothing_comes_from_outside(written, methods):

@@ -35,6 +35,34 @@ def test_compiling_is_announced_once_and_kept(tmp_path):
     assert again.stderr == ""
 
 
+ALLOCATING = """
+import numpy as np
+from somknn_kernels import policy
+
+@policy.kernel
+def squares(values):
+    return np.sort(values) * values + np.zeros(len(values))
+
+@policy.kernel
+def cubes(values):
+    return np.array([value**3 for value in np.sort(values)])
+
+print(squares(np.arange(3.0)).tolist(), sum(squares.stats.cache_hits.values()))
+if MORE:
+    print(cubes(np.array([2.0, 1.0])).tolist())
+"""
+
+
+def test_a_process_that_loaded_a_kernel_compiles_others(tmp_path):
+    """A kernel is loaded without Numba's tables of what it can compile; they must be there when one is compiled."""
+    script = tmp_path / "kernels.py"
+    script.write_text(ALLOCATING)
+    for more, expected in ((False, "[0.0, 1.0, 4.0] 0\n"), (True, "[0.0, 1.0, 4.0] 1\n[1.0, 8.0]\n")):
+        code = f"import runpy; runpy.run_path({str(script)!r}, {{'MORE': {more}}})"
+        done = python(code, SOMKNN_CACHE_DIR=str(tmp_path / "cache"))
+        assert done.stdout == expected, done.stderr
+
+
 def test_importing_compiles_nothing(tmp_path):
     done = python("import somknn, somknn.cli, somknn.neighbors", SOMKNN_CACHE_DIR=str(tmp_path))
     assert done.returncode == 0

@@ -17,6 +17,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from somknn import KNeighborsClassifier, KNeighborsRegressor, KNeighborsTransformer, NearestNeighbors
+from somknn.neighbors import ExactIndex
 
 
 @pytest.fixture(scope="module")
@@ -312,3 +313,27 @@ def test_assume_finite_skips_the_check_only(digits):
     expected = KNeighborsClassifier().fit(X / 16, y).predict(Q / 16)
     with sklearn.config_context(assume_finite=True):
         np.testing.assert_array_equal(KNeighborsClassifier().fit(X / 16, y).predict(Q / 16), expected)
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.float64])
+def test_a_fitted_index_in_place_of_rows(kind):
+    rng = np.random.default_rng(3)
+    rows, queries = rng.integers(0, 9, (60, 5)).astype(kind), rng.integers(0, 9, (7, 5)).astype(kind)
+    labels = rng.integers(0, 3, 60)
+    index = ExactIndex(n_jobs=2).fit(rows)
+    for estimator in (KNeighborsClassifier(3), KNeighborsRegressor(3)):
+        expected = clone(estimator).fit(rows, labels)
+        found = estimator.set_params(n_jobs=1).fit(index, labels)
+        np.testing.assert_array_equal(found.predict(queries), expected.predict(queries))
+        assert found.n_features_in_ == 5
+        assert found.index_.rows_ is index.rows_
+        assert (found.index_.n_jobs, index.n_jobs) == (1, 2)
+    for unsupervised in (NearestNeighbors(), KNeighborsTransformer()):
+        expected = clone(unsupervised).fit(rows)
+        assert (unsupervised.fit(index).kneighbors_graph(queries) != expected.kneighbors_graph(queries)).nnz == 0
+    with pytest.raises(ValueError, match="backend='numba', not 'faiss'"):
+        KNeighborsClassifier(backend="faiss").fit(index, labels)
+    with pytest.raises(ValueError, match="call fit first"):
+        KNeighborsClassifier().fit(ExactIndex(), labels)
+    with pytest.raises(ValueError, match="inconsistent numbers of samples"):
+        KNeighborsClassifier().fit(index, labels[1:])

@@ -156,9 +156,12 @@ def write_run_report(path: Path, data: Dataset, outcomes: list[Outcome], executo
 
     # Pictures of all methods would fill pages: those of the first, whose model is saved, and of the best of the others.
     best = max(outcomes[1:], key=lambda outcome: outcome.accuracy, default=outcomes[0])
-    pictured = {outcome.name: judged(outcome) for outcome in (outcomes[0], best)}
     drawing = Drawing(executor)
-    classes = report_pictures.class_pictures(list(pictured.values()), drawing)
+    pictured, pictures = {}, []
+    for outcome in {outcome.name: outcome for outcome in (outcomes[0], best)}.values():
+        pictured[outcome.name] = judged(outcome)
+        pictures.append(report_pictures.pictures_of(pictured[outcome.name], drawing))
+    classes = report_pictures.class_pictures(pictures, drawing)
     results = [pictured.get(outcome.name) or judged(outcome) for outcome in outcomes]
     title = f"Classifiers on {data.name}"
     begin_report(results, classes, drawing, data=data, title=title, command=command_line())(path)

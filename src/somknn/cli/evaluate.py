@@ -61,7 +61,7 @@ def command(
         drawing = Drawing(executor)
         report.begin_report(
             [result],
-            report_pictures.class_pictures([result], drawing),
+            report_pictures.class_pictures([report_pictures.pictures_of(result, drawing)], drawing),
             drawing,
             data=data,
             title=f"{result.name} on {data.name}",
@@ -78,16 +78,13 @@ def _judge_neighbors(data: Any, k: int, weights: str, cv: int | None, tie_break:
     from somknn.evaluation import KNeighborsClassifierCV, study
     from somknn.neighbors import KNeighborsClassifier
 
-    folds = None
-    parameters = {"n_neighbors": k, "weights": weights}
-    if cv is not None:
-        search = KNeighborsClassifierCV([k], [weights], cv=cv, tie_break=tie_break).fit(data.X_train, data.y_train)
-        folds = study.fold_scores(search.cv_results_, parameters)
-        model = search.best_estimator_
-    else:
-        model = KNeighborsClassifier(k, weights=weights, tie_break=tie_break).fit(data.X_train, data.y_train)
-    setting = f"k-NN, k = {k}, {weights}", parameters, folds
-    return study.judge(model, [setting], data, n_resamples=bootstrap)[0]
+    setting = f"k-NN, k = {k}, {weights}", {"n_neighbors": k, "weights": weights}
+    model = KNeighborsClassifier(k, weights=weights, tie_break=tie_break).fit(data.X_train, data.y_train)
+    judge = study.Judge(model, data, n_resamples=bootstrap)
+    if cv is None:
+        return judge(*setting)
+    search = KNeighborsClassifierCV([k], [weights], cv=cv, tie_break=tie_break).fit(model.index_, data.y_train)
+    return study.with_fold_scores(judge(*setting), search.cv_results_)
 
 
 def _load_classifier(path: Path) -> Any:

@@ -133,6 +133,17 @@ def write_metrics(path: Path, data: Any, methods: Sequence["MethodResult"], **mo
         temporary.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
 
 
+def rows_or_index(rows: Any) -> Any:
+    """A fitted index of rows of bytes, for a thread beside the import of scikit-learn; other rows as they are.
+
+    Kernels release the interpreter's lock, which an import holds. Rows of other types are checked as scikit-learn is
+    configured, and two threads had better not import it at once.
+    """
+    from somknn.neighbors.index import ExactIndex
+
+    return ExactIndex(n_jobs=-2).fit(rows) if rows.dtype == "uint8" else rows
+
+
 def require_labels(data: Any, dataset: str) -> None:
     """Raise ValueError where training or test labels are missing."""
     for part, labels in (("training", data.y_train), ("test", data.y_test)):

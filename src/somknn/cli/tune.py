@@ -1,6 +1,7 @@
 """`somknn tune`: the best k, weighting and features by cross-validation, and a report on before and after."""
 
 import csv
+import importlib
 import time
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from somknn.cli import evaluation as shared
-from somknn.cli.beside import second_process
+from somknn.cli.beside import in_thread, second_process
 from somknn.cli.errors import one_line_errors
 
 _BEFORE: dict[str, Any] = {"n_neighbors": 5, "weights": "uniform"}
@@ -96,76 +97,84 @@ def command(
     All candidates of k and weighting share one neighbour search. "Before" is k = 5 with uniform weights.
     """
     console = Console(highlight=False)
+    start = time.perf_counter()
+    seconds = {}
     with one_line_errors(), second_process(shared.PICTURES) as executor:
-        from somknn import datasets, persistence
-        from somknn.evaluation import KNeighborsClassifierCV, report, report_pictures, study
-        from somknn.evaluation.drawing import Drawing
+        from somknn import datasets
 
-        report_pictures.require_matplotlib()
-        start = time.perf_counter()
-        seconds = {}
+        in_thread(importlib.import_module, "somknn.neighbors.index")
         with shared.working(f"loading {dataset}"):
             data = datasets.load(dataset, train_size=train_size, test_size=test_size, image_shape=image_shape)
         shared.require_labels(data, dataset)
         seconds["load"] = time.perf_counter() - start
-        searches = {}
-        for name in features:
-            step = time.perf_counter()
-            transform = study.feature_transform(name, data.image_shape)
-            with shared.working(f"cross-validating {len(ks) * len(weights)} candidates on {name} features"):
-                X = data.X_train if transform is None else transform(data.X_train)
-                searches[name] = KNeighborsClassifierCV(ks, weights, cv=cv, tie_break=tie_break).fit(X, data.y_train)
-            seconds[f"fit and cross-validate, {name}"] = time.perf_counter() - step
-        best = max(searches, key=lambda name: searches[name].best_score_)
-        with shared.plain_warnings(), shared.working("judging on the test rows"):
-            methods = _judge(data, searches, features[0], best, bootstrap)
+        raw = in_thread(shared.rows_or_index, data.X_train)
+
+        from somknn import persistence
+        from somknn.evaluation import KNeighborsClassifierCV, report, report_pictures, study
+        from somknn.evaluation.drawing import Drawing
+        from somknn.neighbors import KNeighborsClassifier
+
+        report_pictures.require_matplotlib()
         drawing = Drawing(executor)
+        judges: dict[str, Any] = {}
+        searches: dict[str, Any] = {}
+        with shared.plain_warnings():
+            for name in features:
+                step = time.perf_counter()
+                transform = study.feature_transform(name, data.image_shape)
+                with shared.working(f"cross-validating {len(ks) * len(weights)} candidates on {name} features"):
+                    rows = raw.result() if transform is None else transform(data.X_train)
+                    model = KNeighborsClassifier(tie_break=tie_break).fit(rows, data.y_train)
+                    judges[name] = study.Judge(model, data, transform=transform, n_resamples=bootstrap)
+                    if not searches:  # judged and drawn beside the search
+                        k = min(_BEFORE["n_neighbors"], len(data.X_train))
+                        before = in_thread(_judged, judges[name], "Before", name, _BEFORE | {"n_neighbors": k}, drawing)
+                    search = KNeighborsClassifierCV(ks, weights, cv=cv, tie_break=tie_break)
+                    searches[name] = search.fit(model.index_, data.y_train)
+                seconds[f"fit and cross-validate, {name}"] = time.perf_counter() - step
+            best = max(searches, key=lambda name: searches[name].best_score_)
+            tuned = searches[best]
+            out.mkdir(parents=True, exist_ok=True)
+            paths = [out / "report.html", out / "metrics.json", out / "tuning.csv"]
+            saving, classifier = None, study.savable(tuned.best_estimator_, best, data)
+            if classifier is not None:
+                paths.append(out / "model.safetensors")
+                saving = in_thread(persistence.save, classifier, paths[-1])
+            with shared.working("judging on the test rows"):
+                tuning = report.tuning_section(tuned.cv_results_, drawing)
+                judged = before.result(), _judged(judges[best], "After", best, tuned.best_params_, drawing)
+        methods = [
+            study.with_fold_scores(method, searches[name].cv_results_)
+            for (method, _), name in zip(judged, (features[0], best), strict=True)
+        ]
         finish_report = report.begin_report(
             methods,
-            report_pictures.class_pictures(methods, drawing),
+            tuning + report_pictures.class_pictures([pictures for _, pictures in judged], drawing),
             drawing,
             data=data,
             title=f"k-NN on {data.name}: before and after tuning",
-            tuning=searches[best].cv_results_,
             command=shared.command_line(),
             seconds=seconds,
         )
-        out.mkdir(parents=True, exist_ok=True)
-        paths = [out / "report.html", out / "metrics.json", out / "tuning.csv"]
         _write_candidates(paths[2], searches)
-        model = study.savable(searches[best].best_estimator_, best, data)
-        if model is not None:
-            paths.append(out / "model.safetensors")
-            persistence.save(model, paths[-1])
         with shared.working("writing the report"):
             finish_report(paths[0])
+        if saving is not None:
+            saving.result()
         seconds["all"] = time.perf_counter() - start
-        shared.write_metrics(
-            paths[1], data, methods, best={"features": best, **searches[best].best_params_}, seconds=seconds
-        )
+        shared.write_metrics(paths[1], data, methods, best={"features": best, **tuned.best_params_}, seconds=seconds)
     _print_candidates(console, searches, cv)
     shared.print_metrics(console, f"{data.name}: {len(data.X_test):,} test rows", methods)
     console.print(f"{seconds['all']:.1f} s. Written: " + ", ".join(map(str, paths)), soft_wrap=True)
 
 
-def _judge(data: Any, searches: dict[str, Any], first: str, best: str, bootstrap: int) -> list[Any]:
-    from somknn.evaluation.study import feature_transform, fold_scores, judge
+def _judged(judge: Any, setting: str, features: str, parameters: dict[str, Any], drawing: Any) -> tuple[Any, Any]:
+    """What `judge` finds about the parameters, and its pictures, asked for."""
+    from somknn.evaluation.report_pictures import pictures_of
 
-    def setting(name: str, features: str, parameters: dict[str, Any]) -> tuple[str, dict[str, Any], Any]:
-        k, weights = parameters["n_neighbors"], parameters["weights"]
-        title = f"{name}: k = {k}, {weights}" + ("" if features == "raw" else f", {features}")
-        return title, parameters, fold_scores(searches[features].cv_results_, parameters)
-
-    before_parameters = _BEFORE | {"n_neighbors": min(_BEFORE["n_neighbors"], len(data.X_train))}
-    before = setting("Before", first, before_parameters)
-    after = setting("After", best, searches[best].best_params_)
-    groups = [(first, [before]), (best, [after])] if first != best else [(best, [before, after])]
-    results = []
-    for features, settings in groups:
-        transform = feature_transform(features, data.image_shape)
-        model = searches[features].best_estimator_
-        results += judge(model, settings, data, transform=transform, n_resamples=bootstrap)
-    return results
+    title = f"{setting}: k = {parameters['n_neighbors']}, {parameters['weights']}"
+    method = judge(title + ("" if features == "raw" else f", {features}"), parameters)
+    return method, pictures_of(method, drawing)
 
 
 def _ranked(searches: dict[str, Any]) -> list[tuple[float, float, str, dict[str, Any]]]:

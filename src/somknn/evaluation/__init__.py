@@ -1,7 +1,6 @@
 """Exploration, metrics with intervals, cross-validation and tuning from one search, and the report."""
 
-import importlib
-from typing import Any
+from somknn._lazy import lazily
 
 _HOMES = {
     "Evaluation": "metrics",
@@ -14,15 +13,4 @@ _HOMES = {
 }
 
 __all__ = sorted(_HOMES)
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'somknn.evaluation' has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"somknn.evaluation.{_HOMES[name]}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__ = lazily(__name__, _HOMES)

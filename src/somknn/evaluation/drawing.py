@@ -1,6 +1,7 @@
 """Pictures that are drawn while the rest of a page is made."""
 
 import contextlib
+import itertools
 from concurrent.futures import Executor, Future
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
@@ -19,11 +20,12 @@ class Drawing:
 
     def __init__(self, executor: Executor | None = None):
         self._executor = executor
+        self._numbers = itertools.count()  # two threads may ask at once
         self._asked: list[tuple[str, tuple, dict[str, Any], Future | None]] = []
 
     def ask(self, function: str, *arguments: Any, **options: Any) -> str:
         """A mark for what this function of `somknn.plots.markup` will return; escaped text cannot hold one."""
-        mark = f"<!--picture {len(self._asked)}-->"
+        mark = f"<!--picture {next(self._numbers)}-->"
         arguments = (function, *arguments)
         future = None
         if self._executor is not None:

@@ -13,7 +13,7 @@ import numpy as np
 from somknn._files import replacing
 from somknn.evaluation.drawing import Drawing
 from somknn.evaluation.metrics import METRIC_LABELS, Score
-from somknn.evaluation.report_pictures import class_pictures, mistakes, require_matplotlib
+from somknn.evaluation.report_pictures import class_pictures, mistakes, pictures_of, require_matplotlib
 from somknn.evaluation.results import MethodResult
 
 _SMALLER_IS_BETTER = {"log_loss"}
@@ -54,27 +54,26 @@ def write_report(
     ValueError
         Without a method, or where an evaluation is not of the data's test rows.
     """
+    require_matplotlib()
     drawing = Drawing()
-    classes = class_pictures(methods, drawing)
-    begin_report(methods, classes, drawing, data=data, title=title, tuning=tuning, command=command, seconds=seconds)(
-        path
-    )
+    classes = class_pictures([pictures_of(method, drawing) for method in methods], drawing)
+    tuned = "" if tuning is None else tuning_section(tuning, drawing)
+    begin_report(methods, tuned + classes, drawing, data=data, title=title, command=command, seconds=seconds)(path)
 
 
 def begin_report(
     methods: Sequence[MethodResult],
-    classes: str,
+    pictures: str,
     drawing: Drawing,
     *,
     data: Any,
     title: str,
-    tuning: dict[str, Any] | None = None,
     command: str | None = None,
     seconds: dict[str, float] | None = None,
 ) -> Callable[[str | os.PathLike], None]:
     """The report of `write_report` but for its pictures: what is returned waits for those, and writes it.
 
-    `classes` is what `class_pictures` made with `drawing`, asked for as soon as the methods to be pictured were judged.
+    `pictures` is what `tuning_section` and `class_pictures` made with `drawing`, asked for as soon as what they show was known.
     """
     if not methods:
         raise ValueError("a report needs at least one method")
@@ -84,12 +83,10 @@ def begin_report(
                 f"method {method.name!r} was evaluated on {method.evaluation.n_rows} rows, "
                 f"but the data set has {len(data.X_test)} test rows"
             )
-    require_matplotlib()
     sections = [
         _head(title, methods, data),
         _metrics(methods),
-        "" if tuning is None else _tuning(tuning, drawing),
-        classes,
+        pictures,
         mistakes(methods, data),
         _reports(methods),
         _making(methods, command, seconds or {}),
@@ -200,7 +197,8 @@ def _cell(name: str, column: int, value: float, small: str, best: bool) -> str:
     )
 
 
-def _tuning(results: dict[str, Any], drawing: Drawing) -> str:
+def tuning_section(results: dict[str, Any], drawing: Drawing) -> str:
+    """The section on the `cv_results_` of a `KNeighborsClassifierCV`."""
     ranks, mean, std = (results[f"{name}_test_score"] for name in ("rank", "mean", "std"))
     order = np.argsort(ranks, kind="stable")
     folds = sum(name.startswith("split") for name in results)

@@ -4,8 +4,8 @@ import base64
 import html
 import importlib.util
 import io
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from sklearn.pipeline import Pipeline
@@ -17,6 +17,7 @@ from somknn.evaluation.metrics import Evaluation
 from somknn.evaluation.results import MethodResult
 
 MISTAKES = 25
+_ROC, _PRECISION_RECALL = "ROC curves", "Precision-recall curves"
 _NEIGHBOURS_SHOWN = 5
 
 
@@ -37,80 +38,86 @@ def image_uri(row: np.ndarray, shape: tuple[int, ...], limits: tuple[float, floa
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
-def _side_by_side(
-    heading: str, note: str, methods: Sequence[MethodResult], draw: Callable[[MethodResult], str], more: str = ""
-) -> str:
-    parts = "".join(f"<div><h3>{html.escape(m.name)}</h3>{draw(m)}</div>" for m in methods)
-    return f'<section><h2>{heading}</h2><p>{note}</p>{more}<div class="side">{parts}</div></section>'
+class Pictures(NamedTuple):
+    """The parts of a method's pictures, as HTML or as marks of what is being drawn; None where its evaluation has no probabilities."""
+
+    method: MethodResult
+    confusion: str
+    by_class: str
+    roc: str | None
+    precision_recall: str | None
 
 
-def _alt(what: str, method: MethodResult) -> str:
-    wrong = int((method.evaluation.truth != method.evaluation.predicted).sum())
-    return f"{what}: {method.name}, {wrong:,} of {method.evaluation.n_rows:,} test rows wrong"
-
-
-def class_pictures(methods: Sequence[MethodResult], drawing: Drawing) -> str:
-    """Confusion matrices, scores by class, calibration, ROC and precision-recall curves of every method."""
-
-    def confusion(method: MethodResult) -> str:
-        evaluation = method.evaluation
-        if len(evaluation.classes) <= MOST_CLASSES:
-            return confusion_table(evaluation)
+def pictures_of(method: MethodResult, drawing: Drawing) -> Pictures:
+    """Confusion matrix, scores by class, ROC and precision-recall curves, asked of `drawing`."""
+    evaluation = method.evaluation
+    wrong = int((evaluation.truth != evaluation.predicted).sum())
+    whose = f"{method.name}, {wrong:,} of {evaluation.n_rows:,} test rows wrong"
+    if len(evaluation.classes) <= MOST_CLASSES:
+        confusion, by_class = confusion_table(evaluation), class_table(evaluation)
+    else:
         names = [str(c) for c in evaluation.classes]
-        return drawing.ask(
-            "drawn", "confusion_matrix", evaluation.confusion, names, alt=_alt("Confusion matrix", method)
+        confusion = drawing.ask(
+            "drawn", "confusion_matrix", evaluation.confusion, names, alt=f"Confusion matrix: {whose}"
         )
-
-    def by_class(method: MethodResult) -> str:
-        evaluation = method.evaluation
-        if len(evaluation.classes) <= MOST_CLASSES:
-            return class_table(evaluation)
         scores, shown = curves.per_class_scores(evaluation)
         names = [f"{c} ({n:,})" for c, n in zip(evaluation.classes, evaluation.support, strict=True)]
         titles = [SCORE_TITLES[name] for name in shown]
-        return drawing.ask(
-            "drawn", "per_class_heatmap", scores, titles, names, alt=_alt("Scores of every class", method)
-        )
+        alt = f"Scores of every class: {whose}"
+        by_class = drawing.ask("drawn", "per_class_heatmap", scores, titles, names, alt=alt)
+    if evaluation.probabilities is None:
+        return Pictures(method, confusion, by_class, None, None)
 
-    def of_classes(plot: str, compute: Callable[[Evaluation], list[curves.Curve]], what: str) -> str:
-        def draw(method: MethodResult) -> str:
-            evaluation = method.evaluation
-            enlarged, n_classes = curves.are_in_the_corner(evaluation), len(evaluation.classes)
-            alt = _alt(f"{what} of every class", method)
-            return drawing.ask("drawn", plot, compute(evaluation), n_classes, enlarged=enlarged, alt=alt)
+    enlarged = curves.are_in_the_corner(evaluation)
 
-        return _side_by_side(what, "Each class against the rest.", known, draw, legend)
+    def of_classes(plot: str, found: list[curves.Curve], what: str) -> str:
+        alt = f"{what} of every class: {whose}"
+        return drawing.ask("drawn", plot, found, len(evaluation.classes), enlarged=enlarged, alt=alt)
 
-    parts = [
+    roc = of_classes("roc_curves", curves.roc(evaluation), _ROC)
+    precision_recall = of_classes("precision_recall_curves", curves.precision_recall(evaluation), _PRECISION_RECALL)
+    return Pictures(method, confusion, by_class, roc, precision_recall)
+
+
+def _side_by_side(heading: str, note: str, parts: Sequence[tuple[MethodResult, str | None]], more: str = "") -> str:
+    shown = "".join(f"<div><h3>{html.escape(method.name)}</h3>{part}</div>" for method, part in parts if part)
+    return f'<section><h2>{heading}</h2><p>{note}</p>{more}<div class="side">{shown}</div></section>'
+
+
+def class_pictures(pictured: Sequence[Pictures], drawing: Drawing) -> str:
+    """Confusion matrices, scores by class, calibration, ROC and precision-recall curves of every method."""
+    sections = [
         _side_by_side(
             "Confusion matrices",
             "Rows are the true classes. The colour is the share of the row; small shares are lifted, so that "
             "errors can be seen.",
-            methods,
-            confusion,
+            [(p.method, p.confusion) for p in pictured],
         ),
         _side_by_side(
-            "Classes one by one", "Percent; the stronger the colour, the lower the score.", methods, by_class
+            "Classes one by one",
+            "Percent; the stronger the colour, the lower the score.",
+            [(p.method, p.by_class) for p in pictured],
         ),
     ]
-    known = [m for m in methods if m.evaluation.probabilities is not None]
+    known = [p.method for p in pictured if p.method.evaluation.probabilities is not None]
     if not known:
-        return "".join(parts)
+        return "".join(sections)
     calibration = drawing.ask(
         "drawn",
         "calibration",
         [(m.name, *curves.calibration(m.evaluation)) for m in known],
         alt="Calibration curves of " + ", ".join(m.name for m in known),
     )
-    parts.append(
+    sections.append(
         "<section><h2>Calibration</h2><p>Of all predictions made with a certain probability, the share that was "
         f"right; each class against the rest, all classes together.</p>{calibration}</section>"
     )
     names = [str(c) for c in known[0].evaluation.classes]
     legend = drawing.ask("class_legend", names) if len(names) <= MOST_CLASSES else ""
-    parts.append(of_classes("roc_curves", curves.roc, "ROC curves"))
-    parts.append(of_classes("precision_recall_curves", curves.precision_recall, "Precision-recall curves"))
-    return "".join(parts)
+    each = "Each class against the rest."
+    sections.append(_side_by_side(_ROC, each, [(p.method, p.roc) for p in pictured], legend))
+    sections.append(_side_by_side(_PRECISION_RECALL, each, [(p.method, p.precision_recall) for p in pictured], legend))
+    return "".join(sections)
 
 
 def best_method(methods: Sequence[MethodResult]) -> MethodResult:

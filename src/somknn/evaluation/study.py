@@ -1,7 +1,8 @@
 """Several k-NN settings judged on one test set from one search: what `somknn evaluate` and `somknn tune` do."""
 
+import dataclasses
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -57,43 +58,40 @@ def savable(classifier: KNeighborsClassifier, features: str, data: Any) -> Any:
     return None
 
 
-def judge(
-    model: KNeighborsClassifier,
-    settings: Sequence[tuple[str, dict[str, Any], np.ndarray | None]],
-    data: Any,
-    *,
-    transform: Callable[[np.ndarray], np.ndarray] | None = None,
-    n_resamples: int = 1000,
-) -> list[MethodResult]:
-    """Evaluate settings of k and weights on the data's test rows with one search.
+class Judge:
+    """Judges settings of k and weights on the data's test rows, from one search where the first has the largest k.
 
     Parameters
     ----------
     model : KNeighborsClassifier
         Fitted on the training rows; its own k and weights play no part.
-    settings : sequence of (name, {"n_neighbors": k, "weights": …}, scores of the folds or None)
     data : somknn.datasets.Dataset
     transform : callable, optional
         Makes the features of rows that the model was fitted on.
     n_resamples : int
         For the bootstrap intervals.
-
-    Returns
-    -------
-    list of MethodResult, in the order of `settings`
-        Their `seconds` hold the one search for the largest k, and their own vote.
     """
-    X_test = data.X_test if transform is None else transform(data.X_test)
-    largest = max(parameters["n_neighbors"] for _, parameters, _ in settings)
-    start = time.perf_counter()
-    squared, indices = model._nearest(X_test, largest)
-    search_seconds = time.perf_counter() - start
-    codes, n_classes = model._codes[0], len(model.classes_)
-    results = []
-    for name, parameters, folds in settings:
-        k = parameters["n_neighbors"]
+
+    def __init__(
+        self,
+        model: KNeighborsClassifier,
+        data: Any,
+        *,
+        transform: Callable[[np.ndarray], np.ndarray] | None = None,
+        n_resamples: int = 1000,
+    ):
+        self._model, self._data, self._transform, self._n_resamples = model, data, transform, n_resamples
+        self._squared = self._indices = np.empty((len(data.X_test), 0))
+        self._search_seconds = 0.0
+
+    def __call__(self, name: str, parameters: dict[str, Any]) -> MethodResult:
+        """The result of {"n_neighbors": k, "weights": …}; its `seconds` are those of the search used and of its own vote."""
+        model, k = self._model, parameters["n_neighbors"]
+        if k > self._squared.shape[1]:
+            self._search(k)
+        codes, n_classes = model._codes[0], len(model.classes_)
         start = time.perf_counter()
-        near, rows = np.ascontiguousarray(squared[:, :k]), np.ascontiguousarray(indices[:, :k])
+        near, rows = np.ascontiguousarray(self._squared[:, :k]), np.ascontiguousarray(self._indices[:, :k])
         weights = neighbour_weights(parameters["weights"], near, model.n_jobs)
         won = winning_codes(
             codes,
@@ -106,26 +104,31 @@ def judge(
         shares = class_shares(codes, n_classes, rows, weights, model.n_jobs)
         vote_seconds = time.perf_counter() - start
         evaluation = evaluate_predictions(
-            data.y_test, model.classes_[won], shares, classes=model.classes_, n_resamples=n_resamples
+            self._data.y_test, model.classes_[won], shares, classes=model.classes_, n_resamples=self._n_resamples
         )
-        results.append(
-            MethodResult(
-                name=name,
-                evaluation=evaluation,
-                parameters=dict(parameters),
-                cross_validation=folds,
-                seconds={"search of the test rows (shared)": search_seconds, "vote": vote_seconds},
-                model=model,
-                transform=transform,
-            )
+        return MethodResult(
+            name=name,
+            evaluation=evaluation,
+            parameters=dict(parameters),
+            seconds={"search of the test rows": self._search_seconds, "vote": vote_seconds},
+            model=model,
+            transform=self._transform,
         )
-    return results
+
+    def _search(self, k: int) -> None:
+        X_test = self._data.X_test
+        start = time.perf_counter()
+        self._squared, self._indices = self._model._nearest(
+            X_test if self._transform is None else self._transform(X_test), k
+        )
+        self._search_seconds = time.perf_counter() - start
 
 
-def fold_scores(cv_results: dict[str, Any], parameters: dict[str, Any]) -> np.ndarray | None:
-    """The scores of every fold for one candidate of a tuning; None where it was not a candidate."""
-    if parameters not in cv_results["params"]:
-        return None
-    place = cv_results["params"].index(parameters)
+def with_fold_scores(method: MethodResult, cv_results: dict[str, Any]) -> MethodResult:
+    """The result with the scores of every fold for its parameters; as it is where they were no candidate of the tuning."""
+    if method.parameters not in cv_results["params"]:
+        return method
+    place = cv_results["params"].index(method.parameters)
     n_splits = sum(name.startswith("split") for name in cv_results)
-    return np.array([cv_results[f"split{s}_test_score"][place] for s in range(n_splits)])
+    scores = np.array([cv_results[f"split{s}_test_score"][place] for s in range(n_splits)])
+    return dataclasses.replace(method, cross_validation=scores)

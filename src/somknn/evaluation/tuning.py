@@ -12,6 +12,7 @@ from sklearn.utils.validation import check_is_fitted, column_or_1d
 
 from somknn.evaluation.folds import FoldNeighbors, make_splits
 from somknn.neighbors import KNeighborsClassifier
+from somknn.neighbors.base import rows_and_index
 from somknn.neighbors.validation import validate_rows_and_targets
 from somknn.neighbors.weighting import class_shares, neighbour_weights
 from somknn_kernels.parallel import resolve_n_threads, run_tasks
@@ -97,17 +98,20 @@ class KNeighborsClassifierCV(ClassifierMixin, BaseEstimator):
         self.n_jobs = n_jobs
 
     def fit(self, X: Any, y: Any) -> "KNeighborsClassifierCV":
-        """Cross-validate every candidate on `X` (n, d) and `y` (n,), and refit the best."""
+        """Cross-validate every candidate on `X` (n, d) and `y` (n,), and refit the best.
+
+        `X` may be a fitted `ExactIndex` of the rows, which then serves both.
+        """
         if self.tie_break not in ("nearest", "first"):
             raise ValueError(f"tie_break must be 'nearest' or 'first', got {self.tie_break!r}")
+        X, index = rows_and_index(X)
         X, y = validate_rows_and_targets(self, X, y, numeric_targets=False)
         y = column_or_1d(y)
         ks, weightings = _candidates(self.n_neighbors, self.weights)
         splits = make_splits(y, self.cv)
         # One index serves the cross-validation and the refitted estimator.
-        estimator = KNeighborsClassifier(tie_break=self.tie_break, algorithm=self.algorithm, n_jobs=self.n_jobs).fit(
-            X, y
-        )
+        estimator = KNeighborsClassifier(tie_break=self.tie_break, algorithm=self.algorithm, n_jobs=self.n_jobs)
+        estimator.fit(X if index is None else index, y)
         self.classes_, codes = np.unique(y, return_inverse=True)
         neighbors = FoldNeighbors(estimator._index, codes, splits, max(ks))
         candidates = list(ParameterGrid({"n_neighbors": ks, "weights": weightings}))

@@ -1,19 +1,16 @@
 """Exact nearest neighbours: the search index and the scikit-learn estimators on top of it."""
 
-from somknn.neighbors.classification import KNeighborsClassifier
-from somknn.neighbors.codebook import CodebookSearch
-from somknn.neighbors.faiss_index import FaissIndex
-from somknn.neighbors.graph import KNeighborsTransformer
-from somknn.neighbors.index import ExactIndex
-from somknn.neighbors.regression import KNeighborsRegressor
-from somknn.neighbors.unsupervised import NearestNeighbors
+from somknn._lazy import lazily
 
-__all__ = [
-    "CodebookSearch",
-    "ExactIndex",
-    "FaissIndex",
-    "KNeighborsClassifier",
-    "KNeighborsRegressor",
-    "KNeighborsTransformer",
-    "NearestNeighbors",
-]
+_HOMES = {  # an index of bytes does without scikit-learn, whose import takes a second
+    "CodebookSearch": "codebook",
+    "ExactIndex": "index",
+    "FaissIndex": "faiss_index",
+    "KNeighborsClassifier": "classification",
+    "KNeighborsRegressor": "regression",
+    "KNeighborsTransformer": "graph",
+    "NearestNeighbors": "unsupervised",
+}
+
+__all__ = sorted(_HOMES)
+__getattr__, __dir__ = lazily(__name__, _HOMES)

@@ -1,5 +1,6 @@
 """What the k-NN estimators share: parameters, the fitted index, k-neighbour queries, saving."""
 
+import copy
 from numbers import Integral, Real
 from typing import Any, ClassVar
 
@@ -11,6 +12,7 @@ from sklearn.utils._param_validation import Interval, Options, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from somknn.neighbors.backends import BACKENDS, make_index
+from somknn.neighbors.index import ExactIndex
 from somknn.neighbors.validation import check_n_neighbors, validate_rows
 from somknn.persistence import Savable, expect_array
 
@@ -34,9 +36,18 @@ class NeighborsBase(Savable, BaseEstimator):
     backend_params: dict[str, Any] | None
     n_jobs: int | None
 
-    def _fit_rows(self, X: np.ndarray, screen: dict[str, np.ndarray] | None = None) -> None:
-        index = make_index(self.backend, self.algorithm, self.n_jobs, self.backend_params, self.n_neighbors)
-        self._index = index.fit(X) if not screen else index.restore(X, screen)
+    def _fit_rows(
+        self, X: np.ndarray, index: ExactIndex | None = None, screen: dict[str, np.ndarray] | None = None
+    ) -> None:
+        """Have an index of the rows: `index` where that was given fitted, else a new one, of `screen` where that was saved."""
+        if index is not None:
+            if self.backend != "numba":
+                raise ValueError(f"an ExactIndex in place of rows takes backend='numba', not {self.backend!r}")
+            self._index: Any = copy.copy(index)  # with threads of its own
+            self._index.n_jobs = self.n_jobs
+        else:
+            self._index = make_index(self.backend, self.algorithm, self.n_jobs, self.backend_params, self.n_neighbors)
+            self._index = self._index.restore(X, screen) if screen else self._index.fit(X)
         self.n_samples_fit_ = len(X)
         self.effective_metric_ = "euclidean"
 
@@ -160,12 +171,17 @@ class NeighborsBase(Savable, BaseEstimator):
         if getattr(self, "n_features_in_", None) != X.shape[1]:
             raise ValueError(f"{X.shape[1]} columns of data do not match n_features_in_")
         self._validate_params()
-        self._fit_rows(X, screen)
+        self._fit_rows(X, screen=screen)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = False
         return tags
+
+
+def rows_and_index(X: Any) -> tuple[Any, ExactIndex | None]:
+    """The rows that `fit` was given, and their index where a fitted one was given in their place."""
+    return (X._fitted_rows(), X) if isinstance(X, ExactIndex) else (X, None)
 
 
 def _without_self(squared_distances: np.ndarray, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -9,7 +9,7 @@ from sklearn.exceptions import DataConversionWarning
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.multiclass import check_classification_targets
 
-from somknn.neighbors.base import NeighborsBase
+from somknn.neighbors.base import NeighborsBase, rows_and_index
 from somknn.neighbors.validation import validate_rows_and_targets
 from somknn.neighbors.weighting import class_shares, neighbour_weights, winning_codes
 from somknn.persistence import expect_array
@@ -112,8 +112,8 @@ class KNeighborsClassifier(MultiOutputMixin, ClassifierMixin, NeighborsBase):
 
         Parameters
         ----------
-        X : array-like of shape (n, n_features)
-            Rows.
+        X : array-like of shape (n, n_features), or ExactIndex
+            Rows, or a fitted index of them, which is then taken as it is.
         y : array-like of shape (n,) or (n, n_outputs)
             Labels of any kind that sorts: numbers, text, booleans.
 
@@ -122,6 +122,7 @@ class KNeighborsClassifier(MultiOutputMixin, ClassifierMixin, NeighborsBase):
         self
         """
         self._validate_params()
+        X, index = rows_and_index(X)
         X, y = validate_rows_and_targets(self, X, y, numeric_targets=False)
         check_classification_targets(y)
         self.outputs_2d_ = y.ndim == 2 and y.shape[1] > 1
@@ -138,7 +139,7 @@ class KNeighborsClassifier(MultiOutputMixin, ClassifierMixin, NeighborsBase):
         self.classes_: Any = list(classes) if self.outputs_2d_ else classes[0]
         # One row for each output, so that a kernel reads contiguous codes.
         self._codes = np.array(codes, dtype=np.int32)
-        self._fit_rows(X)
+        self._fit_rows(X, index)
         return self
 
     @property

@@ -7,7 +7,7 @@ from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import check_is_fitted
 
-from somknn.neighbors.base import NeighborsBase
+from somknn.neighbors.base import NeighborsBase, rows_and_index
 from somknn.neighbors.validation import validate_rows
 
 
@@ -84,8 +84,8 @@ class KNeighborsTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, N
 
         Parameters
         ----------
-        X : array-like of shape (n, n_features)
-            Rows.
+        X : array-like of shape (n, n_features), or ExactIndex
+            Rows, or a fitted index of them, which is then taken as it is.
         y : ignored
 
         Returns
@@ -93,7 +93,8 @@ class KNeighborsTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, N
         self
         """
         self._validate_params()
-        self._fit_rows(validate_rows(self, X, reset=True))
+        rows, index = rows_and_index(X)
+        self._fit_rows(validate_rows(self, rows, reset=True), index)
         return self
 
     @property

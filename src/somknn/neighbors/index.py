@@ -14,13 +14,12 @@ The neighbours never depend on the algorithm, the instruction set, the threads o
 from typing import Any
 
 import numpy as np
-import sklearn
 
 from somknn.neighbors import self_search, stored_screen
 from somknn.neighbors.brute import BruteSearch
 from somknn.neighbors.embedding import Embedding
+from somknn.neighbors.finite import check_finite
 from somknn.neighbors.pruned import PrunedSearch, pays, worth_judging
-from somknn.neighbors.validation import check_finite
 from somknn.threads import single_threaded_blas
 from somknn_kernels import isa as isa_module
 from somknn_kernels.parallel import resolve_n_threads
@@ -42,8 +41,11 @@ def as_rows(array: Any, name: str, n_features: int | None = None) -> np.ndarray:
         raise ValueError(f"{name} must have the shape (rows, features), neither of them 0; got {rows.shape}")
     if n_features is not None and rows.shape[1] != n_features:
         raise ValueError(f"{name} has {rows.shape[1]} features, but the index was fitted with {n_features}")
-    if rows.dtype != np.uint8 and not sklearn.get_config()["assume_finite"]:
-        check_finite(rows)
+    if rows.dtype != np.uint8:
+        from sklearn import get_config  # bytes do without scikit-learn, whose import takes longer than their index
+
+        if not get_config()["assume_finite"]:
+            check_finite(rows)
     # Native byte order and C order; a plain ndarray even for memory maps, so that Numba sees one type.
     return np.ascontiguousarray(rows, dtype=rows.dtype.newbyteorder("=")).view(np.ndarray)
 

@@ -6,7 +6,7 @@ import numpy as np
 from sklearn.base import MultiOutputMixin, RegressorMixin
 from sklearn.utils._param_validation import StrOptions
 
-from somknn.neighbors.base import NeighborsBase
+from somknn.neighbors.base import NeighborsBase, rows_and_index
 from somknn.neighbors.validation import validate_rows_and_targets
 from somknn.neighbors.weighting import mean_targets, neighbour_weights
 from somknn.persistence import expect_array
@@ -87,8 +87,8 @@ class KNeighborsRegressor(MultiOutputMixin, RegressorMixin, NeighborsBase):
 
         Parameters
         ----------
-        X : array-like of shape (n, n_features)
-            Rows.
+        X : array-like of shape (n, n_features), or ExactIndex
+            Rows, or a fitted index of them, which is then taken as it is.
         y : array-like of shape (n,) or (n, n_outputs)
             Numbers.
 
@@ -97,9 +97,10 @@ class KNeighborsRegressor(MultiOutputMixin, RegressorMixin, NeighborsBase):
         self
         """
         self._validate_params()
+        X, index = rows_and_index(X)
         X, y = validate_rows_and_targets(self, X, y, numeric_targets=True)
         self._targets = np.ascontiguousarray(y, dtype=np.float64)
-        self._fit_rows(X)
+        self._fit_rows(X, index)
         return self
 
     def predict(self, X: Any) -> np.ndarray:

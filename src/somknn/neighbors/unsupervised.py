@@ -8,7 +8,7 @@ from scipy import sparse
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted
 
-from somknn.neighbors.base import NeighborsBase, as_csr
+from somknn.neighbors.base import NeighborsBase, as_csr, rows_and_index
 from somknn.neighbors.validation import validate_rows
 
 
@@ -93,8 +93,8 @@ class NearestNeighbors(NeighborsBase):
 
         Parameters
         ----------
-        X : array-like of shape (n, n_features)
-            Rows.
+        X : array-like of shape (n, n_features), or ExactIndex
+            Rows, or a fitted index of them, which is then taken as it is.
         y : ignored
 
         Returns
@@ -102,7 +102,8 @@ class NearestNeighbors(NeighborsBase):
         self
         """
         self._validate_params()
-        self._fit_rows(validate_rows(self, X, reset=True))
+        rows, index = rows_and_index(X)
+        self._fit_rows(validate_rows(self, rows, reset=True), index)
         return self
 
     def _within(self, X: Any, radius: float | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

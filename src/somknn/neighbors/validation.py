@@ -16,9 +16,10 @@ import numpy as np
 import sklearn
 from sklearn.utils.validation import validate_data
 
+from somknn.neighbors.finite import check_finite
+
 _KEPT = (np.dtype(np.uint8), np.dtype(np.float32), np.dtype(np.float64))
 _LARGEST_INTEGER = 2**53
-_CHECK_BYTES = 1 << 20  # of rows summed at a time by the check for NaN: it stays in cache
 
 
 def validate_rows(estimator: Any, X: Any, *, reset: bool) -> np.ndarray:
@@ -81,27 +82,6 @@ def _as_exact_dtype(X: np.ndarray) -> np.ndarray:
     if native == np.float16:
         return X.astype(np.float32)
     return X.astype(np.float64)
-
-
-def check_finite(X: np.ndarray, feature_names: Any = None) -> None:
-    """Raise ValueError that names the first row and column of `X` with NaN or infinity."""
-    rows_at_once = max(1, _CHECK_BYTES // max(1, X.itemsize * X.shape[1]))
-    for start in range(0, len(X), rows_at_once):
-        block = X[start : start + rows_at_once]
-        with np.errstate(over="ignore", invalid="ignore"):
-            # A finite sum proves finite terms, at the speed of memory; a sum that overflowed proves nothing.
-            if np.isfinite(block.sum()):
-                continue
-        finite = np.isfinite(block)
-        if finite.all():
-            continue
-        row, column = divmod(int(np.argmin(finite)), X.shape[1])
-        what = "NaN" if np.isnan(block[row, column]) else "infinity"
-        name = "" if feature_names is None else f" ({feature_names[column]!r})"
-        raise ValueError(
-            f"X contains {what} at row {start + row}, column {column}{name}: "
-            "drop such rows or fill them in first, with sklearn.impute for example"
-        )
 
 
 def check_n_neighbors(n_neighbors: Any, default: int) -> int:

@@ -1,0 +1,28 @@
+"""The check for NaN and infinity, for what does without scikit-learn."""
+
+from typing import Any
+
+import numpy as np
+
+_CHECK_BYTES = 1 << 20  # of rows summed at a time: they stay in cache
+
+
+def check_finite(X: np.ndarray, feature_names: Any = None) -> None:
+    """Raise ValueError that names the first row and column of `X` with NaN or infinity."""
+    rows_at_once = max(1, _CHECK_BYTES // max(1, X.itemsize * X.shape[1]))
+    for start in range(0, len(X), rows_at_once):
+        block = X[start : start + rows_at_once]
+        with np.errstate(over="ignore", invalid="ignore"):
+            # A finite sum proves finite terms, at the speed of memory; a sum that overflowed proves nothing.
+            if np.isfinite(block.sum()):
+                continue
+        finite = np.isfinite(block)
+        if finite.all():
+            continue
+        row, column = divmod(int(np.argmin(finite)), X.shape[1])
+        what = "NaN" if np.isnan(block[row, column]) else "infinity"
+        name = "" if feature_names is None else f" ({feature_names[column]!r})"
+        raise ValueError(
+            f"X contains {what} at row {start + row}, column {column}{name}: "
+            "drop such rows or fill them in first, with sklearn.impute for example"
+        )
