@@ -6,12 +6,13 @@ docs/som.md has the bounds that these figures go into.
 from typing import NamedTuple
 
 import numpy as np
+from llvmlite import ir
 from numba import types
-from numba.extending import overload
+from numba.extending import intrinsic, overload
 
 from somknn_kernels.policy import inlined, kernel
-from somknn_kernels.row_products import AXES, project_tile, row_product
-from somknn_kernels.tiles import tile_rows
+from somknn_kernels.row_products import AXES, list_used, project_tile, project_used, row_product
+from somknn_kernels.tiles import F64, I32, _every, _function, _pointer, _splat, tile_rows
 
 LEAD = 32  # columns of stage 1: 31 axes and the norm beyond them
 WIDTH = 64  # columns of stage 2: 31 axes, one that is not used, 31 axes and the norm beyond all of them
@@ -27,18 +28,22 @@ class Short(NamedTuple):
 
     codes : int16 (n, WIDTH); column LEAD - 1 is the norm beyond the leading axes
     norms : float64 (n,), of the centred rows
+    shared : float64 (n,), sums of the squared codes on the first SHARED axes
     centre : float64 (d,), integers for bytes; scale : a power of two: rows are (x - centre)·scale
     unit : float64, of the codes; rare : float64: rows with a larger norm have no codes
     loss : float64 (2,): a row's short vector is off by at most loss[0]·norm + loss[1]
+    used : uint16 (tiles, 1 + d in whole pieces / 2), the pairs of columns that the rows of a tile use, see `list_used`; or (0, …), all of them
     """
 
     codes: np.ndarray
     norms: np.ndarray
+    shared: np.ndarray
     centre: np.ndarray
     scale: float
     unit: float
     rare: float
     loss: np.ndarray
+    used: np.ndarray
 
 
 class Units(NamedTuple):
@@ -106,18 +111,36 @@ def row_factor(integers, norm):
     return CODE_LIMIT / norm if norm > 0.0 else 0.0
 
 
-@inlined
-def round_codes(products, j, factor, shifts, from_shift, line):
-    """line[a] = products[j, a]·factor - shifts[from_shift + a] rounded; returns the sum of their squares.
+@intrinsic
+def round_codes(typing_context, products, j, factor, shifts, from_shift, line):
+    """line[a] = products[j, a]·factor - shifts[from_shift + a] rounded; returns the sum of their squares, which is exact.
 
-    Two loops without a branch over as many numbers as a register or two hold: vector instructions.
+    products : int32 (…, AXES); shifts : float64; line : int32 (AXES,). As a loop it was not made vector instructions of.
     """
-    for a in range(AXES):
-        line[a] = np.int32(np.rint(products[j, a] * factor - shifts[from_shift + a]))
-    inside = np.int64(0)
-    for a in range(AXES):
-        inside += np.int64(line[a]) * np.int64(line[a])
-    return np.float64(inside)
+    signature = types.float64(products, types.int64, types.float64, shifts, types.int64, line)
+    numbers, integers = ir.VectorType(F64, AXES), ir.VectorType(I32, AXES)
+
+    def codegen(context, builder, signature, arguments):
+        products, j, factor, shifts, from_shift, line = arguments
+
+        def load(pointer, vector):
+            value = builder.load(builder.bitcast(pointer, vector.as_pointer()))
+            value.align = 4
+            return value
+
+        source = _pointer(context, builder, signature.args[0], products, I32, j)
+        shift = builder.gep(_pointer(context, builder, signature.args[3], shifts, F64), [from_shift])
+        scaled = builder.fmul(builder.sitofp(load(source, integers), numbers), _splat(builder, factor, AXES))
+        rint = _function(builder.module, f"llvm.rint.v{AXES}f64", numbers, [numbers])
+        rounded = builder.call(rint, [builder.fsub(scaled, load(shift, numbers))])
+        target = builder.bitcast(_pointer(context, builder, signature.args[5], line, I32), integers.as_pointer())
+        builder.store(builder.fptosi(rounded, integers), target).align = 4
+        total = builder.fmul(rounded, rounded)
+        while total.type.count > 1:
+            total = builder.fadd(_every(builder, total, 0, 2), _every(builder, total, 1, 2))
+        return builder.extract_element(total, I32(0))
+
+    return signature, codegen
 
 
 @inlined
@@ -189,13 +212,16 @@ def centre_rows(X, first, last, centre, scale, out, squares):
 
 
 @kernel
-def embed_rows(isa, X, first, last, centre, scale, axes, shifts, inverse, deviation, loss, unit, limit, codes, norms):
+def embed_rows(
+    isa, X, first, last, centre, scale, axes, shifts, inverse, deviation, loss, unit, limit, codes, norms, shared, used
+):  # fmt: skip
     """Short vectors of the rows [first, last) as multiples of `unit`, and their norms.
 
     X : uint8, float32 or float64 (n, d); axes : int16 (panels, d in whole pieces / 2, AXES, 2), times 1 / inverse, zeros for
     those that are not there; shifts : float64 (panels·AXES,): products of the centre (bytes) with them.
     deviation : float64, of the axes' Gram matrix from the identity; loss : float64 (2,), as in `Short`.
-    codes : int16 (n, WIDTH), zeros where the norm is above `limit`; norms : float64 (n,).
+    codes : int16 (n, WIDTH), zeros where the norm is above `limit`; norms, shared : float64 (n,); used : as in `Short`, filled if it is
+    not empty: then `first` is a multiple of the rows of a tile.
     Cost per row: d·AXES·panels multiply-adds of 16 bits.
     """
     integers = X.itemsize == 1
@@ -205,6 +231,9 @@ def embed_rows(isa, X, first, last, centre, scale, axes, shifts, inverse, deviat
     d = X.shape[1]
     short_sums = integers and d <= _SHORT
     whole = np.zeros((tile, 2 * n_pairs), np.int16)
+    whole_pairs = whole.view(np.int32)
+    listed = used.shape[0] > 0
+    seen = np.empty(n_pairs, np.int32)
     centre_16 = np.zeros((1, 2 * n_pairs), np.int16)
     for c in range(d if short_sums else 0):
         centre_16[0, c] = np.int16(centre[c])
@@ -230,17 +259,27 @@ def embed_rows(isa, X, first, last, centre, scale, axes, shifts, inverse, deviat
                 norms[i] = np.sqrt(squares[j])
                 factors[j] = row_factor(integers, norms[i]) if norms[i] <= limit else 0.0
                 load_row(X, i, centre, factors[j] * scale, whole, j)
+        if listed:
+            list_used(whole_pairs, 0, count, seen, used, start // tile)
         for p in range(n_panels):
-            project_tile(isa, whole, 0, axes, p, products[p])
+            if listed:
+                project_used(isa, whole, 0, axes, p, products[p], used, start // tile)
+            else:
+                project_tile(isa, whole, 0, axes, p, products[p])
         for j in range(count):
             i = start + j
             codes[i] = 0
+            shared[i] = 0.0
             if not norms[i] <= limit:
                 continue
             factor = inverse * inverse_unit / factors[j] if factors[j] > 0.0 else 0.0
             inside = 0.0
             for p in range(n_panels):
                 inside_panel = round_codes(products[p], j, factor, scaled_shifts, p * AXES, line)
+                if p == 0:
+                    shared[i] = inside_panel
+                    for a in range(SHARED, AXES):
+                        shared[i] -= np.float64(line[a]) * np.float64(line[a])
                 for a in range(AXES):
                     axis = p * AXES + a
                     if axis == LEAD - 1:

@@ -32,11 +32,13 @@ from somknn_kernels.policy import inlined, kernel
 from somknn_kernels.row_products import (
     AXES,
     at_least,
+    four_row_products,
     project_tile,
+    project_used,
     row_product,
     screen_tile,
     spread_tile,
-    two_row_products,
+    three_row_products,
 )
 from somknn_kernels.tiles import prefetch_row, tile_rows, trailing_zeros
 
@@ -122,7 +124,7 @@ def _are_apart(scores, places, count, nearest, runner_up, lowest, second_lowest,
 
 
 @inlined
-def _own_codes(projected, first, count, norms, factors, from_row, scaling, shifts, loss, line, tile_codes, t):
+def _own_codes(projected, first, count, norms, shared, factors, from_row, scaling, shifts, loss, line, tile_codes, t):
     """The codes of a tile's rows on the codebook's own axes, and the norms beyond all leading axes, after the shared codes.
 
     scaling : (unit, 1 / (unit of the axes), deviation of their Gram matrix). One call for a tile: the arrays of each call are
@@ -131,10 +133,8 @@ def _own_codes(projected, first, count, norms, factors, from_row, scaling, shift
     unit, inverse, deviation = scaling
     for j in range(count):
         factor = factors[from_row + j]
-        inside = round_codes(projected, j, inverse / (factor * unit) if factor > 0.0 else 0.0, shifts, 0, line)
-        for a in range(SHARED):
-            code = np.float64(tile_codes[t, a // 2, j, a % 2])
-            inside += code * code
+        inside = shared[first + j]
+        inside += round_codes(projected, j, inverse / (factor * unit) if factor > 0.0 else 0.0, shifts, 0, line)
         for a in range(AXES):
             column = SHARED + a
             tile_codes[t, column // 2, j, column % 2] = np.int16(line[a])
@@ -146,7 +146,8 @@ def _own_codes(projected, first, count, norms, factors, from_row, scaling, shift
 def two_nearest(isa, X, W, short, book, trust, first_row, last_row, units, distances, counts):
     """The nearest and second nearest row of W for the rows [first_row, last_row) of X.
 
-    X : (n, d) uint8, float32 or float64; W : (K, d) float32 or float64, K >= 2; short : Short; book : Units
+    X : (n, d) uint8, float32 or float64; W : (K, d) float32 or float64, K >= 2; short : Short; book : Units; first_row : a multiple
+    of the rows of a tile
     units : int64 (n, 2): on entry two different guesses (previous units), used if `trust` is true, on return the two
     nearest: exact, ties (of float64 distances, see `distances`) to the lowest index. Guesses change only the speed.
     Without them the two units that look best in stage 1 are measured first: the better way as long as the codebook still
@@ -157,7 +158,8 @@ def two_nearest(isa, X, W, short, book, trust, first_row, last_row, units, dista
 
     Some tiles of rows go through the stages together: loops of one kind, whose branches and memory are alike.
     """
-    codes, norms, centre = short.codes, short.norms, short.centre
+    codes, norms, shared, centre, used = short.codes, short.norms, short.shared, short.centre, short.used
+    listed = used.shape[0] > 0
     panels, starts, second, own, high, low, offsets = (
         book.panels,
         book.starts,
@@ -188,7 +190,8 @@ def two_nearest(isa, X, W, short, book, trust, first_row, last_row, units, dista
     scaling = (short.unit, book.own_inverse, book.deviation)
     line = np.empty(AXES, np.int32)
     values = np.empty((chunk, n_panels * panel), np.int32)
-    alive = np.empty((chunk, n_panels * panel), np.int32)
+    alive = np.zeros((chunk, n_panels * panel), np.int32)
+    bits = np.empty((chunk, (n_panels * panel + 63) // 64), np.uint64)
     bounds = np.empty((chunk, n_panels * panel), np.int32)
     found = np.zeros(chunk, np.int64)
     first = np.empty((tile, panel), np.int32)
@@ -198,6 +201,7 @@ def two_nearest(isa, X, W, short, book, trust, first_row, last_row, units, dista
     masks = np.empty(tile, np.uint64)
     factors = np.empty(chunk)
     guess_scores = np.empty((chunk, 2))
+    low_products = np.empty(chunk, np.int64)
     scores = np.empty(K)
     places = np.empty(K, np.int64)
     sums = np.empty(8)
@@ -222,17 +226,20 @@ def two_nearest(isa, X, W, short, book, trust, first_row, last_row, units, dista
                 for g in range(kept):
                     tile_pairs[t, g, j, 0] = pairs[start + from_row + j, g]
             if owned:
-                project_tile(isa, whole, from_row, own, 0, projected)
+                if listed:
+                    project_used(isa, whole, from_row, own, 0, projected, used, (start + from_row) // tile)
+                else:
+                    project_tile(isa, whole, from_row, own, 0, projected)
                 _own_codes(
-                    projected, start + from_row, count, norms, factors, from_row, scaling, own_shifts, short.loss, line,
+                    projected, start + from_row, count, norms, shared, factors, from_row, scaling, own_shifts, short.loss, line,
                     tile_codes, t,
                 )  # fmt: skip
             if not trust:
                 lines = values[from_row : from_row + tile]
                 _two_largest(isa, tile_codes, t, panels, starts, lines, first, second_first, guesses, from_row)
+        bits[:] = np.uint64(0)
         for j in range(chunk):
             limits[j] = 2147483647
-            found[j] = 0
             if distant and j < rows:
                 prefetch_row(high, guesses[j, 0])
                 prefetch_row(high, guesses[j, 1])
@@ -242,7 +249,9 @@ def two_nearest(isa, X, W, short, book, trust, first_row, last_row, units, dista
                 continue
             factors[j] = step / factors[j] if factors[j] > 0.0 else 0.0
             second_score = -np.inf
-            products = two_row_products(isa, whole, j, high, guesses[j, 0], guesses[j, 1])
+            # With what the likeliest of all will need in the end
+            products = three_row_products(isa, whole, j, high, guesses[j, 0], guesses[j, 1], low)
+            low_products[j] = products[2]
             for g in range(2):
                 guess_scores[j, g] = offsets[guesses[j, g]] - factors[j] * products[g]
                 second_score = max(second_score, guess_scores[j, g])
@@ -259,30 +268,36 @@ def two_nearest(isa, X, W, short, book, trust, first_row, last_row, units, dista
                 else:
                     for j in range(count):
                         masks[j] = at_least(isa, values, from_row + j, q, limits[from_row + j])
+                word, shift = q * panel // 64, np.uint64(q * panel % 64)
                 for j in range(count):
-                    mask = masks[j]
-                    while mask != 0:
-                        alive[from_row + j, found[from_row + j]] = q * panel + trailing_zeros(mask)
-                        found[from_row + j] += 1
-                        mask &= mask - np.uint64(1)
+                    bits[from_row + j, word] |= masks[j] << shift
         for j in range(rows):
+            for g in range(2):
+                bits[j, guesses[j, g] // 64] &= ~(np.uint64(1) << np.uint64(guesses[j, g] % 64))
+            passed = 0
+            for word in range(bits.shape[1]):
+                mask = bits[j, word]
+                while mask != 0:
+                    alive[j, passed] = word * 64 + trailing_zeros(mask)
+                    passed += 1
+                    mask &= mask - np.uint64(1)
+            counts[0] += passed
             left = 0
-            for position in range(found[j]):
-                k = np.int64(alive[j, position])
-                if k == guesses[j, 0] or k == guesses[j, 1]:
-                    continue
-                counts[0] += 1
+            for position in range(0, passed if staged else 0, 4):
+                four_row_products(isa, codes, start + j, second, alive, j, position, bounds)
+            for position in range(passed):
+                k = alive[j, position]
                 if staged:
-                    bound = row_product(isa, codes, start + j, second, k) + np.int64(flat_starts[k])
+                    bound = np.int64(bounds[j, position]) + np.int64(flat_starts[k])
                     if bound < limits[j]:
                         continue
-                    bounds[j, left] = np.int32(min(bound, 2147483647))
+                    bounds[j, left] = np.int32(bound)
                 else:
                     bounds[j, left] = values[j, k]
                 alive[j, left] = k
                 left += 1
                 if distant and left <= _FETCHED:
-                    prefetch_row(high, k)
+                    prefetch_row(high, np.int64(k))
             found[j] = left
         for j in range(rows):
             i = start + j
@@ -364,7 +379,7 @@ def two_nearest(isa, X, W, short, book, trust, first_row, last_row, units, dista
                         runner_up = k
                 certain = _are_apart(scores, places, evaluated, nearest, runner_up, lowest, second_lowest, 2.0 * blur)
             elif integers:
-                product = row_product(isa, whole, j, low, nearest)
+                product = low_products[j] if nearest == guesses[j, 0] else row_product(isa, whole, j, low, nearest)
                 lowest += book.rests[nearest] - factors[j] * fine * product
             if not certain:
                 for position in range(evaluated):

@@ -4,11 +4,13 @@ Exact as long as no sum leaves 32 bits, which is up to the caller: by Cauchy-Sch
 the two norms is below 2^31.
 """
 
+import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
 from somknn_kernels.distances import _counted_loop
+from somknn_kernels.policy import inlined
 from somknn_kernels.tiles import (
     _SHAPES,
     I16,
@@ -27,11 +29,15 @@ from somknn_kernels.tiles import (
 AXES = 16  # axes in a panel of `project_tile`, whatever the width of the registers
 
 
-def _row_products(marker, context, builder, signature, arguments, count):
-    """Inner products of row a[i] with `count` rows of b, as int64: arguments (isa, a, i, b, first j, second j, …)."""
+def _row_products(marker, context, builder, signature, arguments, others):
+    """Inner products of row a[i] with some rows, as vectors of eight sums: arguments (isa, a, i, …).
+
+    others : for each row, the places of its array and of its number among the arguments.
+    """
+    count = len(others)
     shorts, words = ir.VectorType(I16, 16), ir.VectorType(I32, 8)
     pa = _pointer(context, builder, signature.args[1], arguments[1], I16, arguments[2])
-    rows = [_pointer(context, builder, signature.args[3], arguments[3], I16, j) for j in arguments[4:]]
+    rows = [_pointer(context, builder, signature.args[b], arguments[b], I16, arguments[j]) for b, j in others]
     length = _length(context, builder, signature.args[1], arguments[1], 1)
 
     def body(index, sums):
@@ -52,13 +58,13 @@ def _row_products(marker, context, builder, signature, arguments, count):
 
     zero = ir.Constant(words, None)
     sums = _counted_loop(builder, I64(0), length, 32, [zero] * (2 * count), body)
-    products = []
-    for place in range(count):
-        total = builder.add(sums[place], sums[count + place])
-        while total.type.count > 1:
-            total = builder.add(_every(builder, total, 0, 2), _every(builder, total, 1, 2))
-        products.append(builder.sext(builder.extract_element(total, I32(0)), I64))
-    return products
+    return [builder.add(sums[place], sums[count + place]) for place in range(count)]
+
+
+def _total(builder, sums):
+    while sums.type.count > 1:
+        sums = builder.add(_every(builder, sums, 0, 2), _every(builder, sums, 1, 2))
+    return builder.sext(builder.extract_element(sums, I32(0)), I64)
 
 
 @intrinsic
@@ -68,20 +74,52 @@ def row_product(typing_context, isa, a, i, b, j):
     marker = _marker(isa)
 
     def codegen(context, builder, signature, arguments):
-        return _row_products(marker, context, builder, signature, arguments, 1)[0]
+        return _total(builder, *_row_products(marker, context, builder, signature, arguments, [(3, 4)]))
 
     return signature, codegen
 
 
 @intrinsic
-def two_row_products(typing_context, isa, a, i, b, j, k):
-    """`row_product` of a[i] with b[j] and with b[k], which reads a[i] once: two thirds of the time of two calls."""
-    signature = types.UniTuple(types.int64, 2)(isa, a, types.int64, b, types.int64, types.int64)
+def three_row_products(typing_context, isa, a, i, b, j, k, c):
+    """`row_product` of a[i] with b[j], b[k] and c[j], which reads a[i] once: less than two thirds of the time of three calls."""
+    signature = types.UniTuple(types.int64, 3)(isa, a, types.int64, b, types.int64, types.int64, c)
     marker = _marker(isa)
 
     def codegen(context, builder, signature, arguments):
-        products = _row_products(marker, context, builder, signature, arguments, 2)
-        return context.make_tuple(builder, signature.return_type, products)
+        sums = _row_products(marker, context, builder, signature, arguments, [(3, 4), (3, 5), (6, 4)])
+        return context.make_tuple(builder, signature.return_type, [_total(builder, each) for each in sums])
+
+    return signature, codegen
+
+
+@intrinsic
+def four_row_products(typing_context, isa, a, i, b, rows, row, place, out):
+    """out[row, place + p] = `row_product` of a[i] with b[rows[row, place + p]] for p below 4, as int32.
+
+    rows, out : int32 (…, …). The four are added up together: for short rows half of the time of four calls.
+    """
+    index = types.int64
+    signature = types.void(isa, a, index, b, rows, index, index, out)
+    marker = _marker(isa)
+
+    def codegen(context, builder, signature, arguments):
+        row, place = arguments[5:7]
+
+        def at(position):
+            pointer = _pointer(context, builder, signature.args[position], arguments[position], I32, row)
+            return builder.gep(pointer, [place])
+
+        chosen = [builder.sext(builder.load(builder.gep(at(4), [I64(p)])), I64) for p in range(4)]
+        given = [*arguments, *chosen]
+        sums = _row_products(marker, context, builder, signature, given, [(3, 8 + p) for p in range(4)])
+        half = sums[0].type.count // 2
+        low, high = (ir.Constant(ir.VectorType(I32, half), [start + i for i in range(half)]) for start in (0, half))
+        sums = [builder.add(builder.shuffle_vector(x, x, low), builder.shuffle_vector(x, x, high)) for x in sums]
+        while len(sums) > 1:
+            joined = [_join(builder, x, y) for x, y in zip(sums[::2], sums[1::2], strict=True)]
+            sums = [builder.add(_every(builder, each, 0, 2), _every(builder, each, 1, 2)) for each in joined]
+        builder.store(sums[0], builder.bitcast(at(7), sums[0].type.as_pointer())).align = 4
+        return context.get_dummy_value()
 
     return signature, codegen
 
@@ -195,6 +233,58 @@ def spread_tile(typing_context, isa, queries, tile, panels, starts, panel, value
     return signature, codegen
 
 
+def _project(marker, context, builder, signature, arguments, used):
+    """The body of `project_tile` and of `project_used`, which has the places of its `used` and `tile` among the arguments."""
+    n_queries, _, width = _SHAPES[marker]
+    lanes = width // 4
+    n_vectors = AXES // lanes
+    accumulator = ir.VectorType(I32, lanes)
+
+    def pointer(position, element_type, index=None):
+        return _pointer(context, builder, signature.args[position], arguments[position], element_type, index)
+
+    row_pointers = [pointer(1, I32, builder.add(arguments[2], I64(j))) for j in range(n_queries)]
+    panel_pointer = pointer(3, accumulator, arguments[4])
+    if used:
+        numbers = pointer(6, I16, arguments[7])
+        turns = builder.zext(builder.load(numbers), I64)
+    else:
+        turns = _length(context, builder, signature.args[3], arguments[3], 1)
+    before = builder.block
+    loop, done = builder.append_basic_block("project"), builder.append_basic_block("project_done")
+    builder.branch(loop)
+    builder.position_at_end(loop)
+    index = builder.phi(I64)
+    index.add_incoming(I64(0), before)
+    totals = [builder.phi(accumulator) for _ in range(n_queries * n_vectors)]
+    following = builder.add(index, I64(1))
+    group = builder.zext(builder.load(builder.gep(numbers, [following])), I64) if used else index
+    place = builder.mul(group, I64(n_vectors))
+    vectors = []
+    for v in range(n_vectors):
+        vector = builder.load(builder.gep(panel_pointer, [builder.add(place, I64(v))]))
+        vector.align = 2
+        vectors.append(vector)
+    results = []
+    for j, row in enumerate(row_pointers):
+        pair = builder.load(builder.gep(row, [group]))
+        pair.align = 2
+        query = _splat(builder, pair, lanes)
+        for v, vector in enumerate(vectors):
+            results.append(_pair_products_int16(builder, marker, totals[j * n_vectors + v], query, vector))
+    index.add_incoming(following, loop)
+    for total, result in zip(totals, results, strict=True):
+        total.add_incoming(ir.Constant(accumulator, None), before)
+        total.add_incoming(result, loop)
+    # At the end, as in `_tile_loop`: a test at the head keeps the sums alive twice, and they no longer fit the registers.
+    builder.cbranch(builder.icmp_signed("<", following, turns), loop, done)
+    builder.position_at_end(done)
+    target = pointer(5, accumulator)
+    for place, value in enumerate(results):
+        builder.store(value, builder.gep(target, [I64(place)])).align = 4
+    return context.get_dummy_value()
+
+
 @intrinsic
 def project_tile(typing_context, isa, rows, first, axes, panel, out):
     """out[j, a] = inner product of rows[first + j] and axis a of one panel, for as many rows as a tile has queries.
@@ -204,54 +294,44 @@ def project_tile(typing_context, isa, rows, first, axes, panel, out):
     """
     signature = types.void(isa, rows, types.int64, axes, types.int64, out)
     marker = _marker(isa)
-    n_queries, _, width = _SHAPES[marker]
-    lanes = width // 4
-    n_vectors = AXES // lanes
 
     def codegen(context, builder, signature, arguments):
-        accumulator = ir.VectorType(I32, lanes)
-
-        def pointer(position, element_type, index=None):
-            return _pointer(context, builder, signature.args[position], arguments[position], element_type, index)
-
-        row_pointers = [pointer(1, I32, builder.add(arguments[2], I64(j))) for j in range(n_queries)]
-        panel_pointer = pointer(3, accumulator, arguments[4])
-
-        groups = _length(context, builder, signature.args[3], arguments[3], 1)
-        before = builder.block
-        loop, done = builder.append_basic_block("project"), builder.append_basic_block("project_done")
-        builder.branch(loop)
-        builder.position_at_end(loop)
-        index = builder.phi(I64)
-        index.add_incoming(I64(0), before)
-        totals = [builder.phi(accumulator) for _ in range(n_queries * n_vectors)]
-        place = builder.mul(index, I64(n_vectors))
-        vectors = []
-        for v in range(n_vectors):
-            vector = builder.load(builder.gep(panel_pointer, [builder.add(place, I64(v))]))
-            vector.align = 2
-            vectors.append(vector)
-        results = []
-        for j, row in enumerate(row_pointers):
-            pair = builder.load(builder.gep(row, [index]))
-            pair.align = 2
-            query = _splat(builder, pair, lanes)
-            for v, vector in enumerate(vectors):
-                results.append(_pair_products_int16(builder, marker, totals[j * n_vectors + v], query, vector))
-        following = builder.add(index, I64(1))
-        index.add_incoming(following, loop)
-        for total, result in zip(totals, results, strict=True):
-            total.add_incoming(ir.Constant(accumulator, None), before)
-            total.add_incoming(result, loop)
-        # At the end, as in `_tile_loop`: a test at the head keeps the sums alive twice, and they no longer fit the registers.
-        builder.cbranch(builder.icmp_signed("<", following, groups), loop, done)
-        builder.position_at_end(done)
-        target = pointer(5, accumulator)
-        for place, value in enumerate(results):
-            builder.store(value, builder.gep(target, [I64(place)])).align = 4
-        return context.get_dummy_value()
+        return _project(marker, context, builder, signature, arguments, used=False)
 
     return signature, codegen
+
+
+@intrinsic
+def project_used(typing_context, isa, rows, first, axes, panel, out, used, tile):
+    """`project_tile` over those pairs of columns alone that used[tile] lists: in the others all of these rows are zero.
+
+    used : uint16 (tiles, 1 + d / 2), see `list_used`.
+    """
+    signature = types.void(isa, rows, types.int64, axes, types.int64, out, used, types.int64)
+    marker = _marker(isa)
+
+    def codegen(context, builder, signature, arguments):
+        return _project(marker, context, builder, signature, arguments, used=True)
+
+    return signature, codegen
+
+
+@inlined
+def list_used(pairs, first, count, seen, used, tile):
+    """used[tile] = how many pairs of columns are not zero in all of some rows, at least 1, then which.
+
+    pairs : int32 (…, d / 2), rows [first, first + count) of 16-bit integers, two at a time; seen : int32 (d / 2,), scratch.
+    """
+    n_pairs = seen.shape[0]
+    seen[:] = 0
+    for j in range(first, first + count):
+        for g in range(n_pairs):
+            seen[g] |= pairs[j, g]
+    found = 0
+    for g in range(n_pairs):  # without a branch: a number that is not kept is written over
+        used[tile, 1 + found] = g
+        found += np.int64(seen[g] != 0)
+    used[tile, 0] = max(found, 1)
 
 
 @intrinsic

@@ -16,10 +16,13 @@ from somknn_kernels import codebook_codes, codebook_search
 from somknn_kernels.codebook_codes import CODE_LIMIT, LEAD, WIDTH, Short, Units
 from somknn_kernels.isa import Isa, select
 from somknn_kernels.parallel import run_tasks
+from somknn_kernels.tiles import query_tile
 
 _ROWS_PER_TASK = 768
 _PILOTS, _PILOT_ROWS = 4, 128  # parts of the rows that tell what a search will cost
 _LARGE = 8192  # rows from which a trial is worth its time, and axes are for a single search
+_SAMPLED_TILES = 64  # that tell whether rows leave columns blank
+_MOSTLY_USED = 0.8  # share of pairs of columns from which lists of them save nothing
 _TRUSTED = 0.5  # share of rows that kept their unit in the last search: from there on it is where the next one begins
 # Nanoseconds, about, from which the ways of a search are compared
 _PASSED = 15.0  # a unit in stage 2
@@ -77,23 +80,36 @@ class BMUSearch:
         axes, X = self.axes, self.X
         n = len(X)
         frame = axes.frame
-        codes, norms = np.empty((n, WIDTH), np.int16), np.empty(n)
+        codes, norms, shared = np.empty((n, WIDTH), np.int16), np.empty(n), np.empty(n)
         unit = axes.reach / CODE_LIMIT
         # Rows that are no bytes are rounded to 16 bits before they are projected.
         rounded = 0.0 if X.dtype == np.uint8 else np.sqrt(X.shape[1]) / (2 * CODE_LIMIT) * 1.02
         loss = np.array([rounded * (1.0 + frame.deviation) + 1e-11, unit * np.sqrt(WIDTH) / 2 * 1.01])
         shifts = frame.shifts(axes.centre, X.dtype)
+        used = self._used_pairs(frame.panels.shape[1])
 
         def work(task: int) -> None:
             first = task * _ROWS_PER_TASK
             codebook_codes.embed_rows(
                 self._isa, X, first, min(n, first + _ROWS_PER_TASK), axes.centre, axes.scale, frame.panels, shifts,
-                frame.inverse, frame.deviation, loss, unit, axes.reach, codes, norms,
+                frame.inverse, frame.deviation, loss, unit, axes.reach, codes, norms, shared, used,
             )  # fmt: skip
 
         run_tasks(work, -(-n // _ROWS_PER_TASK), self.n_threads)
         self._spread = float(np.mean(norms * norms)) if n else 0.0
-        return Short(codes, norms, axes.centre, axes.scale, unit, axes.reach, loss)
+        return Short(codes, norms, shared, axes.centre, axes.scale, unit, axes.reach, loss, used)
+
+    def _used_pairs(self, n_pairs: int) -> np.ndarray:
+        """Room for the lists of used pairs of columns, where they are short enough to be worth it."""
+        tile = query_tile(self._isa)
+        n = len(self.X)
+        none = np.empty((0, 1 + n_pairs), np.uint16)
+        if self.X.dtype != np.uint8 or n_pairs >= 2**16 or n < _SAMPLED_TILES * tile:
+            return none
+        firsts = np.linspace(0, n - tile, _SAMPLED_TILES).astype(np.int64)
+        some = self.X[firsts[:, None] + np.arange(tile)].any(axis=1)
+        share = (some[:, : some.shape[1] // 2 * 2].reshape(_SAMPLED_TILES, -1, 2).any(axis=2)).mean()
+        return np.empty((-(-n // tile), 1 + n_pairs), np.uint16) if share < _MOSTLY_USED else none
 
     def search(self, codebook: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Units (n, 2) and squared distances (n,) of the nearest row of `codebook` (K, d).
@@ -122,7 +138,9 @@ class BMUSearch:
         if len(codebook) != self._size:  # units of another codebook are no guesses
             self._kept, self._size = -1, len(codebook)
         parts = [(first, min(n, first + _ROWS_PER_TASK)) for first in range(0, n, _ROWS_PER_TASK)]
-        pilot = [(first, first + _PILOT_ROWS) for first in range(0, n, n // _PILOTS + 1)] if n > _LARGE else []
+        # Each begins with a whole tile, as the parts do
+        firsts = [part * n // _PILOTS // _ROWS_PER_TASK * _ROWS_PER_TASK for part in range(_PILOTS)]
+        pilot = [(first, first + _PILOT_ROWS) for first in firsts] if n > _LARGE else []
         with single_threaded_blas():
             if float(np.abs(codebook).max()) * self.axes.scale < 1e140:
                 short, encoded = self._short, self._encode(codebook)
