@@ -8,6 +8,9 @@ from hypothesis import strategies as st
 from reference.codebook_search import two_nearest
 from somknn.som.frames import Axes
 from somknn.som.search import BMUSearch
+from somknn_kernels import codebook_codes
+from somknn_kernels.policy import kernel
+from somknn_kernels.row_products import AXES
 
 
 @given(
@@ -109,6 +112,47 @@ def test_every_way_on_other_instruction_sets(way, isa, monkeypatch):
     X = random.integers(0, 256, (101, 90), dtype=np.uint8)
     W = random.uniform(0, 255, (37, 90)).astype(np.float32)
     np.testing.assert_array_equal(BMUSearch(X).search(W)[0], two_nearest(X, W)[0])
+
+
+@pytest.mark.parametrize("isa", [None, "portable"])
+@pytest.mark.parametrize("way", ["staged", "own"])
+def test_blank_columns_are_left_out_of_projections(way, isa, monkeypatch):
+    """Tiles that use some pairs of columns, a last one with fewer rows, and tiles of blank rows."""
+    if isa:
+        monkeypatch.setenv("SOMKNN_ISA", isa)
+    _go(way, monkeypatch)
+    random = np.random.default_rng(7)
+    n, d = 503, 91
+    X = random.integers(0, 256, (n, d), dtype=np.uint8)
+    begins = np.arange(n)[:, None] // 12 % 60
+    X[(np.arange(d) < begins) | (np.arange(d) >= begins + 25)] = 0
+    X[24:48] = 0
+    W = X[random.integers(0, n, 80)] + random.normal(size=(80, d))
+    search = BMUSearch(X, n_threads=2)
+    assert len(search._short.used) > 0
+    units, distances = search.search(W)
+    expected, squares = two_nearest(X, W)
+    np.testing.assert_array_equal(units, expected)
+    np.testing.assert_allclose(distances, squares[:, 0], rtol=1e-7)
+
+
+@kernel
+def _round(products, j, factor, shifts, from_shift, line):
+    return codebook_codes.round_codes(products, j, factor, shifts, from_shift, line)
+
+
+def test_codes_are_rounded_to_the_nearest_and_their_squares_are_exact():
+    random = np.random.default_rng(8)
+    products = random.integers(-(2**31), 2**31, (3, AXES)).astype(np.int32)
+    products[1, :4] = -3, -1, 1, 3  # halves go to even numbers
+    shifts = random.normal(size=2 * AXES)
+    shifts[AXES : AXES + 4] = 0
+    for j, factor in ((0, 1e-5), (1, 0.5), (2, 0.0)):
+        line = np.zeros(AXES, np.int32)
+        squares = _round(products, j, factor, shifts, AXES, line)
+        expected = np.rint(products[j] * factor - shifts[AXES:]).astype(np.int64)
+        np.testing.assert_array_equal(line, expected)
+        assert squares == (expected**2).sum()
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "float32"])

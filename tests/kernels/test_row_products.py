@@ -16,8 +16,13 @@ def run_product(isa, a, i, b, j):
 
 
 @kernel
-def run_two_products(isa, a, i, b, j, k):
-    return row_products.two_row_products(isa, a, i, b, j, k)
+def run_three_products(isa, a, i, b, j, k, c):
+    return row_products.three_row_products(isa, a, i, b, j, k, c)
+
+
+@kernel
+def run_four_products(isa, a, i, b, rows, row, place, out):
+    row_products.four_row_products(isa, a, i, b, rows, row, place, out)
 
 
 @kernel
@@ -36,6 +41,13 @@ def run_project(isa, rows, first, axes, panel, out):
 
 
 @kernel
+def run_project_used(isa, rows, first, axes, panel, out, used, tile):
+    pairs = rows.view(np.int32)
+    row_products.list_used(pairs, first, tiles.tile_rows(isa), np.empty(pairs.shape[1], np.int32), used, tile)
+    row_products.project_used(isa, rows, first, axes, panel, out, used, tile)
+
+
+@kernel
 def run_at_least(isa, values, row, panel, limit):
     return row_products.at_least(isa, values, row, panel, limit)
 
@@ -46,12 +58,18 @@ def test_row_product_is_exact_up_to_the_stated_norms(name, width):
     isa, random = isa_module.select(name), np.random.default_rng(width)
     largest = int(np.sqrt(2**31 / width)) - 1
     for low in (-largest, largest - 1):  # random, and all at the limit
-        a, b = random.integers(low, largest, (3, width)), random.integers(low, largest, (2, width))
+        a, b, c = (random.integers(low, largest, (n, width)) for n in (3, 2, 1))
         for i in range(3):
             for j in range(2):
                 assert run_product(isa, a.astype(np.int16), i, b.astype(np.int16), j) == a[i] @ b[j]
-            both = run_two_products(isa, a.astype(np.int16), i, b.astype(np.int16), 0, 1)
-            assert list(both) == (b[:2] @ a[i]).tolist()
+            three = run_three_products(isa, a.astype(np.int16), i, b.astype(np.int16), 0, 1, c.astype(np.int16))
+            assert list(three) == [*(b @ a[i]).tolist(), c[0] @ a[i]]
+            rows = random.integers(0, 2, (3, 8)).astype(np.int32)
+            out = np.zeros((3, 8), np.int32)
+            run_four_products(isa, a.astype(np.int16), i, b.astype(np.int16), rows, 1, 4, out)
+            assert out[1, 4:].tolist() == (b[rows[1, 4:]] @ a[i]).tolist()
+            assert not out[[0, 2]].any()
+            assert not out[1, :4].any()
 
 
 def _packed(values, per_tile):
@@ -100,6 +118,25 @@ def test_rows_on_axes(name, width):
             run_project(isa, rows, first, _packed(axes, n_axes), panel, out)
             chosen = axes[panel * n_axes : (panel + 1) * n_axes]
             np.testing.assert_array_equal(out, rows[first : first + n_queries].astype(np.int64) @ chosen.T)
+
+
+@pytest.mark.parametrize("name", PATHS)
+@pytest.mark.parametrize("share", [0.0, 0.1, 1.0])
+def test_rows_on_axes_through_the_columns_that_they_use(name, share):
+    isa, random, width = isa_module.select(name), np.random.default_rng(0), 64
+    n_queries, n_axes = tiles.query_tile(isa), row_products.AXES
+    rows = random.integers(-900, 900, (n_queries + 3, width)).astype(np.int16)
+    rows[random.random(rows.shape) >= share] = 0
+    axes = random.integers(-900, 900, (n_axes, width)).astype(np.int16)
+    for first in (0, 3):
+        out, used = np.ones((n_queries, n_axes), np.int32), np.full((2, 1 + width // 2), 9999, np.uint16)
+        run_project_used(isa, rows, first, _packed(axes, n_axes), 0, out, used, 1)
+        mine = rows[first : first + n_queries].astype(np.int64)
+        np.testing.assert_array_equal(out, mine @ axes.T)
+        pairs = np.flatnonzero(mine.any(axis=0).reshape(-1, 2).any(axis=1))
+        assert used[1, 0] == max(len(pairs), 1)
+        assert share == 0 or used[1, 1 : 1 + len(pairs)].tolist() == pairs.tolist()
+        assert (used[0] == 9999).all()
 
 
 @pytest.mark.parametrize("name", PATHS)
