@@ -38,7 +38,7 @@ from somknn_kernels.row_products import (
     row_product,
     screen_tile,
     spread_tile,
-    three_row_products,
+    two_row_products,
 )
 from somknn_kernels.tiles import prefetch_row, tile_rows, trailing_zeros
 
@@ -201,7 +201,6 @@ def two_nearest(isa, X, W, short, book, trust, first_row, last_row, units, dista
     masks = np.empty(tile, np.uint64)
     factors = np.empty(chunk)
     guess_scores = np.empty((chunk, 2))
-    low_products = np.empty(chunk, np.int64)
     scores = np.empty(K)
     places = np.empty(K, np.int64)
     sums = np.empty(8)
@@ -249,9 +248,7 @@ def two_nearest(isa, X, W, short, book, trust, first_row, last_row, units, dista
                 continue
             factors[j] = step / factors[j] if factors[j] > 0.0 else 0.0
             second_score = -np.inf
-            # With what the likeliest of all will need in the end
-            products = three_row_products(isa, whole, j, high, guesses[j, 0], guesses[j, 1], low)
-            low_products[j] = products[2]
+            products = two_row_products(isa, whole, j, high, guesses[j, 0], guesses[j, 1])
             for g in range(2):
                 guess_scores[j, g] = offsets[guesses[j, g]] - factors[j] * products[g]
                 second_score = max(second_score, guess_scores[j, g])
@@ -379,7 +376,7 @@ def two_nearest(isa, X, W, short, book, trust, first_row, last_row, units, dista
                         runner_up = k
                 certain = _are_apart(scores, places, evaluated, nearest, runner_up, lowest, second_lowest, 2.0 * blur)
             elif integers:
-                product = low_products[j] if nearest == guesses[j, 0] else row_product(isa, whole, j, low, nearest)
+                product = row_product(isa, whole, j, low, nearest)
                 lowest += book.rests[nearest] - factors[j] * fine * product
             if not certain:
                 for position in range(evaluated):

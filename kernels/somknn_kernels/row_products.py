@@ -30,14 +30,11 @@ AXES = 16  # axes in a panel of `project_tile`, whatever the width of the regist
 
 
 def _row_products(marker, context, builder, signature, arguments, others):
-    """Inner products of row a[i] with some rows, as vectors of eight sums: arguments (isa, a, i, …).
-
-    others : for each row, the places of its array and of its number among the arguments.
-    """
+    """Inner products of row a[i] with the rows b[j] for j in `others`, as vectors of eight sums: arguments (isa, a, i, b, …)."""
     count = len(others)
     shorts, words = ir.VectorType(I16, 16), ir.VectorType(I32, 8)
     pa = _pointer(context, builder, signature.args[1], arguments[1], I16, arguments[2])
-    rows = [_pointer(context, builder, signature.args[b], arguments[b], I16, arguments[j]) for b, j in others]
+    rows = [_pointer(context, builder, signature.args[3], arguments[3], I16, j) for j in others]
     length = _length(context, builder, signature.args[1], arguments[1], 1)
 
     def body(index, sums):
@@ -74,19 +71,19 @@ def row_product(typing_context, isa, a, i, b, j):
     marker = _marker(isa)
 
     def codegen(context, builder, signature, arguments):
-        return _total(builder, *_row_products(marker, context, builder, signature, arguments, [(3, 4)]))
+        return _total(builder, *_row_products(marker, context, builder, signature, arguments, arguments[4:]))
 
     return signature, codegen
 
 
 @intrinsic
-def three_row_products(typing_context, isa, a, i, b, j, k, c):
-    """`row_product` of a[i] with b[j], b[k] and c[j], which reads a[i] once: less than two thirds of the time of three calls."""
-    signature = types.UniTuple(types.int64, 3)(isa, a, types.int64, b, types.int64, types.int64, c)
+def two_row_products(typing_context, isa, a, i, b, j, k):
+    """`row_product` of a[i] with b[j] and with b[k], which reads a[i] once: two thirds of the time of two calls."""
+    signature = types.UniTuple(types.int64, 2)(isa, a, types.int64, b, types.int64, types.int64)
     marker = _marker(isa)
 
     def codegen(context, builder, signature, arguments):
-        sums = _row_products(marker, context, builder, signature, arguments, [(3, 4), (3, 5), (6, 4)])
+        sums = _row_products(marker, context, builder, signature, arguments, arguments[4:])
         return context.make_tuple(builder, signature.return_type, [_total(builder, each) for each in sums])
 
     return signature, codegen
@@ -110,8 +107,7 @@ def four_row_products(typing_context, isa, a, i, b, rows, row, place, out):
             return builder.gep(pointer, [place])
 
         chosen = [builder.sext(builder.load(builder.gep(at(4), [I64(p)])), I64) for p in range(4)]
-        given = [*arguments, *chosen]
-        sums = _row_products(marker, context, builder, signature, given, [(3, 8 + p) for p in range(4)])
+        sums = _row_products(marker, context, builder, signature, arguments, chosen)
         half = sums[0].type.count // 2
         low, high = (ir.Constant(ir.VectorType(I32, half), [start + i for i in range(half)]) for start in (0, half))
         sums = [builder.add(builder.shuffle_vector(x, x, low), builder.shuffle_vector(x, x, high)) for x in sums]
