@@ -174,12 +174,18 @@ def nearest_centres(vectors, start, stop, centres, half_squares, labels):
     vectors : float32 (m, p); centres : float32 (p, centres), one per column; half_squares : float32 (centres,), half the
     centres' squared norms; labels : int64 (m,).
     """
-    n_centres = centres.shape[1]
+    n_centres, whole = centres.shape[1], vectors.shape[1] // 4 * 4
     scores = np.empty(n_centres, np.float32)
     for i in range(start, stop):
         for c in range(n_centres):
             scores[c] = -half_squares[c]
-        for a in range(vectors.shape[1]):
+        for a in range(0, whole, 4):  # a score is loaded and stored once for four coordinates
+            v, w, x, y = vectors[i, a], vectors[i, a + 1], vectors[i, a + 2], vectors[i, a + 3]
+            for c in range(n_centres):
+                scores[c] += (v * centres[a, c] + w * centres[a + 1, c]) + (
+                    x * centres[a + 2, c] + y * centres[a + 3, c]
+                )
+        for a in range(whole, vectors.shape[1]):
             value = vectors[i, a]
             for c in range(n_centres):
                 scores[c] += value * centres[a, c]

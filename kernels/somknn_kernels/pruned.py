@@ -59,24 +59,24 @@ def _section_stop(section, width):
 
 
 @kernel
-def pack_screen(codes, order, lift, panels, half_norms):
-    """Fill `panels` and `half_norms` from codes : int8 (places, P), signed; rows without an order are left zero."""
+def pack_screen(codes, source, order, lift, first, last, panels, half_norms):
+    """Fill `panels` and `half_norms` for the places [first, last), those of codes[source[place]] : int8 (n, P), signed; places without an order are
+    left zero."""
     _, _, groups, rows, g = panels.shape
-    for place in range(codes.shape[0]):
+    for place in range(first, last):
         if order[place] < 0:
             continue
-        panel, r = place // rows, place % rows
-        start = 0
-        for section in range(3):
-            stop = _section_stop(section, 4 * groups * g)
-            square = np.int64(0)
-            for c in range(start, stop):
-                code = np.int64(codes[place, c])
-                square += code * code
-                group = c // g
-                panels[group // groups, panel, group % groups, r, c % g] = np.uint8(code + lift)
-            half_norms[section, panel, r] = square // 2
-            start = stop
+        panel, r, row = place // rows, place % rows, source[place]
+        square = np.int64(0)
+        for quarter in range(4):
+            for group in range(groups):
+                for c in range(g):
+                    code = np.int64(codes[row, (quarter * groups + group) * g + c])
+                    square += code * code
+                    panels[quarter, panel, group, r, c] = np.uint8(code + lift)
+            if quarter != 2:  # the third section has two quarters
+                half_norms[min(quarter, 2), panel, r] = square // 2
+                square = np.int64(0)
 
 
 @kernel

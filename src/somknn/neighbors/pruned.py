@@ -16,20 +16,31 @@ _TASK_TILES = 40  # 240 queries: their codes stay in the level-1 and level-2 cac
 _BLOCK_BYTES = 131_072  # of the panels' first quarters, half of them in use at once: half of a level-2 cache
 _PART_BYTES = 16_000_000  # of panels, a scan of 0.8 ms; halving 4 MB lost: waking a thread took 0.2 ms
 _PACKED_TILES = 256  # packed by a task
+_PACKED_PLACES = 2048
 _JUDGED = 4096  # rows among which `pays` searches
 _USUAL = 1.2  # rows whose error is larger than this times the median are screened apart
 
 
-def build_screen(embedding: Embedding, vectors: ShortVectors, order: np.ndarray, n_rare: int) -> Screen:
+def build_screen(
+    embedding: Embedding, vectors: ShortVectors, order: np.ndarray, n_rare: int, n_threads: int = 1
+) -> Screen:
     """Panels of the rows in `order`; the last `n_rare` of them, with larger errors, in panels of their own."""
     n_usual = len(order) - n_rare
     errors = vectors.errors[order]
     largest = np.array([part.max(axis=0, initial=0.0) for part in (errors[:n_usual], errors[n_usual:])])
-    return pack_codes(embedding, vectors.codes[order], order, n_usual, largest)
+    return pack_codes(embedding, vectors.codes, order, order, n_usual, largest, n_threads)
 
 
-def pack_codes(embedding: Embedding, codes: np.ndarray, order: np.ndarray, n_usual: int, errors: np.ndarray) -> Screen:
-    """The screen of rows whose `codes` (n, P) are given in the order of their places; errors : as in `Screen`."""
+def pack_codes(
+    embedding: Embedding,
+    codes: np.ndarray,
+    lines: np.ndarray,
+    order: np.ndarray,
+    n_usual: int,
+    errors: np.ndarray,
+    n_threads: int = 1,
+) -> Screen:
+    """The screen of the rows in `order`, whose codes are codes[lines] (n, P); errors : as in `Screen`."""
     panel, g = scan_tiles.scan_panel_rows(embedding.isa), scan_tiles.scan_group(embedding.isa)
     n = len(order)
     first_rare = -(-n_usual // panel) * panel
@@ -38,10 +49,15 @@ def pack_codes(embedding: Embedding, codes: np.ndarray, order: np.ndarray, n_usu
     source = np.zeros(n_places, np.int64)
     for start, stop, to in ((0, n_usual, 0), (n_usual, n, first_rare)):
         places[to : to + stop - start] = order[start:stop]
-        source[to : to + stop - start] = np.arange(start, stop)
+        source[to : to + stop - start] = lines[start:stop]
     panels = np.zeros((4, n_places // panel, embedding.n_columns // 4 // g, panel, g), np.uint8)
     half_norms = np.zeros((3, n_places // panel, panel), np.int16 if g == 2 else np.int32)
-    pruned.pack_screen(codes[source], places, LIFT, panels, half_norms)
+
+    def work(task: int) -> None:
+        last = min((task + 1) * _PACKED_PLACES, n_places)
+        pruned.pack_screen(codes, source, places, LIFT, task * _PACKED_PLACES, last, panels, half_norms)
+
+    run_tasks(work, -(-n_places // _PACKED_PLACES), n_threads)
     return Screen(panels, half_norms, places, embedding.step, errors, LIFT, first_rare // panel)
 
 
@@ -150,14 +166,14 @@ class PrunedSearch:
         label[rare] = len(self.cells)
         panel_rows = scan_tiles.scan_panel_rows(self.isa)
         order, self.cell_edges = order_by_cells(vectors.coarse, label, len(self.cells), panel_rows, n_threads)
-        self.screen = build_screen(self.embedding, vectors, order, int(rare.sum()))
+        self.screen = build_screen(self.embedding, vectors, order, int(rare.sum()), n_threads)
 
     def add(self, rows: np.ndarray, n_new: int, n_threads: int) -> None:
         """Take `rows`, the rows so far followed by `n_new` others, in their place; axes and cells stay as they are."""
         vectors = self.embedding.embed(rows[-n_new:], n_threads, probes=False)
         # What is looser than the rows so far would loosen the bound for all of them.
         rare = ~(vectors.errors <= self.screen.errors[0]).all(axis=1)
-        added = build_screen(self.embedding, vectors, np.argsort(rare, kind="stable"), int(rare.sum()))
+        added = build_screen(self.embedding, vectors, np.argsort(rare, kind="stable"), int(rare.sum()), n_threads)
         first = len(rows) - n_new
         order = np.where(added.order >= 0, added.order + np.int32(first), np.int32(-1)).astype(np.int32)
         self.screen = _joined(self.screen, added._replace(order=order))

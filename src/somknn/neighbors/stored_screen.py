@@ -87,5 +87,6 @@ def unpack(arrays: dict[str, np.ndarray], rows: np.ndarray, isa: Isa) -> PrunedS
     search.rows, search.isa, search.embedding = rows, isa, embedding
     search.survivors = np.zeros(2)
     search.cells, search.cell_edges = np.ascontiguousarray(cells), edges
-    search.screen = pack_codes(embedding, arrays["screen_codes"], order, n_usual, arrays["screen_errors"].copy())
+    lines, errors = np.arange(len(order)), arrays["screen_errors"].copy()
+    search.screen = pack_codes(embedding, arrays["screen_codes"], lines, order, n_usual, errors)
     return search
