@@ -14,7 +14,7 @@ from somknn_kernels.distances import codes_within, distance_within
 from somknn_kernels.policy import inlined, kernel
 from somknn_kernels.scan_tiles import scan_pairs
 from somknn_kernels.selection import push
-from somknn_kernels.tiles import prefetch_row, trailing_zeros
+from somknn_kernels.tiles import trailing_zeros
 from somknn_kernels.used_columns import distances_through, find_used
 
 
@@ -144,7 +144,6 @@ def _search_block(isa, places, lists, first_place, last_place, other_from, other
                     if other > one and apart[other] >= 0 and apart[other] != apart[one]:
                         others[j, found[j]] = other
                         found[j] += 1
-                        prefetch_row(rows, other)
         for j in range(tile):
             count = found[j]
             if count == 0:
