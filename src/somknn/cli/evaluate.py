@@ -80,11 +80,11 @@ def _judge_neighbors(data: Any, k: int, weights: str, cv: int | None, tie_break:
 
     setting = f"k-NN, k = {k}, {weights}", {"n_neighbors": k, "weights": weights}
     model = KNeighborsClassifier(k, weights=weights, tie_break=tie_break).fit(data.X_train, data.y_train)
-    judge = study.Judge(model, data, n_resamples=bootstrap)
+    result = study.with_intervals(study.Judge(model, data)(*setting), bootstrap)
     if cv is None:
-        return judge(*setting)
+        return result
     search = KNeighborsClassifierCV([k], [weights], cv=cv, tie_break=tie_break).fit(model.index_, data.y_train)
-    return study.with_fold_scores(judge(*setting), search.cv_results_)
+    return study.with_fold_scores(result, search.cv_results_)
 
 
 def _load_classifier(path: Path) -> Any:

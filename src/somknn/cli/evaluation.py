@@ -1,11 +1,13 @@
 """What `evaluate` and `tune` share: options, the table of metrics, the files."""
 
 import contextlib
+import copy
 import json
 import shlex
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +15,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from somknn.cli.beside import in_thread
 from somknn.cli.parameters import IMAGE_SHAPE
 
 if TYPE_CHECKING:  # commands start their second process before they import what takes long
@@ -133,15 +136,20 @@ def write_metrics(path: Path, data: Any, methods: Sequence["MethodResult"], **mo
         temporary.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
 
 
-def rows_or_index(rows: Any) -> Any:
-    """A fitted index of rows of bytes, for a thread beside the import of scikit-learn; other rows as they are.
+def indexed_ahead(data: Any, k: int) -> tuple[Any, Future | None]:
+    """An index of the training rows, and to come the k nearest of them for each test row: before scikit-learn is imported.
 
-    Kernels release the interpreter's lock, which an import holds. Rows of other types are checked as scikit-learn is
-    configured, and two threads had better not import it at once.
+    Its import holds the interpreter's lock for a second and more, in which a search goes on. This is for bytes; other rows
+    come back as they are, with None: they are checked as scikit-learn is configured.
     """
+    if (data.X_train.dtype, data.X_test.dtype) != ("uint8", "uint8"):
+        return data.X_train, None
     from somknn.neighbors.index import ExactIndex
 
-    return ExactIndex(n_jobs=-2).fit(rows) if rows.dtype == "uint8" else rows
+    index = ExactIndex().fit(data.X_train)
+    beside = copy.copy(index)
+    beside.n_jobs = -2  # the import takes one processor
+    return index, in_thread(beside.search, data.X_test, min(k, len(data.X_train)))
 
 
 def require_labels(data: Any, dataset: str) -> None:

@@ -107,7 +107,7 @@ def command(
             data = datasets.load(dataset, train_size=train_size, test_size=test_size, image_shape=image_shape)
         shared.require_labels(data, dataset)
         seconds["load"] = time.perf_counter() - start
-        raw = in_thread(shared.rows_or_index, data.X_train)
+        raw, found = shared.indexed_ahead(data, _BEFORE["n_neighbors"]) if "raw" in features else (None, None)
 
         from somknn import persistence
         from somknn.evaluation import KNeighborsClassifierCV, report, report_pictures, study
@@ -117,18 +117,27 @@ def command(
         report_pictures.require_matplotlib()
         drawing = Drawing(executor)
         judges: dict[str, Any] = {}
+
+        def judged(setting: str, features: str, parameters: dict[str, Any]) -> tuple[Any, Any]:
+            title = f"{setting}: k = {parameters['n_neighbors']}, {parameters['weights']}"
+            method = judges[features](title + ("" if features == "raw" else f", {features}"), parameters)
+            pictures = report_pictures.pictures_of(method, drawing)  # drawn beside the bootstrap
+            return study.with_intervals(method, bootstrap), pictures
+
         searches: dict[str, Any] = {}
         with shared.plain_warnings():
             for name in features:
                 step = time.perf_counter()
                 transform = study.feature_transform(name, data.image_shape)
                 with shared.working(f"cross-validating {len(ks) * len(weights)} candidates on {name} features"):
-                    rows = raw.result() if transform is None else transform(data.X_train)
+                    rows = raw if transform is None else transform(data.X_train)
                     model = KNeighborsClassifier(tie_break=tie_break).fit(rows, data.y_train)
-                    judges[name] = study.Judge(model, data, transform=transform, n_resamples=bootstrap)
+                    judges[name] = study.Judge(
+                        model, data, transform=transform, found=found if transform is None else None
+                    )
                     if not searches:  # judged and drawn beside the search
                         k = min(_BEFORE["n_neighbors"], len(data.X_train))
-                        before = in_thread(_judged, judges[name], "Before", name, _BEFORE | {"n_neighbors": k}, drawing)
+                        before = in_thread(judged, "Before", name, _BEFORE | {"n_neighbors": k})
                     search = KNeighborsClassifierCV(ks, weights, cv=cv, tie_break=tie_break)
                     searches[name] = search.fit(model.index_, data.y_train)
                 seconds[f"fit and cross-validate, {name}"] = time.perf_counter() - step
@@ -142,14 +151,14 @@ def command(
                 saving = in_thread(persistence.save, classifier, paths[-1])
             with shared.working("judging on the test rows"):
                 tuning = report.tuning_section(tuned.cv_results_, drawing)
-                judged = before.result(), _judged(judges[best], "After", best, tuned.best_params_, drawing)
+                results = before.result(), judged("After", best, tuned.best_params_)
         methods = [
             study.with_fold_scores(method, searches[name].cv_results_)
-            for (method, _), name in zip(judged, (features[0], best), strict=True)
+            for (method, _), name in zip(results, (features[0], best), strict=True)
         ]
         finish_report = report.begin_report(
             methods,
-            tuning + report_pictures.class_pictures([pictures for _, pictures in judged], drawing),
+            tuning + report_pictures.class_pictures([pictures for _, pictures in results], drawing),
             drawing,
             data=data,
             title=f"k-NN on {data.name}: before and after tuning",
@@ -166,15 +175,6 @@ def command(
     _print_candidates(console, searches, cv)
     shared.print_metrics(console, f"{data.name}: {len(data.X_test):,} test rows", methods)
     console.print(f"{seconds['all']:.1f} s. Written: " + ", ".join(map(str, paths)), soft_wrap=True)
-
-
-def _judged(judge: Any, setting: str, features: str, parameters: dict[str, Any], drawing: Any) -> tuple[Any, Any]:
-    """What `judge` finds about the parameters, and its pictures, asked for."""
-    from somknn.evaluation.report_pictures import pictures_of
-
-    title = f"{setting}: k = {parameters['n_neighbors']}, {parameters['weights']}"
-    method = judge(title + ("" if features == "raw" else f", {features}"), parameters)
-    return method, pictures_of(method, drawing)
 
 
 def _ranked(searches: dict[str, Any]) -> list[tuple[float, float, str, dict[str, Any]]]:

@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -198,29 +198,42 @@ def evaluate_predictions(
         probabilities = wider
 
     values, class_values = _values(truth, predicted, probabilities, len(all_classes))
-    if n_resamples:
-        intervals, class_intervals = bootstrap_intervals(
-            truth, predicted, probabilities, len(all_classes), n_resamples, confidence, random_state
-        )
-    else:
-        nowhere = (float("nan"), float("nan"))
-        intervals = dict.fromkeys(values, nowhere)
-        class_intervals = {name: [nowhere] * len(all_classes) for name in class_values}
-    return Evaluation(
+    evaluation = Evaluation(
         classes=all_classes,
         unseen=unseen,
         truth=truth,
         predicted=predicted,
         probabilities=probabilities,
-        scores={name: Score(value, *intervals[name]) for name, value in values.items()},
-        per_class={
-            name: [Score(float(v), *interval) for v, interval in zip(row, class_intervals[name], strict=True)]
-            for name, row in class_values.items()
-        },
+        scores={name: Score(value) for name, value in values.items()},
+        per_class={name: [Score(float(value)) for value in row] for name, row in class_values.items()},
         confusion=metrics.confusion_matrix(truth, predicted, labels=np.arange(len(all_classes))),
         confidence=confidence,
-        n_resamples=n_resamples,
         support=np.bincount(truth, minlength=len(all_classes)),
+    )
+    return with_intervals(evaluation, n_resamples, random_state) if n_resamples else evaluation
+
+
+def with_intervals(
+    evaluation: Evaluation, n_resamples: int, random_state: int | np.random.Generator | None = 0
+) -> Evaluation:
+    """The same figures, each with its bootstrap interval: see `evaluate_predictions`."""
+    intervals, class_intervals = bootstrap_intervals(
+        evaluation.truth,
+        evaluation.predicted,
+        evaluation.probabilities,
+        len(evaluation.classes),
+        n_resamples,
+        evaluation.confidence,
+        random_state,
+    )
+    return replace(
+        evaluation,
+        scores={name: Score(score.value, *intervals[name]) for name, score in evaluation.scores.items()},
+        per_class={
+            name: [Score(score.value, *interval) for score, interval in zip(row, class_intervals[name], strict=True)]
+            for name, row in evaluation.per_class.items()
+        },
+        n_resamples=n_resamples,
     )
 
 

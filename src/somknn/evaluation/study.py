@@ -3,13 +3,14 @@
 import dataclasses
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
 from typing import Any
 
 import numpy as np
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import normalize
 
-from somknn.evaluation.metrics import evaluate_predictions
+from somknn.evaluation import metrics
 from somknn.evaluation.results import MethodResult
 from somknn.neighbors import KNeighborsClassifier
 from somknn.neighbors.weighting import class_shares, neighbour_weights, winning_codes
@@ -68,8 +69,8 @@ class Judge:
     data : somknn.datasets.Dataset
     transform : callable, optional
         Makes the features of rows that the model was fitted on.
-    n_resamples : int
-        For the bootstrap intervals.
+    found : Future, optional
+        Of squared distances and rows of the test rows' nearest, where these are searched for already.
     """
 
     def __init__(
@@ -78,17 +79,22 @@ class Judge:
         data: Any,
         *,
         transform: Callable[[np.ndarray], np.ndarray] | None = None,
-        n_resamples: int = 1000,
+        found: Future | None = None,
     ):
-        self._model, self._data, self._transform, self._n_resamples = model, data, transform, n_resamples
+        self._model, self._data, self._transform, self._found = model, data, transform, found
         self._squared = self._indices = np.empty((len(data.X_test), 0))
         self._search_seconds = 0.0
 
     def __call__(self, name: str, parameters: dict[str, Any]) -> MethodResult:
-        """The result of {"n_neighbors": k, "weights": …}; its `seconds` are those of the search used and of its own vote."""
+        """The result of {"n_neighbors": k, "weights": …}, without intervals; its `seconds` are those of search and vote."""
         model, k = self._model, parameters["n_neighbors"]
+        start = time.perf_counter()
+        if self._found is not None:
+            (self._squared, self._indices), self._found = self._found.result(), None
         if k > self._squared.shape[1]:
-            self._search(k)
+            X_test = self._data.X_test if self._transform is None else self._transform(self._data.X_test)
+            self._squared, self._indices = model._nearest(X_test, k)
+        self._search_seconds += time.perf_counter() - start
         codes, n_classes = model._codes[0], len(model.classes_)
         start = time.perf_counter()
         near, rows = np.ascontiguousarray(self._squared[:, :k]), np.ascontiguousarray(self._indices[:, :k])
@@ -103,8 +109,8 @@ class Judge:
         )
         shares = class_shares(codes, n_classes, rows, weights, model.n_jobs)
         vote_seconds = time.perf_counter() - start
-        evaluation = evaluate_predictions(
-            self._data.y_test, model.classes_[won], shares, classes=model.classes_, n_resamples=self._n_resamples
+        evaluation = metrics.evaluate_predictions(
+            self._data.y_test, model.classes_[won], shares, classes=model.classes_, n_resamples=0
         )
         return MethodResult(
             name=name,
@@ -115,13 +121,12 @@ class Judge:
             transform=self._transform,
         )
 
-    def _search(self, k: int) -> None:
-        X_test = self._data.X_test
-        start = time.perf_counter()
-        self._squared, self._indices = self._model._nearest(
-            X_test if self._transform is None else self._transform(X_test), k
-        )
-        self._search_seconds = time.perf_counter() - start
+
+def with_intervals(method: MethodResult, n_resamples: int) -> MethodResult:
+    """The result with bootstrap intervals; as it is for no resamples."""
+    if not n_resamples:
+        return method
+    return dataclasses.replace(method, evaluation=metrics.with_intervals(method.evaluation, n_resamples))
 
 
 def with_fold_scores(method: MethodResult, cv_results: dict[str, Any]) -> MethodResult:
