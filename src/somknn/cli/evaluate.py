@@ -43,19 +43,18 @@ def command(
     if model_path is not None and cv is not None:
         raise click.UsageError("--cv trains on folds, which a saved --model cannot; leave one of them out")
     with one_line_errors(), second_process(shared.PICTURES) as executor:
-        from somknn import datasets
+        data = shared.load(dataset, train_size, test_size, image_shape)
+        ahead = shared.indexed_ahead(data, k) if model_path is None else (None, None)
+
         from somknn.evaluation import report, report_pictures
         from somknn.evaluation.drawing import Drawing
 
         report_pictures.require_matplotlib()
-        with shared.working(f"loading {dataset}"):
-            data = datasets.load(dataset, train_size=train_size, test_size=test_size, image_shape=image_shape)
-        shared.require_labels(data, dataset)
         with shared.plain_warnings(), shared.working("judging on the test rows"):
             if model_path is not None:
                 result = judge_model(model_path.name, _load_classifier(model_path), data, bootstrap)
             else:
-                result = _judge_neighbors(data, k, weights, cv, tie_break, bootstrap)
+                result = _judge_neighbors(data, ahead, k, weights, cv, tie_break, bootstrap)
         out.mkdir(parents=True, exist_ok=True)
         paths = [out / "report.html", out / "metrics.json"]
         drawing = Drawing(executor)
@@ -74,13 +73,16 @@ def command(
     console.print("Written: " + ", ".join(map(str, paths)), soft_wrap=True)
 
 
-def _judge_neighbors(data: Any, k: int, weights: str, cv: int | None, tie_break: str, bootstrap: int) -> Any:
+def _judge_neighbors(
+    data: Any, ahead: tuple[Any, Any], k: int, weights: str, cv: int | None, tie_break: str, bootstrap: int
+) -> Any:
     from somknn.evaluation import KNeighborsClassifierCV, study
     from somknn.neighbors import KNeighborsClassifier
 
     setting = f"k-NN, k = {k}, {weights}", {"n_neighbors": k, "weights": weights}
-    model = KNeighborsClassifier(k, weights=weights, tie_break=tie_break).fit(data.X_train, data.y_train)
-    result = study.with_intervals(study.Judge(model, data)(*setting), bootstrap)
+    rows, found = ahead
+    model = KNeighborsClassifier(k, weights=weights, tie_break=tie_break).fit(rows, data.y_train)
+    result = study.with_intervals(study.Judge(model, data, found=found)(*setting), bootstrap)
     if cv is None:
         return result
     search = KNeighborsClassifierCV([k], [weights], cv=cv, tie_break=tie_break).fit(model.index_, data.y_train)

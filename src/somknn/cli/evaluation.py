@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import importlib
 import json
 import shlex
 import sys
@@ -136,6 +137,24 @@ def write_metrics(path: Path, data: Any, methods: Sequence["MethodResult"], **mo
         temporary.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
 
 
+def load(dataset: str, train_size: int | None, test_size: int | None, image_shape: tuple[int, int] | None) -> Any:
+    """The data set, with labels; Numba is imported meanwhile."""
+    from somknn import datasets
+
+    in_thread(importlib.import_module, "somknn.neighbors.index")
+    with working(f"loading {dataset}"):
+        data = datasets.load(dataset, train_size=train_size, test_size=test_size, image_shape=image_shape)
+    require_labels(data, dataset)
+    return data
+
+
+def require_labels(data: Any, dataset: str) -> None:
+    """Raise ValueError where training or test labels are missing."""
+    for part, labels in (("training", data.y_train), ("test", data.y_test)):
+        if labels is None or len(labels) == 0:
+            raise ValueError(f"{dataset}: the {part} rows have no labels, which an evaluation needs")
+
+
 def indexed_ahead(data: Any, k: int) -> tuple[Any, Future | None]:
     """An index of the training rows, and to come the k nearest of them for each test row: before scikit-learn is imported.
 
@@ -150,10 +169,3 @@ def indexed_ahead(data: Any, k: int) -> tuple[Any, Future | None]:
     beside = copy.copy(index)
     beside.n_jobs = -2  # the import takes one processor
     return index, in_thread(beside.search, data.X_test, min(k, len(data.X_train)))
-
-
-def require_labels(data: Any, dataset: str) -> None:
-    """Raise ValueError where training or test labels are missing."""
-    for part, labels in (("training", data.y_train), ("test", data.y_test)):
-        if labels is None or len(labels) == 0:
-            raise ValueError(f"{dataset}: the {part} rows have no labels, which an evaluation needs")

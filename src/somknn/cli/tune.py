@@ -1,7 +1,6 @@
 """`somknn tune`: the best k, weighting and features by cross-validation, and a report on before and after."""
 
 import csv
-import importlib
 import time
 from pathlib import Path
 from typing import Any
@@ -100,12 +99,7 @@ def command(
     start = time.perf_counter()
     seconds = {}
     with one_line_errors(), second_process(shared.PICTURES) as executor:
-        from somknn import datasets
-
-        in_thread(importlib.import_module, "somknn.neighbors.index")
-        with shared.working(f"loading {dataset}"):
-            data = datasets.load(dataset, train_size=train_size, test_size=test_size, image_shape=image_shape)
-        shared.require_labels(data, dataset)
+        data = shared.load(dataset, train_size, test_size, image_shape)
         seconds["load"] = time.perf_counter() - start
         raw, found = shared.indexed_ahead(data, _BEFORE["n_neighbors"]) if "raw" in features else (None, None)
 
