@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from reference.place_seeds import bound
 from reference.self_search import nearest_apart
 from somknn.neighbors.embedding import Embedding
 from somknn.neighbors.pruned import PrunedSearch
@@ -53,9 +54,7 @@ def test_bounds(name):
     n_panels = places.panels.shape[1]
     worst = np.iinfo(np.int64).max
     for near in (1, n_panels):
-        for wanted in (k, k + 5, 500):
-            if wanted > near * places.panels.shape[3]:
-                continue
+        for wanted in (k, k + 5, min(500, near * places.panels.shape[3])):
             order = (np.arange(n_panels)[:, None] + np.arange(near)) % n_panels
             limits = np.full(len(real), worst)
             given = limits, order.astype(np.int32), k, wanted, 0, len(places.packed)
@@ -64,8 +63,16 @@ def test_bounds(name):
             assert (limits[~real] == worst).all()
             if near == n_panels:
                 assert (limits[real] < 1.5 * exact).mean() > 0.9
-            if near == n_panels and wanted == 500:
+            if wanted == 500:
                 np.testing.assert_array_equal(limits[real], exact)
+            tile, panel_rows = places.packed.shape[2], places.panels.shape[3]
+            for place in np.flatnonzero(real)[::7]:
+                own = order[place // tile * tile // panel_rows]  # the panels near that of the tile's first place
+                others = places.order.reshape(n_panels, panel_rows)[own].ravel()
+                best = bound(rows, groups, places.order[place], others[others >= 0], k)
+                assert limits[place] >= best
+                if wanted >= near * panel_rows or best == worst:
+                    assert limits[place] == best
 
 
 def test_nearest_panels():
