@@ -2,7 +2,6 @@
 
 import contextlib
 import copy
-import importlib
 import json
 import shlex
 import sys
@@ -138,10 +137,9 @@ def write_metrics(path: Path, data: Any, methods: Sequence["MethodResult"], **mo
 
 
 def load(dataset: str, train_size: int | None, test_size: int | None, image_shape: tuple[int, int] | None) -> Any:
-    """The data set, with labels; Numba is imported meanwhile."""
+    """The data set, with labels."""
     from somknn import datasets
 
-    in_thread(importlib.import_module, "somknn.neighbors.index")
     with working(f"loading {dataset}"):
         data = datasets.load(dataset, train_size=train_size, test_size=test_size, image_shape=image_shape)
     require_labels(data, dataset)
