@@ -5,6 +5,8 @@ use. Ranking is two comparisons of vectors: how many scores lie below a threshol
 took ten times as long.
 """
 
+from typing import Any
+
 import numpy as np
 from llvmlite import ir
 from numba import types
@@ -38,7 +40,7 @@ def score_panel(typing_context, isa, queries, tile, panels, half_norms, panel, o
         def offset(section, j):
             return _splat(builder, builder.load(builder.gep(offset_pointer, [I64(section * n_queries + j)])), lanes)
 
-        sums = None
+        sums: Any = None
         for section in range(3):
             sums = sections.start(section, offset, sums)
         for quarter in range(4):

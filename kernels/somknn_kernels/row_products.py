@@ -323,7 +323,7 @@ def list_used(pairs, first, count, seen, used, tile):
     for j in range(first, first + count):
         for g in range(n_pairs):
             seen[g] |= pairs[j, g]
-    found = 0
+    found = np.int64(0)
     for g in range(n_pairs):  # without a branch: a number that is not kept is written over
         used[tile, 1 + found] = g
         found += np.int64(seen[g] != 0)

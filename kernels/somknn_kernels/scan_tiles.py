@@ -3,6 +3,8 @@
 Built from the loop and the products of `tiles.py`; `pruned.py` and `self_search.py` pack what they multiply and set their thresholds.
 """
 
+from typing import Any
+
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
@@ -179,7 +181,7 @@ class _Sections:
         builder = self.builder
         done = builder.append_basic_block("scan_done")
         leaving = []
-        sums = None
+        sums: Any = None
         for section in range(2):
             sums = self.add_quarter(self.start(section, offset, sums, lift), section)
             out = builder.bitcast(out_early(sums, section), ir.IntType(self.lanes))
@@ -270,7 +272,7 @@ def scan_pairs(typing_context, isa, queries, tile, panels, half_norms, panel, of
 
         def lift(section):
             """Brings the rows' reaches and the tile's into the sums for as long as the tile is judged as a whole."""
-            before = of_rows[-1] if of_rows else None
+            before: Any = of_rows[-1] if of_rows else None
             if section == 2:
                 return [builder.neg(reach) for reach in before]
             top = _splat(builder, builder.load(builder.gep(top_pointer, [I64(section)])), lanes)
