@@ -53,7 +53,8 @@ def test_a_work_on_digits(tmp_path):
 @pytest.mark.mnist
 @pytest.mark.skipif(not os.environ.get("SOMKNN_DATA"), reason="needs MNIST under $SOMKNN_DATA")
 def test_every_work(tmp_path):
-    result = run("--dataset", "mnist", "--rows", 3_000, "--queries", 300, "--out", tmp_path)
+    # With six rows a centre FAISS's single draws of a start are rightly said to be worse, by 4%; with 24 by 1.2%.
+    result = run("--dataset", "mnist", "--rows", 12_000, "--queries", 300, "--out", tmp_path)
     assert result.exit_code == 0, result.output
     assert list(json.loads((tmp_path / "peers.json").read_text())["works"]) == [
         work.name for work in module("works").ALL
