@@ -114,6 +114,16 @@ def test_every_way_on_other_instruction_sets(way, isa, monkeypatch):
     np.testing.assert_array_equal(BMUSearch(X).search(W)[0], two_nearest(X, W)[0])
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("d", [1, 2, 3])
+def test_many_rows_of_few_columns(d):
+    """As many as are looked at for blank columns."""
+    random = np.random.default_rng(d)
+    X = random.integers(0, 256, (700, d), dtype=np.uint8)
+    W = random.uniform(0, 255, (9, d))
+    np.testing.assert_array_equal(BMUSearch(X).search(W)[0], two_nearest(X, W)[0])
+
+
 @pytest.mark.parametrize("isa", [None, "portable"])
 @pytest.mark.parametrize("way", ["staged", "own"])
 def test_blank_columns_are_left_out_of_projections(way, isa, monkeypatch):

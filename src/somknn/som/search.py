@@ -108,7 +108,7 @@ class BMUSearch:
             return none
         firsts = np.linspace(0, n - tile, _SAMPLED_TILES).astype(np.int64)
         some = self.X[firsts[:, None] + np.arange(tile)].any(axis=1)
-        share = (some[:, : some.shape[1] // 2 * 2].reshape(_SAMPLED_TILES, -1, 2).any(axis=2)).mean()
+        share = np.logical_or.reduceat(some, np.arange(0, some.shape[1], 2), axis=1).mean()
         return np.empty((-(-n // tile), 1 + n_pairs), np.uint16) if share < _MOSTLY_USED else none
 
     def search(self, codebook: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
