@@ -1,5 +1,8 @@
 """Neighbours of the rows among themselves, against all pairs in plain NumPy."""
 
+import copy
+import threading
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -88,6 +91,39 @@ def test_anything_equals_all_pairs(data):
     expected = nearest_apart(rows, groups, k)
     np.testing.assert_array_equal(distances, expected[0])
     np.testing.assert_array_equal(indices, expected[1])
+
+
+def test_prepared_rows():
+    """What is prepared, in a thread beside a search, serves one search, of a copy too, and is never used once rows are added."""
+    rows = blobs(1500, 64, np.uint8)
+    groups = np.arange(len(rows)) % 5
+    expected = nearest_apart(rows, groups, 6)
+    index = ExactIndex("pruned", n_jobs=2).fit(rows[:1400])
+    index.prepare_rows()
+    index.add(rows[1400:])
+    for prepared in (False, True, False):
+        if prepared:
+            beside = threading.Thread(target=copy.copy(index).prepare_rows)
+            beside.start()
+            index.search(rows[:50], 3)
+            beside.join()
+        assert prepared == (index._pruned.prepared is not None and len(index._pruned.prepared.places.rows) >= 1500)
+        found = index.search_rows(6, groups)
+        assert index._pruned.prepared is None
+        np.testing.assert_array_equal(found[0], expected[0])
+        np.testing.assert_array_equal(found[1], expected[1])
+    with pytest.raises(ValueError, match="needs a pruned index"):
+        ExactIndex("brute").fit(rows).prepare_rows()
+
+
+def test_more_neighbours_than_are_prepared_for():
+    """Seeds for a k of hundreds come from more panels than usual."""
+    rows = blobs(1500, 50, np.uint8, spread=25.0)
+    groups = np.arange(len(rows)) % 3
+    found = ExactIndex("pruned", n_jobs=2).fit(rows).prepare_rows().search_rows(250, groups)
+    expected = nearest_apart(rows, groups, 250)
+    np.testing.assert_array_equal(found[0], expected[0])
+    np.testing.assert_array_equal(found[1], expected[1])
 
 
 @kernel

@@ -3,6 +3,7 @@
 import itertools
 import threading
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 
@@ -21,17 +22,30 @@ _LEAST_PANELS = 6  # of a range
 _PACKED_TILES = 1024  # packed by a task
 
 
-def _places(search: PrunedSearch, apart: np.ndarray, n_threads: int) -> Places:
+class Prepared(NamedTuple):
+    """What a search of the rows among themselves takes, whatever k and the groups are.
+
+    places : whose `apart` and `reaches` belong to one search and are still empty; near : as `place_seeds.nearest_panels` finds them.
+    """
+
+    places: Places
+    near: np.ndarray
+
+
+def prepare(search: PrunedSearch, n_threads: int) -> Prepared:
+    """The part of `nearest_apart` that needs neither k nor the groups; changes nothing of the search."""
+    places = _places(search, n_threads)
+    return Prepared(places, _near_panels(places, _NEAR_ROWS, n_threads))
+
+
+def _places(search: PrunedSearch, n_threads: int) -> Places:
+    """Without `apart` and `reaches`."""
     screen, tile = search.screen, tiles.query_tile(search.isa)
     _, n_panels, groups, panel_rows, _ = screen.panels.shape
     n_places = n_panels * panel_rows
     n_tiles = -(-n_places // tile)
-    real = screen.order >= 0
     packed = np.zeros((n_tiles, 4 * groups, tile, 4), np.int8)
     offsets = np.zeros((n_tiles, 3, tile), screen.half_norms.dtype)
-    reaches = np.zeros(
-        (3, -(-n_tiles * tile // panel_rows), panel_rows), np.uint16 if offsets.itemsize == 2 else np.uint32
-    )
     d, integers = search.rows.shape[1], search.rows.dtype == np.uint8
     rows = np.empty((n_places, d), search.rows.dtype)
     squares = np.zeros(n_places if integers else 0, np.int64)
@@ -50,12 +64,12 @@ def _places(search: PrunedSearch, apart: np.ndarray, n_threads: int) -> Places:
     return Places(
         rows=rows,
         order=screen.order,
-        apart=np.where(real, apart[np.maximum(screen.order, 0)], -1).astype(np.int32),
+        apart=np.zeros(0, np.int32),
         packed=packed,
         panels=screen.panels,
         half_norms=screen.half_norms,
         offsets=offsets,
-        reaches=reaches,
+        reaches=np.zeros((3, 0, panel_rows), np.uint16 if offsets.itemsize == 2 else np.uint32),
         errors=np.maximum(screen.errors, 0.0),
         step=float(screen.step),
         squares=squares,
@@ -64,33 +78,56 @@ def _places(search: PrunedSearch, apart: np.ndarray, n_threads: int) -> Places:
     )
 
 
-def _seed(search: PrunedSearch, places: Places, limits: np.ndarray, k: int, n_threads: int) -> None:
-    """Bring every row's limit down to the k-th distance among the rows of the nearest panels."""
+def for_groups(places: Places, apart: np.ndarray) -> Places:
+    """The places for one search, with the groups `apart` (n,) of the rows."""
+    n_tiles, _, tile, _ = places.packed.shape
+    panel_rows = places.panels.shape[3]
+    n_reached = -(-n_tiles * tile // panel_rows)
+    at_places = np.where(places.order >= 0, apart[np.maximum(places.order, 0)], -1).astype(np.int32)
+    return places._replace(apart=at_places, reaches=np.zeros((3, n_reached, panel_rows), places.reaches.dtype))
+
+
+def _near_panels(places: Places, n_rows: int, n_threads: int) -> np.ndarray:
+    """The nearest panels of each panel, as many as have `n_rows` places."""
     n_panels, panel_rows = places.panels.shape[1], places.panels.shape[3]
-    width = min(n_panels, -(-max(_NEAR_ROWS, 4 * (k + _SPARE)) // panel_rows))
+    width = min(n_panels, -(-n_rows // panel_rows))
     centres = places.panels[0].mean(axis=2, dtype=np.float32).reshape(n_panels, -1)
     columns, half_squares = np.ascontiguousarray(centres.T), (centres**2).sum(axis=1) / 2
     near = np.empty((n_panels, width), np.int32)
-    n_tiles = len(places.packed)
 
-    def find_near(task: int) -> None:
+    def work(task: int) -> None:
         first, last = task * _PANELS, min((task + 1) * _PANELS, n_panels)
         place_seeds.nearest_panels(columns, half_squares, first, last, near)
 
-    def seed(task: int) -> None:
+    run_tasks(work, -(-n_panels // _PANELS), n_threads)
+    return near
+
+
+def _seed(search: PrunedSearch, prepared: Prepared, limits: np.ndarray, k: int, n_threads: int) -> None:
+    """Bring every row's limit down to the k-th distance among the rows of the nearest panels."""
+    places, near = prepared
+    if near.shape[1] * places.panels.shape[3] < min(len(places.order), 4 * (k + _SPARE)):
+        near = _near_panels(places, 4 * (k + _SPARE), n_threads)
+    n_tiles = len(places.packed)
+
+    def work(task: int) -> None:
         first, last = task * _SEEDED_TILES, min((task + 1) * _SEEDED_TILES, n_tiles)
         place_seeds.seed_places(search.isa, places, limits, near, k, k + _SPARE, first, last)
 
-    run_tasks(find_near, -(-n_panels // _PANELS), n_threads)
-    run_tasks(seed, -(-n_tiles // _SEEDED_TILES), n_threads)
+    run_tasks(work, -(-n_tiles // _SEEDED_TILES), n_threads)
 
 
 def nearest_apart(search: PrunedSearch, k: int, apart: np.ndarray, n_threads: int) -> tuple[np.ndarray, np.ndarray]:
     """Squared distances (int64 or float64) and rows of the k nearest of every row, both (n, k), ascending.
 
     apart : integers (n,), not negative; rows of equal numbers are not each other's neighbours. Every row has at least k others.
+    Takes what `search.prepared` holds, and leaves None.
     """
-    places = _places(search, apart, n_threads)
+    prepared, search.prepared = search.prepared, None
+    if prepared is None or prepared.places.order is not search.screen.order:  # rows may have been added
+        prepared = prepare(search, n_threads)
+    prepared = prepared._replace(places=for_groups(prepared.places, apart))
+    places = prepared.places
     integers = search.integers(search.rows)
     dtype, worst = (np.int64, np.iinfo(np.int64).max) if integers else (np.float64, np.inf)
     n_places = len(places.order)
@@ -114,7 +151,7 @@ def nearest_apart(search: PrunedSearch, k: int, apart: np.ndarray, n_threads: in
 
         _run_pairs(work, pairs, n_threads)
 
-    _seed(search, places, lists.limits, k, n_threads)
+    _seed(search, prepared, lists.limits, k, n_threads)
     self_search.set_reaches(places, lists, 0, 0, n_places)
     usual = _ranges(0, n_usual, n_ranges)
     run(usual, [(a, a + ahead) for ahead in range(len(usual)) for a in range(len(usual) - ahead)], 0)
