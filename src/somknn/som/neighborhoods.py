@@ -16,15 +16,22 @@ separable on hexagonal grids too, because δ² = dx² + dy²: a row is smoothed 
 shifted alike and once for those that are not. A Mexican hat is a sum of two such products.
 """
 
+import functools
+from typing import NamedTuple
+
 import numpy as np
 
 from somknn.som.grid import Grid
+from somknn_kernels import smoothing
 from somknn_kernels.parallel import run_tasks
+from somknn_kernels.smoothing import FEATURES, TARGETS
 from somknn_kernels.som_update import weighted_sums
 
 NEIGHBORHOODS = ("gaussian", "bubble", "mexican_hat", "triangle", "epanechnikov")
 _COLUMNS = 256  # of a task
 _ROWS = 512
+_FEATURES = 32  # of a task that smooths by a separable neighbourhood
+_BETWEEN = 2**23  # bytes between the two steps of a separable neighbourhood, in each thread
 
 
 def check_neighborhood(name: str) -> None:
@@ -51,24 +58,35 @@ def evaluate(name: str, squared: np.ndarray, radius: float, compact_support: boo
 
 
 def smooth(
-    sums: np.ndarray, grid: Grid, name: str, radius: float, compact_support: bool = False, n_threads: int = 1
-) -> np.ndarray:
-    """out[j] = Σ_i h(j, i)·sums[i] for sums (grid.size, C): float64 (grid.size, C)."""
+    sums: np.ndarray, grid: Grid, name: str, radius: float, compact_support: bool = False, n_threads: int = 1,
+    divisors: np.ndarray | None = None, dtype: type = np.float64,
+) -> np.ndarray:  # fmt: skip
+    """out[j] = Σ_i h(j, i)·sums[i] / divisors[j] for sums (grid.size, C) and divisors (grid.size,), by default 1: (grid.size, C) of `dtype`."""
+    if divisors is None:
+        divisors = np.ones(grid.size)
+    if name in ("gaussian", "mexican_hat") and not compact_support and radius > 0:
+        if sums.dtype != np.int64:
+            sums = np.asarray(sums, np.float64)
+        return _smooth_separably(
+            np.ascontiguousarray(sums), _separated(grid, name, radius), n_threads, divisors, np.empty(sums.shape, dtype)
+        )
     sums = np.ascontiguousarray(sums, dtype=np.float64)
-    separable = name in ("gaussian", "mexican_hat") and not compact_support and radius > 0
-    if not separable:
-        out = np.empty_like(sums)
-        for first in range(0, grid.size, _ROWS):  # blocks of rows, so that K² numbers never exist at once
-            stop = min(grid.size, first + _ROWS)
-            H = evaluate(name, grid.squared_distances(first, stop), radius, compact_support)
-            out[first:stop] = _product(H, sums, n_threads)
-        return out
-    out = _smooth_gaussian(sums, grid, radius, n_threads, 0, 0)
-    if name == "mexican_hat":
-        # (1 - (dx² + dy²)/σ²)·g(dx)·g(dy) = g·g - (dx²/σ²·g)·g - g·(dy²/σ²·g)
-        out -= _smooth_gaussian(sums, grid, radius, n_threads, 1, 0)
-        out -= _smooth_gaussian(sums, grid, radius, n_threads, 0, 1)
+    out = np.empty(sums.shape, dtype)
+    for first in range(0, grid.size, _ROWS):  # blocks of rows, so that K² numbers never exist at once
+        stop = min(grid.size, first + _ROWS)
+        H = evaluate(name, grid.squared_distances(first, stop), radius, compact_support)
+        product = _product(H, sums, n_threads)
+        np.divide(product, divisors[first:stop, None], out=out[first:stop], casting="same_kind")
     return out
+
+
+class _Factors(NamedTuple):
+    """A separable neighbourhood, as `smoothing.smooth_columns` wants it."""
+
+    across: np.ndarray
+    across_spans: np.ndarray
+    down: np.ndarray
+    down_spans: np.ndarray
 
 
 def _gaussian_factor(distance: np.ndarray, radius: float, power: int) -> np.ndarray:
@@ -77,43 +95,47 @@ def _gaussian_factor(distance: np.ndarray, radius: float, power: int) -> np.ndar
         return square**power * np.exp(-square / 2.0)
 
 
-def _smooth_gaussian(sums, grid, radius, n_threads, x_power, y_power) -> np.ndarray:
-    rows, columns = grid.n_rows, grid.n_columns
+@functools.lru_cache(maxsize=2)
+def _separated(grid: Grid, name: str, radius: float) -> _Factors:
+    """For target rows of each parity every source row is smoothed along x with the shift between the two."""
+    parities = 2 if grid.topology == "hexagonal" and grid.n_rows > 1 else 1
+    powers = (0, 1) if name == "mexican_hat" else (0,)
+    distances = [[grid.column_distances(0.5 * (t - s)) for s in range(parities)] for t in range(parities)]
+    across = np.array([[[_gaussian_factor(dx, radius, power) for power in powers] for dx in row] for row in distances])
+    dy = grid.row_distances()
+    down = _gaussian_factor(dy, radius, 0)
+    if name == "mexican_hat":
+        # (1 - (dx² + dy²)/σ²)·g(dx)·g(dy) = g·(g - dy²/σ²·g) - (dx²/σ²·g)·g
+        down = np.concatenate([down - _gaussian_factor(dy, radius, 1), -down], axis=1)
+    padded = np.zeros((parities, -(-grid.n_rows // parities), down.shape[1]))
+    for parity in range(parities):
+        padded[parity, : len(down[parity::parities])] = down[parity::parities]
+    return _Factors(*_in_blocks(across), *_in_blocks(padded))
+
+
+def _in_blocks(factors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Factors (…, targets, sources) padded with zeros to whole blocks of targets, and for each block from where to where they are not zero."""
+    *outer, targets, sources = factors.shape
+    blocks = -(-targets // TARGETS)
+    padded = np.zeros((*outer, blocks * TARGETS, sources))
+    padded[..., :targets, :] = factors
+    used = (padded != 0.0).reshape(*outer, blocks, TARGETS, sources).any(axis=-2)
+    used[..., 0] |= ~used.any(axis=-1)  # a tile takes at least one
+    spans = np.stack([used.argmax(axis=-1), sources - used[..., ::-1].argmax(axis=-1)], axis=-1)
+    return padded, np.ascontiguousarray(spans, np.int64)
+
+
+def _smooth_separably(sums, factors: _Factors, n_threads: int, divisors: np.ndarray, out: np.ndarray) -> np.ndarray:
     width = sums.shape[1]
-    y_factor = _gaussian_factor(grid.row_distances(), radius, y_power)
-    if grid.topology == "rectangular":
-        by_column = _along_columns(sums, grid, _gaussian_factor(grid.column_distances(), radius, x_power), n_threads)
-        return _product(y_factor, by_column.reshape(rows, columns * width), n_threads).reshape(sums.shape)
-    # For target rows of each parity: every source row smoothed along x with the shift between the two.
-    out = np.empty((rows, columns, width))
-    for parity in (0, 1):
-        if parity >= rows:
-            break
-        by_column = np.empty((rows, columns, width))
-        for source in (0, 1):
-            if source >= rows:
-                break
-            factor = _gaussian_factor(grid.column_distances(0.5 * (parity - source)), radius, x_power)
-            part = np.ascontiguousarray(sums.reshape(rows, columns, width)[source::2]).reshape(-1, width)
-            by_column[source::2] = _along_columns(part, grid, factor, n_threads).reshape(-1, columns, width)
-        target = np.ascontiguousarray(y_factor[parity::2])
-        out[parity::2] = _product(target, by_column.reshape(rows, columns * width), n_threads).reshape(
-            -1, columns, width
-        )
-    return out.reshape(sums.shape)
+    parities, columns = len(factors.across), factors.across.shape[-1]
+    between = 8 * parities * columns * factors.down.shape[2]  # bytes for each feature, terms·rows being the last length
+    features = int(np.clip(_BETWEEN // (between * FEATURES), 1, _FEATURES // FEATURES)) * FEATURES
 
+    def work(task: int) -> None:
+        first = task * features
+        smoothing.smooth_columns(sums, columns, *factors, divisors, first, min(width, first + features), out)
 
-def _along_columns(sums, grid, factor, n_threads) -> np.ndarray:
-    """Smooth every row of the grid along its columns."""
-    columns, width = grid.n_columns, sums.shape[1]
-    out = np.empty_like(sums)
-
-    def work(row: int) -> None:
-        part = slice(row * columns, (row + 1) * columns)
-        for first in range(0, width, _COLUMNS):
-            weighted_sums(factor, sums[part], 0, columns, first, min(width, first + _COLUMNS), out[part])
-
-    run_tasks(work, len(sums) // columns, n_threads)
+    run_tasks(work, -(-width // features), n_threads)
     return out
 
 

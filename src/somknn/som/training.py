@@ -56,14 +56,15 @@ def sums_by_unit(rows: Rows, units: np.ndarray, size: int, missing: bool, n_thre
 def batch_update(codebook: np.ndarray, sums: np.ndarray, totals: np.ndarray, rule: Rule, radius: float) -> np.ndarray:
     """The codebook after one update of the batch map, in the dtype of `codebook`."""
     arguments = (rule.grid, rule.neighborhood, radius, rule.compact_support, rule.n_threads)
-    numerator = smooth(sums, *arguments)
     denominator = smooth(totals.reshape(len(totals), -1), *arguments)
     floor = _MEXICAN_FLOOR * denominator.max(initial=0.0) if rule.neighborhood == "mexican_hat" else 0.0
     reached = denominator > floor
-    if reached.all():
-        return np.divide(numerator, denominator, out=np.empty(codebook.shape, codebook.dtype), casting="same_kind")
-    updated = numerator / np.where(reached, denominator, 1.0)
-    return np.where(reached, updated, codebook).astype(codebook.dtype)
+    divisors = np.where(reached, denominator, 1.0)
+    if divisors.shape[1] == 1:
+        updated = smooth(sums, *arguments, divisors[:, 0], codebook.dtype)
+    else:
+        updated = (smooth(sums, *arguments) / divisors).astype(codebook.dtype)
+    return updated if reached.all() else np.where(reached, updated, codebook)
 
 
 class Assigned:
