@@ -292,35 +292,3 @@ def embed_rows(
             codes[i, WIDTH - 1] = norm_beyond(squares[j], inside * unit * unit, loss, deviation, unit)
             if n_panels * AXES < LEAD:
                 codes[i, LEAD - 1] = codes[i, WIDTH - 1]
-
-
-@kernel
-def encode_units(W, centre, scale, step, fine, integers, first, last, high, low, errors, offsets, rests):
-    """w = step·(high + low·fine) rounded, and how far step·high is from w at most, for the units [first, last).
-
-    high, low : int16 (K, at least d), columns beyond d are left alone; errors : float64 (K,). The distance is summed in integers,
-    which LLVM does several at a time.
-    offsets, rests : float64 (K,): with `integers`, the products of the centre with step·high and step·fine·low are added.
-    """
-    inverse = 1.0 / step
-    inverse_fine = 1.0 / fine
-    d = W.shape[1]
-    whole_centre = centre.astype(np.int32) if integers else np.zeros(d, np.int32)
-    for k in range(first, last):
-        total = np.int64(0)
-        for c in range(d):
-            value = (np.float64(W[k, c]) - centre[c]) * scale * inverse
-            whole = np.rint(value)
-            rest = np.int32(np.rint((value - whole) * inverse_fine))
-            high[k, c] = np.int16(whole)
-            low[k, c] = np.int16(rest)
-            total += np.int64(rest) * np.int64(rest)
-        errors[k] = step * fine * (np.sqrt(np.float64(total)) + 0.51 * np.sqrt(np.float64(d)))
-        if integers:
-            of_high = np.int64(0)
-            of_low = np.int64(0)
-            for c in range(d):
-                of_high += np.int64(np.int32(high[k, c]) * whole_centre[c])
-                of_low += np.int64(np.int32(low[k, c]) * whole_centre[c])
-            offsets[k] += step * np.float64(of_high)
-            rests[k] += step * fine * np.float64(of_low)

@@ -1,8 +1,7 @@
 """Sums over a grid of neurons, smoothed by a neighbourhood that is a product of one of the columns and one of the rows.
 
 A few features of all neurons go through both steps while they lie in the level-2 cache, in tiles of four target neurons by eight
-features whose sums stay in registers. Products and sums are rounded one by one, in ascending order of the sources: the result depends on
-neither threads nor blocks nor the width of the registers.
+features (`weighted_tiles`): the result depends on neither threads nor blocks nor the width of the registers.
 """
 
 import numpy as np
@@ -11,58 +10,8 @@ from numba import types
 from numba.extending import intrinsic
 
 from somknn_kernels.policy import kernel
-from somknn_kernels.tiles import F32, F64, I64, _length, _pointer, _splat
-
-TARGETS, FEATURES = 4, 8  # of a tile: 8 vectors of sums on AVX2, which is what two multiplications a cycle keep busy
-
-
-@intrinsic
-def _weighted_tile(typing_context, factors, first, source, origin, start, stop, place, out, target, step, out_place):
-    """out[target + q·step, out_place + v] = Σ factors[first + q, t]·source[origin + t, place + v] over t in [start, stop), ascending.
-
-    For q below TARGETS and v below FEATURES. All arrays float64, two dimensions, C-contiguous; start < stop.
-    """
-    index = types.int64
-    signature = types.void(factors, index, source, index, index, index, index, out, index, index, index)
-    vector = ir.VectorType(F64, FEATURES)
-
-    def codegen(context, builder, signature, arguments):
-        _, first, _, origin, start, stop, place, _, target, step, out_place = arguments
-
-        def base(position, row):
-            return _pointer(context, builder, signature.args[position], arguments[position], F64, row)
-
-        def width(position):
-            return _length(context, builder, signature.args[position], arguments[position], 1)
-
-        weights = [base(0, builder.add(first, I64(q))) for q in range(TARGETS)]
-        sources, source_width = builder.gep(base(2, origin), [place]), width(2)
-        before = builder.block
-        loop, done = builder.append_basic_block("weighted"), builder.append_basic_block("weighted_done")
-        builder.branch(loop)
-        builder.position_at_end(loop)
-        term = builder.phi(I64)
-        term.add_incoming(start, before)
-        sums = [builder.phi(vector) for _ in range(TARGETS)]
-        pointer = builder.gep(sources, [builder.mul(term, source_width)])
-        value = builder.load(builder.bitcast(pointer, vector.as_pointer()))
-        value.align = 8
-        for total, weight in zip(sums, weights, strict=True):
-            factor = _splat(builder, builder.load(builder.gep(weight, [term])), FEATURES)
-            total.add_incoming(ir.Constant(vector, [0.0] * FEATURES), before)
-            total.add_incoming(builder.fadd(total, builder.fmul(factor, value)), loop)
-        following = builder.add(term, I64(1))
-        term.add_incoming(following, loop)
-        results = [total.incomings[1][0] for total in sums]
-        builder.cbranch(builder.icmp_signed("<", following, stop), loop, done)
-        builder.position_at_end(done)
-        for q, result in enumerate(results):
-            row = base(7, builder.add(target, builder.mul(step, I64(q))))
-            pointer = builder.bitcast(builder.gep(row, [out_place]), vector.as_pointer())
-            builder.store(result, pointer).align = 8
-        return context.get_dummy_value()
-
-    return signature, codegen
+from somknn_kernels.tiles import F32, F64, I64, _pointer, _splat
+from somknn_kernels.weighted_tiles import FEATURES, TARGETS, weighted_tile
 
 
 def _vector(builder, pointer, element):
@@ -153,7 +102,7 @@ def smooth_columns(sums, columns, across, across_spans, down, down_spans, diviso
                     start = across_spans[parity, r % parities, term, block, 0]
                     stop = across_spans[parity, r % parities, term, block, 1]
                     for place in range(0, width, FEATURES):
-                        _weighted_tile(
+                        weighted_tile(
                             flat_across, at * padded + block * TARGETS, line, 0, start, stop, place,
                             half, target, terms * rows, place,
                         )  # fmt: skip
@@ -164,7 +113,7 @@ def smooth_columns(sums, columns, across, across_spans, down, down_spans, diviso
                 row = parity * down.shape[1] + block * TARGETS
                 start, stop = down_spans[parity, block, 0], down_spans[parity, block, 1]
                 for place in range(0, width, FEATURES):
-                    _weighted_tile(flat_down, row, half, origin, start, stop, place, tile, 0, 1, 0)
+                    weighted_tile(flat_down, row, half, origin, start, stop, place, tile, 0, 1, 0)
                     begin = first + place
                     used = min(FEATURES, last - begin)
                     for q in range(TARGETS):

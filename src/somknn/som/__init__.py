@@ -6,7 +6,7 @@ training                                   epochs: search, sums, smoothing
         |            |              |
 search, frames  grouping      neighborhoods, grid, schedules, initialization
         |            |              |
-codebook_codes, codebook_search, group_sums, som_update, smoothing    kernels
+codebook_codes, codebook_units, codebook_search, group_sums, som_update, smoothing    kernels
 """
 
 from somknn.som.classification import SOMClassifier

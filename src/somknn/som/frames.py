@@ -5,24 +5,27 @@ that no bound pays for it: x·w = y·c + x·(w - A·c) for any c, y = Aᵀx bein
 starting threads of its own (`somknn.threads`).
 """
 
+import functools
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 
 from somknn.axes import leading_axes
 from somknn.threads import single_threaded_blas
-from somknn_kernels import codebook_codes
+from somknn_kernels import codebook_units
 from somknn_kernels.codebook_codes import CODE_LIMIT, LEAD, NOWHERE, PIECE, SHARED, WIDTH, Short, Units
 from somknn_kernels.isa import Isa
 from somknn_kernels.parallel import run_tasks
 from somknn_kernels.row_products import AXES
 from somknn_kernels.tiles import panel_rows
+from somknn_kernels.weighted_tiles import FEATURES, TARGETS
 
 _SAMPLE = 4096
 _OWN_SAMPLE = 1024
 _FAR = 6.0  # times the root mean square: rows beyond have no short vectors, or they would take the others' precision
 _ROOM = 1.25  # times the longest row of the sample: the same, where that is less
-_BLOCK = 128  # units of a task
+_BLOCK = 64  # units of a task, whole TARGETS
 
 
 class Frame:
@@ -95,6 +98,10 @@ class Axes:
             self.frame = Frame(vectors, max(self.longest(np.dtype(np.uint8)), self.longest(np.dtype(np.float64))))
             self.shared = np.linalg.qr(self.frame.matrix[:, :SHARED])[0]
 
+    @functools.cached_property
+    def basis(self) -> "_Basis":
+        return _basis(self.frame.matrix, self.frame.gram)
+
     def longest(self, rows: np.dtype) -> float:
         """The norm that a row of this dtype can have as 16-bit integers: bytes are not centred."""
         if rows == np.uint8:
@@ -113,7 +120,7 @@ def _covariance(sample: np.ndarray, n_threads: int) -> np.ndarray:
 class Encoded(NamedTuple):
     """A codebook, centred, and its 16-bit integers: what does not depend on the axes.
 
-    units : float64 (K, d), (w - centre)·scale; squares : float64 (K,), their squared norms. The rest is as in `Units`.
+    units : float64 (K in whole TARGETS, d), (w - centre)·scale, then zeros; squares : float64 (K,), their squared norms. The rest is as in `Units`.
     """
 
     units: np.ndarray
@@ -128,21 +135,21 @@ class Encoded(NamedTuple):
     coarse: float
 
 
+def _by_blocks(work: Callable[[int, int], None], K: int, n_threads: int) -> None:
+    """Call work(first, last) for blocks of units; first is a multiple of TARGETS."""
+    run_tasks(lambda task: work(task * _BLOCK, min(K, (task + 1) * _BLOCK)), -(-K // _BLOCK), n_threads)
+
+
 def encode_codebook(codebook: np.ndarray, axes: Axes, rows: np.dtype, n_threads: int) -> Encoded:
     """The parts of `Units` that do not depend on the axes. rows : dtype of the rows that it will be multiplied with."""
     K, d = codebook.shape
-    units, squares, tops = np.empty((K, d)), np.empty(K), np.empty(K)
-    edges = list(range(0, K, _BLOCK))
+    units, squares, tops = np.empty((-(-K // TARGETS) * TARGETS, d)), np.empty(K), np.empty(K)
+    units[K:] = 0.0
 
-    def centre(task: int) -> None:
-        part = slice(edges[task], edges[task] + _BLOCK)
-        np.subtract(codebook[part], axes.centre, out=units[part])
-        if axes.scale != 1.0:
-            units[part] *= axes.scale
-        np.einsum("ij,ij->i", units[part], units[part], out=squares[part])
-        tops[part] = np.maximum(units[part].max(axis=1), -units[part].min(axis=1))
+    def centre(first: int, last: int) -> None:
+        codebook_units.centre_units(codebook, axes.centre, axes.scale, first, last, units, squares, tops)
 
-    run_tasks(centre, len(edges), n_threads)
+    _by_blocks(centre, K, n_threads)
     longest = float(np.sqrt(squares.max()))
     # 16-bit integers: no entry beyond 32,767, and no product with a row beyond 31 bits
     room = (2.0**31 - 1) / axes.longest(rows)
@@ -150,29 +157,16 @@ def encode_codebook(codebook: np.ndarray, axes: Axes, rows: np.dtype, n_threads:
     bits = min(15, int(np.log2(max(2.0, room / np.sqrt(d)))))
     fine = 2.0**-bits
     width = -(-d // PIECE) * PIECE
-    high, low = np.zeros((K, width), np.int16), np.zeros((K, width), np.int16)
-    errors = np.empty(K)
+    high, low, errors = np.empty((K, width), np.int16), np.empty((K, width), np.int16), np.empty(K)
+    high[:, d:], low[:, d:] = 0, 0
     offsets, rests = squares / 2, np.zeros(K)
 
-    def encode(task: int) -> None:
-        first, last = edges[task], min(K, edges[task] + _BLOCK)
-        codebook_codes.encode_units(
-            codebook,
-            axes.centre,
-            axes.scale,
-            step,
-            fine,
-            rows == np.uint8,
-            first,
-            last,
-            high,
-            low,
-            errors,
-            offsets,
-            rests,
-        )
+    whole = axes.centre if rows == np.uint8 else np.zeros(d)
 
-    run_tasks(encode, len(edges), n_threads)
+    def encode(first: int, last: int) -> None:
+        codebook_units.encode_units(units, whole, step, fine, first, last, high, low, errors, offsets, rests)
+
+    _by_blocks(encode, K, n_threads)
     return Encoded(units, squares, longest, high, low, step, fine, offsets, rests, float(errors.max()) * 1.01)
 
 
@@ -181,62 +175,90 @@ def own_frame(encoded: Encoded, axes: Axes, rows: np.dtype, previous: Frame | No
 
     previous : those of the codebook before, from where the search for them begins.
     """
-    units = encoded.units[:: max(1, len(encoded.units) // _OWN_SAMPLE)].astype(np.float32)
-    narrow = axes.shared.astype(np.float32)
-    shared = units @ narrow
+    K = len(encoded.squares)
+    units = encoded.units[: K : max(1, K // _OWN_SAMPLE)].astype(np.float32)
+    shared = axes.shared
 
     def turned(basis: np.ndarray) -> np.ndarray:
         """restᵀ·rest·basis, rest being what the shared axes leave out of the units: it is never made."""
-        products = units @ basis
-        products -= shared @ (narrow.T @ basis)
-        return units.T @ products - narrow @ (shared.T @ products)
+        products = units @ (basis - shared @ (shared.T @ basis)).astype(np.float32)
+        return (units.T @ products).astype(np.float64)
 
     if previous is None:
         # From the units themselves: one turn less than from random directions
-        basis = units[np.linspace(0, len(units) - 1, AXES + 8).astype(np.int64)].T
+        basis = units[np.linspace(0, len(units) - 1, AXES + 8).astype(np.int64)].T.astype(np.float64)
         for _ in range(2):
-            basis = np.linalg.qr(turned(basis))[0]
+            basis = _orthonormal(turned(basis), shared)
         _, rotation = np.linalg.eigh(basis.T @ turned(basis))
         basis = basis @ rotation[:, ::-1][:, :AXES]
     else:
-        basis = turned(previous.matrix.astype(np.float32))
-    basis = basis.astype(np.float64)
-    for _ in range(2):  # once is not enough where the codebook has fewer directions than there are axes
-        basis = np.linalg.qr(basis - axes.shared @ (axes.shared.T @ basis))[0]
-    return Frame(basis, axes.longest(rows))
+        basis = turned(previous.matrix)
+    return Frame(_orthonormal(basis, shared), axes.longest(rows))
 
 
-def _coordinates(
-    matrix: np.ndarray, gram: np.ndarray, encoded: Encoded, unit: float, n_threads: int
-) -> tuple[np.ndarray, float]:
+def _orthonormal(basis: np.ndarray, shared: np.ndarray) -> np.ndarray:
+    """Orthonormal columns that span those of `basis` beyond the `shared`, which are orthonormal.
+
+    Twice, as once is not enough where the columns are nearly dependent. The factor comes from the Gram matrix (CholeskyQR2), a quarter
+    of the time of Householder's, which takes over where there are fewer directions than columns.
+    """
+    turned = basis
+    for step in range(2):
+        turned = turned - shared @ (shared.T @ turned)
+        turned = turned / np.maximum(np.sqrt(np.einsum("ij,ij->j", turned, turned)), 1e-300)
+        gram = turned.T @ turned
+        if step == 1 and not deviation_of(gram) < 0.5:
+            break
+        try:
+            turned = turned @ np.linalg.inv(np.linalg.cholesky(gram)).T
+        except np.linalg.LinAlgError:
+            break
+    else:
+        return turned
+    for _ in range(2):
+        basis = np.linalg.qr(basis - shared @ (shared.T @ basis))[0]
+    return basis
+
+
+class _Basis(NamedTuple):
+    """Axes as `codebook_units.find_codes` takes them: their panels, and inverse and itself of their Gram matrix, padded with zeros.
+
+    leaning : float, at least the square root of the spectral norm of the inverse; deviation : of the Gram matrix from the identity, and that
+    of the leading axes'.
+    """
+
+    panels: np.ndarray
+    inverse: np.ndarray
+    gram: np.ndarray
+    leaning: float
+    deviation: tuple[float, float]
+
+
+def _basis(matrix: np.ndarray, gram: np.ndarray) -> _Basis:
+    d, p = matrix.shape
+    inverse = np.linalg.inv(gram)
+    padding = ((0, 0), (0, -p % FEATURES))
+    panels = np.pad(matrix, padding).reshape(d, -1, FEATURES).transpose(1, 0, 2).reshape(-1, FEATURES)
+    leaning = np.sqrt(1.0 + np.linalg.norm(inverse - np.eye(p))) * 1.01
+    deviation = deviation_of(gram), deviation_of(gram[: LEAD - 1, : LEAD - 1])
+    return _Basis(panels, np.pad(inverse, padding), np.pad(gram, padding), float(leaning), deviation)
+
+
+def _coordinates(basis: _Basis, encoded: Encoded, unit: float, n_threads: int) -> tuple[np.ndarray, float]:
     """Codes (K, WIDTH) of the units on axes, and how far at most a unit's rest leans on the axes that it is the rest of."""
-    K, d = encoded.units.shape
-    p = matrix.shape[1]
+    K, d = len(encoded.squares), encoded.units.shape[1]
     codes = np.zeros((K, WIDTH), np.int16)
-    columns = np.arange(p) + (np.arange(p) >= LEAD - 1)
     uncertain = (d + 100) * 2.0**-50 * encoded.longest**2
-    inverses = {used: np.linalg.inv(gram[:used, :used]) for used in {min(p, LEAD - 1), p}}
-    edges = list(range(0, K, _BLOCK))
-    leans = np.zeros(len(edges))
+    leans: list[float] = []
 
-    def work(task: int) -> None:
-        part = slice(edges[task], edges[task] + _BLOCK)
-        products = encoded.units[part] @ matrix
-        whole = np.rint(products @ (inverses[p] / unit))
-        codes[part, columns] = whole
-        whole *= unit
-        for used, inverse in inverses.items():
-            leaning = products[:, :used] - whole[:, :used] @ gram[:used, :used]
-            inside = np.einsum("ij,ij->i", whole[:, :used], products[:, :used] + leaning)
-            beyond = np.sqrt(np.maximum(encoded.squares[part] - inside, 0.0) + uncertain)
-            codes[part, WIDTH - 1 if used == p else LEAD - 1] = np.minimum(np.ceil(beyond / unit), 32767)
-            square = np.einsum("ij,ij->i", leaning, leaning @ inverse).max()
-            leans[task] = max(leans[task], np.sqrt(max(square, 0.0)))
-        if p < LEAD:
-            codes[part, LEAD - 1] = codes[part, WIDTH - 1]
+    def work(first: int, last: int) -> None:
+        lean = codebook_units.find_codes(
+            encoded.units, encoded.squares, first, last, basis.panels, basis.inverse, basis.gram, unit, uncertain, codes
+        )
+        leans.append(lean)
 
-    run_tasks(work, len(edges), n_threads)
-    return codes, float(leans.max()) + 1e-6 * encoded.longest
+    _by_blocks(work, K, n_threads)
+    return codes, max(leans) * basis.leaning + 1e-6 * encoded.longest
 
 
 def _packed(codes: np.ndarray, isa: Isa) -> np.ndarray:
@@ -257,15 +279,17 @@ def units_on(
     own: Frame | None, encoded: Encoded, axes: Axes, rows: Short, isa: Isa, dtype: np.dtype, n_threads: int
 ) -> Units:
     """The codebook on the data's axes, for a search in two stages, or on the first SHARED of them and its own, in one."""
-    K, d = encoded.units.shape
+    K, d = len(encoded.squares), encoded.units.shape[1]
     frame = own or axes.frame
-    matrix = frame.matrix if own is None else np.concatenate([axes.frame.matrix[:, :SHARED], own.matrix], axis=1)
-    gram = frame.gram if own is None else matrix.T @ matrix
+    basis = axes.basis
+    if own is not None:
+        matrix = np.concatenate([axes.frame.matrix[:, :SHARED], own.matrix], axis=1)
+        basis = _basis(matrix, matrix.T @ matrix)
     longest = encoded.longest
     unit = max(longest / CODE_LIMIT, longest**2 / (rows.unit * 2.0**31), 1e-150)
-    codes, leaning = _coordinates(matrix, gram, encoded, unit, n_threads)
+    codes, leaning = _coordinates(basis, encoded, unit, n_threads)
     # Bounds of stages 1 and 2: |x|·leaning of w, and |c|·loss of y
-    held = longest * (1.0 + deviation_of(gram)) + unit * np.sqrt(WIDTH)
+    held = longest * (1.0 + basis.deviation[0]) + unit * np.sqrt(WIDTH)
     slack = np.array([1.02 * (leaning + held * rows.loss[0]), 1.02 * held * rows.loss[1]])
     # Scores: what rounding leaves of the codebook, of rows that are no bytes, and of float64 sums and distances
     tiny = d * 2.0**-49 * (rows.rare + 1e-290)
@@ -293,7 +317,7 @@ def units_on(
         frame.panels[: 0 if own is None else 1],
         frame.inverse,
         frame.shifts(axes.centre, dtype)[:AXES],
-        deviation_of(gram[: LEAD - 1, : LEAD - 1]),
+        basis.deviation[1],
         encoded.high,
         encoded.low,
         encoded.step,

@@ -24,8 +24,8 @@ import numpy as np
 from somknn.som.grid import Grid
 from somknn_kernels import smoothing
 from somknn_kernels.parallel import run_tasks
-from somknn_kernels.smoothing import FEATURES, TARGETS
 from somknn_kernels.som_update import weighted_sums
+from somknn_kernels.weighted_tiles import FEATURES, TARGETS
 
 NEIGHBORHOODS = ("gaussian", "bubble", "mexican_hat", "triangle", "epanechnikov")
 _COLUMNS = 256  # of a task
