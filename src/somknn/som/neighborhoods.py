@@ -17,7 +17,7 @@ shifted alike and once for those that are not. A Mexican hat is a sum of two suc
 """
 
 import functools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -71,7 +71,7 @@ def smooth(
             np.ascontiguousarray(sums), _separated(grid, name, radius), n_threads, divisors, np.empty(sums.shape, dtype)
         )
     sums = np.ascontiguousarray(sums, dtype=np.float64)
-    out = np.empty(sums.shape, dtype)
+    out: np.ndarray = np.empty(sums.shape, dtype)
     for first in range(0, grid.size, _ROWS):  # blocks of rows, so that K² numbers never exist at once
         stop = min(grid.size, first + _ROWS)
         H = evaluate(name, grid.squared_distances(first, stop), radius, compact_support)
