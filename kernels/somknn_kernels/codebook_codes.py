@@ -16,7 +16,6 @@ from somknn_kernels.tiles import F64, I32, _every, _function, _pointer, _splat, 
 
 LEAD = 32  # columns of stage 1: 31 axes and the norm beyond them
 WIDTH = 64  # columns of stage 2: 31 axes, one that is not used, 31 axes and the norm beyond all of them
-SHARED = LEAD - 1 - AXES  # of the data's axes, before those that belong to one codebook
 CODE_LIMIT = 32000.0  # norm of a short vector: no product of two passes 2^30
 PIECE = 32  # rows are padded to whole pieces of this many columns
 NOWHERE = -(2**31)  # where a panel has no unit
@@ -28,7 +27,6 @@ class Short(NamedTuple):
 
     codes : int16 (n, WIDTH); column LEAD - 1 is the norm beyond the leading axes
     norms : float64 (n,), of the centred rows
-    shared : float64 (n,), sums of the squared codes on the first SHARED axes
     centre : float64 (d,), integers for bytes; scale : a power of two: rows are (x - centre)·scale
     unit : float64, of the codes; rare : float64: rows with a larger norm have no codes
     loss : float64 (2,): a row's short vector is off by at most loss[0]·norm + loss[1]
@@ -37,7 +35,6 @@ class Short(NamedTuple):
 
     codes: np.ndarray
     norms: np.ndarray
-    shared: np.ndarray
     centre: np.ndarray
     scale: float
     unit: float
@@ -49,13 +46,13 @@ class Short(NamedTuple):
 class Units(NamedTuple):
     """The codebook in short vectors and in 16-bit integers.
 
-    panels : int16 (panels, columns / 2, panel rows, 2): LEAD columns, or WIDTH where all axes are scanned at once
+    panels : int16 (panels, columns / 2, panel rows, 2): LEAD columns, AXES for few axes of its own, or WIDTH where all axes are scanned at once
     second : int16 (K, WIDTH), column LEAD - 1 is zero; or (0, WIDTH), and there is no stage 2
     starts : int32 (panels, panel rows): minus half the squared norm, in products of the units of both sides; the least
     integer beyond K. unit : float64, of the codes
-    own : int16 (1, d in whole pieces / 2, AXES, 2): axes of this codebook, which take the places after the data's first
-    SHARED ones, times 1 / own_inverse; or (0, …). own_shifts : float64 (AXES,): products of the centre (bytes) with them
-    deviation : float64, of the Gram matrix of all leading axes from the identity, of which there are `leading`
+    own : int16 (1 or 2, d in whole pieces / 2, AXES, 2): axes of this codebook in place of the data's, times 1 / own_inverse, zeros for the last one,
+    in whose column the norm beyond them is; or (0, …). own_shifts : float64 (panels·AXES,): products of the centre (bytes) with them
+    deviation : float64, of the Gram matrix of the leading axes from the identity
     high, low : int16 (K, d in whole pieces): w = step·(high + low·fine)
     offsets, rests : float64 (K,): ‖w‖²/2 and 0; for bytes, which are multiplied as they are, plus what their centre adds to
     the products: step·high·centre and step·fine·low·centre, so that what rounding leaves out of w meets the centred row only
@@ -213,14 +210,14 @@ def centre_rows(X, first, last, centre, scale, out, squares):
 
 @kernel
 def embed_rows(
-    isa, X, first, last, centre, scale, axes, shifts, inverse, deviation, loss, unit, limit, codes, norms, shared, used
+    isa, X, first, last, centre, scale, axes, shifts, inverse, deviation, loss, unit, limit, codes, norms, used
 ):  # fmt: skip
     """Short vectors of the rows [first, last) as multiples of `unit`, and their norms.
 
     X : uint8, float32 or float64 (n, d); axes : int16 (panels, d in whole pieces / 2, AXES, 2), times 1 / inverse, zeros for
     those that are not there; shifts : float64 (panels·AXES,): products of the centre (bytes) with them.
     deviation : float64, of the axes' Gram matrix from the identity; loss : float64 (2,), as in `Short`.
-    codes : int16 (n, WIDTH), zeros where the norm is above `limit`; norms, shared : float64 (n,); used : as in `Short`, filled if it is
+    codes : int16 (n, WIDTH), zeros where the norm is above `limit`; norms : float64 (n,); used : as in `Short`, filled if it is
     not empty: then `first` is a multiple of the rows of a tile.
     Cost per row: d·AXES·panels multiply-adds of 16 bits.
     """
@@ -269,17 +266,12 @@ def embed_rows(
         for j in range(count):
             i = start + j
             codes[i] = 0
-            shared[i] = 0.0
             if not norms[i] <= limit:
                 continue
             factor = inverse * inverse_unit / factors[j] if factors[j] > 0.0 else 0.0
             inside = 0.0
             for p in range(n_panels):
                 inside_panel = round_codes(products[p], j, factor, scaled_shifts, p * AXES, line)
-                if p == 0:
-                    shared[i] = inside_panel
-                    for a in range(SHARED, AXES):
-                        shared[i] -= np.float64(line[a]) * np.float64(line[a])
                 for a in range(AXES):
                     axis = p * AXES + a
                     if axis == LEAD - 1:

@@ -19,9 +19,7 @@ Cost per row of data: 32·K multiply-adds of 16 bits, 64 for each survivor of st
 import numpy as np
 
 from somknn_kernels.codebook_codes import (
-    LEAD,
     NOWHERE,
-    SHARED,
     load_row,
     norm_beyond,
     round_codes,
@@ -124,22 +122,26 @@ def _are_apart(scores, places, count, nearest, runner_up, lowest, second_lowest,
 
 
 @inlined
-def _own_codes(projected, first, count, norms, shared, factors, from_row, scaling, shifts, loss, line, tile_codes, t):
-    """The codes of a tile's rows on the codebook's own axes, and the norms beyond all leading axes, after the shared codes.
+def _own_codes(projected, tile, first, count, norms, factors, from_row, scaling, shifts, loss, line, tile_codes, t):
+    """The codes of a tile's rows on the codebook's own axes, and in the last column the norms beyond them.
 
-    scaling : (unit, 1 / (unit of the axes), deviation of their Gram matrix). One call for a tile: the arrays of each call are
-    counted, by atomic instructions, as dear as the codes of a row.
+    projected : int32 (panels·rows of a tile, AXES); scaling : (unit, 1 / (unit of the axes), deviation of their Gram matrix). One call for a tile: the
+    arrays of each call are counted, by atomic instructions, as dear as the codes of a row.
     """
     unit, inverse, deviation = scaling
+    n_panels = projected.shape[0] // tile
     for j in range(count):
         factor = factors[from_row + j]
-        inside = shared[first + j]
-        inside += round_codes(projected, j, inverse / (factor * unit) if factor > 0.0 else 0.0, shifts, 0, line)
-        for a in range(AXES):
-            column = SHARED + a
-            tile_codes[t, column // 2, j, column % 2] = np.int16(line[a])
+        factor = inverse / (factor * unit) if factor > 0.0 else 0.0
+        inside = 0.0
+        for p in range(n_panels):
+            inside += round_codes(projected, p * tile + j, factor, shifts, p * AXES, line)
+            for a in range(AXES):
+                column = p * AXES + a
+                tile_codes[t, column // 2, j, column % 2] = np.int16(line[a])
         norm = norms[first + j]
-        tile_codes[t, LEAD // 2 - 1, j, 1] = norm_beyond(norm * norm, inside * unit * unit, loss, deviation, unit)
+        beyond = norm_beyond(norm * norm, inside * unit * unit, loss, deviation, unit)
+        tile_codes[t, n_panels * AXES // 2 - 1, j, 1] = beyond
 
 
 @kernel
@@ -158,7 +160,7 @@ def two_nearest(isa, X, W, short, book, trust, first_row, last_row, units, dista
 
     Some tiles of rows go through the stages together: loops of one kind, whose branches and memory are alike.
     """
-    codes, norms, shared, centre, used = short.codes, short.norms, short.shared, short.centre, short.used
+    codes, norms, centre, used = short.codes, short.norms, short.centre, short.used
     listed = used.shape[0] > 0
     panels, starts, second, own, high, low, offsets = (
         book.panels,
@@ -185,7 +187,11 @@ def two_nearest(isa, X, W, short, book, trust, first_row, last_row, units, dista
     tile_codes = np.zeros((tiles, n_pairs, tile, 2), np.int16)
     tile_pairs = tile_codes.view(np.int32)
     whole = np.zeros((chunk, high.shape[1]), np.int16)
-    projected = np.empty((tile, AXES), np.int32)
+    projected = np.empty((own.shape[0], tile, AXES), np.int32)
+    all_projected = projected.reshape(-1, AXES)
+    n_own = own.shape[0]
+    first_projected = projected[0] if owned else all_projected
+    last_projected = projected[n_own - 1] if owned else all_projected
     own_shifts = book.own_shifts / short.unit
     scaling = (short.unit, book.own_inverse, book.deviation)
     line = np.empty(AXES, np.int32)
@@ -220,19 +226,23 @@ def two_nearest(isa, X, W, short, book, trust, first_row, last_row, units, dista
         for t in range(-(-rows // tile)):
             from_row = t * tile
             count = min(tile, rows - from_row)
-            kept = (SHARED + 1) // 2 if owned else n_pairs
-            for j in range(count):
-                for g in range(kept):
-                    tile_pairs[t, g, j, 0] = pairs[start + from_row + j, g]
             if owned:
                 if listed:
-                    project_used(isa, whole, from_row, own, 0, projected, used, (start + from_row) // tile)
+                    project_used(isa, whole, from_row, own, 0, first_projected, used, (start + from_row) // tile)
+                    if n_own > 1:
+                        project_used(isa, whole, from_row, own, 1, last_projected, used, (start + from_row) // tile)
                 else:
-                    project_tile(isa, whole, from_row, own, 0, projected)
+                    project_tile(isa, whole, from_row, own, 0, first_projected)
+                    if n_own > 1:
+                        project_tile(isa, whole, from_row, own, 1, last_projected)
                 _own_codes(
-                    projected, start + from_row, count, norms, shared, factors, from_row, scaling, own_shifts, short.loss, line,
+                    all_projected, tile, start + from_row, count, norms, factors, from_row, scaling, own_shifts, short.loss, line,
                     tile_codes, t,
                 )  # fmt: skip
+            else:
+                for j in range(count):
+                    for g in range(n_pairs):
+                        tile_pairs[t, g, j, 0] = pairs[start + from_row + j, g]
             if not trust:
                 lines = values[from_row : from_row + tile]
                 _two_largest(isa, tile_codes, t, panels, starts, lines, first, second_first, guesses, from_row)

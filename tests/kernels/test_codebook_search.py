@@ -80,7 +80,7 @@ def _go(way, monkeypatch):
     )
 
 
-@pytest.mark.parametrize("way", ["staged", "deep", "own"])
+@pytest.mark.parametrize("way", ["staged", "deep", "narrow", "own"])
 @pytest.mark.parametrize("dtype", ["uint8", "float32", "float64"])
 @pytest.mark.parametrize("d", [33, 100, 300])
 def test_every_way_gives_the_same_units(way, dtype, d, monkeypatch):
@@ -104,7 +104,7 @@ def test_every_way_gives_the_same_units(way, dtype, d, monkeypatch):
 
 
 @pytest.mark.parametrize("isa", ["portable", "vnni-emulated"])
-@pytest.mark.parametrize("way", ["staged", "deep", "own"])
+@pytest.mark.parametrize("way", ["staged", "deep", "narrow", "own"])
 def test_every_way_on_other_instruction_sets(way, isa, monkeypatch):
     monkeypatch.setenv("SOMKNN_ISA", isa)
     _go(way, monkeypatch)
@@ -175,7 +175,7 @@ def test_units_drawn_together_get_axes_of_their_own(dtype):
     W = X.mean(axis=0) + random.normal(size=(300, 4)) @ random.normal(size=(4, 200)) * 0.02
     search = BMUSearch(X, n_threads=2)
     units, distances = search.search(W)
-    assert search.way == "own"
+    assert search.way == "narrow"
     expected, squares = two_nearest(X[:3000], W)
     np.testing.assert_array_equal(units[:3000], expected)
     np.testing.assert_allclose(distances[:3000], squares[:, 0], rtol=1e-7)

@@ -14,7 +14,7 @@ import numpy as np
 from somknn.axes import leading_axes
 from somknn.threads import single_threaded_blas
 from somknn_kernels import codebook_units
-from somknn_kernels.codebook_codes import CODE_LIMIT, LEAD, NOWHERE, PIECE, SHARED, WIDTH, Short, Units
+from somknn_kernels.codebook_codes import CODE_LIMIT, LEAD, NOWHERE, PIECE, WIDTH, Short, Units
 from somknn_kernels.isa import Isa
 from somknn_kernels.parallel import run_tasks
 from somknn_kernels.row_products import AXES
@@ -96,7 +96,6 @@ class Axes:
         with single_threaded_blas():
             vectors = leading_axes(_covariance(sample, n_threads), min(WIDTH - 2, d)).astype(np.float64)
             self.frame = Frame(vectors, max(self.longest(np.dtype(np.uint8)), self.longest(np.dtype(np.float64))))
-            self.shared = np.linalg.qr(self.frame.matrix[:, :SHARED])[0]
 
     @functools.cached_property
     def basis(self) -> "_Basis":
@@ -170,41 +169,25 @@ def encode_codebook(codebook: np.ndarray, axes: Axes, rows: np.dtype, n_threads:
     return Encoded(units, squares, longest, high, low, step, fine, offsets, rests, float(errors.max()) * 1.01)
 
 
-def own_frame(encoded: Encoded, axes: Axes, rows: np.dtype, previous: Frame | None) -> Frame:
-    """AXES axes that hold most of what the data's first SHARED leave out of the codebook.
+def own_frame(encoded: Encoded, axes: Axes, rows: np.dtype, n_axes: int) -> Frame:
+    """Axes that hold most of the codebook itself: one step of a block power iteration, from the data's.
 
-    previous : those of the codebook before, from where the search for them begins.
+    Of a young codebook of MNIST, 15 and 31 of them leave out at most 1.4 times what the best would. From those of the codebook before it is no less.
     """
     K = len(encoded.squares)
     units = encoded.units[: K : max(1, K // _OWN_SAMPLE)].astype(np.float32)
-    shared = axes.shared
-
-    def turned(basis: np.ndarray) -> np.ndarray:
-        """restᵀ·rest·basis, rest being what the shared axes leave out of the units: it is never made."""
-        products = units @ (basis - shared @ (shared.T @ basis)).astype(np.float32)
-        return (units.T @ products).astype(np.float64)
-
-    if previous is None:
-        # From the units themselves: one turn less than from random directions
-        basis = units[np.linspace(0, len(units) - 1, AXES + 8).astype(np.int64)].T.astype(np.float64)
-        for _ in range(2):
-            basis = _orthonormal(turned(basis), shared)
-        _, rotation = np.linalg.eigh(basis.T @ turned(basis))
-        basis = basis @ rotation[:, ::-1][:, :AXES]
-    else:
-        basis = turned(previous.matrix)
-    return Frame(_orthonormal(basis, shared), axes.longest(rows))
+    products = units @ axes.frame.matrix[:, :n_axes].astype(np.float32)
+    return Frame(_orthonormal((units.T @ products).astype(np.float64)), axes.longest(rows))
 
 
-def _orthonormal(basis: np.ndarray, shared: np.ndarray) -> np.ndarray:
-    """Orthonormal columns that span those of `basis` beyond the `shared`, which are orthonormal.
+def _orthonormal(basis: np.ndarray) -> np.ndarray:
+    """Orthonormal columns that span those of `basis`.
 
     Twice, as once is not enough where the columns are nearly dependent. The factor comes from the Gram matrix (CholeskyQR2), a quarter
     of the time of Householder's, which takes over where there are fewer directions than columns.
     """
     turned = basis
     for step in range(2):
-        turned = turned - shared @ (shared.T @ turned)
         turned = turned / np.maximum(np.sqrt(np.einsum("ij,ij->j", turned, turned)), 1e-300)
         gram = turned.T @ turned
         if step == 1 and not deviation_of(gram) < 0.5:
@@ -215,9 +198,7 @@ def _orthonormal(basis: np.ndarray, shared: np.ndarray) -> np.ndarray:
             break
     else:
         return turned
-    for _ in range(2):
-        basis = np.linalg.qr(basis - shared @ (shared.T @ basis))[0]
-    return basis
+    return np.linalg.qr(np.linalg.qr(basis)[0])[0]
 
 
 class _Basis(NamedTuple):
@@ -278,19 +259,19 @@ def deepened(staged: Units, isa: Isa) -> Units:
 def units_on(
     own: Frame | None, encoded: Encoded, axes: Axes, rows: Short, isa: Isa, dtype: np.dtype, n_threads: int
 ) -> Units:
-    """The codebook on the data's axes, for a search in two stages, or on the first SHARED of them and its own, in one."""
+    """The codebook on the data's axes, for a search in two stages, or on its own, in one."""
     K, d = len(encoded.squares), encoded.units.shape[1]
     frame = own or axes.frame
     basis = axes.basis
     if own is not None:
-        matrix = np.concatenate([axes.frame.matrix[:, :SHARED], own.matrix], axis=1)
-        basis = _basis(matrix, matrix.T @ matrix)
+        basis = _basis(own.matrix, own.gram)
     longest = encoded.longest
     unit = max(longest / CODE_LIMIT, longest**2 / (rows.unit * 2.0**31), 1e-150)
     codes, leaning = _coordinates(basis, encoded, unit, n_threads)
     # Bounds of stages 1 and 2: |x|·leaning of w, and |c|·loss of y
     held = longest * (1.0 + basis.deviation[0]) + unit * np.sqrt(WIDTH)
-    slack = np.array([1.02 * (leaning + held * rows.loss[0]), 1.02 * held * rows.loss[1]])
+    rounding = rows.loss[1] if own is None else rows.unit * np.sqrt(own.matrix.shape[1]) / 2 * 1.01
+    slack = np.array([1.02 * (leaning + held * rows.loss[0]), 1.02 * held * rounding])
     # Scores: what rounding leaves of the codebook, of rows that are no bytes, and of float64 sums and distances
     tiny = d * 2.0**-49 * (rows.rare + 1e-290)
     rounded_rows, centre = 0.0, 0.0
@@ -305,7 +286,9 @@ def units_on(
             d * 2.0**-49 * longest * (longest + centre),
         ]
     )
-    panels = _packed(codes[:, :LEAD], isa)
+    columns = LEAD if own is None else len(own.panels) * AXES
+    codes[:, columns - 1] = codes[:, LEAD - 1]
+    panels = _packed(codes[:, :columns], isa)
     starts = np.full((len(panels), panels.shape[2]), NOWHERE, np.int32)
     starts.ravel()[:K] = -np.rint(encoded.squares / 2 / (rows.unit * unit))
     codes[:, LEAD - 1] = 0
@@ -314,9 +297,9 @@ def units_on(
         codes if own is None else codes[:0],
         starts,
         unit,
-        frame.panels[: 0 if own is None else 1],
+        frame.panels[: 0 if own is None else None],
         frame.inverse,
-        frame.shifts(axes.centre, dtype)[:AXES],
+        frame.shifts(axes.centre, dtype),
         basis.deviation[1],
         encoded.high,
         encoded.low,

@@ -59,7 +59,7 @@ def evaluate(name: str, squared: np.ndarray, radius: float, compact_support: boo
 
 def smooth(
     sums: np.ndarray, grid: Grid, name: str, radius: float, compact_support: bool = False, n_threads: int = 1,
-    divisors: np.ndarray | None = None, dtype: type = np.float64,
+    divisors: np.ndarray | None = None, dtype: Any = np.float64,
 ) -> np.ndarray:  # fmt: skip
     """out[j] = Σ_i h(j, i)·sums[i] / divisors[j] for sums (grid.size, C) and divisors (grid.size,), by default 1: (grid.size, C) of `dtype`."""
     if divisors is None:

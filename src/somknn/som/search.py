@@ -10,12 +10,13 @@ from typing import NamedTuple
 import numpy as np
 
 from somknn.neighbors import ExactIndex
-from somknn.som.frames import Axes, Encoded, Frame, deepened, encode_codebook, own_frame, units_on
+from somknn.som.frames import Axes, Encoded, deepened, encode_codebook, own_frame, units_on
 from somknn.threads import single_threaded_blas
 from somknn_kernels import codebook_codes, codebook_search
 from somknn_kernels.codebook_codes import CODE_LIMIT, LEAD, WIDTH, Short, Units
 from somknn_kernels.isa import Isa, select
 from somknn_kernels.parallel import run_tasks
+from somknn_kernels.row_products import AXES
 from somknn_kernels.tiles import query_tile
 
 _ROWS_PER_TASK = 768
@@ -24,12 +25,15 @@ _LARGE = 8192  # rows from which a trial is worth its time, and axes are for a s
 _SAMPLED_TILES = 64  # that tell whether rows leave columns blank
 _MOSTLY_USED = 0.8  # share of pairs of columns from which lists of them save nothing
 _TRUSTED = 0.5  # share of rows that kept their unit in the last search: from there on it is where the next one begins
+_OWN = {"narrow": AXES - 1, "own": 2 * AXES - 1}  # axes of the codebook itself
 # Nanoseconds, about, from which the ways of a search are compared
 _PASSED = 15.0  # a unit in stage 2
 _MEASURED = 90.0  # a unit measured in full
 _SCANNED = 0.4  # a unit on LEAD more columns
-_PROJECTED = 0.2  # a column of a row on axes of the codebook's own
-_OWN_AXES = 5e6  # to find them
+_PROJECTED = 0.2  # a column of a row on AXES axes of the codebook's own
+_OWN_AXES = 1e5  # to find one of them
+_CLEAR = 2.5  # units measured a row, the first two included, in a search whose way is taken again without a trial
+_ENOUGH = 3.0  # the same in a trial, which makes others needless
 _DRAWN = 0.5  # mean square of the units, in those of the rows, below which axes of their own are tried first; above, not without need
 
 
@@ -53,8 +57,8 @@ class BMUSearch:
     distances : (n,) float64
         Squared distances to the nearest, within 1e-7 of themselves.
     way : str
-        How the last search went: "staged", "deep" (all axes at once) or "own" (some axes of the codebook itself, for a young one
-        whose rows the data's do not tell apart: a wide neighbourhood has drawn all units together).
+        How the last search went: "staged", "deep" (all axes at once), or on axes of the codebook itself, for a young one whose rows
+        the data's do not tell apart (a wide neighbourhood has drawn all units together): "narrow" (15 of them) or "own" (31).
     examined : list of 3 int
         Units that passed the scan, that were measured in full and that float64 had to tell apart, in the last search.
     """
@@ -73,14 +77,13 @@ class BMUSearch:
         fits = axes is not None and (X.dtype != np.uint8 or axes.for_bytes)
         self.axes = axes if axes is not None and fits else Axes(X, n_threads)
         self._short = self._embed()
-        self._own: Frame | None = None
-        self._own_cost = 0.0  # of the other way, above which axes of the codebook's own are tried
+        self._own_cost = 0.0  # of the other ways, above which axes of the codebook's own are tried
 
     def _embed(self) -> Short:
         axes, X = self.axes, self.X
         n = len(X)
         frame = axes.frame
-        codes, norms, shared = np.empty((n, WIDTH), np.int16), np.empty(n), np.empty(n)
+        codes, norms = np.empty((n, WIDTH), np.int16), np.empty(n)
         unit = axes.reach / CODE_LIMIT
         # Rows that are no bytes are rounded to 16 bits before they are projected.
         rounded = 0.0 if X.dtype == np.uint8 else np.sqrt(X.shape[1]) / (2 * CODE_LIMIT) * 1.02
@@ -92,12 +95,12 @@ class BMUSearch:
             first = task * _ROWS_PER_TASK
             codebook_codes.embed_rows(
                 self._isa, X, first, min(n, first + _ROWS_PER_TASK), axes.centre, axes.scale, frame.panels, shifts,
-                frame.inverse, frame.deviation, loss, unit, axes.reach, codes, norms, shared, used,
+                frame.inverse, frame.deviation, loss, unit, axes.reach, codes, norms, used,
             )  # fmt: skip
 
         run_tasks(work, -(-n // _ROWS_PER_TASK), self.n_threads)
         self._spread = float(np.mean(norms * norms)) if n else 0.0
-        return Short(codes, norms, shared, axes.centre, axes.scale, unit, axes.reach, loss, used)
+        return Short(codes, norms, axes.centre, axes.scale, unit, axes.reach, loss, used)
 
     def _used_pairs(self, n_pairs: int) -> np.ndarray:
         """Room for the lists of used pairs of columns, where they are short enough to be worth it."""
@@ -136,7 +139,7 @@ class BMUSearch:
             )
             return
         if len(codebook) != self._size:  # units of another codebook are no guesses
-            self._kept, self._size = -1, len(codebook)
+            self._kept, self._size, self.examined = -1, len(codebook), [0, 0, 0]
         parts = [(first, min(n, first + _ROWS_PER_TASK)) for first in range(0, n, _ROWS_PER_TASK)]
         # Each begins with a whole tile, as the parts do
         firsts = [part * n // _PILOTS // _ROWS_PER_TASK * _ROWS_PER_TASK for part in range(_PILOTS)]
@@ -153,31 +156,50 @@ class BMUSearch:
 
     def _choose(self, short: Short, encoded: Encoded, codebook: np.ndarray, pilot: list) -> tuple[str, Units]:
         """The way of this search that costs least as a few tasks tell, and the codebook for it."""
-        K, d = codebook.shape
+        n, (K, d) = len(self.X), codebook.shape
         if not pilot or d <= LEAD:
             return "staged", self._view("staged", encoded)
-        trust = self._kept >= _TRUSTED * len(self.X)
-        own_extra = _PROJECTED * d + _OWN_AXES / len(self.X)
-        view, cost = None, np.inf
+        passed, measured = self.examined[0] / n, self.examined[1] / n  # in the last search, zero if there was none
+        if self.way in _OWN and 0.0 < measured < _CLEAR:
+            return self.way, self._view(self.way, encoded)
         drawn = float(encoded.squares.mean()) < _DRAWN * self._spread
-        if self.way == "own" or (drawn and self._own is None):  # worth it in the last search, or likely to be
-            own = self._view("own", encoded)
+        before = self._cost("staged", K, d, passed, measured)
+        tried = ["own"] if self.way in _OWN else []
+        if (
+            not tried
+            and drawn
+            and (measured == 0.0 or before > max(self._own_cost, self._cost("narrow", K, d, 0.0, 3.0)))
+        ):
+            tried = ["narrow", "own"]
+        way, view, cost = "", None, np.inf
+        for candidate in tried:
+            own = self._view(candidate, encoded)
             _, measured = self._pilot(short, own, codebook, False, pilot)
-            view, cost = own, _MEASURED * measured + own_extra
-            if measured < 3.0:
-                return "own", own
+            own_cost = self._cost(candidate, K, d, 0.0, measured)
+            if own_cost < cost:
+                way, view, cost = candidate, own, own_cost
+            if view is not None and measured < _ENOUGH:
+                return way, view
         staged = self._view("staged", encoded)
-        passed, measured = self._pilot(short, staged, codebook, trust, pilot)
-        way = "staged" if _PASSED * passed < _SCANNED * K or d <= WIDTH else "deep"
-        other = _MEASURED * measured + min(_PASSED * passed, _SCANNED * K)
-        if view is None and drawn and other > max(self._own_cost, own_extra + 3 * _MEASURED):
-            view = self._view("own", encoded)
-            cost = _MEASURED * self._pilot(short, view, codebook, False, pilot)[1] + own_extra
-        if view is not None and cost < other:
-            return "own", view
-        if view is not None:
+        if tried or self.way != "staged" or measured == 0.0 or _PASSED * passed > 0.95 * _SCANNED * K:
+            trust = self._kept >= _TRUSTED * n
+            passed, measured = self._pilot(short, staged, codebook, trust, pilot)
+        if view is not None and cost < self._cost("staged", K, d, passed, measured):
+            return way, view
+        if tried:
             self._own_cost = cost
-        return way, staged if way == "staged" else deepened(staged, self._isa)
+        if _PASSED * passed < _SCANNED * K or d <= WIDTH:
+            return "staged", staged
+        return "deep", deepened(staged, self._isa)
+
+    def _cost(self, way: str, K: int, d: int, passed: float, measured: float) -> float:
+        """Nanoseconds a row, beyond what all ways have in common."""
+        if way == "staged":  # or deep, the lesser
+            return _MEASURED * measured + min(_PASSED * passed, _SCANNED * K)
+        finding = _OWN_AXES * _OWN[way] / len(self.X)
+        if way == "narrow":
+            return _MEASURED * measured + _PROJECTED * d - 0.5 * _SCANNED * K + finding
+        return _MEASURED * measured + 2.0 * _PROJECTED * d + finding
 
     def _pilot(self, short, view: Units, codebook: np.ndarray, trust: bool, pilot: list) -> tuple[float, float]:
         """Units per row that pass stage 1 and that are measured in full, from a few tasks."""
@@ -208,9 +230,7 @@ class BMUSearch:
         return encode_codebook(codebook, self.axes, self.X.dtype, self.n_threads)
 
     def _view(self, way: str, encoded: Encoded) -> Units:
-        if way == "own":
-            self._own = own_frame(encoded, self.axes, self.X.dtype, self._own)
-        frame = self._own if way == "own" else None
+        frame = own_frame(encoded, self.axes, self.X.dtype, _OWN[way]) if way in _OWN else None
         view = units_on(frame, encoded, self.axes, self._short, self._isa, self.X.dtype, self.n_threads)
         return deepened(view, self._isa) if way == "deep" else view
 
