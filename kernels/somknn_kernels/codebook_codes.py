@@ -19,7 +19,7 @@ WIDTH = 64  # columns of stage 2: 31 axes, one that is not used, 31 axes and the
 CODE_LIMIT = 32000.0  # norm of a short vector: no product of two passes 2^30
 PIECE = 32  # rows are padded to whole pieces of this many columns
 NOWHERE = -(2**31)  # where a panel has no unit
-_SHORT = 32768  # columns up to which a sum of squared bytes fits 31 bits
+SHORT = 32768  # columns up to which a sum of squared bytes fits 31 bits
 
 
 class Short(NamedTuple):
@@ -226,7 +226,7 @@ def embed_rows(
     tile = tile_rows(isa)
     n_panels, n_pairs = axes.shape[:2]
     d = X.shape[1]
-    short_sums = integers and d <= _SHORT
+    short_sums = integers and d <= SHORT
     whole = np.zeros((tile, 2 * n_pairs), np.int16)
     whole_pairs = whole.view(np.int32)
     listed = used.shape[0] > 0

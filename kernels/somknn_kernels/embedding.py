@@ -9,42 +9,50 @@ clipping, and every inexact operation on the way. docs/engine.md has the proof.
 
 import numpy as np
 
+from somknn_kernels.codebook_codes import SHORT, load_row, square_of
 from somknn_kernels.policy import inlined, kernel
-from somknn_kernels.tiles import dot_tile
+from somknn_kernels.row_products import AXES, list_used, project_tile, project_used, row_product
+from somknn_kernels.tiles import tile_rows
+
+_LANES = 8  # sums side by side, whatever the registers
+_MOSTLY_USED = 0.8  # share of pairs of columns from which a list of them saves nothing
 
 
 @inlined
-def _hadamard(vector, first, stop):
-    """Multiply vector[first:stop] by the orthonormal Hadamard matrix, in place; the length is a power of two."""
+def _hadamard(isa, columns, first, stop):
+    """Multiply columns[first:stop] by the orthonormal Hadamard matrix, in place; their number is a power of two.
+
+    columns : float64 (…, tile): the rows of a tile side by side, so that each turn is vector instructions.
+    """
     size = stop - first
     half = 1
     while half < size:
         for start in range(first, stop, 2 * half):
             for i in range(start, start + half):
-                a, b = vector[i], vector[i + half]
-                vector[i], vector[i + half] = a + b, a - b
+                for j in range(tile_rows(isa)):
+                    a, b = columns[i, j], columns[i + half, j]
+                    columns[i, j], columns[i + half, j] = a + b, a - b
         half *= 2
     factor = 1.0 / np.sqrt(float(size))
     for i in range(first, stop):
-        vector[i] *= factor
+        for j in range(tile_rows(isa)):
+            columns[i, j] *= factor
 
 
 @inlined
 def _pack_int16(source, row, centre, unit_norm, out, slot):
-    """out[0, c // 2, slot, c % 2] = rounded (x - centre) / unit; returns (unit, squared norm, squared error) of what was packed.
+    """out[slot] = rounded (x - centre) / unit; returns (unit, squared norm, squared error) of what was packed.
 
-    unit_norm : the norm that the packed integers may have, or 0 for integers as they are (bytes, integer centre).
+    unit_norm : the norm that the packed integers may have.
     """
     d = source.shape[1]
-    unit = 1.0
-    if unit_norm > 0.0:
-        square = 0.0
-        for c in range(d):
-            value = np.float64(source[row, c]) - centre[c]
-            square += value * value
-        unit = np.sqrt(square) / unit_norm
-        if not unit > 1e-290:  # also catches an overflow that became NaN: then nothing is certain and error says so
-            unit = 1e-290
+    square = 0.0
+    for c in range(d):
+        value = np.float64(source[row, c]) - centre[c]
+        square += value * value
+    unit = np.sqrt(square) / unit_norm
+    if not unit > 1e-290:  # also catches an overflow that became NaN: then nothing is certain and error says so
+        unit = 1e-290
     inverse = 1.0 / unit
     square = 0.0
     error = 0.0
@@ -52,7 +60,7 @@ def _pack_int16(source, row, centre, unit_norm, out, slot):
         exact = np.float64(source[row, c]) - centre[c]
         scaled = exact * inverse
         rounded = np.rint(scaled) if abs(scaled) <= 32767.0 else 0.0
-        out[0, c // 2, slot, c % 2] = np.int16(rounded)
+        out[slot, c] = np.int16(rounded)
         packed = rounded * unit
         square += packed * packed
         error += (exact - packed) * (exact - packed)
@@ -60,109 +68,118 @@ def _pack_int16(source, row, centre, unit_norm, out, slot):
 
 
 @inlined
-def _pack_bytes(source, row, centre, line, pairs, out, slot):
-    """As `_pack_int16` for bytes and an integer centre, where nothing is rounded: returns the squared norm.
+def _pack_bytes(isa, source, row, centre, packed_centre, out, slot):
+    """out[slot] = the bytes as they are; returns their squared distance from the centre, integers, of which packed_centre[0] has int16."""
+    load_row(source, row, centre, 1.0, out, slot)
+    if source.shape[1] > SHORT:
+        return square_of(source, row, centre.astype(np.int32), centre, 1.0)
+    square = row_product(isa, out, slot, out, slot) - 2 * row_product(isa, out, slot, packed_centre, 0)
+    return np.float64(square + row_product(isa, packed_centre, 0, packed_centre, 0))
 
-    centre : int16 (d,); line : int16, scratch of whole pairs, its last one zero beyond d; pairs : the same memory as int32;
-    out : int32 (groups, slots). Two loops, of which the first becomes vector instructions and the second moves both values of a
-    pair at once: a third of the time of one loop that stores value by value.
-    """
-    square = np.int64(0)
-    for c in range(source.shape[1]):
-        value = np.int32(source[row, c]) - np.int32(centre[c])
-        line[c] = value
-        square += np.int64(value * value)
-    for group in range(pairs.shape[0]):
-        out[group, slot] = pairs[group]
-    return square
+
+@inlined
+def _project(isa, rows, pairs, count, axes, use_lists, seen, used, products):
+    """products[p, j] = the products of the packed rows with the axes of panel p. Columns that are zero in all of them are left out."""
+    n_panels, n_pairs = axes.shape[:2]
+    if use_lists:
+        list_used(pairs, 0, count, seen, used, 0)
+    if use_lists and used[0, 0] < _MOSTLY_USED * n_pairs:
+        for p in range(n_panels):
+            project_used(isa, rows, 0, axes, p, products[p], used, 0)
+    else:
+        for p in range(n_panels):
+            project_tile(isa, rows, 0, axes, p, products[p])
 
 
 @kernel
-def embed(isa, source, start, stop, centre, unit_norm, axes, inverse_scale, spectrum, vectors, errors):
+def embed(isa, source, start, stop, centre, unit_norm, axes, shifts, inverse_scale, spectrum, vectors, errors):
     """Short vectors, not yet rounded, of source[start:stop].
 
-    source : any number type (n, d). centre : float64 (d,), integers for bytes. unit_norm : see `_pack_int16`.
-    axes : int16 (panels, ceil(d / 2), panel rows, 2), the axes times 1 / inverse_scale, rounded, as `dot_tile` wants them.
+    source : any number type (n, d). centre : float64 (d,), integers for bytes. unit_norm : see `_pack_int16`; 0 for bytes, which are
+    multiplied as they are. axes : int16 (panels, d in whole pieces / 2, AXES, 2), the axes times 1 / inverse_scale, rounded.
+    shifts : int32 (panels·AXES,), products of the integer centre with them, which bytes are multiplied without.
     spectrum : (smallest, largest) eigenvalue of the rounded axes' Gram matrix (those axes that are not zero).
     vectors : float32 (stop - start, P) for P - 1 axes: filled, the last coordinate is ρ before the rotation.
     errors : float64 (stop - start,): bounds on their distances from F(x).
     Cost per row: P·d int16 multiply-adds, exact (their sum fits 32 bits by the choice of `unit_norm` and the scale).
     """
-    n_panels, groups, panel, _ = axes.shape
-    tile = 4 if panel == 8 else 6
-    whole = centre.astype(np.int16) if unit_norm == 0.0 else np.zeros(1, np.int16)
-    line = np.zeros(2 * groups, np.int16)
-    pairs = line.view(np.int32)
-    packed_pairs = np.zeros((groups, tile), np.int32)
-    queries = packed_pairs.view(np.int16).reshape(1, groups, tile, 2)
-    dots = np.empty((tile, panel), np.int32)
-    products = np.empty((tile, n_panels * panel), np.int32)
+    n_panels, n_pairs = axes.shape[:2]
+    tile = tile_rows(isa)
+    integers = unit_norm == 0.0
+    packed_centre = np.zeros((1, 2 * n_pairs), np.int16)
+    for c in range(source.shape[1] if integers else 0):
+        packed_centre[0, c] = np.int16(centre[c])
+    rows = np.zeros((tile, 2 * n_pairs), np.int16)
+    pairs = rows.view(np.int32)
+    use_lists = integers and n_pairs < 2**16
+    seen, used = np.empty(n_pairs, np.int32), np.empty((1, 1 + n_pairs), np.uint16)
+    products = np.empty((n_panels, tile, AXES), np.int32)
     smallest, largest = spectrum
     shrink = 1.0 / np.sqrt(largest)
     middle = 0.5 * (1.0 / largest + 1.0 / smallest)
     spread = 0.5 * (1.0 / smallest - 1.0 / largest)
     width = vectors.shape[1]
-    buffer = np.empty(width)
-    units = np.empty(tile)
+    columns = np.zeros((width, tile))
+    factors, projected, residuals = np.zeros(tile), np.empty(tile), np.empty(tile)
+    units = np.ones(tile)
     squares = np.empty(tile)
-    packed_errors = np.empty(tile)
+    packed_errors = np.zeros(tile)
     for first in range(start, stop, tile):
         count = min(tile, stop - first)
         for j in range(count):
-            if unit_norm == 0.0:
-                units[j], squares[j], packed_errors[j] = (
-                    1.0,
-                    float(_pack_bytes(source, first + j, whole, line, pairs, packed_pairs, j)),
-                    0.0,
-                )
+            if integers:
+                squares[j] = _pack_bytes(isa, source, first + j, centre, packed_centre, rows, j)
             else:
-                units[j], squares[j], packed_errors[j] = _pack_int16(source, first + j, centre, unit_norm, queries, j)
-        for p in range(n_panels):
-            dot_tile(isa, queries, 0, axes, p, dots)
-            products[:, p * panel : (p + 1) * panel] = dots
+                units[j], squares[j], packed_errors[j] = _pack_int16(source, first + j, centre, unit_norm, rows, j)
+            factors[j] = units[j] * inverse_scale
+        _project(isa, rows, pairs, count, axes, use_lists, seen, used, products)
+        projected[:] = 0.0
+        for a in range(width - 1):
+            for j in range(tile_rows(isa)):
+                product = products[a // AXES, j, a % AXES]
+                y = np.float64(product - shifts[a] if integers else product) * factors[j]
+                columns[a, j] = y * shrink
+                projected[j] += y * y
+        for j in range(count):
+            residuals[j] = np.sqrt(max(squares[j] - projected[j] * middle, 0.0))
+            columns[width - 1, j] = residuals[j]
+        _hadamard(isa, columns, 0, width // 4)
+        _hadamard(isa, columns, width // 4, width // 2)
+        _hadamard(isa, columns, width // 2, width)
         for j in range(count):
             place = first + j - start
-            factor = units[j] * inverse_scale
-            projected = 0.0
-            for a in range(width - 1):
-                y = products[j, a] * factor
-                buffer[a] = y * shrink
-                projected += y * y
-            rest = squares[j] - projected * middle
-            uncertain = projected * spread + 1e-12 * squares[j]
-            residual = np.sqrt(max(rest, 0.0))
-            buffer[width - 1] = residual
+            uncertain = projected[j] * spread + 1e-12 * squares[j]
             error = np.sqrt(uncertain)
-            if residual > 0.0:
-                error = min(error, uncertain / residual)
-            _hadamard(buffer, 0, width // 4)
-            _hadamard(buffer, width // 4, width // 2)
-            _hadamard(buffer, width // 2, width)
+            if residuals[j] > 0.0:
+                error = min(error, uncertain / residuals[j])
             # 2^-23: rounding to float32 below, twice over; it covers the float64 operations above as well.
             errors[place] = error + np.sqrt(packed_errors[j]) + 2.0**-23 * np.sqrt(squares[j])
             for a in range(width):
-                vectors[place, a] = np.float32(buffer[a])
+                vectors[place, a] = np.float32(columns[a, j])
 
 
 @kernel
 def quantise(vectors, errors, middle, step, limit, codes, totals):
     """codes = rounded (vectors - middle) / step, clipped to ±limit; adds what that moves to the errors.
 
-    vectors : float32 (m, P); errors : float64 (m,); middle : float64 (P,); codes : int8 (m, P);
+    vectors : float32 (m, P), P a multiple of 32; errors : float64 (m,); middle : float64 (P,); codes : int8 (m, P);
     totals : float64 (m, 3), the total errors of the coordinates up to the end of each section.
     """
     inverse = 1.0 / step
     width = vectors.shape[1]
+    lanes = np.empty(_LANES)
     for i in range(vectors.shape[0]):
-        moved = 0.0
+        lanes[:] = 0.0
         start = 0
         for section in range(3):
             stop = width >> (2 - section)
-            for a in range(start, stop):
-                exact = np.float64(vectors[i, a]) - middle[a]
-                code = np.rint(min(max(exact * inverse, -limit), limit))
-                moved += (exact - code * step) * (exact - code * step)
-                codes[i, a] = np.int8(code)
+            for a in range(start, stop, _LANES):
+                for lane in range(_LANES):
+                    exact = np.float64(vectors[i, a + lane]) - middle[a + lane]
+                    code = np.rint(min(max(exact * inverse, -limit), limit))
+                    lanes[lane] += (exact - code * step) * (exact - code * step)
+                    codes[i, a + lane] = np.int8(code)
+            moved = ((lanes[0] + lanes[1]) + (lanes[2] + lanes[3])) + ((lanes[4] + lanes[5]) + (lanes[6] + lanes[7]))
             totals[i, section] = (errors[i] + np.sqrt(moved)) * (1.0 + 1e-9)
             start = stop
 

@@ -6,14 +6,16 @@ import numpy as np
 
 from somknn.axes import principal_axes, sample_rows
 from somknn_kernels import embedding as kernels
-from somknn_kernels import tiles
+from somknn_kernels.codebook_codes import PIECE
 from somknn_kernels.isa import Isa
 from somknn_kernels.parallel import run_tasks
+from somknn_kernels.row_products import AXES
 
 # Rows that the axes and the steps are made from; 4,096 took 0.13 s more on MNIST for 5% fewer exact distances.
 SAMPLE = 2048
 COLUMNS = 128  # of short vectors
-_CHUNK = 16384  # rows that are embedded at a time
+_CHUNK = 16384  # rows whose unrounded vectors are in memory at a time
+_PART = 512  # rows of a task, whose unrounded vectors stay in its cache
 _RARE = 0.999  # share of the sample that the range of the codes covers; rows beyond it are handled apart
 _LIMIT = 90.0  # with codes in ±90 no pair of byte products passes 2^15: 2·(32767 // 360)·180 <= 32,767
 _PROBE_LIMIT = 91.0
@@ -35,7 +37,7 @@ class Embedding:
         axes = np.zeros((n_columns - 1, d))
         axes[:n_axes] = principal_axes(sample - self.centre, n_axes).T
         self._round_axes(axes, n_axes, d, integers)
-        vectors, _ = self._embed(rows[np.linspace(0, len(rows) - 1, len(sample)).astype(int)], 1)
+        vectors, _ = self._embed(rows[np.linspace(0, len(rows) - 1, len(sample)).astype(int)], 0, len(sample))
         self._choose_step(vectors)
 
     def _round_axes(self, axes: np.ndarray, n_axes: int, d: int, integers: bool) -> None:
@@ -61,11 +63,14 @@ class Embedding:
 
     def _pack_axes(self) -> None:
         n_axes, d = self.axes.shape
-        panel = tiles.panel_rows(self.isa)
-        n_panels, groups = -(-n_axes // panel), -(-d // 2)
-        padded = np.zeros((n_panels * panel, groups * 2), np.int16)
+        padded = np.zeros((-(-n_axes // AXES) * AXES, -(-d // PIECE) * PIECE), np.int16)
         padded[:n_axes, :d] = self.axes
-        self._packed_axes = np.ascontiguousarray(padded.reshape(n_panels, panel, groups, 2).transpose(0, 2, 1, 3))
+        self._packed_axes = np.ascontiguousarray(
+            padded.reshape(-1, AXES, padded.shape[1] // 2, 2).transpose(0, 2, 1, 3)
+        )
+        self._shifts = np.zeros(len(padded), np.int32)
+        if self.unit_norm == 0.0:
+            self._shifts[:n_axes] = self.axes.astype(np.int64) @ self.centre.astype(np.int64)
 
     def _choose_step(self, vectors: np.ndarray) -> None:
         """Middle of each coordinate, and the step that brings all but the rarest rows within the codes' range."""
@@ -79,53 +84,44 @@ class Embedding:
         farthest = float(np.quantile(squares - 2 * some @ vectors.T.astype(np.float64), 0.999))
         self.step = max(step, np.sqrt(max(farthest, 0.0) / 2**17), 1e-280)
 
-    def _embed(self, rows: np.ndarray, n_threads: int) -> tuple[np.ndarray, np.ndarray]:
-        """Short vectors before rounding, float32 (n, n_columns), and their errors, (n,)."""
-        n = len(rows)
-        vectors, errors = np.empty((n, self.n_columns), np.float32), np.empty(n)
+    def _embed(self, rows: np.ndarray, first: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
+        """Short vectors of rows[first:stop] before rounding, float32 (m, n_columns), and their errors, (m,)."""
+        vectors, errors = np.empty((stop - first, self.n_columns), np.float32), np.empty(stop - first)
         unit_norm = self.unit_norm
         if unit_norm == 0.0 and rows.dtype != np.uint8:
             # Fractions beside bytes: packed to the norm that the scale of the axes leaves room for.
             unit_norm = min(32766.0, 255.0 * np.sqrt(rows.shape[1]))
-
-        def work(task: int) -> None:
-            chunk = slice(task * 256, min(n, task * 256 + 256))
-            kernels.embed(
-                self.isa,
-                rows,
-                chunk.start,
-                chunk.stop,
-                self.centre,
-                unit_norm,
-                self._packed_axes,
-                self.inverse_scale,
-                self.spectrum,
-                vectors[chunk],
-                errors[chunk],
-            )
-
-        run_tasks(work, -(-n // 256), n_threads)
+        kernels.embed(
+            self.isa, rows, first, stop, self.centre, unit_norm, self._packed_axes, self._shifts, self.inverse_scale, self.spectrum,
+            vectors, errors,
+        )  # fmt: skip
         return vectors, errors
 
     def chunks(self, rows: np.ndarray, n_threads: int) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
         """First row, short vectors before rounding and their errors, chunk by chunk; a chunk is a multiple of 1,024 rows."""
         for start in range(0, len(rows), _CHUNK):
-            yield start, *self._embed(rows[start : start + _CHUNK], n_threads)
+            n = min(_CHUNK, len(rows) - start)
+            vectors, errors = np.empty((n, self.n_columns), np.float32), np.empty(n)
+
+            def work(task: int, start: int = start, vectors: np.ndarray = vectors, errors: np.ndarray = errors) -> None:
+                at = slice(task * _PART, min(len(vectors), task * _PART + _PART))
+                vectors[at], errors[at] = self._embed(rows, start + at.start, start + at.stop)
+
+            run_tasks(work, -(-n // _PART), n_threads)
+            yield start, vectors, errors
 
     def embed(self, rows: np.ndarray, n_threads: int, *, probes: bool) -> "ShortVectors":
         """Short vectors of `rows`; `probes` are what is searched with, else what is searched."""
         out = ShortVectors(len(rows), self.n_columns)
         limit = _PROBE_LIMIT if probes else _LIMIT
-        for start, vectors, errors in self.chunks(rows, n_threads):
-            out.coarse[start : start + _CHUNK] = vectors[:, : self.n_columns // 4]
 
-            def work(task: int, start: int = start, vectors: np.ndarray = vectors, errors: np.ndarray = errors) -> None:
-                at = slice(task * 1024, min(len(vectors), task * 1024 + 1024))
-                to = slice(start + at.start, start + at.stop)
-                rounded = out.codes[to], out.errors[to]
-                kernels.quantise(vectors[at], errors[at], self.middle, self.step, limit, *rounded)
+        def work(task: int) -> None:
+            at = slice(task * _PART, min(len(rows), task * _PART + _PART))
+            vectors, errors = self._embed(rows, at.start, at.stop)
+            out.coarse[at] = vectors[:, : self.n_columns // 4]
+            kernels.quantise(vectors, errors, self.middle, self.step, limit, out.codes[at], out.errors[at])
 
-            run_tasks(work, -(-len(vectors) // 1024), n_threads)
+        run_tasks(work, -(-len(rows) // _PART), n_threads)
         return out
 
 
