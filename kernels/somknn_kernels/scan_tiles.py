@@ -56,6 +56,12 @@ def _larger(builder, a, b):
     return builder.select(builder.icmp_unsigned(">", a, b), a, b)
 
 
+def _raised(builder, a, b):
+    """a + b, unsigned, and the largest number where that is beyond it."""
+    name = f"llvm.uadd.sat.v{a.type.count}i{a.type.element.width}"
+    return builder.call(_function(builder.module, name, a.type, [a.type, a.type]), [a, b])
+
+
 def _pair_products_bytes(builder, marker, accumulator, unsigned, signed):
     """accumulator[i] + the two products of bytes 2i, 2i+1, modulo 2^16; the caller excludes saturation of a pair."""
     lanes = accumulator.type.count
@@ -150,14 +156,15 @@ class _Sections:
         return found
 
     def start(self, section, offset, sums=None, lift=None):
-        """`sums` with the section's offsets, half norms and, for each row, `lift(section)`, so that the comparison needs nothing else."""
+        """`sums` with the section's offsets, half norms and, for each query and row, `lift(section)`, so that the comparison needs nothing else."""
         norms = self.of_panel(self.half_norms, self.panels_of(4), section)
-        if lift is not None:
-            norms = [self.builder.sub(norm, by) for norm, by in zip(norms, lift(section), strict=True)]
+        lifts = None if lift is None else lift(section)
         started = []
         for j in range(self.n_queries):
             by = offset(section, j)
             moved = [self.builder.sub(by, norm) for norm in norms]
+            if lifts is not None:
+                moved = [self.builder.add(part, more) for part, more in zip(moved, lifts[j], strict=True)]
             if sums is not None:
                 moved = [self.builder.add(total, part) for total, part in zip(sums[j], moved, strict=True)]
             started.append(moved)
@@ -175,7 +182,7 @@ class _Sections:
     def scan(self, offset, out_early, survivors, lift=None):
         """Emit the scan; returns what the tile returns.
 
-        offset(section, j) : a vector; lift(section) : a vector for each of the panel's, added to all queries' sums; out_early(sums, section) : a vector of i1, whether all that a lane stands for is ruled out;
+        offset(section, j) : a vector; lift(section) : for each query a vector for each of the panel's, added to its sums; out_early(sums, section) : a vector of i1, whether all that a lane stands for is ruled out;
         survivors(sums) : stores the masks and returns them or-ed together.
         """
         builder = self.builder
@@ -250,12 +257,13 @@ def scan_pairs(typing_context, isa, queries, tile, panels, half_norms, panel, of
     p mod panel rows of panel p div panel rows. Sections as in `scan_tile`. With A = (inner product of signed query and unsigned row
     bytes up to the end of section i) + Σ offsets[tile, 0…i, j] - Σ half_norms[0…i, panel, row] and h the larger one of the two places'
     reaches[i], a pair is ruled out if A + h > h + 3, modulo 2^16 (2^32 with VNNI) and unsigned. After the first and
-    the second section this is only asked of each row and the tile as a whole, whose reach is tops[i]; if no pair is left, 0 is returned and
-    `masks` are not written. docs/engine.md, "Rows searched for themselves", shows that no true neighbour is lost.
+    the second section A + h' is compared with the largest h' + 3 of the row and anyone in the tile, h' >= h, and this is only asked of the
+    tile as a whole; if no pair is left, 0 is returned and `masks` are not written. docs/engine.md, "Rows searched for themselves",
+    shows that no true neighbour is lost.
 
     queries, panels, half_norms, tile, panel, masks : as in `scan_tile`; offsets : int16, with VNNI int32 (tiles, 3, query tile);
-    reaches : uint16 or uint32 (3, panels, panel rows), at most 2^16 - 4 or 2^32 - 4, for all places of the tiles; tops : as reaches (2,), the
-    largest reaches of the tile's places in the first two sections.
+    reaches : uint16 or uint32 (3, panels, panel rows), ascending along the first axis, at most 2^16 - 4 or 2^32 - 4, for all places of the
+    tiles; tops : as reaches (2,), the largest reaches[0] and the largest reaches[1] - reaches[0] of the tile's places.
     """
     signature = types.uint64(isa, queries, types.int64, panels, half_norms, types.int64, offsets, reaches, tops, masks)
 
@@ -265,46 +273,60 @@ def scan_pairs(typing_context, isa, queries, tile, panels, half_norms, panel, of
         offset_pointer = sections.pointer(6, sections.element, sections.tile)
         reach_pointer, reach_vectors = sections.pointer(7, sections.element), sections.pointer(7, sections.accumulator)
         n_reach_panels, top_pointer = sections.panels_of(7), sections.pointer(8, sections.element)
-        of_rows = []
+        thresholds = []
 
         def offset(section, j):
             return _splat(builder, builder.load(builder.gep(offset_pointer, [I64(section * n_queries + j)])), lanes)
 
+        def of_rows(section):
+            return sections.of_panel(reach_vectors, n_reach_panels, section)
+
+        def of_pairs(section):
+            """The larger one of the reaches of each place of the tile and each row."""
+            first = builder.mul(n_reach_panels, I64(section * rows))
+            first = builder.add(first, builder.mul(sections.tile, I64(n_queries)))
+            others, found = of_rows(section), []
+            for j in range(n_queries):
+                own = builder.load(builder.gep(reach_pointer, [builder.add(first, I64(j))]))
+                found.append([_larger(builder, _splat(builder, own, lanes), other) for other in others])
+            return found
+
+        def top(section):
+            return _splat(builder, builder.load(builder.gep(top_pointer, [I64(section)])), lanes)
+
+        def rises():
+            """By how much no reach of the tile or a row rises from the first section to the second."""
+            rises = [builder.sub(after, before) for before, after in zip(of_rows(0), of_rows(1), strict=True)]
+            return [_larger(builder, top(1), rise) for rise in rises]
+
+        slack = _splat(builder, sections.element(_SLACK), lanes)
+
         def lift(section):
-            """Brings the rows' reaches and the tile's into the sums for as long as the tile is judged as a whole."""
-            before: Any = of_rows[-1] if of_rows else None
-            if section == 2:
-                return [builder.neg(reach) for reach in before]
-            top = _splat(builder, builder.load(builder.gep(top_pointer, [I64(section)])), lanes)
-            others = sections.of_panel(reach_vectors, n_reach_panels, section)
-            of_rows.append([_larger(builder, top, other) for other in others])
-            if before is None:
-                return of_rows[-1]
-            return [builder.sub(now, then) for now, then in zip(of_rows[-1], before, strict=True)]
+            """What is added to a pair's sum. The first section's reach stays in it to the end of the second, for which the rise of others is enough."""
+            if section == 0:
+                thresholds.append([_raised(builder, _larger(builder, top(0), other), slack) for other in of_rows(0)])
+                return of_pairs(0)
+            if section == 1:
+                thresholds.append([_raised(builder, *both) for both in zip(thresholds[0], rises(), strict=True)])
+                return [rises()] * n_queries
+            moved = []
+            for last, first in zip(of_pairs(2), of_pairs(0), strict=True):
+                moved.append([builder.sub(a, builder.add(b, c)) for a, b, c in zip(last, first, rises(), strict=True)])
+            return moved
 
         def out_early(sums, section):
             out = None
-            slack = _splat(builder, sections.element(_SLACK), lanes)
-            for v, reach in enumerate(of_rows[section]):
+            for v, threshold in enumerate(thresholds[section]):
                 smallest = sums[0][v]
                 for row in sums[1:]:
                     smallest = _lesser(builder, smallest, row[v])
-                beyond = builder.icmp_unsigned(">", smallest, builder.add(reach, slack))
+                beyond = builder.icmp_unsigned(">", smallest, threshold)
                 out = beyond if out is None else builder.and_(out, beyond)
             return out
 
         def survivors(sums):
-            first = builder.add(builder.mul(n_reach_panels, I64(2 * rows)), builder.mul(sections.tile, I64(n_queries)))
-            own = [builder.load(builder.gep(reach_pointer, [builder.add(first, I64(j))])) for j in range(n_queries)]
-            others = sections.of_panel(reach_vectors, n_reach_panels, 2)
-            slack = _splat(builder, sections.element(_SLACK), rows)
-            moved, tops = [], []
-            for j in range(n_queries):
-                reach = _splat(builder, own[j], lanes)
-                larger = [_larger(builder, reach, other) for other in others]
-                moved.append([builder.add(total, by) for total, by in zip(sums[j], larger, strict=True)])
-                tops.append(builder.add(_joined(builder, larger), slack))
-            return _survivors(builder, moved, tops, sections.pointer(9, I64), builder.icmp_unsigned)
+            tops = [_joined(builder, [builder.add(reach, slack) for reach in reaches]) for reaches in of_pairs(2)]
+            return _survivors(builder, sums, tops, sections.pointer(9, I64), builder.icmp_unsigned)
 
         return sections.scan(offset, out_early, survivors, lift)
 

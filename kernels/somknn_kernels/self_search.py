@@ -125,10 +125,11 @@ def _search_block(isa, places, lists, first_place, last_place, other_from, other
     for t in range(first_place // tile, last_tile):
         found[:] = 0
         # Nothing is measured before all panels are scanned, so these hold for all of them.
-        for section in range(2):
-            tops[section] = 0
-            for place in range(t * tile, t * tile + tile):
-                tops[section] = max(tops[section], reaches[section, place // panel_rows, place % panel_rows])
+        tops[:] = 0
+        for place in range(t * tile, t * tile + tile):
+            reach = reaches[0, place // panel_rows, place % panel_rows]
+            tops[0] = max(tops[0], reach)
+            tops[1] = max(tops[1], reaches[1, place // panel_rows, place % panel_rows] - reach)
         for panel in range(max(other_from, t * tile // panel_rows), other_to):
             if scan_pairs(isa, packed, t, panels, half_norms, panel, offsets, reaches, tops, masks) == 0:
                 continue
