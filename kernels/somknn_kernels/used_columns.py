@@ -2,7 +2,8 @@
 
 ‖a-b‖² = ‖a‖² + ‖b‖² - 2 a·b, all integers, and only where a is not zero does a·b need a look: of the 16-byte chunks of an
 image of a digit less than half. So a comparison reads half of the row it is compared with, and takes 4 vector instructions a
-chunk where `distances.py` takes 5. Dense rows lose nothing but the index of each chunk.
+chunk where `distances.py` takes 5. Dense rows lose nothing but the index of each chunk. The order of the columns is free: where those that
+are used together lie together, there are fewer chunks.
 """
 
 import numpy as np
@@ -15,6 +16,7 @@ from somknn_kernels.policy import inlined, kernel
 from somknn_kernels.tiles import I8, I16, I32, I64, _every, _join, _marker, _pair_products_int16, _pointer
 
 CHUNK = 16  # columns
+UNIT = 4  # columns that stay together when columns are put in another order
 _AT_ONCE = 4096  # chunks whose products fit 32 bits: 4096·16·255² < 2^32
 _ROWS = 4  # compared at once
 
@@ -33,6 +35,26 @@ def find_used(row, i, used, slot):
         used[slot, 1 + count] = chunk
         count += int(any_bits != 0)
     used[slot, 0] = count
+
+
+@kernel
+def copy_units(rows, order, units, first, last, out):
+    """out[place] = rows[order[place]] : uint8, its columns in the order of the `units`, for the places [first, last); places without a row are zero.
+
+    units : int32 (d // UNIT,), a permutation: unit i holds the columns of unit units[i]; the last d % UNIT columns stay where they are.
+    """
+    d = rows.shape[1]
+    for place in range(first, last):
+        row = np.int64(order[place])
+        if row < 0:
+            out[place] = 0
+            continue
+        for i in range(units.shape[0]):
+            at, to = np.int64(units[i]) * UNIT, i * UNIT
+            a, b, c, e = rows[row, at], rows[row, at + 1], rows[row, at + 2], rows[row, at + 3]
+            out[place, to], out[place, to + 1], out[place, to + 2], out[place, to + 3] = a, b, c, e
+        for c in range(units.shape[0] * UNIT, d):
+            out[place, c] = rows[row, c]
 
 
 @kernel

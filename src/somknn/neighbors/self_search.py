@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from somknn.neighbors.column_order import used_together
 from somknn.neighbors.pruned import PrunedSearch
 from somknn_kernels import place_seeds, selection, self_search, tiles, used_columns
 from somknn_kernels.parallel import run_tasks
@@ -49,16 +50,20 @@ def _places(search: PrunedSearch, n_threads: int) -> Places:
     d, integers = search.rows.shape[1], search.rows.dtype == np.uint8
     rows = np.empty((n_places, d), search.rows.dtype)
     squares = np.zeros(n_places if integers else 0, np.int64)
-    used = np.zeros((len(squares), 1 + d // used_columns.CHUNK), np.int32)
+    used = np.zeros((len(squares), 1 + d // used_columns.CHUNK), np.uint16 if d < 2**20 else np.int32)
+    units = used_together(search.rows) if integers else None
 
     def work(task: int) -> None:
         first, last = task * _PACKED_TILES, min((task + 1) * _PACKED_TILES, n_tiles)
         self_search.pack_places(screen.panels, screen.half_norms, screen.lift, packed, offsets, first, last)
         at = slice(first * tile, last * tile)
-        np.take(search.rows, np.maximum(screen.order[at], 0), axis=0, out=rows[at])
-        if integers:
-            used_columns.squared_norms(rows, at.start, min(at.stop, n_places), squares)
-            self_search.find_all_used(rows, at.start, min(at.stop, n_places), used)
+        if units is None:
+            np.take(search.rows, np.maximum(screen.order[at], 0), axis=0, out=rows[at])
+        else:
+            start, stop = at.start, min(at.stop, n_places)
+            used_columns.copy_units(search.rows, screen.order, units, start, stop, rows)
+            used_columns.squared_norms(rows, start, stop, squares)
+            self_search.find_all_used(rows, start, stop, used)
 
     run_tasks(work, -(-n_tiles // _PACKED_TILES), n_threads)
     return Places(
