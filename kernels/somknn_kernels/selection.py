@@ -62,6 +62,23 @@ def sort_heap(distances, indices, heap):
         sift_down(distances, indices, heap, 0, last)
 
 
+@inlined
+def sift_down_keys(keys, heap, position, size):
+    """As `sift_down`, for pairs in one number each (`self_search.Lists`)."""
+    key = keys[heap, position]
+    while True:
+        child = 2 * position + 1
+        if child >= size:
+            break
+        if child + 1 < size:
+            child += int(keys[heap, child] < keys[heap, child + 1])
+        if keys[heap, child] <= key:
+            break
+        keys[heap, position] = keys[heap, child]
+        position = child
+    keys[heap, position] = key
+
+
 class Nearest(NamedTuple):
     """The k best pairs of each query. distances : int64 or float64 (m, k), the largest value at first; indices : int64 (m, k)."""
 

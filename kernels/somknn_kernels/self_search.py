@@ -9,11 +9,13 @@ first, and their distances are the ceilings of the rest.
 from typing import Any, NamedTuple
 
 import numpy as np
+from numba import types
+from numba.extending import overload
 
 from somknn_kernels.distances import codes_within, distance_within
 from somknn_kernels.policy import inlined, kernel
 from somknn_kernels.scan_tiles import scan_pairs
-from somknn_kernels.selection import push
+from somknn_kernels.selection import push, sift_down_keys, sort_heap
 from somknn_kernels.tiles import trailing_zeros
 from somknn_kernels.used_columns import distances_through, fill_up, find_used
 
@@ -45,12 +47,80 @@ class Places(NamedTuple):
 
 
 class Lists(NamedTuple):
-    """The nearest rows so far. distances : int64 or float64 (places, k), indices : int64 (places, k), heaps; limits : as distances (places,),
-    the largest distance that is still of use."""
+    """The nearest rows so far.
+
+    distances : int64 or float64 (places, k), indices : int64 (places, k), heaps; or distances : uint64 (places, k), heaps of
+    distance · 2^32 + index, where distances are integers below 2^31: half the memory and the comparisons. limits : int64 or float64 (places,),
+    the largest distance that is still of use.
+    """
 
     distances: Any
     indices: Any
     limits: Any
+
+
+def offer_pair(distances, indices, place, distance, index):
+    """Offer a row to the list of a place (the first fields of `Lists`); returns the largest distance in it."""
+    raise NotImplementedError("only inside kernels")
+
+
+@overload(offer_pair, inline="never")
+def _offer_pair(distances, indices, place, distance, index):
+    if distances.dtype == types.uint64:
+
+        def offer_key(distances, indices, place, distance, index):
+            key = np.uint64(distance) << np.uint64(32) | np.uint64(index)
+            if key < distances[place, 0]:
+                distances[place, 0] = key
+                sift_down_keys(distances, place, 0, distances.shape[1])
+            return np.int64(distances[place, 0] >> np.uint64(32))
+
+        return offer_key
+
+    def offer(distances, indices, place, distance, index):
+        push(distances, indices, place, distance, index)
+        return distances[place, 0]
+
+    return offer
+
+
+def take_list(heaps, heap_indices, place, distances, indices, row):
+    """Write the list of a place in ascending order to distances[row] and indices[row]; the heap is spoilt."""
+    raise NotImplementedError("only inside kernels")
+
+
+@overload(take_list, inline="never")
+def _take_list(heaps, heap_indices, place, distances, indices, row):
+    if heaps.dtype == types.uint64:
+
+        def take_keys(heaps, heap_indices, place, distances, indices, row):
+            for last in range(heaps.shape[1] - 1, -1, -1):
+                key = heaps[place, 0]
+                heaps[place, 0] = heaps[place, last]
+                sift_down_keys(heaps, place, 0, last)
+                distances[row, last] = np.int64(key >> np.uint64(32))
+                indices[row, last] = np.int64(key & np.uint64(2**32 - 1))
+
+        return take_keys
+
+    def take(heaps, heap_indices, place, distances, indices, row):
+        sort_heap(heaps, heap_indices, place)
+        for i in range(heaps.shape[1]):
+            distances[row, i] = heaps[place, i]
+            indices[row, i] = heap_indices[place, i]
+
+    return take
+
+
+@kernel
+def hand_over(lists, order, first, last, distances, indices):
+    """Write the lists of the places [first, last) to the lines of their rows, in ascending order; `lists` are spoilt.
+
+    order : int32 (places,); distances : int64 or float64 (n, k); indices : int64 (n, k).
+    """
+    for place in range(first, last):
+        if order[place] >= 0:
+            take_list(lists.distances, lists.indices, place, distances, indices, np.int64(order[place]))
 
 
 @kernel
@@ -156,14 +226,16 @@ def _search_block(isa, places, lists, first_place, last_place, other_from, other
                 isa, rows, first, rows, others[j], count, used, first, squares[first], squares, sums, measured
             )
             for i in range(count):
-                distance = measured[i]
-                one, other = first, np.int64(others[j, i])
+                distance, other = measured[i], np.int64(others[j, i])
+                if distance > limits[first] and distance > limits[other]:
+                    continue
+                one = first
                 for _ in range(2):
                     if distance <= limits[one]:
-                        push(distances, indices, one, distance, np.int64(order[other]))
-                        if distances[one, 0] < limits[one]:
-                            limits[one] = distances[one, 0]
-                            reach = distance_within(limits[one], d)
+                        largest = offer_pair(distances, indices, one, distance, np.int64(order[other]))
+                        if largest < limits[one]:
+                            limits[one] = largest
+                            reach = distance_within(largest, d)
                             kind = int(one >= first_rare)
                             _set_reaches(reaches, one, reach, errors, kind, other_kind, step)
                     one, other = other, one

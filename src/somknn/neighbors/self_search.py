@@ -136,11 +136,7 @@ def nearest_apart(search: PrunedSearch, k: int, apart: np.ndarray, n_threads: in
     integers = search.integers(search.rows)
     dtype, worst = (np.int64, np.iinfo(np.int64).max) if integers else (np.float64, np.inf)
     n_places = len(places.order)
-    lists = Lists(
-        np.full((n_places, k), worst, dtype),
-        np.full((n_places, k), selection.NO_INDEX, np.int64),
-        np.full(n_places, worst, dtype),
-    )
+    lists = _empty_lists(n_places, k, dtype, worst, places.rows.shape[1])
     n_panels = places.panels.shape[1]
     n_usual = search.screen.n_usual
     n_ranges = _RANGES_PER_THREAD * n_threads
@@ -170,14 +166,19 @@ def nearest_apart(search: PrunedSearch, k: int, apart: np.ndarray, n_threads: in
     distances, indices = np.empty((len(search.rows), k), dtype), np.empty((len(search.rows), k), np.int64)
 
     def hand_over(task: int) -> None:
-        at = slice(task * _PACKED_TILES, (task + 1) * _PACKED_TILES)
-        real = np.flatnonzero(places.order[at] >= 0)
-        lists_here = selection.sorted_heaps(lists.distances[at], lists.indices[at])
-        for part, to in zip(lists_here, (distances, indices), strict=True):
-            to[places.order[at][real]] = part[real]
+        first, last = task * _PACKED_TILES, min((task + 1) * _PACKED_TILES, n_places)
+        self_search.hand_over(lists, places.order, first, last, distances, indices)
 
     run_tasks(hand_over, -(-n_places // _PACKED_TILES), n_threads)
     return distances, indices
+
+
+def _empty_lists(n_places: int, k: int, dtype: type, worst: float, d: int) -> Lists:
+    """Lists without limits, of pairs in one number each where they fit."""
+    limits = np.full(n_places, worst, dtype)
+    if dtype == np.int64 and d * 255**2 < 2**31:
+        return Lists(np.full((n_places, k), 2**64 - 1, np.uint64), np.zeros((0, k), np.int64), limits)
+    return Lists(np.full((n_places, k), worst, dtype), np.full((n_places, k), selection.NO_INDEX, np.int64), limits)
 
 
 def _ranges(start: int, stop: int, most: int) -> list[tuple[int, int]]:
