@@ -9,12 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reference.self_search import nearest_apart
+from somknn.neighbors.column_order import used_together
 from somknn.neighbors.index import ExactIndex
-from somknn.neighbors.self_search import _ranges, _run_pairs
+from somknn.neighbors.self_search import _empty_lists, _ranges, _rounds, _run_pairs
 from somknn_kernels import isa as isa_module
 from somknn_kernels.parallel import run_tasks
 from somknn_kernels.policy import kernel
-from somknn_kernels.used_columns import distances_through, find_used, squared_norms
+from somknn_kernels.used_columns import copy_units, distances_through, fill_up, find_used, squared_norms
 
 
 def blobs(n: int, d: int, dtype: type, seed: int = 0, spread: float = 12.0) -> np.ndarray:
@@ -155,6 +156,72 @@ def test_used_columns():
     norms = np.zeros(2, np.int64)
     squared_norms(rows, 0, 2, norms)
     assert norms.tolist() == [25 + 81 + 40_000, 0]
+
+
+@kernel
+def filled(rows, used):
+    for i in range(len(rows)):
+        find_used(rows, i, used, i)
+        fill_up(used, i, used.shape[1] - 1)
+
+
+@pytest.mark.parametrize("d", [5, 16, 70, 784])
+def test_used_columns_filled_up(d):
+    """Whole fours, no chunk twice, none in use left out."""
+    rows = np.random.default_rng(d).integers(1, 256, (40, d)).astype(np.uint8)
+    rows *= np.repeat(np.random.default_rng(0).random((40, d // 16 + 1)) < 0.4, 16, axis=1)[:, :d]
+    used = np.zeros((40, 1 + d // 16), np.uint16)
+    filled(rows, used)
+    for row, (count, *chunks) in zip(rows, used.tolist(), strict=True):
+        assert len(set(chunks[:count])) == count
+        assert count == d // 16 or count % 4 == 0
+        assert max(chunks[:count], default=0) <= d // 16
+        in_use = np.flatnonzero(row[: d // 16 * 16].reshape(-1, 16).any(axis=1))
+        assert set(in_use) <= set(chunks[:count])
+
+
+@pytest.mark.parametrize("d", [3, 17, 64, 130])
+def test_columns_in_another_order(d):
+    """An order of all units; every row keeps its values, the last columns their places."""
+    rows = np.random.default_rng(d).integers(0, 3, (90, d)).astype(np.uint8)
+    rows[:, ::3] = 0
+    units = used_together(rows)
+    assert sorted(units) == list(range(d // 4))
+    order = np.array([7, -1, 89], np.int32)
+    out = np.full((3, d), 9, np.uint8)
+    copy_units(rows, order, units, 0, 3, out)
+    expected = np.concatenate(
+        [rows[:, : d // 4 * 4].reshape(90, -1, 4)[:, units].reshape(90, -1), rows[:, d // 4 * 4 :]], axis=1
+    )
+    np.testing.assert_array_equal(out, [expected[7], np.zeros(d), expected[89]])
+
+
+def test_columns_used_together_share_chunks():
+    """Two kinds of rows, whose columns alternate four by four: no chunk is used by both kinds."""
+    rows = np.zeros((200, 128), np.uint8)
+    for kind in (0, 1):
+        rows[kind::2].reshape(100, 16, 2, 4)[:, :, kind] = 5
+    units = used_together(rows).reshape(-1, 4)
+    assert (units % 2 == units[:, :1] % 2).all()
+
+
+def test_wide_bytes_have_two_arrays():
+    """Distances from 2^31 on do not fit half of a number."""
+    assert _empty_lists(3, 2, np.int64, 9, 33_025).distances.dtype == np.uint64
+    assert _empty_lists(3, 2, np.int64, 9, 33_026).distances.dtype == np.int64
+    rows = np.zeros((60, 33_100), np.uint8)
+    rows[30:] = 255
+    rows[np.arange(60), np.arange(60)] = 7
+    groups = np.arange(60) % 4
+    found = ExactIndex("pruned", n_jobs=1).fit(rows).search_rows(40, groups)
+    expected = nearest_apart(rows, groups, 40)
+    np.testing.assert_array_equal(found[0], expected[0])
+    np.testing.assert_array_equal(found[1], expected[1])
+
+
+@pytest.mark.parametrize("n", range(1, 10))
+def test_rounds_are_all_pairs(n):
+    assert sorted(_rounds(n)) == [(a, b) for a in range(n) for b in range(a, n)]
 
 
 @pytest.mark.parametrize("n_threads", [1, 2, 5])

@@ -18,7 +18,7 @@ _NEAR_ROWS = 768  # of the panels in which seeds are looked for
 _SPARE = 5  # seeds beyond k: the nearest by short vectors are not always the nearest
 _SEEDED_TILES = 256  # by a task
 _PANELS = 64  # whose near panels a task finds
-_RANGES_PER_THREAD = 4
+_RANGES_PER_THREAD = 6
 _LEAST_PANELS = 6  # of a range
 _PACKED_TILES = 1024  # packed by a task
 
@@ -155,9 +155,9 @@ def nearest_apart(search: PrunedSearch, k: int, apart: np.ndarray, n_threads: in
     _seed(search, prepared, lists.limits, k, n_threads)
     self_search.set_reaches(places, lists, 0, 0, n_places)
     usual = _ranges(0, n_usual, n_ranges)
-    run(usual, [(a, a + ahead) for ahead in range(len(usual)) for a in range(len(usual) - ahead)], 0)
+    run(usual, _rounds(len(usual)), 0)
     if n_usual < n_panels:
-        rare = _ranges(n_usual, n_panels, n_ranges)
+        rare = _ranges(n_usual, n_panels, n_threads, 1)
         every, n = usual + rare, len(usual)
         self_search.set_reaches(places, lists, 1, 0, n_places)
         run(every, [(a, b) for b in range(n, len(every)) for a in range(b + 1)], 1)
@@ -175,17 +175,26 @@ def nearest_apart(search: PrunedSearch, k: int, apart: np.ndarray, n_threads: in
 
 def _empty_lists(n_places: int, k: int, dtype: type, worst: float, d: int) -> Lists:
     """Lists without limits, of pairs in one number each where they fit."""
-    limits = np.full(n_places, worst, dtype)
+    limits: np.ndarray = np.full(n_places, worst, dtype)
     if dtype == np.int64 and d * 255**2 < 2**31:
         return Lists(np.full((n_places, k), 2**64 - 1, np.uint64), np.zeros((0, k), np.int64), limits)
     return Lists(np.full((n_places, k), worst, dtype), np.full((n_places, k), selection.NO_INDEX, np.int64), limits)
 
 
-def _ranges(start: int, stop: int, most: int) -> list[tuple[int, int]]:
-    """[start, stop) in at most `most` parts of about the same length, none of them empty."""
-    n = min(most, max(1, (stop - start) // _LEAST_PANELS))
+def _ranges(start: int, stop: int, most: int, least: int = _LEAST_PANELS) -> list[tuple[int, int]]:
+    """[start, stop) in at most `most` parts of about the same length, not below `least` where there are several, none of them empty."""
+    n = min(most, max(1, (stop - start) // least))
     edges = np.linspace(start, stop, n + 1).astype(int).tolist()
     return [(a, b) for a, b in itertools.pairwise(edges) if a < b]
+
+
+def _rounds(n: int) -> list[tuple[int, int]]:
+    """All pairs (a, b), a <= b, of n numbers: first each with itself, then each with the next, as if 0 followed the last, and so on.
+
+    Every round uses all numbers alike, so that threads find free ones to the end.
+    """
+    pairs = [(a, (a + ahead) % n) for ahead in range(n // 2 + 1) for a in range(n if 2 * ahead < n else n // 2)]
+    return [(min(pair), max(pair)) for pair in pairs]
 
 
 def _run_pairs(work: Callable[[int, int], object], pairs: list[tuple[int, int]], n_threads: int) -> None:
