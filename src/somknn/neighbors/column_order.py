@@ -1,5 +1,7 @@
 """An order of the columns of bytes in which those that are used by the same rows lie together; only speed depends on it."""
 
+from typing import Any
+
 import numpy as np
 
 from somknn.threads import single_threaded_blas
@@ -21,16 +23,16 @@ def used_together(rows: np.ndarray) -> np.ndarray:
     if not CHUNK < rows.shape[1] <= _WIDEST:
         return given
     sample = rows[np.linspace(0, len(rows) - 1, min(len(rows), _SAMPLE)).astype(np.int64), : n_units * UNIT]
-    used: np.ndarray = sample.reshape(len(sample), n_units, UNIT).any(axis=2).astype(np.float32)
+    used: Any = sample.reshape(len(sample), n_units, UNIT).any(axis=2).astype(np.float32)
     if used.mean() > _DENSE:
         return given
-    counts: np.ndarray = used.sum(axis=0)
+    counts = used.sum(axis=0)
     left = np.ones(n_units, np.bool_)
     order = np.empty(n_units, np.int32)
     with single_threaded_blas():
         for i in range(n_units):
             if i % (CHUNK // UNIT) == 0:
-                chunk: np.ndarray = np.zeros(len(used), np.float32)
+                chunk = np.zeros(len(used), np.float32)
                 likeness = counts
             else:
                 shared = chunk @ used
