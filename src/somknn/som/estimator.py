@@ -20,6 +20,7 @@ from somknn.som.neighborhoods import check_neighborhood
 from somknn.som.online import train_online
 from somknn.som.schedules import schedule_values
 from somknn.som.search import BMUSearch, Found, find
+from somknn.som.trained import TrainedMap
 from somknn.som.training import Assigned, Rows, Rule, batch_update, sums_by_unit, train_batch
 from somknn_kernels.parallel import resolve_n_threads
 
@@ -27,7 +28,7 @@ _HISTORY = ("quantization_error", "topographic_error", "radius", "seconds")
 _BLOCK = 8192
 
 
-class SOM(Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BaseEstimator):
+class SOM(TrainedMap, Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BaseEstimator):
     """Self-organizing map (Kohonen 2001) with exact best-matching units.
 
     Parameters
@@ -285,78 +286,9 @@ class SOM(Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMix
             out[first : first + _BLOCK] = np.sqrt(np.maximum(squares, 0.0))
         return out
 
-    def quantization_error(self, X, sample_weight=None):
-        """Mean distance of the rows to their best-matching units."""
-        search = self._search(X)
-        return quality.quantization_error_of(search.distances, self._targets(len(search.X), None, sample_weight)[0])
-
-    def topographic_error(self, X, sample_weight=None, *, diagonals=True):
-        """Share of rows whose best and second-best units are not adjacent; see `somknn.som.quality`."""
-        search = self._search(X)
-        weights = self._targets(len(search.X), None, sample_weight)[0]
-        return quality.topographic_error_of(search.units, self.grid_, weights, diagonals)
-
-    def topographic_product(self):
-        """Topographic product of the map (Bauer and Pawelzik 1992); 0 is best."""
-        check_is_fitted(self)
-        return quality.topographic_product(self.codebook_, self.grid_)
-
-    def trustworthiness(self, X, n_neighbors=5):
-        """Trustworthiness of the grid positions of rows; O(n²), so pass a sample."""
-        return quality.trustworthiness(X, self.predict(X), self.grid_, n_neighbors)
-
-    def distortion(self, X, radius=None):
-        """Mean over rows of Σ_j h(bmu, j)·‖x - w_j‖² at `radius` (default: the final one)."""
-        search = self._search(X)
-        if self.missing_values == "ignore":
-            raise ValueError("distortion is not defined here for missing values")
-        rule = self._rule()
-        rows = Rows(search.X, None, None)
-        sums, totals = sums_by_unit(rows, search.units[:, 0], rule.grid.size, False, rule.n_threads)
-        centre = self._flat().astype(np.float64).mean(axis=0)
-        norms = np.empty(len(search.X))
-        for first in range(0, len(norms), _BLOCK):
-            centred = search.X[first : first + _BLOCK] - centre
-            norms[first : first + _BLOCK] = np.einsum("ij,ij->i", centred, centred)
-        squares = np.bincount(search.units[:, 0], weights=norms, minlength=rule.grid.size)
-        arguments = (rule.grid, self.neighborhood, rule.radii[-1] if radius is None else radius, self.compact_support)
-        centred_sums = sums - totals[:, None] * centre
-        return quality.distortion_of(self._flat() - centre, centred_sums, totals, squares, arguments, len(norms))
-
-    def u_matrix(self):
-        """Mean distance of each neuron to its adjacent ones, (n_rows, n_columns)."""
-        check_is_fitted(self)
-        return quality.u_matrix(self._flat(), self.grid_)
-
-    def hit_map(self, X):
-        """Number of rows whose best-matching unit each neuron is, (n_rows, n_columns) int64."""
-        return np.bincount(self.predict(X), minlength=self.grid_.size).reshape(self.codebook_.shape[:2])
-
-    def component_planes(self):
-        """The weight of every feature across the map, (n_features, n_rows, n_columns): a view of the codebook."""
-        check_is_fitted(self)
-        return np.moveaxis(self.codebook_, 2, 0)
-
-    def cluster_map(self, n_clusters, linkage="ward"):
-        """Clusters of the neurons by agglomeration of their weights, (n_rows, n_columns) int64."""
-        check_is_fitted(self)
-        from sklearn.cluster import AgglomerativeClustering  # takes long to import, and few maps are cut into clusters
-
-        labels = AgglomerativeClustering(n_clusters, linkage=linkage).fit_predict(self._flat())
-        return labels.reshape(self.codebook_.shape[:2]).astype(np.int64)
-
-    @property
-    def grid_(self):
-        """The grid of the trained map."""
-        check_is_fitted(self, "codebook_")
-        return Grid.checked(self.codebook_.shape[0], self.codebook_.shape[1], self.topology, self.boundary)
-
     @property
     def _n_features_out(self):
         return self.codebook_.shape[0] * self.codebook_.shape[1]
-
-    def _flat(self):
-        return self.codebook_.reshape(-1, self.codebook_.shape[2])
 
     def _clear_stream(self):
         self._axes = None
