@@ -48,7 +48,7 @@ def test_bounds(name):
     rows[300:330] = rows[0]  # equal scores
     groups = np.arange(500) % 3
     search = PrunedSearch(rows, Embedding(rows, isa), 1)
-    places = for_groups(prepare(search, 1).places, groups)
+    places = for_groups(prepare(search, None, 1).places, groups)
     real = places.order >= 0
     exact = nearest_apart(rows, groups, k)[0][:, -1][places.order[real]]
     n_panels = places.panels.shape[1]

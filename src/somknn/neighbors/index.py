@@ -166,19 +166,26 @@ class ExactIndex:
         self._record(self._pruned, len(queries))
         return distances, indices
 
-    def prepare_rows(self) -> "ExactIndex":
-        """Do the part of the next `search_rows` that needs neither k nor groups, and keep it until then.
+    def prepare_rows(self, k: int | None = None) -> "ExactIndex":
+        """Do the part of the next `search_rows` that does not need the groups, and keep it until then.
 
-        For a program that does not know its folds yet: `search_rows` needs no such call. What is kept takes about 1.5 times the memory of
+        For a program that does not know its folds yet: `search_rows` needs no such call. What is kept takes about twice the memory of
         rows of bytes. May run in a thread beside searches, and before or beside the search of a shallow copy, which shares it.
+
+        Parameters
+        ----------
+        k : int or None
+            With the k of `search_rows`, or a larger one, first bounds are found as well.
 
         Raises
         ------
         ValueError
-            For a brute-force index.
+            For a brute-force index, or a k out of range.
         """
         search = self._search_of_rows()
-        search.prepared = self_search.prepare(search, resolve_n_threads(self.n_jobs))
+        if k is not None and not 1 <= k < len(self.rows_):
+            raise ValueError(f"k must be between 1 and {len(self.rows_) - 1}, the number of other rows; got {k}")
+        search.prepared = self_search.prepare(search, None if k is None else int(k), resolve_n_threads(self.n_jobs))
         return self
 
     def _search_of_rows(self) -> PrunedSearch:
