@@ -37,6 +37,9 @@ _ENOUGH = 3.0  # the same in a trial, which makes others needless
 _DRAWN = 0.5  # mean square of the units, in those of the rows, below which axes of their own are tried first; above, not without need
 
 
+_Way = tuple[str, Units, float]  # name, the codebook for it, cost
+
+
 class BMUSearch:
     """The two nearest codebook rows of every row of `X`, exactly as a float64 computation finds them.
 
@@ -162,39 +165,61 @@ class BMUSearch:
         passed, measured = self.examined[0] / n, self.examined[1] / n  # in the last search, zero if there was none
         if self.way in _OWN and 0.0 < measured < _CLEAR:
             return self.way, self._view(self.way, encoded)
-        drawn = float(encoded.squares.mean()) < _DRAWN * self._spread
-        before = self._cost("staged", K, d, passed, measured)
-        tried = ["own"] if self.way in _OWN else []
-        if (
-            not tried
-            and drawn
-            and (measured == 0.0 or before > max(self._own_cost, self._cost("narrow", K, d, 0.0, 3.0)))
+        before = self._cost(self.way, K, d, passed, measured)
+        data = None
+        if self.way == "own":  # once more it will hardly cost less: radii shrink
+            data = self._data_way(short, encoded, codebook, pilot)
+            if data[2] <= before:
+                self._own_cost = before
+                return data[:2]
+        own = self._own_way(short, encoded, codebook, pilot, before)
+        if own is not None and own[2] <= self._cost("own", K, d, 0.0, _ENOUGH):
+            return own[:2]
+        if own is None and self.way == "staged" and 0.0 < _PASSED * passed < 0.95 * _SCANNED * K:
+            return "staged", self._view("staged", encoded)
+        data = data or self._data_way(short, encoded, codebook, pilot)
+        if own is None:
+            return data[:2]
+        self._own_cost = own[2]
+        return own[:2] if own[2] < data[2] else data[:2]
+
+    def _own_way(self, short: Short, encoded: Encoded, codebook: np.ndarray, pilot: list, before: float) -> _Way | None:
+        """The better of the ways on axes of the codebook itself, or None where they are not worth a trial. before : cost of the last search."""
+        K, d = codebook.shape
+        if self.way in _OWN:
+            candidates = ["own"]
+        elif float(encoded.squares.mean()) >= _DRAWN * self._spread or 0.0 < before <= max(
+            self._own_cost, self._cost("narrow", K, d, 0.0, _ENOUGH)
         ):
-            tried = ["narrow", "own"]
-        way, view, cost = "", None, np.inf
-        for candidate in tried:
-            own = self._view(candidate, encoded)
-            _, measured = self._pilot(short, own, codebook, False, pilot)
-            own_cost = self._cost(candidate, K, d, 0.0, measured)
-            if own_cost < cost:
-                way, view, cost = candidate, own, own_cost
-            if view is not None and measured < _ENOUGH:
-                return way, view
+            return None
+        else:
+            candidates = ["narrow", "own"]
+        best: _Way | None = None
+        for way in candidates:
+            view = self._view(way, encoded)
+            _, measured = self._pilot(short, view, codebook, False, pilot)
+            cost = self._cost(way, K, d, 0.0, measured)
+            if best is None or cost < best[2]:
+                best = way, view, cost
+            if measured < _ENOUGH:
+                break
+        return best
+
+    def _data_way(self, short: Short, encoded: Encoded, codebook: np.ndarray, pilot: list) -> _Way:
+        """The better of the ways on the data's axes."""
+        K, d = codebook.shape
         staged = self._view("staged", encoded)
-        if tried or self.way != "staged" or measured == 0.0 or _PASSED * passed > 0.95 * _SCANNED * K:
-            trust = self._kept >= _TRUSTED * n
-            passed, measured = self._pilot(short, staged, codebook, trust, pilot)
-        if view is not None and cost < self._cost("staged", K, d, passed, measured):
-            return way, view
-        if tried:
-            self._own_cost = cost
+        passed, measured = self._pilot(short, staged, codebook, self._kept >= _TRUSTED * len(self.X), pilot)
+        cost = self._cost("staged", K, d, passed, measured)
         if _PASSED * passed < _SCANNED * K or d <= WIDTH:
-            return "staged", staged
-        return "deep", deepened(staged, self._isa)
+            return "staged", staged, cost
+        return "deep", deepened(staged, self._isa), cost
 
     def _cost(self, way: str, K: int, d: int, passed: float, measured: float) -> float:
-        """Nanoseconds a row, beyond what all ways have in common."""
-        if way == "staged":  # or deep, the lesser
+        """Nanoseconds a row, beyond what all ways have in common; 0 where nothing was measured."""
+        if measured == 0.0:
+            return 0.0
+        if way in ("staged", "deep"):  # the lesser of the two
             return _MEASURED * measured + min(_PASSED * passed, _SCANNED * K)
         finding = _OWN_AXES * _OWN[way] / len(self.X)
         if way == "narrow":
