@@ -5,7 +5,7 @@ use. Ranking is two comparisons of vectors: how many scores lie below a threshol
 took ten times as long.
 """
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from llvmlite import ir
@@ -164,27 +164,19 @@ def _threshold(isa, scores, line, n_panels, wanted, most):
     return high
 
 
-class Seeds(NamedTuple):
-    """Rows near those of some places, the nearest by their codes, and how far they are.
+@kernel
+def seed_places(isa, places, limits, near, k, wanted, first_tile, last_tile):
+    """Lower the limits of the places of some tiles to the k-th smallest distance to `wanted` rows of near panels, the nearest by their codes.
 
-    others : int32 (lines, width), places; distances : int64 or float64 (lines, width); counts : int64 (lines,), 0 at places without a row;
-    first : int64, the place of line 0.
+    places, limits : as in `self_search.py`; near : int32 (panels, width), see `nearest_panels`; wanted : from k to the rows of `width` panels.
     """
-
-    others: Any
-    distances: Any
-    counts: Any
-    first: Any
-
-
-@inlined
-def _find_seeds(isa, places, near, wanted, first_tile, last_tile, seeds):
     rows, apart, packed, panels = places.rows, places.apart, places.packed, places.panels
     half_norms, offsets, squares, used = places.half_norms, places.offsets, places.squares, places.used
-    others, distances, counts, start = seeds.others, seeds.distances, seeds.counts, seeds.first
     panel_rows, tile, n_near = panels.shape[3], packed.shape[2], near.shape[1]
-    most = others.shape[1]
+    most = wanted + wanted // 8
     scores = np.empty((tile, n_near * panel_rows), places.reaches.dtype)
+    others, distances = np.empty(most, np.int32), np.empty(most, limits.dtype)
+    largest = np.empty(most - k + 1, limits.dtype)
     sums = np.empty(8)
     for t in range(first_tile, last_tile):
         if t * tile >= len(apart):
@@ -195,74 +187,26 @@ def _find_seeds(isa, places, near, wanted, first_tile, last_tile, seeds):
             score_panel(isa, packed, t, panels, half_norms, panel, offsets, apart, scores, i)
         for j in range(tile):
             one = t * tile + j
-            if one >= len(apart):
-                break
-            line = one - start
-            counts[line] = 0
-            if apart[one] < 0:
+            if one >= len(apart) or apart[one] < 0:
                 continue
             limit = _threshold(isa, scores, j, n_near, wanted, most)
             count = 0
             for i in range(n_near):
                 mask = bits_up_to(isa, scores, j, i, limit)
                 while mask != 0 and count < most:
-                    others[line, count] = np.int64(near[own, i]) * panel_rows + trailing_zeros(mask)
+                    others[count] = np.int64(near[own, i]) * panel_rows + trailing_zeros(mask)
                     mask &= mask - np.uint64(1)
                     count += 1
-            counts[line] = count
-            given = others[line], count, used, one, squares[one], squares, sums
-            distances_through(isa, rows, one, rows, *given, distances[line])
-
-
-@inlined
-def _bound_by_seeds(apart, seeds, limits, k, first, last):
-    others, distances, counts, start = seeds.others, seeds.distances, seeds.counts, seeds.first
-    largest = np.empty(max(1, others.shape[1] - k + 1), limits.dtype)
-    some = np.empty(others.shape[1] + 1, limits.dtype)
-    for place in range(first, last):
-        line, own = place - start, apart[place]
-        count = np.int64(0)
-        for i in range(counts[line]):
-            some[count] = distances[line, i]
-            count += int(apart[others[line, i]] != own)
-        if count < k:
-            continue
-        size = count - k + 1
-        largest[:size] = -1
-        for i in range(count):
-            distance, position = some[i], size - 1
-            if distance > largest[position]:
-                while position > 0 and largest[position - 1] < distance:
-                    largest[position] = largest[position - 1]
-                    position -= 1
-                largest[position] = distance
-        limits[place] = min(limits[place], largest[size - 1])
-
-
-@kernel
-def find_seeds(isa, places, near, wanted, first_tile, last_tile, seeds):
-    """Fill the lines of `seeds` of some tiles with at least `wanted` rows of near panels, or all of other groups where they are fewer."""
-    _find_seeds(isa, places, near, wanted, first_tile, last_tile, seeds)
-
-
-@kernel
-def bound_by_seeds(apart, seeds, limits, k, first, last):
-    """Lower the limits of the places [first, last) to the k-th smallest distance to their seeds of other groups, where there are k.
-
-    apart, limits : as in `self_search.py`; `seeds` may be those of other groups.
-    """
-    _bound_by_seeds(apart, seeds, limits, k, first, last)
-
-
-@kernel
-def seed_places(isa, places, limits, near, k, wanted, first_tile, last_tile):
-    """Lower the limits of the places of some tiles to the k-th smallest distance to `wanted` rows of near panels, the nearest by their codes.
-
-    places, limits : as in `self_search.py`; near : int32 (panels, width), see `nearest_panels`; wanted : from k to the rows of `width` panels.
-    """
-    tile = places.packed.shape[2]
-    first, last, most = first_tile * tile, min(last_tile * tile, len(places.apart)), wanted + wanted // 8
-    shape = max(0, last - first), most
-    seeds = Seeds(np.empty(shape, np.int32), np.empty(shape, limits.dtype), np.zeros(shape[0], np.int64), first)
-    _find_seeds(isa, places, near, wanted, first_tile, last_tile, seeds)
-    _bound_by_seeds(places.apart, seeds, limits, k, first, last)
+            if count < k:
+                continue
+            distances_through(isa, rows, one, rows, others, count, used, one, squares[one], squares, sums, distances)
+            size = count - k + 1
+            largest[:size] = -1
+            for p in range(count):
+                distance, position = distances[p], size - 1
+                if distance > largest[position]:
+                    while position > 0 and largest[position - 1] < distance:
+                        largest[position] = largest[position - 1]
+                        position -= 1
+                    largest[position] = distance
+            limits[one] = min(limits[one], largest[size - 1])

@@ -7,7 +7,7 @@ from reference.place_seeds import bound
 from reference.self_search import nearest_apart
 from somknn.neighbors.embedding import Embedding
 from somknn.neighbors.pruned import PrunedSearch
-from somknn.neighbors.self_search import for_groups, prepare
+from somknn.neighbors.self_search import _places
 from somknn_kernels import isa as isa_module
 from somknn_kernels import place_seeds
 from somknn_kernels.policy import kernel
@@ -48,7 +48,7 @@ def test_bounds(name):
     rows[300:330] = rows[0]  # equal scores
     groups = np.arange(500) % 3
     search = PrunedSearch(rows, Embedding(rows, isa), 1)
-    places = for_groups(prepare(search, None, 1).places, groups)
+    places = _places(search, groups, 1)
     real = places.order >= 0
     exact = nearest_apart(rows, groups, k)[0][:, -1][places.order[real]]
     n_panels = places.panels.shape[1]

@@ -1,7 +1,5 @@
 """Neighbours of the rows among themselves, against all pairs in plain NumPy."""
 
-import copy
-import threading
 
 import numpy as np
 import pytest
@@ -11,7 +9,7 @@ from hypothesis import strategies as st
 from reference.self_search import nearest_apart
 from somknn.neighbors.column_order import used_together
 from somknn.neighbors.index import ExactIndex
-from somknn.neighbors.self_search import _empty_lists, _ranges, _rounds, _run_pairs, _seed, for_groups, prepare
+from somknn.neighbors.self_search import _empty_lists, _ranges, _rounds, _run_pairs
 from somknn_kernels import isa as isa_module
 from somknn_kernels.parallel import run_tasks
 from somknn_kernels.policy import kernel
@@ -94,74 +92,11 @@ def test_anything_equals_all_pairs(data):
     np.testing.assert_array_equal(indices, expected[1])
 
 
-def test_prepared_rows():
-    """What is prepared, in a thread beside a search, serves one search, of a copy too, and is never used once rows are added."""
-    rows = blobs(1500, 64, np.uint8)
-    groups = np.arange(len(rows)) % 5
-    expected = nearest_apart(rows, groups, 6)
-    index = ExactIndex("pruned", n_jobs=2).fit(rows[:1400])
-    index.prepare_rows()
-    index.add(rows[1400:])
-    for prepared in (False, True, False):
-        if prepared:
-            beside = threading.Thread(target=copy.copy(index).prepare_rows)
-            beside.start()
-            index.search(rows[:50], 3)
-            beside.join()
-        assert prepared == (index._pruned.prepared is not None and len(index._pruned.prepared.places.rows) >= 1500)
-        found = index.search_rows(6, groups)
-        assert index._pruned.prepared is None
-        np.testing.assert_array_equal(found[0], expected[0])
-        np.testing.assert_array_equal(found[1], expected[1])
-    with pytest.raises(ValueError, match="needs a pruned index"):
-        ExactIndex("brute").fit(rows).prepare_rows()
-
-
-@pytest.mark.parametrize("groups", ["folds", "halves", "near", "alone"])
-@pytest.mark.parametrize("isa", [None, "portable"])
-def test_prepared_seeds(groups, isa):
-    """Seeds made before the groups were known: enough of them, too few for some rows, or for all; and for a smaller or larger k."""
-    rng = np.random.default_rng(5)
-    rows = blobs(1400, 50, np.uint8)
-    order = np.argsort(rows[:, 0], kind="stable")
-    made = {"folds": np.arange(1400) % 10, "halves": rng.integers(0, 2, 1400), "alone": np.arange(1400)}
-    made["near"] = np.empty(1400, int)
-    made["near"][order] = np.arange(1400) // 400
-    index = ExactIndex("pruned", n_jobs=2, isa=isa).fit(rows)
-    for k in (20, 7, 33):
-        expected = nearest_apart(rows, made[groups], k)
-        found = index.prepare_rows(20).search_rows(k, made[groups])
-        np.testing.assert_array_equal(found[0], expected[0])
-        np.testing.assert_array_equal(found[1], expected[1])
-    for k in (0, 1400):
-        with pytest.raises(ValueError, match="k must be between 1 and 1399"):
-            index.prepare_rows(k)
-
-
-def test_prepared_seeds_bound_every_row():
-    """As tight as seeds found with the groups known, and never below the k-th distance."""
-    rows = blobs(2000, 60, np.uint8, spread=20.0)
-    search = ExactIndex("pruned", n_jobs=1).fit(rows)._pruned
-    groups = np.arange(2000) % 10
-    exact = nearest_apart(rows, groups, 12)[0][:, -1]
-    bounds = []
-    for k in (12, None):
-        prepared = prepare(search, k, 1)
-        prepared = prepared._replace(places=for_groups(prepared.places, groups))
-        limits = np.full(len(prepared.places.order), np.iinfo(np.int64).max)
-        _seed(search, prepared, limits, 12, 1)
-        real = prepared.places.order >= 0
-        assert (limits[real] >= exact[prepared.places.order[real]]).all()
-        bounds.append(limits[real].astype(float))
-    assert np.median(bounds[0] / bounds[1]) <= 1.0
-    assert (bounds[0] < 2 * bounds[1]).all()
-
-
-def test_more_neighbours_than_are_prepared_for():
+def test_hundreds_of_neighbours():
     """Seeds for a k of hundreds come from more panels than usual."""
     rows = blobs(1500, 50, np.uint8, spread=25.0)
     groups = np.arange(len(rows)) % 3
-    found = ExactIndex("pruned", n_jobs=2).fit(rows).prepare_rows().search_rows(250, groups)
+    found = ExactIndex("pruned", n_jobs=2).fit(rows).search_rows(250, groups)
     expected = nearest_apart(rows, groups, 250)
     np.testing.assert_array_equal(found[0], expected[0])
     np.testing.assert_array_equal(found[1], expected[1])

@@ -166,34 +166,6 @@ class ExactIndex:
         self._record(self._pruned, len(queries))
         return distances, indices
 
-    def prepare_rows(self, k: int | None = None) -> "ExactIndex":
-        """Do the part of the next `search_rows` that does not need the groups, and keep it until then.
-
-        For a program that does not know its folds yet: `search_rows` needs no such call. What is kept takes about twice the memory of
-        rows of bytes. May run in a thread beside searches, and before or beside the search of a shallow copy, which shares it.
-
-        Parameters
-        ----------
-        k : int or None
-            With the k of `search_rows`, or a larger one, first bounds are found as well.
-
-        Raises
-        ------
-        ValueError
-            For a brute-force index, or a k out of range.
-        """
-        search = self._search_of_rows()
-        if k is not None and not 1 <= k < len(self.rows_):
-            raise ValueError(f"k must be between 1 and {len(self.rows_) - 1}, the number of other rows; got {k}")
-        search.prepared = self_search.prepare(search, None if k is None else int(k), resolve_n_threads(self.n_jobs))
-        return self
-
-    def _search_of_rows(self) -> PrunedSearch:
-        self._fitted_rows()
-        if self._pruned is None:
-            raise ValueError("search_rows needs a pruned index, but this one is brute force; use search")
-        return self._pruned
-
     def search_rows(self, k: int, groups: Any) -> tuple[np.ndarray, np.ndarray]:
         """The k nearest rows of every fitted row among the rows of other groups: neighbours across folds, or without oneself.
 
@@ -214,7 +186,9 @@ class ExactIndex:
         -------
         squared_distances, indices : as those of `search`, (n, k)
         """
-        search, rows, groups = self._search_of_rows(), self.rows_, np.asarray(groups)
+        rows, groups = self._fitted_rows(), np.asarray(groups)
+        if self._pruned is None:
+            raise ValueError("search_rows needs a pruned index, but this one is brute force; use search")
         if groups.shape != (len(rows),) or groups.dtype.kind not in "iu":
             raise ValueError(f"groups must hold {len(rows)} integers, got {groups.dtype} of the shape {groups.shape}")
         _, apart, sizes = np.unique(groups, return_inverse=True, return_counts=True)
@@ -222,8 +196,8 @@ class ExactIndex:
             raise ValueError(
                 f"k must be between 1 and the {len(rows) - sizes.max()} rows outside the largest group; got {k}"
             )
-        found = self_search.nearest_apart(search, int(k), apart, resolve_n_threads(self.n_jobs))
-        self._record(search, len(rows))
+        found = self_search.nearest_apart(self._pruned, int(k), apart, resolve_n_threads(self.n_jobs))
+        self._record(self._pruned, len(rows))
         return found
 
     def search_within(self, Q: Any, squared_radius: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

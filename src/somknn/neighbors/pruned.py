@@ -1,6 +1,5 @@
 """Pruned search: fits the screen, prepares the probes, splits the work over threads."""
 
-from typing import Any
 
 import numpy as np
 
@@ -154,10 +153,8 @@ class PrunedSearch:
     """Exact search over `rows` (n, d) that a certified lower bound makes fast where the data has structure.
 
     survivors : mean numbers of rows per query of the last search that passed the scan, and that were compared exactly.
-    prepared : what `self_search.prepare` made for the next search of the rows, if anything.
     """
 
-    prepared: Any = None
     spare_seeds = 5  # candidates beyond k: the nearest by short vectors are not always the nearest
 
     def __init__(self, rows: np.ndarray, embedding: Embedding, n_threads: int):

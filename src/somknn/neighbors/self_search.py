@@ -3,7 +3,6 @@
 import itertools
 import threading
 from collections.abc import Callable
-from typing import NamedTuple
 
 import numpy as np
 
@@ -11,57 +10,19 @@ from somknn.neighbors.column_order import used_together
 from somknn.neighbors.pruned import PrunedSearch
 from somknn_kernels import place_seeds, selection, self_search, tiles, used_columns
 from somknn_kernels.parallel import run_tasks
-from somknn_kernels.place_seeds import Seeds
 from somknn_kernels.self_search import Lists, Places
 
 _BLOCK_BYTES = 131_072  # of the panels' first quarters
 _NEAR_ROWS = 768  # of the panels in which seeds are looked for
 _SPARE = 5  # seeds beyond k: the nearest by short vectors are not always the nearest
 _SEEDED_TILES = 256  # by a task
-_LEFT_OUT = 4  # one seed more for so many, as some will be of the row's own group
-_BOUND_PLACES = 4096  # by a task
 _PANELS = 64  # whose near panels a task finds
 _RANGES_PER_THREAD = 6
 _LEAST_PANELS = 6  # of a range
 _PACKED_TILES = 1024  # packed by a task
 
 
-class Prepared(NamedTuple):
-    """What a search of the rows among themselves takes, whatever the groups are.
-
-    places : each row in a group of its own, without `reaches`; near : as `place_seeds.nearest_panels` finds them; seeds : for up to n_seeded neighbours.
-    """
-
-    places: Places
-    near: np.ndarray
-    seeds: Seeds | None = None
-    n_seeded: int = 0
-
-
-def prepare(search: PrunedSearch, k: int | None, n_threads: int) -> Prepared:
-    """The part of `nearest_apart` that does not need the groups; changes nothing of the search. Without k, less of it."""
-    places = _places(search, n_threads)
-    near = _near_panels(places, max(_NEAR_ROWS, 4 * (0 if k is None else k + _SPARE)), n_threads)
-    if k is None:
-        return Prepared(places, near)
-    wanted = min(near.shape[1] * places.panels.shape[3], k + _SPARE + (k + _SPARE) // _LEFT_OUT)
-    n_places, most = len(places.order), wanted + wanted // 8
-    dtype = np.int64 if search.integers(search.rows) else np.float64
-    seeds = Seeds(
-        np.empty((n_places, most), np.int32), np.empty((n_places, most), dtype), np.zeros(n_places, np.int64), 0
-    )
-    n_tiles = len(places.packed)
-
-    def work(task: int) -> None:
-        first, last = task * _SEEDED_TILES, min((task + 1) * _SEEDED_TILES, n_tiles)
-        place_seeds.find_seeds(search.isa, places, near, wanted, first, last, seeds)
-
-    run_tasks(work, -(-n_tiles // _SEEDED_TILES), n_threads)
-    return Prepared(places, near, seeds, k)
-
-
-def _places(search: PrunedSearch, n_threads: int) -> Places:
-    """Each row in a group of its own, without `reaches`."""
+def _places(search: PrunedSearch, apart: np.ndarray, n_threads: int) -> Places:
     screen, tile = search.screen, tiles.query_tile(search.isa)
     _, n_panels, groups, panel_rows, _ = screen.panels.shape
     n_places = n_panels * panel_rows
@@ -70,6 +31,9 @@ def _places(search: PrunedSearch, n_threads: int) -> Places:
     offsets = np.zeros((n_tiles, 3, tile), screen.half_norms.dtype)
     d, integers = search.rows.shape[1], search.rows.dtype == np.uint8
     rows = np.empty((n_places, d), search.rows.dtype)
+    reaches = np.zeros(
+        (3, -(-n_tiles * tile // panel_rows), panel_rows), np.uint16 if offsets.itemsize == 2 else np.uint32
+    )
     squares = np.zeros(n_places, np.int64)
     used = np.zeros((n_places if integers else 0, 1 + d // used_columns.CHUNK), np.uint16 if d < 2**20 else np.int32)
     units = used_together(search.rows) if integers else None
@@ -90,12 +54,12 @@ def _places(search: PrunedSearch, n_threads: int) -> Places:
     return Places(
         rows=rows,
         order=screen.order,
-        apart=np.where(screen.order >= 0, np.arange(n_places, dtype=np.int32), np.int32(-1)),
+        apart=np.where(screen.order >= 0, apart[np.maximum(screen.order, 0)], -1).astype(np.int32),
         packed=packed,
         panels=screen.panels,
         half_norms=screen.half_norms,
         offsets=offsets,
-        reaches=np.zeros((3, 0, panel_rows), np.uint16 if offsets.itemsize == 2 else np.uint32),
+        reaches=reaches,
         errors=np.maximum(screen.errors, 0.0),
         step=float(screen.step),
         squares=squares,
@@ -104,69 +68,33 @@ def _places(search: PrunedSearch, n_threads: int) -> Places:
     )
 
 
-def for_groups(places: Places, apart: np.ndarray) -> Places:
-    """The places for one search, with the groups `apart` (n,) of the rows."""
-    n_tiles, _, tile, _ = places.packed.shape
-    panel_rows = places.panels.shape[3]
-    n_reached = -(-n_tiles * tile // panel_rows)
-    at_places = np.where(places.order >= 0, apart[np.maximum(places.order, 0)], -1).astype(np.int32)
-    return places._replace(apart=at_places, reaches=np.zeros((3, n_reached, panel_rows), places.reaches.dtype))
-
-
-def _near_panels(places: Places, n_rows: int, n_threads: int) -> np.ndarray:
-    """The nearest panels of each panel, as many as have `n_rows` places."""
+def _seed(search: PrunedSearch, places: Places, limits: np.ndarray, k: int, n_threads: int) -> None:
+    """Bring every row's limit down to the k-th distance among the rows of the nearest panels."""
     n_panels, panel_rows = places.panels.shape[1], places.panels.shape[3]
-    width = min(n_panels, -(-n_rows // panel_rows))
+    width = min(n_panels, -(-max(_NEAR_ROWS, 4 * (k + _SPARE)) // panel_rows))
     centres = places.panels[0].mean(axis=2, dtype=np.float32).reshape(n_panels, -1)
     columns, half_squares = np.ascontiguousarray(centres.T), (centres**2).sum(axis=1) / 2
     near = np.empty((n_panels, width), np.int32)
+    n_tiles = len(places.packed)
 
-    def work(task: int) -> None:
+    def find_near(task: int) -> None:
         first, last = task * _PANELS, min((task + 1) * _PANELS, n_panels)
         place_seeds.nearest_panels(columns, half_squares, first, last, near)
 
-    run_tasks(work, -(-n_panels // _PANELS), n_threads)
-    return near
+    def seed(task: int) -> None:
+        first, last = task * _SEEDED_TILES, min((task + 1) * _SEEDED_TILES, n_tiles)
+        place_seeds.seed_places(search.isa, places, limits, near, k, k + _SPARE, first, last)
 
-
-def _seed(search: PrunedSearch, prepared: Prepared, limits: np.ndarray, k: int, n_threads: int) -> None:
-    """Bring every row's limit down to the k-th distance among the rows of the nearest panels."""
-    places, near, seeds, n_seeded = prepared
-    if near.shape[1] * places.panels.shape[3] < min(len(places.order), 4 * (k + _SPARE)):
-        near = _near_panels(places, 4 * (k + _SPARE), n_threads)
-    tile, n_tiles, worst = places.packed.shape[2], len(places.packed), limits[0]
-    left = np.ones(n_tiles, np.bool_)
-    if seeds is not None and k <= n_seeded:
-
-        def bound(task: int) -> None:
-            first, last = task * _BOUND_PLACES, min((task + 1) * _BOUND_PLACES, len(limits))
-            place_seeds.bound_by_seeds(places.apart, seeds, limits, k, first, last)
-
-        run_tasks(bound, -(-len(limits) // _BOUND_PLACES), n_threads)
-        # Where too many seeds are of the row's own group, there are others to look for.
-        left[:] = False
-        left[np.flatnonzero((limits == worst) & (places.apart >= 0)) // tile] = True
-
-    def work(task: int) -> None:
-        at = task * _SEEDED_TILES
-        edges = np.flatnonzero(np.diff(left[at : at + _SEEDED_TILES], prepend=False, append=False)) + at
-        for first, last in edges.reshape(-1, 2).tolist():
-            place_seeds.seed_places(search.isa, places, limits, near, k, k + _SPARE, first, last)
-
-    run_tasks(work, -(-n_tiles // _SEEDED_TILES), n_threads)
+    run_tasks(find_near, -(-n_panels // _PANELS), n_threads)
+    run_tasks(seed, -(-n_tiles // _SEEDED_TILES), n_threads)
 
 
 def nearest_apart(search: PrunedSearch, k: int, apart: np.ndarray, n_threads: int) -> tuple[np.ndarray, np.ndarray]:
     """Squared distances (int64 or float64) and rows of the k nearest of every row, both (n, k), ascending.
 
     apart : integers (n,), not negative; rows of equal numbers are not each other's neighbours. Every row has at least k others.
-    Takes what `search.prepared` holds, and leaves None.
     """
-    prepared, search.prepared = search.prepared, None
-    if prepared is None or prepared.places.order is not search.screen.order:  # rows may have been added
-        prepared = prepare(search, None, n_threads)
-    prepared = prepared._replace(places=for_groups(prepared.places, apart))
-    places = prepared.places
+    places = _places(search, apart, n_threads)
     integers = search.integers(search.rows)
     dtype, worst = (np.int64, np.iinfo(np.int64).max) if integers else (np.float64, np.inf)
     n_places = len(places.order)
@@ -186,7 +114,7 @@ def nearest_apart(search: PrunedSearch, k: int, apart: np.ndarray, n_threads: in
 
         _run_pairs(work, pairs, n_threads)
 
-    _seed(search, prepared, lists.limits, k, n_threads)
+    _seed(search, places, lists.limits, k, n_threads)
     self_search.set_reaches(places, lists, 0, 0, n_places)
     usual = _ranges(0, n_usual, n_ranges)
     run(usual, _rounds(len(usual)), 0)
