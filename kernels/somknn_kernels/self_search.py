@@ -17,7 +17,7 @@ from somknn_kernels.policy import inlined, kernel
 from somknn_kernels.scan_tiles import scan_pairs
 from somknn_kernels.selection import push, sift_down_keys, sort_heap
 from somknn_kernels.tiles import trailing_zeros
-from somknn_kernels.used_columns import distances_through, fill_up, find_used
+from somknn_kernels.used_columns import distances_through, find_used
 
 
 class Places(NamedTuple):
@@ -175,10 +175,9 @@ def set_reaches(places, lists, other_kind, first, last):
 
 @kernel
 def find_all_used(rows, first, last, used):
-    """used[place] for the places [first, last), filled up."""
+    """used[place] for the places [first, last)."""
     for place in range(first, last):
         find_used(rows, place, used, place)
-        fill_up(used, place, used.shape[1] - 1)
 
 
 @inlined

@@ -37,23 +37,6 @@ def find_used(row, i, used, slot):
     used[slot, 0] = count
 
 
-@inlined
-def fill_up(used, slot, n_chunks):
-    """Bring the chunks that used[slot] lists to a multiple of _ROWS by others, whose products are zero: rest loops took a third of a comparison."""
-    count = np.int64(used[slot, 0])
-    wanted = min(-(-count // _ROWS) * _ROWS, n_chunks)
-    listed, chunk = np.int64(0), np.int64(0)
-    filled = count
-    while filled < wanted:
-        if listed < count and np.int64(used[slot, 1 + listed]) == chunk:
-            listed += 1
-        else:
-            used[slot, 1 + filled] = chunk
-            filled += 1
-        chunk += 1
-    used[slot, 0] = filled
-
-
 @kernel
 def copy_units(rows, order, units, first, last, out):
     """out[place] = rows[order[place]] : uint8, its columns in the order of the `units`, for the places [first, last); places without a row are zero.

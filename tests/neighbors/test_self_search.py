@@ -1,6 +1,5 @@
 """Neighbours of the rows among themselves, against all pairs in plain NumPy."""
 
-
 import numpy as np
 import pytest
 from hypothesis import given
@@ -13,7 +12,7 @@ from somknn.neighbors.self_search import _empty_lists, _ranges, _rounds, _run_pa
 from somknn_kernels import isa as isa_module
 from somknn_kernels.parallel import run_tasks
 from somknn_kernels.policy import kernel
-from somknn_kernels.used_columns import copy_units, distances_through, fill_up, find_used, squared_norms
+from somknn_kernels.used_columns import copy_units, distances_through, find_used, squared_norms
 
 
 def blobs(n: int, d: int, dtype: type, seed: int = 0, spread: float = 12.0) -> np.ndarray:
@@ -131,28 +130,6 @@ def test_used_columns():
     norms = np.zeros(2, np.int64)
     squared_norms(rows, 0, 2, norms)
     assert norms.tolist() == [25 + 81 + 40_000, 0]
-
-
-@kernel
-def filled(rows, used):
-    for i in range(len(rows)):
-        find_used(rows, i, used, i)
-        fill_up(used, i, used.shape[1] - 1)
-
-
-@pytest.mark.parametrize("d", [5, 16, 70, 784])
-def test_used_columns_filled_up(d):
-    """Whole fours, no chunk twice, none in use left out."""
-    rows = np.random.default_rng(d).integers(1, 256, (40, d)).astype(np.uint8)
-    rows *= np.repeat(np.random.default_rng(0).random((40, d // 16 + 1)) < 0.4, 16, axis=1)[:, :d]
-    used = np.zeros((40, 1 + d // 16), np.uint16)
-    filled(rows, used)
-    for row, (count, *chunks) in zip(rows, used.tolist(), strict=True):
-        assert len(set(chunks[:count])) == count
-        assert count == d // 16 or count % 4 == 0
-        assert max(chunks[:count], default=0) <= d // 16
-        in_use = np.flatnonzero(row[: d // 16 * 16].reshape(-1, 16).any(axis=1))
-        assert set(in_use) <= set(chunks[:count])
 
 
 @pytest.mark.parametrize("d", [3, 17, 64, 130])

@@ -1,6 +1,5 @@
 """Pruned search: fits the screen, prepares the probes, splits the work over threads."""
 
-
 import numpy as np
 
 from somknn.neighbors.brute import collect_within
