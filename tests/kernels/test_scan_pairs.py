@@ -5,7 +5,7 @@ import pytest
 
 from somknn.neighbors.embedding import Embedding
 from somknn.neighbors.pruned import PrunedSearch
-from somknn.neighbors.self_search import for_groups, prepare
+from somknn.neighbors.self_search import _places
 from somknn_kernels import isa as isa_module
 from somknn_kernels.policy import kernel
 from somknn_kernels.scan_tiles import scan_pairs
@@ -27,7 +27,7 @@ def test_pairs(name, share):
     rng = np.random.default_rng(3)
     rows = np.clip(rng.normal(100, 30, (9, 70))[rng.integers(0, 9, 700)] + rng.normal(0, 12, (700, 70)), 0, 255)
     search = PrunedSearch(rows.astype(np.uint8), Embedding(rows.astype(np.uint8), isa), 1)
-    places = for_groups(prepare(search, None, 1).places, np.arange(700))
+    places = _places(search, np.arange(700), 1)
     n_panels, panel_rows = places.panels.shape[1], places.panels.shape[3]
     n_tiles, _, tile, _ = places.packed.shape
     n_places = n_panels * panel_rows
