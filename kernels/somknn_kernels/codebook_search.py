@@ -25,6 +25,7 @@ from somknn_kernels.codebook_codes import (
     round_codes,
     row_factor,
 )
+from somknn_kernels.codebook_missing import offer_unit
 from somknn_kernels.distances import squared_distance_float64
 from somknn_kernels.policy import inlined, kernel
 from somknn_kernels.row_products import (
@@ -44,26 +45,6 @@ _SORTED = 3  # units of a row that are measured in order of their bounds
 _TILES = 8  # that go through the stages together
 _SMALL = 1024  # units, up to which their accumulators stay in the level-2 cache
 _FETCHED = 8  # units of a row that are fetched ahead, of a large codebook: for one that lies in the level-2 or 3 cache, no gain
-
-
-@inlined
-def _closer(distance, index, other_distance, other_index):
-    return distance < other_distance or (distance == other_distance and index < other_index)
-
-
-@inlined
-def _offer(distance, index, best, best_index):
-    """Keep the two smallest (distance, index) pairs in best[0:2], best_index[0:2]."""
-    if index == best_index[0] or index == best_index[1]:
-        return
-    if _closer(distance, index, best[0], best_index[0]):
-        best[1] = best[0]
-        best_index[1] = best_index[0]
-        best[0] = distance
-        best_index[0] = index
-    elif _closer(distance, index, best[1], best_index[1]):
-        best[1] = distance
-        best_index[1] = index
 
 
 @inlined
@@ -315,7 +296,7 @@ def two_nearest(isa, X, W, short, book, trust, first_row, last_row, units, dista
             best_index[1] = -1
             if not norm <= rare:
                 for unit in range(K):
-                    _offer(squared_distance_float64(X, i, W, unit, sums), unit, best, best_index)
+                    offer_unit(squared_distance_float64(X, i, W, unit, sums), unit, best, best_index)
                 units[i, 0] = best_index[0]
                 units[i, 1] = best_index[1]
                 distances[i] = best[0]
@@ -393,7 +374,7 @@ def two_nearest(isa, X, W, short, book, trust, first_row, last_row, units, dista
                     if not scores[position] > second_lowest + 2.0 * blur:
                         counts[2] += 1
                         k = places[position]
-                        _offer(squared_distance_float64(X, i, W, k, sums), k, best, best_index)
+                        offer_unit(squared_distance_float64(X, i, W, k, sums), k, best, best_index)
                 units[i, 0] = best_index[0]
                 units[i, 1] = best_index[1]
                 distances[i] = best[0]
@@ -405,47 +386,3 @@ def two_nearest(isa, X, W, short, book, trust, first_row, last_row, units, dista
                 distances[i] = distance * shrink
             else:
                 distances[i] = squared_distance_float64(X, i, W, nearest, sums)
-
-
-@kernel
-def two_nearest_missing(X, W, first_row, last_row, units, distances):
-    """Like `two_nearest` over the columns where a row is not NaN; rows without any value get unit 0, 1 and distance 0.
-
-    X : float32 or float64 (n, d) with NaN for missing; units, distances as in `two_nearest` (guesses or -1).
-    A partial sum past the second best ends a row of W early; terms are added in column order in float64.
-    """
-    d = X.shape[1]
-    K = W.shape[0]
-    values = np.empty(d, np.float64)
-    columns = np.empty(d, np.int64)
-    best = np.empty(2, np.float64)
-    best_index = np.empty(2, np.int64)
-    for i in range(first_row, last_row):
-        present = 0
-        for c in range(d):
-            if not np.isnan(X[i, c]):
-                values[present] = X[i, c]
-                columns[present] = c
-                present += 1
-        best[0] = np.inf
-        best[1] = np.inf
-        best_index[0] = -1
-        best_index[1] = -1
-        guess_0, guess_1 = units[i, 0], units[i, 1]
-        for turn in range(-2, K):
-            k = guess_0 if turn == -2 else guess_1 if turn == -1 else turn
-            if k < 0 or (turn >= 0 and (k == guess_0 or k == guess_1)):  # noqa: SIM109
-                continue
-            total = 0.0
-            position = 0
-            while position < present and total <= best[1]:
-                stop = min(present, position + 32)
-                for at in range(position, stop):
-                    difference = values[at] - np.float64(W[k, columns[at]])
-                    total += difference * difference
-                position = stop
-            if position == present:
-                _offer(total, k, best, best_index)
-        units[i, 0] = best_index[0]
-        units[i, 1] = best_index[1]
-        distances[i] = best[0]

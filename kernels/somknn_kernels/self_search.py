@@ -2,8 +2,7 @@
 
 The scan of `pruned.py`, where the queries are the rows. A pair is ruled out when it is of use to neither of its rows; what is left is
 compared exactly once and offered to both. The rows lie in the order of their places, so that near rows are near in memory and
-what a tile compares is still in the caches from the tile before. There is no seeding: near places are compared
-first, and their distances are the ceilings of the rest.
+what a tile compares is still in the caches from the tile before. First limits come from `place_seeds.py`.
 """
 
 from typing import Any, NamedTuple
@@ -23,8 +22,8 @@ from somknn_kernels.used_columns import distances_through, find_used
 class Places(NamedTuple):
     """The rows in the order of their places, and what stands for them in the scan.
 
-    rows : uint8, float32 or float64 (places, d), bytes with their columns in an order of their own; order : int32 (places,), the number of the row at each place; apart : int32
-    (places,), rows of equal numbers are not each other's neighbours, -1 at places without a row; packed : int8 (tiles, groups, query
+    rows : uint8, float32 or float64 (places, d), bytes with their columns in an order of their own; order : int32 (places,), the number of
+    the row at each place; apart : int32 (places,), rows of equal numbers are not each other's neighbours, -1 at places without a row; packed : int8 (tiles, groups, query
     tile, 4), panels : uint8 (4, panels, groups / 4, panel rows, g), half_norms : int16 or int32 (3, panels, panel rows): the codes as queries and as
     rows, as `scan_pairs` wants them; offsets : as half_norms (tiles, 3, query tile); reaches : uint16 or uint32 (3, panels, panel
     rows), see `set_reaches`; errors : float64 (2, 3), the largest error of a usual and of a rare row up to the end of each section;

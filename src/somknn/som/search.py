@@ -12,7 +12,7 @@ import numpy as np
 from somknn.neighbors import ExactIndex
 from somknn.som.frames import Axes, Encoded, deepened, encode_codebook, own_frame, units_on
 from somknn.threads import single_threaded_blas
-from somknn_kernels import codebook_codes, codebook_search
+from somknn_kernels import codebook_codes, codebook_missing, codebook_search
 from somknn_kernels.codebook_codes import CODE_LIMIT, LEAD, WIDTH, Short, Units
 from somknn_kernels.isa import Isa, select
 from somknn_kernels.parallel import run_tasks
@@ -134,7 +134,7 @@ class BMUSearch:
         if self.missing:
             rows = 256
             run_tasks(
-                lambda task: codebook_search.two_nearest_missing(
+                lambda task: codebook_missing.two_nearest_missing(
                     self.X, codebook, task * rows, min(n, (task + 1) * rows), self.units, self.distances
                 ),
                 (n + rows - 1) // rows,
