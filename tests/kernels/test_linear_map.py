@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reference import linear_map as plain
-from somknn.neighbors.byte_screen import pack_int16
+from somknn.panels import pack_int16
 from somknn_kernels import isa as isa_module
 from somknn_kernels import linear_map, tiles
 from somknn_kernels.row_products import AXES

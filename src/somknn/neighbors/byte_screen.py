@@ -3,6 +3,7 @@
 import numpy as np
 
 from somknn.axes import principal_axes, sample_rows
+from somknn.panels import pack_int16
 from somknn.threads import single_threaded_blas
 from somknn_kernels import byte_screen as kernels
 from somknn_kernels import tiles
@@ -16,14 +17,6 @@ _SAMPLE = 1024  # rows that the axes are made from; with 2,048 a fit of K-Means 
 _PILOTS = 4  # tasks
 _TOO_MANY = 0.12  # of the vectors measured: comparing all is then the better way
 _CODE_LIMIT = 30000.0  # norm of the codes of a row or a vector: no sum of products passes 2^30
-
-
-def pack_int16(values: np.ndarray, panel: int) -> np.ndarray:
-    """Panels of `panel` rows of `values` (n, d), whole numbers: int16 (panels, d in whole fours / 2, panel, 2)."""
-    n, d = values.shape
-    padded = np.zeros((-(-n // panel) * panel, -(-d // 4) * 4), np.int16)
-    padded[:n, :d] = values
-    return np.ascontiguousarray(padded.reshape(len(padded) // panel, panel, -1, 2).transpose(0, 2, 1, 3))
 
 
 def suits(rows: np.ndarray, n_vectors: int) -> bool:

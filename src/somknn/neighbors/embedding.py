@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from somknn.axes import principal_axes, sample_rows
+from somknn.panels import pack_int16
 from somknn_kernels import embedding as kernels
 from somknn_kernels.codebook_codes import PIECE
 from somknn_kernels.isa import Isa
@@ -62,13 +63,9 @@ class Embedding:
         self._pack_axes()
 
     def _pack_axes(self) -> None:
-        n_axes, d = self.axes.shape
-        padded = np.zeros((-(-n_axes // AXES) * AXES, -(-d // PIECE) * PIECE), np.int16)
-        padded[:n_axes, :d] = self.axes
-        self._packed_axes = np.ascontiguousarray(
-            padded.reshape(-1, AXES, padded.shape[1] // 2, 2).transpose(0, 2, 1, 3)
-        )
-        self._shifts = np.zeros(len(padded), np.int32)
+        n_axes = len(self.axes)
+        self._packed_axes = pack_int16(self.axes, AXES, PIECE)
+        self._shifts = np.zeros(len(self._packed_axes) * AXES, np.int32)
         if self.unit_norm == 0.0:
             self._shifts[:n_axes] = self.axes.astype(np.int64) @ self.centre.astype(np.int64)
 

@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from somknn.neighbors.byte_screen import pack_int16
+from somknn.panels import pack_int16
 from somknn.persistence.container import ModelFileError
 from somknn_kernels import isa as isa_module
 from somknn_kernels import linear_map as kernels

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from somknn.axes import leading_axes
+from somknn.panels import pack_int16
 from somknn.threads import single_threaded_blas
 from somknn_kernels import codebook_units
 from somknn_kernels.codebook_codes import CODE_LIMIT, LEAD, NOWHERE, PIECE, WIDTH, Short, Units
@@ -44,14 +45,11 @@ class Frame:
 
     def __init__(self, vectors: np.ndarray, longest: float):
         """longest : norm of the integers that the axes will be multiplied with."""
-        d, p = vectors.shape
-        scale = min(32766.0 / np.abs(vectors).max(), (2.0**31 / longest - np.sqrt(d)) / 1.001)
+        scale = min(32766.0 / np.abs(vectors).max(), (2.0**31 / longest - np.sqrt(len(vectors))) / 1.001)
         rounded = np.rint(vectors * scale)
         self.inverse = 1.0 / scale
         self.matrix = rounded * self.inverse
-        padded = np.zeros((-(-p // AXES) * AXES, -(-d // PIECE) * PIECE), np.int16)
-        padded[:p, :d] = rounded.T
-        self.panels = np.ascontiguousarray(padded.reshape(-1, AXES, padded.shape[1] // 2, 2).transpose(0, 2, 1, 3))
+        self.panels = pack_int16(rounded.T, AXES, PIECE)
         self.gram = self.matrix.T @ self.matrix
         self.deviation = deviation_of(self.gram)
 
@@ -242,18 +240,9 @@ def _coordinates(basis: _Basis, encoded: Encoded, unit: float, n_threads: int) -
     return codes, max(leans) * basis.leaning + 1e-6 * encoded.longest
 
 
-def _packed(codes: np.ndarray, isa: Isa) -> np.ndarray:
-    """Codes (K, columns) as panels for the tiles."""
-    panel = panel_rows(isa)
-    padded = np.zeros((-(-len(codes) // panel) * panel, codes.shape[1]), np.int16)
-    padded[: len(codes)] = codes
-    pairs = padded.view(np.int32).reshape(-1, panel, codes.shape[1] // 2)
-    return np.ascontiguousarray(pairs.transpose(0, 2, 1)).view(np.int16).reshape(len(pairs), -1, panel, 2)
-
-
 def deepened(staged: Units, isa: Isa) -> Units:
     """The same codebook, all axes to be scanned at once."""
-    return staged._replace(panels=_packed(staged.second, isa), second=staged.second[:0])
+    return staged._replace(panels=pack_int16(staged.second, panel_rows(isa)), second=staged.second[:0])
 
 
 def units_on(
@@ -262,9 +251,7 @@ def units_on(
     """The codebook on the data's axes, for a search in two stages, or on its own, in one."""
     K, d = len(encoded.squares), encoded.units.shape[1]
     frame = own or axes.frame
-    basis = axes.basis
-    if own is not None:
-        basis = _basis(own.matrix, own.gram)
+    basis = axes.basis if own is None else _basis(own.matrix, own.gram)
     longest = encoded.longest
     unit = max(longest / CODE_LIMIT, longest**2 / (rows.unit * 2.0**31), 1e-150)
     codes, leaning = _coordinates(basis, encoded, unit, n_threads)
@@ -288,7 +275,7 @@ def units_on(
     )
     columns = LEAD if own is None else len(own.panels) * AXES
     codes[:, columns - 1] = codes[:, LEAD - 1]
-    panels = _packed(codes[:, :columns], isa)
+    panels = pack_int16(codes[:, :columns], panel_rows(isa))
     starts = np.full((len(panels), panels.shape[2]), NOWHERE, np.int32)
     starts.ravel()[:K] = -np.rint(encoded.squares / 2 / (rows.unit * unit))
     codes[:, LEAD - 1] = 0
