@@ -1,5 +1,7 @@
 """Tiles against plain matrix products, on every instruction path; the compiled code holds the instruction it should."""
 
+import re
+
 import llvmlite.binding as llvm
 import numba
 import numpy as np
@@ -190,11 +192,30 @@ def test_compiled_tiles_hold_the_avx2_instructions():
     dot, tile = numba.njit(run_dot.py_func), numba.njit(run_scan.py_func)
     shorts, ints = numba.int16[:, :, :, ::1], numba.int32[:, ::1]
     dot.compile((marker, shorts, numba.int64, shorts, numba.int64, ints))
-    assert "vpmaddwd" in next(iter(dot.inspect_asm().values()))
+    assembly = next(iter(dot.inspect_asm().values()))
+    assert "vpmaddwd" in assembly or "vpdpwssd" in assembly  # which adds as well, and is taken where there is VNNI
     octets, panels = numba.int8[:, :, :, ::1], numba.uint8[:, :, :, :, ::1]
     index, norms = numba.int64, numba.int16[:, :, ::1]
     tile.compile((marker, octets, index, panels, norms, index, norms, index, numba.uint64[::1]))
     assert "vpmaddubsw" in next(iter(tile.inspect_asm().values()))
+
+
+@pytest.mark.skipif("vnni" not in PATHS, reason="this machine has no AVX-512-VNNI")
+def test_compiled_tiles_hold_the_vnni_instructions_on_whole_registers():
+    marker = numba.typeof(isa_module.Vnni512())
+    dot, tile = numba.njit(run_dot.py_func), numba.njit(run_scan.py_func)
+    ints, index = numba.int32[:, ::1], numba.int64
+    products = {
+        "vpdpbusd": (numba.uint8[:, :, :, ::1], numba.int8[:, :, :, ::1]),
+        "vpdpwssd": (numba.int16[:, :, :, ::1], numba.int16[:, :, :, ::1]),
+    }
+    for instruction, (queries, panels) in products.items():
+        signature = (marker, queries, index, panels, index, ints)
+        dot.compile(signature)
+        assert re.search(rf"{instruction}\b.*%zmm", dot.inspect_asm(signature))
+    octets, panels, norms = numba.int8[:, :, :, ::1], numba.uint8[:, :, :, :, ::1], numba.int32[:, :, ::1]
+    tile.compile((marker, octets, index, panels, norms, index, norms, index, numba.uint64[::1]))
+    assert re.search(r"vpdpbusd\b.*%zmm", next(iter(tile.inspect_asm().values())))
 
 
 @pytest.mark.skipif(not ON_X86, reason="the instruction exists on x86 only")
