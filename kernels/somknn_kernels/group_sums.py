@@ -13,9 +13,11 @@ on their number.
 import numpy as np
 
 from somknn_kernels.policy import inlined, kernel
+from somknn_kernels.tiles import prefetch_row
 
 # An int32 accumulator holds this many bytes of 255 and more: it is emptied into int64 before it can overflow.
 _FLUSH_ROWS = 1 << 23
+_AHEAD = 8  # rows from the one that is added to those that are fetched
 
 
 @kernel
@@ -58,6 +60,7 @@ def sum_groups_bytes(X, order, starts, first_group, last_group, first_column, la
     """
     width = last_column - first_column
     part = np.zeros(width, np.int32)
+    fetched = order.shape[0] if width == X.shape[1] else 0
     for g in range(first_group, last_group):
         total = sums[g, first_column:last_column]
         total[:] = 0
@@ -69,6 +72,8 @@ def sum_groups_bytes(X, order, starts, first_group, last_group, first_column, la
             b = X[order[position + 1], first_column:last_column]
             c = X[order[position + 2], first_column:last_column]
             d = X[order[position + 3], first_column:last_column]
+            for ahead in range(position + _AHEAD, min(position + _AHEAD + 4, fetched)):
+                prefetch_row(X, order[ahead])
             for column in range(width):
                 part[column] += np.int32(a[column]) + np.int32(b[column]) + np.int32(c[column]) + np.int32(d[column])
             position += 4
