@@ -37,6 +37,7 @@ from somknn_kernels.row_products import (
     row_product,
     screen_tile,
     spread_tile,
+    two_largest_lanes,
     two_row_products,
 )
 from somknn_kernels.tiles import prefetch_row, tile_rows, trailing_zeros
@@ -57,6 +58,14 @@ def _threshold(second, margin, product_unit):
 
 
 @inlined
+def aligned_rows(n, columns):
+    """Zeros, int16 (n, columns), that begin with a cache line."""
+    room = np.zeros(n * columns + 32, np.int16)
+    first = -(room.ctypes.data // 2) % 32
+    return room[first : first + n * columns].reshape(n, columns)
+
+
+@inlined
 def _two_largest(isa, tile_codes, t, panels, starts, values, first, second, places, first_place):
     """Accumulators of all units for the rows of tile t, and for each row the two units with the largest.
 
@@ -69,24 +78,13 @@ def _two_largest(isa, tile_codes, t, panels, starts, values, first, second, plac
     for q in range(n_panels):
         spread_tile(isa, tile_codes, t, panels, starts, q, values, first, second)
     for j in range(values.shape[0]):
-        a = 0
-        for r in range(1, panel):
-            if first[j, r] > first[j, a]:
-                a = r
-        b = 1 if a == 0 else 0
-        for r in range(panel):
-            if r != a and first[j, r] > first[j, b]:
-                b = r
-        next_best = first[j, b]
-        if second[j, a] >= next_best:
-            next_best = second[j, a]
-            b = a
+        a, largest, b, next_largest = two_largest_lanes(isa, first, second, j)
         k = a
-        while values[j, k] != first[j, a]:
+        while values[j, k] != largest:
             k += panel
         places[first_place + j, 0] = k
-        k = k + panel if b == a and second[j, a] == first[j, a] else b
-        while values[j, k] != next_best:
+        k = k + panel if b == a and next_largest == largest else b
+        while values[j, k] != next_largest:
             k += panel
         places[first_place + j, 1] = k
 
@@ -167,7 +165,7 @@ def two_nearest(isa, X, W, short, book, trust, first_row, last_row, units, dista
     pairs = codes.view(np.int32)
     tile_codes = np.zeros((tiles, n_pairs, tile, 2), np.int16)
     tile_pairs = tile_codes.view(np.int32)
-    whole = np.zeros((chunk, high.shape[1]), np.int16)
+    whole = aligned_rows(chunk, high.shape[1])
     projected = np.empty((own.shape[0], tile, AXES), np.int32)
     all_projected = projected.reshape(-1, AXES)
     n_own = own.shape[0]
@@ -289,6 +287,8 @@ def two_nearest(isa, X, W, short, book, trust, first_row, last_row, units, dista
             found[j] = left
         for j in range(rows):
             i = start + j
+            if i + chunk < last_row:
+                prefetch_row(X, i + chunk)
             norm = norms[i]
             best[0] = np.inf
             best[1] = np.inf

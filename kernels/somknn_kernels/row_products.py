@@ -13,10 +13,12 @@ from somknn_kernels.distances import _counted_loop
 from somknn_kernels.policy import inlined
 from somknn_kernels.tiles import (
     _SHAPES,
+    I1,
     I16,
     I32,
     I64,
     _every,
+    _function,
     _join,
     _length,
     _marker,
@@ -30,38 +32,49 @@ AXES = 16  # axes in a panel of `project_tile`, whatever the width of the regist
 
 
 def _row_products(marker, context, builder, signature, arguments, others):
-    """Inner products of row a[i] with the rows b[j] for j in `others`, as vectors of eight sums: arguments (isa, a, i, b, …)."""
+    """Inner products of row a[i] with the rows b[j] for j in `others`, as vectors of sums: arguments (isa, a, i, b, …)."""
     count = len(others)
-    shorts, words = ir.VectorType(I16, 16), ir.VectorType(I32, 8)
+    columns = max(16, _SHAPES[marker][2] // 2)  # of a vector
+    shorts, words = ir.VectorType(I16, columns), ir.VectorType(I32, columns // 2)
     pa = _pointer(context, builder, signature.args[1], arguments[1], I16, arguments[2])
     rows = [_pointer(context, builder, signature.args[3], arguments[3], I16, j) for j in others]
     length = _length(context, builder, signature.args[1], arguments[1], 1)
 
-    def body(index, sums):
-        results = []
-        for part in range(2):
-            at = builder.add(index, I64(16 * part))
+    def steps(parts):
+        def body(index, sums):
+            results = []
+            for part in range(parts):
+                at = builder.add(index, I64(columns * part))
 
-            def load(pointer, at=at):
-                value = builder.load(builder.bitcast(builder.gep(pointer, [at]), shorts.as_pointer()))
-                value.align = 2
-                return value
+                def load(pointer, at=at):
+                    value = builder.load(builder.bitcast(builder.gep(pointer, [at]), shorts.as_pointer()))
+                    value.align = 2
+                    return value
 
-            value = load(pa)
-            for place, row in enumerate(rows):
-                total = sums[part * count + place]
-                results.append(_pair_products_int16(builder, marker, total, value, load(row)))
-        return results
+                value = load(pa)
+                for place, row in enumerate(rows):
+                    total = sums[part * count + place]
+                    results.append(_pair_products_int16(builder, marker, total, value, load(row)))
+            return results + sums[parts * count :]
 
-    zero = ir.Constant(words, None)
-    sums = _counted_loop(builder, I64(0), length, 32, [zero] * (2 * count), body)
-    return [builder.add(sums[place], sums[count + place]) for place in range(count)]
+        return body
+
+    # Sums that do not wait for each other: a product that is added up by one instruction takes four cycles
+    parts = 2 if columns == 16 else 4 if count < 4 else 1
+    sums = [ir.Constant(words, None)] * (parts * count)
+    whole = builder.and_(length, I64(-columns * parts))
+    sums = _counted_loop(builder, I64(0), whole, columns * parts, sums, steps(parts))
+    if columns * parts > 32:
+        sums = _counted_loop(builder, whole, length, columns, sums, steps(1))
+    while len(sums) > count:
+        half = len(sums) // 2
+        sums = [builder.add(a, b) for a, b in zip(sums[:half], sums[half:], strict=True)]
+    return sums
 
 
 def _total(builder, sums):
-    while sums.type.count > 1:
-        sums = builder.add(_every(builder, sums, 0, 2), _every(builder, sums, 1, 2))
-    return builder.sext(builder.extract_element(sums, I32(0)), I64)
+    name = f"llvm.vector.reduce.add.v{sums.type.count}i32"
+    return builder.sext(builder.call(_function(builder.module, name, I32, [sums.type]), [sums]), I64)
 
 
 @intrinsic
@@ -108,9 +121,10 @@ def four_row_products(typing_context, isa, a, i, b, rows, row, place, out):
 
         chosen = [builder.sext(builder.load(builder.gep(at(4), [I64(p)])), I64) for p in range(4)]
         sums = _row_products(marker, context, builder, signature, arguments, chosen)
-        half = sums[0].type.count // 2
-        low, high = (ir.Constant(ir.VectorType(I32, half), [start + i for i in range(half)]) for start in (0, half))
-        sums = [builder.add(builder.shuffle_vector(x, x, low), builder.shuffle_vector(x, x, high)) for x in sums]
+        while sums[0].type.count > 4:
+            half = sums[0].type.count // 2
+            low, high = (ir.Constant(ir.VectorType(I32, half), [start + i for i in range(half)]) for start in (0, half))
+            sums = [builder.add(builder.shuffle_vector(x, x, low), builder.shuffle_vector(x, x, high)) for x in sums]
         while len(sums) > 1:
             joined = [_join(builder, x, y) for x, y in zip(sums[::2], sums[1::2], strict=True)]
             sums = [builder.add(_every(builder, each, 0, 2), _every(builder, each, 1, 2)) for each in joined]
@@ -225,6 +239,44 @@ def spread_tile(typing_context, isa, queries, tile, panels, starts, panel, value
                 builder.store(larger(value, top), first_place).align = 4
                 builder.store(larger(load(second_place), lower), second_place).align = 4
         return context.get_dummy_value()
+
+    return signature, codegen
+
+
+@intrinsic
+def two_largest_lanes(typing_context, isa, first, second, j):
+    """The lanes (int64) of the largest and the next largest of first[j] and second[j], and these two (int32): (lane, value, lane, value).
+
+    first, second : int32 (query tile, panel rows), second[j, r] <= first[j, r]. Both lanes are the same where both are of one lane.
+    """
+    lane, value = types.int64, types.int32
+    signature = types.Tuple((lane, value, lane, value))(isa, first, second, types.int64)
+    _, n_vectors, width = _SHAPES[_marker(isa)]
+    rows = n_vectors * width // 4
+    vector = ir.VectorType(I32, rows)
+
+    def codegen(context, builder, signature, arguments):
+        _, first, second, j = arguments
+
+        def load(position, array):
+            pointer = _pointer(context, builder, signature.args[position], array, I32, j)
+            value = builder.load(builder.bitcast(pointer, vector.as_pointer()))
+            value.align = 4
+            return value
+
+        def largest(values):
+            reduce = _function(builder.module, f"llvm.vector.reduce.smax.v{rows}i32", I32, [vector])
+            top = builder.call(reduce, [values])
+            bits = builder.bitcast(builder.icmp_signed("==", values, _splat(builder, top, rows)), ir.IntType(rows))
+            lane = builder.cttz(bits, ir.Constant(I1, 1))
+            return lane if rows == 64 else builder.zext(lane, I64), top
+
+        values = load(1, first)
+        lane, top = largest(values)
+        lanes = ir.Constant(vector, list(range(rows)))
+        taken = builder.icmp_signed("==", lanes, _splat(builder, builder.trunc(lane, I32), rows))
+        next_lane, next_top = largest(builder.select(taken, load(2, second), values))
+        return context.make_tuple(builder, signature.return_type, [lane, top, next_lane, next_top])
 
     return signature, codegen
 

@@ -1,6 +1,19 @@
-"""Rows of whole numbers in panels, as the tiles of 16-bit integers read them."""
+"""Arrays as the tiles read them: at the beginning of a cache line, rows of whole numbers in panels."""
+
+import math
+from typing import Any
 
 import numpy as np
+
+_LINE = 64  # bytes of a cache line, and of the widest register
+
+
+def aligned(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+    """An array as `np.empty` makes it that begins with a cache line: a load of 64 bytes elsewhere reads two lines."""
+    n_bytes = math.prod(shape) * np.dtype(dtype).itemsize
+    room = np.empty(n_bytes + _LINE, np.uint8)
+    first = -room.ctypes.data % _LINE
+    return room[first : first + n_bytes].view(dtype).reshape(shape)
 
 
 def pack_int16(values: np.ndarray, panel: int, multiple: int = 4) -> np.ndarray:
@@ -8,4 +21,7 @@ def pack_int16(values: np.ndarray, panel: int, multiple: int = 4) -> np.ndarray:
     n, d = values.shape
     padded = np.zeros((-(-n // panel) * panel, -(-d // multiple) * multiple), np.int16)
     padded[:n, :d] = values
-    return np.ascontiguousarray(padded.reshape(len(padded) // panel, panel, -1, 2).transpose(0, 2, 1, 3))
+    parts = padded.reshape(len(padded) // panel, panel, -1, 2).transpose(0, 2, 1, 3)
+    packed = aligned(parts.shape, np.int16)
+    packed[:] = parts
+    return packed

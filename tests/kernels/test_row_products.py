@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from somknn.panels import aligned
 from somknn_kernels import isa as isa_module
 from somknn_kernels import row_products, tiles
 from somknn_kernels.policy import kernel
@@ -36,6 +37,11 @@ def run_spread(isa, queries, tile, panels, starts, panel, values, first, second)
 
 
 @kernel
+def run_two_largest_lanes(isa, first, second, j):
+    return row_products.two_largest_lanes(isa, first, second, j)
+
+
+@kernel
 def run_project(isa, rows, first, axes, panel, out):
     row_products.project_tile(isa, rows, first, axes, panel, out)
 
@@ -53,7 +59,7 @@ def run_at_least(isa, values, row, panel, limit):
 
 
 @pytest.mark.parametrize("name", PATHS)
-@pytest.mark.parametrize("width", [32, 64, 800])
+@pytest.mark.parametrize("width", [32, 64, 96, 128, 160, 800])
 def test_row_product_is_exact_up_to_the_stated_norms(name, width):
     isa, random = isa_module.select(name), np.random.default_rng(width)
     largest = int(np.sqrt(2**31 / width)) - 1
@@ -70,6 +76,31 @@ def test_row_product_is_exact_up_to_the_stated_norms(name, width):
             assert out[1, 4:].tolist() == (b[rows[1, 4:]] @ a[i]).tolist()
             assert not out[[0, 2]].any()
             assert not out[1, :4].any()
+
+
+@pytest.mark.parametrize("name", PATHS)
+def test_two_largest_lanes_are_the_two_largest_of_both_arrays(name):
+    isa, random = isa_module.select(name), np.random.default_rng(5)
+    tile, panel = tiles.query_tile(isa), tiles.panel_rows(isa)
+    for spread in (2, 10, 2**31):  # ties of all kinds, few, none
+        for _ in range(20):
+            both = np.sort(random.integers(-spread, spread, (2, tile, panel)), axis=0).astype(np.int32)
+            second, first = both[0].copy(), both[1].copy()
+            for j in range(tile):
+                lane, value, next_lane, next_value = run_two_largest_lanes(isa, first, second, j)
+                assert [value, next_value] == np.sort(both[:, j], axis=None)[:-3:-1].tolist()
+                assert lane == first[j].argmax()
+                assert next_value == (second if next_lane == lane else first)[j, next_lane]
+
+
+@pytest.mark.parametrize(("shape", "dtype"), [((7, 33), np.int16), ((3, 5, 2), np.float64), ((0, 4), np.uint8)])
+def test_aligned_arrays_begin_with_a_cache_line(shape, dtype):
+    for _ in range(8):
+        array = aligned(shape, dtype)
+        assert (array.shape, array.dtype) == (shape, dtype)
+        assert array.flags.c_contiguous
+        assert array.flags.writeable
+        assert array.ctypes.data % 64 == 0 or not array.size
 
 
 def _packed(values, per_tile):

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from somknn.axes import leading_axes
-from somknn.panels import pack_int16
+from somknn.panels import aligned, pack_int16
 from somknn.threads import single_threaded_blas
 from somknn_kernels import codebook_units
 from somknn_kernels.codebook_codes import CODE_LIMIT, LEAD, NOWHERE, PIECE, WIDTH, Short, Units
@@ -154,7 +154,7 @@ def encode_codebook(codebook: np.ndarray, axes: Axes, rows: np.dtype, n_threads:
     bits = min(15, int(np.log2(max(2.0, room / np.sqrt(d)))))
     fine = 2.0**-bits
     width = -(-d // PIECE) * PIECE
-    high, low, errors = np.empty((K, width), np.int16), np.empty((K, width), np.int16), np.empty(K)
+    high, low, errors = aligned((K, width), np.int16), aligned((K, width), np.int16), np.empty(K)
     high[:, d:], low[:, d:] = 0, 0
     offsets, rests = squares / 2, np.zeros(K)
 
@@ -226,7 +226,8 @@ def _basis(matrix: np.ndarray, gram: np.ndarray) -> _Basis:
 def _coordinates(basis: _Basis, encoded: Encoded, unit: float, n_threads: int) -> tuple[np.ndarray, float]:
     """Codes (K, WIDTH) of the units on axes, and how far at most a unit's rest leans on the axes that it is the rest of."""
     K, d = len(encoded.squares), encoded.units.shape[1]
-    codes = np.zeros((K, WIDTH), np.int16)
+    codes = aligned((K, WIDTH), np.int16)
+    codes[:] = 0
     uncertain = (d + 100) * 2.0**-50 * encoded.longest**2
     leans: list[float] = []
 

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from somknn.neighbors import ExactIndex
+from somknn.panels import aligned
 from somknn.som.frames import Axes, Encoded, deepened, encode_codebook, own_frame, units_on
 from somknn.threads import single_threaded_blas
 from somknn_kernels import codebook_codes, codebook_missing, codebook_search
@@ -86,7 +87,7 @@ class BMUSearch:
         axes, X = self.axes, self.X
         n = len(X)
         frame = axes.frame
-        codes, norms = np.empty((n, WIDTH), np.int16), np.empty(n)
+        codes, norms = aligned((n, WIDTH), np.int16), np.empty(n)
         unit = axes.reach / CODE_LIMIT
         # Rows that are no bytes are rounded to 16 bits before they are projected.
         rounded = 0.0 if X.dtype == np.uint8 else np.sqrt(X.shape[1]) / (2 * CODE_LIMIT) * 1.02
