@@ -1,6 +1,6 @@
 """The classical rule for blocks of rows: the order of the rows is kept, the codebook rests while they are presented.
 
-`train_block` decides and draws row after row on the products of the block with the resting codebook; `finish_block` moves the codebook
+`present_block` decides and draws row after row on the products of the block with the resting codebook; `finish_block` moves the codebook
 once for all of them. `som_byte_blocks` does the same for bytes, where products and moves are integers.
 """
 
@@ -74,8 +74,8 @@ def find_pulls(rate, table, hexagonal, winner, columns, pulls, t):
         place += columns
 
 
-@kernel
-def train_block(
+@inlined
+def present_block(
     X, W, K, dots, gram, halves, blur, table, hexagonal, columns, rates, pulls, shares, factors, units, distances
 ):
     """The classical rule w_k += rate·h(bmu, k)·(x - w_k) for a block of rows, one after the other, without moving W.
@@ -145,6 +145,16 @@ def train_block(
                 shares[s, k] *= factors[k]
         for k in range(padded):
             factors[k] *= left[step, k]
+
+
+@kernel
+def train_block(
+    X, W, K, dots, gram, halves, blur, table, hexagonal, columns, rates, pulls, shares, factors, units, distances
+):
+    """`present_block` by itself."""
+    present_block(
+        X, W, K, dots, gram, halves, blur, table, hexagonal, columns, rates, pulls, shares, factors, units, distances
+    )
 
 
 @kernel

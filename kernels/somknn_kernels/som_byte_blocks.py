@@ -12,7 +12,7 @@ import numpy as np
 
 from somknn_kernels.policy import inlined, kernel
 from somknn_kernels.relay import advance, as_counters, wait_for
-from somknn_kernels.som_blocks import train_block
+from somknn_kernels.som_blocks import present_block
 from somknn_kernels.som_byte_tiles import add_products, move_pair, split_pair
 from somknn_kernels.tiles import dot_tile_of_groups, tile_rows
 
@@ -59,7 +59,7 @@ class Panels(NamedTuple):
     """A codebook in panels, and what its blocks need besides their rows.
 
     weights : float64 (panels, columns in whole sections, panel rows), zeros beyond the data; largest : float64, which none is beyond
-    halves, factors : float64 (panels·panel rows,), dots, pulls, shares : float64 (rows in pairs, panels·panel rows): see `train_block`
+    halves, factors : float64 (panels·panel rows,), dots, pulls, shares : float64 (rows in pairs, panels·panel rows): see `present_block`
     scales : float64 (2, 3), of the two blocks in work: bits, quantum and blur
     panel : int32 (sections, width, panel rows), scratch to pack rows
     """
@@ -285,7 +285,7 @@ def train_bytes(
     X : uint8 (n, d), rows in their order; edges : int64, where blocks begin, of MOST_ROWS at most, and n. There are as many as `which` has tables, and
     perhaps one more, which is only made ready for the next call. before : int64, blocks of earlier calls, for which slot comes next.
     panels : Panels, in and out; K : units. slots : two Packed, scratch. tables : float64 (tables, …), and which : int64 (blocks,), the one for
-    each block; hexagonal, columns, rates (n,), units (n, 2), distances (n,) : as in `train_block`. Rates and tables lie in [0, 1].
+    each block; hexagonal, columns, rates (n,), units (n, 2), distances (n,) : as in `present_block`. Rates and tables lie in [0, 1].
     counters : 2·blocks + 3, as `first_counters` makes them; parts : int64, of a phase, at least 2. The result depends on neither parts nor threads.
     """
     blocks = which.shape[0]
@@ -303,7 +303,7 @@ def train_bytes(
         slot, other = (before + now) % 2, (before + now + 1) % 2
         if phase % 2 == 0:
             if part == 0 and now >= 0:
-                train_block(
+                present_block(
                     slots[slot].rows, panels.weights, K, panels.dots, slots[slot].gram, panels.halves, panels.scales[slot, 2],
                     tables[which[now]], hexagonal, columns, rates[first:stop], panels.pulls, panels.shares, panels.factors,
                     units[first:stop], distances[first:stop],

@@ -52,7 +52,7 @@ def train_online_missing(X, order, W, columns, hexagonal, table, rates, units, d
     """The classical rule for the rows `order` where NaN means missing: such columns take no part and are not moved.
 
     X : (n, d); order : int64; W : float32 or float64 (K, d), updated in place; columns, hexagonal, table :
-    as in `train_block`; rates : float64, of each step. units : int64 (steps, 2), distances : float64 (steps,): nearest and second nearest unit of each row
+    as in `present_block`; rates : float64, of each step. units : int64 (steps, 2), distances : float64 (steps,): nearest and second nearest unit of each row
     when it was presented, and the squared distance to the nearest. Cost per row: d·K differences and updates.
     """
     K, d = W.shape

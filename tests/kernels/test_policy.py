@@ -1,6 +1,7 @@
 """How kernels are compiled, cached and announced, seen from fresh processes."""
 
 import ast
+import importlib
 import os
 import subprocess
 import sys
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numba.core.dispatcher import Dispatcher
 
 from somknn_kernels import policy
 
@@ -33,6 +35,33 @@ def test_compiling_is_announced_once_and_kept(tmp_path):
     again = python(SEARCH, SOMKNN_CACHE_DIR=str(tmp_path))
     assert again.stdout == first.stdout
     assert again.stderr == ""
+
+
+def test_no_kernel_calls_another():
+    """A cached kernel holds only what runs; what others are linked with is left out. What they share is `inlined`."""
+    for file in Path(policy.PACKAGE_FOLDER).glob("*.py"):
+        module = importlib.import_module(f"{policy.PACKAGE}.{file.stem}")
+        for name, function in vars(module).items():
+            if isinstance(function, Dispatcher):
+                called = [vars(module).get(word) for word in function.py_func.__code__.co_names]
+                assert not any(isinstance(other, Dispatcher) and other._cache.cache_path for other in called), name
+
+
+LOADING = """
+import sys
+import numpy as np
+from somknn_kernels import prefix_voting
+from somknn.neighbors import ExactIndex
+
+rows = np.random.default_rng(0).integers(0, 256, (3000, 64), dtype=np.uint8)
+print(ExactIndex("pruned").fit(rows).search(rows[:9], 1)[1].ravel().tolist())
+print([name for name in ("scipy.linalg", "numba.np.arraymath") if name in sys.modules])
+"""
+
+
+def test_a_loaded_kernel_imports_nothing_of_numba_s_or_scipy_s(tmp_path):
+    python(LOADING, SOMKNN_CACHE_DIR=str(tmp_path))
+    assert python(LOADING, SOMKNN_CACHE_DIR=str(tmp_path)).stdout.splitlines() == [str(list(range(9))), "[]"]
 
 
 ALLOCATING = """
