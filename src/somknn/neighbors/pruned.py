@@ -5,6 +5,7 @@ import numpy as np
 from somknn.neighbors.brute import collect_within
 from somknn.neighbors.cells import coarse_cells, nearest_cell, order_by_cells
 from somknn.neighbors.embedding import Embedding, ShortVectors
+from somknn.panels import aligned
 from somknn_kernels import pruned, scan_tiles, selection, tiles
 from somknn_kernels.isa import Isa
 from somknn_kernels.parallel import run_tasks
@@ -50,8 +51,10 @@ def pack_codes(
     for start, stop, to in ((0, n_usual, 0), (n_usual, n, first_rare)):
         places[to : to + stop - start] = order[start:stop]
         source[to : to + stop - start] = lines[start:stop]
-    panels = np.zeros((4, n_places // panel, embedding.n_columns // 4 // g, panel, g), np.uint8)
-    half_norms = np.zeros((3, n_places // panel, panel), np.int16 if g == 2 else np.int32)
+    panels = aligned((4, n_places // panel, embedding.n_columns // 4 // g, panel, g), np.uint8)
+    half_norms = aligned((3, n_places // panel, panel), np.int16 if g == 2 else np.int32)
+    panels[:] = 0
+    half_norms[:] = 0
 
     def work(task: int) -> None:
         last = min((task + 1) * _PACKED_PLACES, n_places)

@@ -8,6 +8,7 @@ import numpy as np
 
 from somknn.neighbors.column_order import used_together
 from somknn.neighbors.pruned import PrunedSearch
+from somknn.panels import aligned
 from somknn_kernels import place_seeds, selection, self_search, tiles, used_columns
 from somknn_kernels.parallel import run_tasks
 from somknn_kernels.self_search import Lists, Places
@@ -31,9 +32,10 @@ def _places(search: PrunedSearch, apart: np.ndarray, n_threads: int) -> Places:
     offsets = np.zeros((n_tiles, 3, tile), screen.half_norms.dtype)
     d, integers = search.rows.shape[1], search.rows.dtype == np.uint8
     rows = np.empty((n_places, d), search.rows.dtype)
-    reaches = np.zeros(
+    reaches = aligned(
         (3, -(-n_tiles * tile // panel_rows), panel_rows), np.uint16 if offsets.itemsize == 2 else np.uint32
     )
+    reaches[:] = 0
     squares = np.zeros(n_places, np.int64)
     used = np.zeros((n_places if integers else 0, 1 + d // used_columns.CHUNK), np.uint16 if d < 2**20 else np.int32)
     units = used_together(search.rows) if integers else None
