@@ -11,6 +11,7 @@ import pytest
 
 from somknn.cli import beside
 from somknn.evaluation.drawing import Drawing
+from somknn.threads import in_thread
 
 CURVES = [(0, np.array([0.0, 0.2, 1.0]), np.array([0.0, 0.9, 1.0]))]
 
@@ -93,9 +94,9 @@ def test_one_processor_gets_no_second_process(monkeypatch):
 
 
 def test_what_a_thread_found_or_what_went_wrong_in_it():
-    assert beside.in_thread(divmod, 7, 2).result() == (3, 1)
+    assert in_thread(divmod, 7, 2).result() == (3, 1)
     with pytest.raises(ZeroDivisionError):
-        beside.in_thread(divmod, 7, 0).result()
+        in_thread(divmod, 7, 0).result()
 
 
 def _wait_for_the_end_of(pid):

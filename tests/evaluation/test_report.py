@@ -9,9 +9,9 @@ from sklearn.linear_model import LogisticRegression
 
 import browser
 from somknn import KNeighborsClassifierCV, datasets
-from somknn.cli.beside import in_thread
 from somknn.evaluation import MethodResult, evaluate_predictions, report_pictures, study, write_report
 from somknn.images import preset
+from somknn.threads import in_thread
 
 
 @pytest.fixture(scope="module")
@@ -28,8 +28,8 @@ def search(data):
 def methods(data, search):
     judge = study.Judge(search.best_estimator_, data)
     settings = ("Before <k = 5>", 5, "uniform"), ("After", 1, "distance")
-    judged = [judge(name, {"n_neighbors": k, "weights": weights}) for name, k, weights in settings]
-    return [study.with_intervals(study.with_fold_scores(method, search.cv_results_), 100) for method in judged]
+    judged = [judge(name, {"n_neighbors": k, "weights": weights}, 100) for name, k, weights in settings]
+    return [study.with_fold_scores(method, search.cv_results_) for method in judged]
 
 
 @pytest.fixture(scope="module")
@@ -52,11 +52,12 @@ def test_judging_equals_fitted_estimators(data, search, methods):
         assert len(method.cross_validation) == 5
     found = in_thread(search.best_estimator_.index_.search, data.X_test, 2)
     judge = study.Judge(search.best_estimator_, data, found=found)
-    again = [judge(method.name, method.parameters) for method in methods[::-1]]  # the larger k comes second here
+    again = [judge(method.name, method.parameters, 0) for method in methods[::-1]]  # the larger k comes second here
     for method, other in zip(methods[::-1], again, strict=True):
         np.testing.assert_array_equal(method.evaluation.probabilities, other.evaluation.probabilities)
         np.testing.assert_array_equal(method.evaluation.predicted, other.evaluation.predicted)
-        assert study.with_intervals(other, 0) is other
+        assert all(np.isnan(score.low) for score in other.evaluation.scores.values())
+        assert all(score.low <= score.value <= score.high for score in method.evaluation.scores.values())
         assert (
             study.with_fold_scores(other, KNeighborsClassifierCV([2]).fit(data.X_train, data.y_train).cv_results_)
             is other

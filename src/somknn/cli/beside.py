@@ -1,7 +1,7 @@
-"""What a command does beside its own work, in a second process or thread.
+"""What a command does beside its own work, in a second process.
 
 Drawing, imports and compiling hold Python's interpreter lock, so they take a process of their own to happen at the same
-time. Kernels release it: a thread will do for them beside an import.
+time. Kernels release it: a thread (`somknn.threads.in_thread`) will do for them beside an import.
 """
 
 import concurrent.futures
@@ -12,8 +12,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
 
 Executor = concurrent.futures.Executor
 
@@ -63,17 +62,3 @@ def second_process(*modules: str) -> Iterator[Executor | None]:
         executor.shutdown(wait=False, cancel_futures=True)
         for child in started:
             child.terminate()
-
-
-def in_thread(function: Callable[..., Any], *arguments: Any) -> concurrent.futures.Future:
-    """The future of a call in a thread of its own, for which no exit waits."""
-    future: concurrent.futures.Future = concurrent.futures.Future()
-
-    def work() -> None:
-        try:
-            future.set_result(function(*arguments))
-        except BaseException as error:
-            future.set_exception(error)
-
-    threading.Thread(target=work, daemon=True).start()
-    return future

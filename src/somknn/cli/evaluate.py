@@ -82,7 +82,7 @@ def _judge_neighbors(
     setting = f"k-NN, k = {k}, {weights}", {"n_neighbors": k, "weights": weights}
     rows, found = ahead
     model = KNeighborsClassifier(k, weights=weights, tie_break=tie_break).fit(rows, data.y_train)
-    result = study.with_intervals(study.Judge(model, data, found=found)(*setting), bootstrap)
+    result = study.Judge(model, data, found=found)(*setting, bootstrap)
     if cv is None:
         return result
     search = KNeighborsClassifierCV([k], [weights], cv=cv, tie_break=tie_break).fit(model.index_, data.y_train)

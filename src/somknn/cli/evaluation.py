@@ -15,8 +15,8 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from somknn.cli.beside import in_thread
 from somknn.cli.parameters import IMAGE_SHAPE
+from somknn.threads import in_thread
 
 if TYPE_CHECKING:  # commands start their second process before they import what takes long
     from somknn.evaluation.results import MethodResult

@@ -10,8 +10,9 @@ from rich.console import Console
 from rich.table import Table
 
 from somknn.cli import evaluation as shared
-from somknn.cli.beside import in_thread, second_process
+from somknn.cli.beside import second_process
 from somknn.cli.errors import one_line_errors
+from somknn.threads import in_thread
 
 _BEFORE: dict[str, Any] = {"n_neighbors": 5, "weights": "uniform"}
 
@@ -114,9 +115,10 @@ def command(
 
         def judged(setting: str, features: str, parameters: dict[str, Any]) -> tuple[Any, Any]:
             title = f"{setting}: k = {parameters['n_neighbors']}, {parameters['weights']}"
-            method = judges[features](title + ("" if features == "raw" else f", {features}"), parameters)
-            pictures = report_pictures.pictures_of(method, drawing)  # drawn beside the bootstrap
-            return study.with_intervals(method, bootstrap), pictures
+            title += "" if features == "raw" else f", {features}"
+            method, complete = judges[features].begin(title, parameters, bootstrap)
+            pictures = report_pictures.pictures_of(method, drawing)
+            return complete(), pictures
 
         searches: dict[str, Any] = {}
         with shared.plain_warnings():

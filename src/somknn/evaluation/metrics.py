@@ -1,7 +1,7 @@
 """Figures of merit of a classifier on a test set, by scikit-learn, each with a bootstrap interval."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -11,6 +11,7 @@ from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import check_consistent_length, column_or_1d
 
 from somknn.evaluation.bootstrap import bootstrap_intervals
+from somknn.threads import in_thread
 
 METRIC_LABELS = {
     "accuracy": "Accuracy",
@@ -168,6 +169,20 @@ def evaluate_predictions(
     array([[2, 0],
            [1, 1]])
     """
+    _, complete = begin_evaluation(y_true, y_pred, probabilities, classes, n_resamples, confidence, random_state)
+    return complete()
+
+
+def begin_evaluation(
+    y_true: Sequence | np.ndarray,
+    y_pred: Sequence | np.ndarray,
+    probabilities: np.ndarray | None,
+    classes: Sequence | np.ndarray | None,
+    n_resamples: int,
+    confidence: float = 0.95,
+    random_state: int | np.random.Generator | None = 0,
+) -> tuple[Evaluation, Callable[[], Evaluation]]:
+    """The figures without intervals, and what returns those of `evaluate_predictions`: a thread resamples meanwhile."""
     if not 0 < confidence < 1:
         raise ValueError(f"confidence must lie between 0 and 1, got {confidence!r}")
     if n_resamples < 0:
@@ -190,13 +205,17 @@ def evaluate_predictions(
         warnings.warn(
             f"{rows} of {len(y_true)} test rows are of classes that the model was not trained on ({names}); "
             "they count as errors",
-            stacklevel=2,
+            stacklevel=3,
         )
     if probabilities is not None and len(known) < len(all_classes):
         wider = np.zeros((len(y_true), len(all_classes)))
         wider[:, np.searchsorted(all_classes, known)] = probabilities
         probabilities = wider
 
+    intervals = None
+    if n_resamples:
+        arguments = truth, predicted, probabilities, len(all_classes), n_resamples, confidence, random_state
+        intervals = in_thread(bootstrap_intervals, *arguments)
     values, class_values = _values(truth, predicted, probabilities, len(all_classes))
     evaluation = Evaluation(
         classes=all_classes,
@@ -210,22 +229,13 @@ def evaluate_predictions(
         confidence=confidence,
         support=np.bincount(truth, minlength=len(all_classes)),
     )
-    return with_intervals(evaluation, n_resamples, random_state) if n_resamples else evaluation
-
-
-def with_intervals(
-    evaluation: Evaluation, n_resamples: int, random_state: int | np.random.Generator | None = 0
-) -> Evaluation:
-    """The same figures, each with its bootstrap interval: see `evaluate_predictions`."""
-    intervals, class_intervals = bootstrap_intervals(
-        evaluation.truth,
-        evaluation.predicted,
-        evaluation.probabilities,
-        len(evaluation.classes),
-        n_resamples,
-        evaluation.confidence,
-        random_state,
+    return (
+        evaluation,
+        lambda: evaluation if intervals is None else _with_intervals(evaluation, n_resamples, *intervals.result()),
     )
+
+
+def _with_intervals(evaluation: Evaluation, n_resamples: int, intervals: dict, class_intervals: dict) -> Evaluation:
     return replace(
         evaluation,
         scores={name: Score(score.value, *intervals[name]) for name, score in evaluation.scores.items()},

@@ -85,8 +85,15 @@ class Judge:
         self._squared = self._indices = np.empty((len(data.X_test), 0))
         self._search_seconds = 0.0
 
-    def __call__(self, name: str, parameters: dict[str, Any]) -> MethodResult:
-        """The result of {"n_neighbors": k, "weights": …}, without intervals; its `seconds` are those of search and vote."""
+    def __call__(self, name: str, parameters: dict[str, Any], n_resamples: int) -> MethodResult:
+        """The result of {"n_neighbors": k, "weights": …}; its `seconds` are those of search and vote."""
+        _, complete = self.begin(name, parameters, n_resamples)
+        return complete()
+
+    def begin(
+        self, name: str, parameters: dict[str, Any], n_resamples: int
+    ) -> tuple[MethodResult, Callable[[], MethodResult]]:
+        """The result without intervals, and what returns the whole: a thread resamples meanwhile."""
         model, k = self._model, parameters["n_neighbors"]
         start = time.perf_counter()
         if self._found is not None:
@@ -109,10 +116,10 @@ class Judge:
         )
         shares = class_shares(codes, n_classes, rows, weights, model.n_jobs)
         vote_seconds = time.perf_counter() - start
-        evaluation = metrics.evaluate_predictions(
-            self._data.y_test, model.classes_[won], shares, classes=model.classes_, n_resamples=0
+        evaluation, complete = metrics.begin_evaluation(
+            self._data.y_test, model.classes_[won], shares, model.classes_, n_resamples
         )
-        return MethodResult(
+        method = MethodResult(
             name=name,
             evaluation=evaluation,
             parameters=dict(parameters),
@@ -120,13 +127,7 @@ class Judge:
             model=model,
             transform=self._transform,
         )
-
-
-def with_intervals(method: MethodResult, n_resamples: int) -> MethodResult:
-    """The result with bootstrap intervals; as it is for no resamples."""
-    if not n_resamples:
-        return method
-    return dataclasses.replace(method, evaluation=metrics.with_intervals(method.evaluation, n_resamples))
+        return method, lambda: dataclasses.replace(method, evaluation=complete())
 
 
 def with_fold_scores(method: MethodResult, cv_results: dict[str, Any]) -> MethodResult:
