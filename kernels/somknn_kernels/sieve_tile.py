@@ -7,8 +7,8 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from somknn_kernels.scan_tiles import _byte_products
-from somknn_kernels.tiles import _SHAPES, I32, I64, _join, _length, _marker, _pointer, _splat, _tile_loop
+from somknn_kernels.scan_tiles import VECTORS, _byte_products
+from somknn_kernels.tiles import I32, I64, _join, _length, _marker, _pointer, _splat, _tile_loop
 
 CANDIDATES = 4  # in a tile: two make the eight that k-means++ tries for 404 to 1,096 clusters
 
@@ -26,7 +26,7 @@ def sieve_tile(typing_context, isa, candidates, tile, offsets, panels, starts, t
     """
     signature = types.uint64(isa, candidates, types.int64, offsets, panels, starts, tops, types.int64, masks)
     marker = _marker(isa)
-    _, n_vectors, _ = _SHAPES[marker]
+    n_vectors = VECTORS
     element, lanes, multiply_bytes = _byte_products(isa)
     rows = lanes * n_vectors
 

@@ -30,8 +30,8 @@ F32, F64 = ir.FloatType(), ir.DoubleType()
 
 # marker: (queries in a tile, vectors in a panel, bytes of a vector)
 _SHAPES = {
-    Vnni512: (6, 2, 64),
-    Vnni512Emulated: (6, 2, 64),
+    Vnni512: (6, 4, 64),
+    Vnni512Emulated: (6, 4, 64),
     Vnni256: (6, 2, 32),
     Avx2: (6, 2, 32),
     Portable: (4, 2, 16),

@@ -4,6 +4,7 @@ import numpy as np
 
 from somknn.neighbors.brute_screen import codes_may_pay, search_by_codes, seed_rows
 from somknn.neighbors.cells import similar_first
+from somknn.panels import aligned
 from somknn_kernels import brute, selection, tiles
 from somknn_kernels.isa import Isa
 from somknn_kernels.parallel import run_tasks
@@ -150,7 +151,7 @@ class BruteSearch:
         tile, panel = tiles.query_tile(self.isa), tiles.panel_rows(self.isa)
         n_panels = max(1, min(_BLOCK_BYTES // (groups * panel * 4), -(-n_rows // panel)))
         packed_queries = np.empty((-(-n_queries // tile), groups, tile, g), query_type)
-        return packed_queries, np.empty((n_panels, groups, panel, g), row_type)
+        return packed_queries, aligned((n_panels, groups, panel, g), row_type)
 
 
 def collect_within(run, limits: np.ndarray, dtype) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
