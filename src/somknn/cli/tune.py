@@ -113,12 +113,11 @@ def command(
         drawing = Drawing(executor)
         judges: dict[str, Any] = {}
 
-        def judged(setting: str, features: str, parameters: dict[str, Any]) -> tuple[Any, Any]:
+        def judged(setting: str, features: str, parameters: dict[str, Any]) -> tuple[Any, Any, Any]:
             title = f"{setting}: k = {parameters['n_neighbors']}, {parameters['weights']}"
             title += "" if features == "raw" else f", {features}"
             method, complete = judges[features].begin(title, parameters, bootstrap)
-            pictures = report_pictures.pictures_of(method, drawing)
-            return complete(), pictures
+            return method, complete, report_pictures.pictures_of(method, drawing)
 
         searches: dict[str, Any] = {}
         with shared.plain_warnings():
@@ -147,17 +146,20 @@ def command(
                 saving = in_thread(persistence.save, classifier, paths[-1])
             with shared.working("judging on the test rows"):
                 tuning = report.tuning_section(tuned.cv_results_, drawing)
-                results = before.result(), judged("After", best, tuned.best_params_)
+                judgements = before.result(), judged("After", best, tuned.best_params_)
+                pictures = report_pictures.class_pictures([each for _, _, each in judgements], drawing)
+                wrong = report_pictures.mistakes([method for method, _, _ in judgements], data)
         methods = [
-            study.with_fold_scores(method, searches[name].cv_results_)
-            for (method, _), name in zip(results, (features[0], best), strict=True)
+            study.with_fold_scores(complete(), searches[name].cv_results_)
+            for (_, complete, _), name in zip(judgements, (features[0], best), strict=True)
         ]
         finish_report = report.begin_report(
             methods,
-            tuning + report_pictures.class_pictures([pictures for _, pictures in results], drawing),
+            tuning + pictures,
             drawing,
             data=data,
             title=f"k-NN on {data.name}: before and after tuning",
+            wrong=wrong,
             command=shared.command_line(),
             seconds=seconds,
         )

@@ -68,12 +68,14 @@ def begin_report(
     *,
     data: Any,
     title: str,
+    wrong: str | None = None,
     command: str | None = None,
     seconds: dict[str, float] | None = None,
 ) -> Callable[[str | os.PathLike], None]:
     """The report of `write_report` but for its pictures: what is returned waits for those, and writes it.
 
-    `pictures` is what `tuning_section` and `class_pictures` made with `drawing`, asked for as soon as what they show was known.
+    `pictures` is what `tuning_section` and `class_pictures` made with `drawing`, asked for as soon as what they show was known; `wrong`
+    what `mistakes` made, where it has been made already.
     """
     if not methods:
         raise ValueError("a report needs at least one method")
@@ -87,7 +89,7 @@ def begin_report(
         _head(title, methods, data),
         _metrics(methods),
         pictures,
-        mistakes(methods, data),
+        mistakes(methods, data) if wrong is None else wrong,
         _reports(methods),
         _making(methods, command, seconds or {}),
     ]
