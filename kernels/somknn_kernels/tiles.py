@@ -14,7 +14,7 @@ cache again (tried).
 
 Two facts that the widths below come from. On AVX2 a register tile is 6 queries by 2 vectors: 12 accumulators, 2 panel
 vectors, 1 broadcast and 1 product fill the 16 registers; on AMD Zen 3 it reaches 99% of two `vpmaddwd` a cycle (4×3 reaches 65%, 5×2 97%,
-12×1 95%). With 32 registers (AVX-512) 6 by 4 is best; 12 and 14 by 2 were slower.
+12×1 95%). With 32 registers (AVX-512) 6 by 4 was best on Cascade Lake, 12 and 14 by 2 slower; on AMD Zen 5 12 by 2 is a tenth quicker.
 """
 
 import llvmlite.binding
