@@ -8,9 +8,11 @@ import time
 
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from somknn.cli import beside
 from somknn.evaluation.drawing import Drawing
+from somknn.plots import evaluation
 from somknn.threads import in_thread
 
 CURVES = [(0, np.array([0.0, 0.2, 1.0]), np.array([0.0, 0.9, 1.0]))]
@@ -107,3 +109,23 @@ def _wait_for_the_end_of(pid):
             return
         time.sleep(0.05)
     raise AssertionError(f"process {pid} is still there")
+
+
+def test_labels_of_the_tuning_curve_lie_within_the_picture():
+    """Scores that differ in the fourth digit have the widest ticks, and the label stands beside them."""
+    scores = 0.955 + np.linspace(0, 0.018, 30)
+    results = {
+        "param_n_neighbors": np.arange(1, 31),
+        "param_weights": np.array(["uniform"] * 30),
+        "mean_test_score": scores,
+        "std_test_score": np.full(30, 0.0035),
+        "rank_test_score": np.arange(30, 0, -1),
+    }
+    figure = evaluation.tuning_curve(results)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    ticks = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert max(map(len, ticks)) == 6
+    label = figure.axes[0].yaxis.label.get_window_extent(canvas.get_renderer())
+    assert label.x0 >= 2
+    assert label.x1 < figure.axes[0].yaxis.get_tightbbox(canvas.get_renderer()).x1

@@ -132,7 +132,7 @@ def precision_recall_curves(
 
 def tuning_curve(cv_results: dict[str, Any], scoring: str = "accuracy") -> Figure:
     """Mean score over k, one line for each weighting, with a band of one standard error of the mean."""
-    figure, axes = _axes(7.2, 4.2)
+    figure, axes = _axes(7.2, 4.2, _beside_ticks(["0.9725"]))
     ks = np.asarray(cv_results["param_n_neighbors"])
     weightings = list(dict.fromkeys(cv_results["param_weights"]))
     mean, std = cv_results["mean_test_score"], cv_results["std_test_score"]
