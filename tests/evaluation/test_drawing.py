@@ -120,6 +120,7 @@ def test_labels_of_the_tuning_curve_lie_within_the_picture():
         "mean_test_score": scores,
         "std_test_score": np.full(30, 0.0035),
         "rank_test_score": np.arange(30, 0, -1),
+        **{f"split{s}_test_score": scores for s in range(10)},
     }
     figure = evaluation.tuning_curve(results)
     canvas = FigureCanvasAgg(figure)
