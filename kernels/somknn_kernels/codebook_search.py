@@ -58,7 +58,7 @@ def _threshold(second, margin, product_unit):
 
 
 @inlined
-def aligned_rows(n, columns):
+def _aligned_rows(n, columns):
     """Zeros, int16 (n, columns), that begin with a cache line."""
     room = np.zeros(n * columns + 32, np.int16)
     first = -(room.ctypes.data // 2) % 32
@@ -165,7 +165,7 @@ def two_nearest(isa, X, W, short, book, trust, first_row, last_row, units, dista
     pairs = codes.view(np.int32)
     tile_codes = np.zeros((tiles, n_pairs, tile, 2), np.int16)
     tile_pairs = tile_codes.view(np.int32)
-    whole = aligned_rows(chunk, high.shape[1])
+    whole = _aligned_rows(chunk, high.shape[1])
     projected = np.empty((own.shape[0], tile, AXES), np.int32)
     all_projected = projected.reshape(-1, AXES)
     n_own = own.shape[0]

@@ -9,9 +9,9 @@ _LINE = 64  # bytes of a cache line, and of the widest register
 
 
 def aligned(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
-    """An array as `np.empty` makes it that begins with a cache line: a load of 64 bytes elsewhere reads two lines."""
+    """Zeros of a shape and dtype that begin with a cache line: a load of 64 bytes elsewhere reads two lines."""
     n_bytes = math.prod(shape) * np.dtype(dtype).itemsize
-    room = np.empty(n_bytes + _LINE, np.uint8)
+    room = np.zeros(n_bytes + _LINE, np.uint8)
     first = -room.ctypes.data % _LINE
     return room[first : first + n_bytes].view(dtype).reshape(shape)
 

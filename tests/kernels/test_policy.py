@@ -50,7 +50,6 @@ def test_no_kernel_calls_another():
 LOADING = """
 import sys
 import numpy as np
-from somknn_kernels import prefix_voting
 from somknn.neighbors import ExactIndex
 
 rows = np.random.default_rng(0).integers(0, 256, (3000, 64), dtype=np.uint8)

@@ -94,12 +94,14 @@ def test_two_largest_lanes_are_the_two_largest_of_both_arrays(name):
 
 
 @pytest.mark.parametrize(("shape", "dtype"), [((7, 33), np.int16), ((3, 5, 2), np.float64), ((0, 4), np.uint8)])
-def test_aligned_arrays_begin_with_a_cache_line(shape, dtype):
+def test_aligned_zeros_begin_with_a_cache_line(shape, dtype):
     for _ in range(8):
         array = aligned(shape, dtype)
         assert (array.shape, array.dtype) == (shape, dtype)
         assert array.flags.c_contiguous
         assert array.flags.writeable
+        assert not array.any()
+        array[...] = 1  # what is freed and handed out again is not zero
         assert array.ctypes.data % 64 == 0 or not array.size
 
 

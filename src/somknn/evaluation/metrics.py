@@ -182,7 +182,10 @@ def begin_evaluation(
     confidence: float = 0.95,
     random_state: int | np.random.Generator | None = 0,
 ) -> tuple[Evaluation, Callable[[], Evaluation]]:
-    """The figures without intervals, and what returns those of `evaluate_predictions`: a thread resamples meanwhile."""
+    """The figures without intervals, and what returns those of `evaluate_predictions`: a thread resamples meanwhile.
+
+    Parameters, errors and warnings are those of `evaluate_predictions`.
+    """
     if not 0 < confidence < 1:
         raise ValueError(f"confidence must lie between 0 and 1, got {confidence!r}")
     if n_resamples < 0:

@@ -53,8 +53,6 @@ def pack_codes(
         source[to : to + stop - start] = lines[start:stop]
     panels = aligned((4, n_places // panel, embedding.n_columns // 4 // g, panel, g), np.uint8)
     half_norms = aligned((3, n_places // panel, panel), np.int16 if g == 2 else np.int32)
-    panels[:] = 0
-    half_norms[:] = 0
 
     def work(task: int) -> None:
         last = min((task + 1) * _PACKED_PLACES, n_places)

@@ -35,7 +35,6 @@ def _places(search: PrunedSearch, apart: np.ndarray, n_threads: int) -> Places:
     reaches = aligned(
         (3, -(-n_tiles * tile // panel_rows), panel_rows), np.uint16 if offsets.itemsize == 2 else np.uint32
     )
-    reaches[:] = 0
     squares = np.zeros(n_places, np.int64)
     used = np.zeros((n_places if integers else 0, 1 + d // used_columns.CHUNK), np.uint16 if d < 2**20 else np.int32)
     units = used_together(search.rows) if integers else None

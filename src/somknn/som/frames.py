@@ -155,7 +155,6 @@ def encode_codebook(codebook: np.ndarray, axes: Axes, rows: np.dtype, n_threads:
     fine = 2.0**-bits
     width = -(-d // PIECE) * PIECE
     high, low, errors = aligned((K, width), np.int16), aligned((K, width), np.int16), np.empty(K)
-    high[:, d:], low[:, d:] = 0, 0
     offsets, rests = squares / 2, np.zeros(K)
 
     whole = axes.centre if rows == np.uint8 else np.zeros(d)
@@ -227,7 +226,6 @@ def _coordinates(basis: _Basis, encoded: Encoded, unit: float, n_threads: int) -
     """Codes (K, WIDTH) of the units on axes, and how far at most a unit's rest leans on the axes that it is the rest of."""
     K, d = len(encoded.squares), encoded.units.shape[1]
     codes = aligned((K, WIDTH), np.int16)
-    codes[:] = 0
     uncertain = (d + 100) * 2.0**-50 * encoded.longest**2
     leans: list[float] = []
 
