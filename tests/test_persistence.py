@@ -25,13 +25,27 @@ from sklearn.pipeline import make_pipeline
 import somknn
 from mutations import MUTATIONS, mutate
 from somknn import SOM, KMeans, PrototypeClassifier
-from somknn.persistence import CLASSES, ModelFileError, Savable, container, describe, expect_array, load, save
+from somknn.persistence import CLASSES, ModelFileError, Savable, container, describe, load, save
+from somknn.persistence.contents import COLUMNS, Array, Classes, Fitted, Number, Optional, check_contents
+
+
+class Anything:
+    def check(self, name, value, values):
+        pass
 
 
 class Nearest(Savable, ClassifierMixin, BaseEstimator):
     """A small classifier with every kind of state that the default protocol saves."""
 
-    _index_limits = {"codes_": "classes_"}  # noqa: RUF012
+    _saved_state = {  # noqa: RUF012
+        **COLUMNS,
+        "classes_": Classes(),
+        "codes_": Array((None,), "int64", below="classes_"),
+        "rows_": Array((None, "n_features_in_"), ("uint8", "float64")),
+        "scale_": Number(),
+        "history_": Anything(),
+        "helper_": Optional(Fitted("Nearest")),
+    }
 
     def __init__(self, metric="euclidean", inner=None, option=None):
         self.metric = metric
@@ -57,6 +71,8 @@ class Nearest(Savable, ClassifierMixin, BaseEstimator):
 
 
 class Half(Savable, TransformerMixin, BaseEstimator):
+    _saved_state = COLUMNS
+
     def fit(self, X, y=None):
         self.n_features_in_ = np.asarray(X).shape[1]
         return self
@@ -298,7 +314,7 @@ def change_kind(envelope, header):
         (change_parameter, "no parameter 'newer_option'"),
         (change_state, "no fitted attribute 'predict'"),
         (change_array_name, "'rows_' is missing"),
-        (change_array_roles, "'codes_' holds positions outside 0 to 2"),
+        (change_array_roles, "'codes_' has dtype uint8, not int64"),
         (change_digest, "does not match its digest"),
         (change_overlap, "overlap or leave a gap"),
         (change_huge, "size of array 'rows_'"),
@@ -341,10 +357,11 @@ def test_other_files_are_refused(tmp_path, fitted, model_file):
 
 def test_nonfinite_array_is_refused_on_load(tmp_path, fitted, monkeypatch):
     model = Nearest().fit([[1.0, np.inf]], [0])
-    monkeypatch.setattr(Nearest, "_may_hold_nonfinite", {"rows_"})
+    lax = Array((None, None), "float64", finite=False)
+    monkeypatch.setattr(Nearest, "_saved_state", {**Nearest._saved_state, "rows_": lax})
     model.save(tmp_path / "m")
     assert np.isinf(load(tmp_path / "m").rows_).any()
-    monkeypatch.setattr(Nearest, "_may_hold_nonfinite", set())
+    monkeypatch.setattr(Nearest, "_saved_state", {**Nearest._saved_state, "rows_": lax._replace(finite=True)})
     with pytest.raises(ModelFileError, match="'rows_' holds NaN or infinity"):
         load(tmp_path / "m")
 
@@ -438,20 +455,25 @@ def test_any_document_with_a_right_digest(tmp_path_factory, content):
     assert "\n" not in message
 
 
-def test_expect_array():
+def test_arrays_against_a_table():
     arrays = {"i": np.array([0, 3]), "f": np.zeros((2, 3), np.float32)}
-    assert expect_array(arrays, "i", below=4, shape=(2,)) is arrays["i"]
-    assert expect_array(arrays, "f", shape=(None, 3), dtype=[np.float64, np.float32]) is arrays["f"]
-    for bad in (
-        {"name": "x"},
-        {"name": "i", "below": 3},
-        {"name": "f", "below": 3},
-        {"name": "f", "shape": (3, None)},
-        {"name": "f", "shape": (2,)},
-        {"name": "f", "dtype": np.float64},
+    check_contents({"i": Array((2,), "int64", below=4), "f": Array((None, 3), ("float64", "float32"))}, arrays)
+    check_contents({"i": Array((None,), "int64", below=4), "f": Array(("i", None), "float32")}, arrays)
+    for name, kind in (
+        ("x", Array((None,), "int64")),
+        ("i", Array((None,), "int64", below=3)),
+        ("f", Array((None, None), "float32", below=3)),
+        ("f", Array((3, None), "float32")),
+        ("f", Array((2,), "float32")),
+        ("f", Array((None, None), "float64")),
+        ("f", Array((None, "i"), "float32")),
     ):
-        with pytest.raises(ModelFileError):
-            expect_array(arrays, **bad)
+        with pytest.raises(ModelFileError, match=f"'{name}'"):
+            check_contents({name: kind, "*": Anything()}, arrays)
+    with pytest.raises(ModelFileError, match="'x' is missing"):  # whose length another should have
+        check_contents({"f": Array(("x", None), "float32"), "*": Anything()}, arrays)
+    with pytest.raises(ModelFileError, match="no fitted attribute 'f'"):
+        check_contents({"i": Anything()}, arrays)
 
 
 def test_reading_imports_no_pickle_machinery(model_file):

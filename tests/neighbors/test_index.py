@@ -263,7 +263,11 @@ def test_appended_rows_and_a_restored_screen_change_nothing():
         assert_same(index.search(queries, 8), expected)
         for path in PATHS:
             again = ExactIndex(algorithm, isa=path).restore(rows, index.screen_to_save())
+            assert_same(again.search(queries, 8), expected)  # by brute force: few queries are not worth codes
+            assert again.search_stats_ == {}
+            again._built()
             assert_same(again.search(queries, 8), expected)
+            assert bool(again.search_stats_) == (algorithm == "pruned")
     screen = index.screen_to_save()
     screen["screen_order"] = screen["screen_order"] * 0 + 10**6
     with pytest.raises(ValueError, match="each row once"):
@@ -272,24 +276,97 @@ def test_appended_rows_and_a_restored_screen_change_nothing():
         index.add(rows.astype(np.float32))
 
 
-def test_a_screen_in_the_layout_of_two_widths_is_made_anew():
-    rng = np.random.default_rng(21)
-    rows, queries = structured(rng, 400, 60, np.uint8), structured(rng, 30, 60, np.uint8)
-    old = {"screen_second": np.zeros((400, 128), np.uint8), "screen_codes": np.zeros((400, 64), np.int8)}
-    index = ExactIndex("pruned").restore(rows, old)
-    assert index.algorithm_ == "pruned"
-    assert_same(index.search(queries, 8), reference.nearest(queries, rows, 8))
+SCREEN = ExactIndex("pruned").fit(structured(np.random.default_rng(3), 300, 60, np.uint8)).screen_to_save()
 
 
-@pytest.mark.parametrize("name", ["screen_codes", "screen_middle", "screen_errors", "screen_cells"])
+@pytest.mark.parametrize("name", SCREEN)
 def test_an_incomplete_screen_is_refused(name):
     rows = structured(np.random.default_rng(3), 300, 60, np.uint8)
-    arrays = ExactIndex("pruned").fit(rows).screen_to_save()
-    cut = {key: value for key, value in arrays.items() if key != name}
+    cut = {key: value for key, value in SCREEN.items() if key != name}
     with pytest.raises(ValueError, match="incomplete"):
         ExactIndex("pruned").restore(rows, cut)
-    with pytest.raises(ValueError, match="saved index"):
-        ExactIndex("pruned").restore(rows, {**arrays, name: arrays[name][:1]})
+    for other in (SCREEN[name][:0], SCREEN[name][..., None], SCREEN[name].astype(np.complex64)):
+        with pytest.raises(ValueError, match="saved index"):
+            ExactIndex("pruned").restore(rows, {**SCREEN, name: other})
+
+
+@pytest.mark.parametrize(
+    ("name", "place", "value", "message"),
+    [
+        ("screen_order", 0, 299, "each row once"),
+        ("screen_order", 0, -1, "each row once"),
+        ("screen_n_usual", 0, 301, "each row once"),
+        ("screen_cell_edges", 1, -1, "cells"),
+        ("screen_cell_edges", -1, 301, "cells"),
+        ("screen_cells", 0, np.nan, "cells"),
+        ("screen_scalars", 0, 0.0, "out of range"),
+        ("screen_scalars", 0, np.inf, "out of range"),
+        ("screen_scalars", 0, 1.0, "not orthonormal"),
+        ("screen_scalars", 1, 1.0, "out of range"),
+        ("screen_scalars", 2, -1.0, "out of range"),
+        ("screen_centre", 0, 0.5, "out of range"),
+        ("screen_centre", 0, 256.0, "out of range"),
+        ("screen_middle", 0, np.nan, "out of range"),
+        ("screen_axes", slice(None), 0, "not orthonormal"),
+        ("screen_axes", slice(0, 60), 1, "not orthonormal"),
+    ],
+)
+def test_a_screen_that_cannot_be_sound_is_refused(name, place, value, message):
+    rows = structured(np.random.default_rng(3), 300, 60, np.uint8)
+    changed = SCREEN[name].copy()
+    changed.reshape(-1)[place] = value
+    with pytest.raises(ValueError, match=message):
+        ExactIndex("pruned").restore(rows, {**SCREEN, name: changed})
+
+
+def test_axes_whose_products_would_wrap_are_refused():
+    rows = structured(np.random.default_rng(3), 60, 1000, np.uint8)
+    screen = ExactIndex("pruned").fit(rows).screen_to_save()
+    screen["screen_axes"] = np.full_like(screen["screen_axes"], 32767)
+    with pytest.raises(ValueError, match="32 bits"):
+        ExactIndex("pruned").restore(rows, screen)
+
+
+def test_a_loaded_index_makes_its_codes_when_queries_are_worth_it():
+    rng = np.random.default_rng(6)
+    rows, queries = structured(rng, 300, 60, np.uint8), structured(rng, 1100, 60, np.uint8)
+    index = ExactIndex("pruned").restore(rows, ExactIndex("pruned").fit(rows).screen_to_save())
+    expected = reference.nearest(queries[:1], rows, 5)
+    for _ in range(31):
+        assert_same(index.search(queries[:1], 5), expected)
+        assert index.search_stats_ == {}
+    assert_same(index.search(queries[:1], 5), expected)
+    assert index.search_stats_["queries"] == 1
+    again = ExactIndex("pruned").restore(rows, index.screen_to_save())
+    again.search(queries, 5)
+    assert again.search_stats_["queries"] == 1100
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32, np.float64])
+def test_no_screen_that_is_taken_changes_an_answer(dtype):
+    """Axes of other rows, a useless step, any order: what a file says decides how fast a search is, never what it finds."""
+    rng = np.random.default_rng(5)
+    rows, queries = structured(rng, 300, 60, dtype), structured(rng, 40, 60, dtype)
+    screen = ExactIndex("pruned").fit(rows).screen_to_save()
+    other = ExactIndex("pruned").fit(rng.permuted(rows, axis=1)).screen_to_save()
+    expected = reference.nearest(queries, rows, 8)
+    changes = [
+        {name: other[name] for name in ("screen_axes", "screen_scalars", "screen_middle")},
+        {"screen_axes": screen["screen_axes"][::-1].copy()},
+        {"screen_order": rng.permutation(300).astype(np.int32)},
+        {"screen_n_usual": np.array([7])},
+        {"screen_middle": screen["screen_middle"] + 1e6},
+        {"screen_scalars": screen["screen_scalars"] * [1, 1, 1e-200]},
+        {"screen_scalars": screen["screen_scalars"] * [1, 1, 1e200]},
+        {"screen_cells": screen["screen_cells"] * 0},
+        {"screen_cell_edges": screen["screen_cell_edges"] * 0},
+        {"screen_centre": screen["screen_centre"] * 0},
+    ]
+    for change in changes:
+        index = ExactIndex("pruned").restore(rows, {**screen, **change})
+        index._built()
+        assert_same(index.search(queries, 8), expected)
+        assert index.search_stats_, list(change)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])

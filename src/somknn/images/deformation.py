@@ -15,7 +15,8 @@ from somknn.images.transformers import SMALLEST_TO_DESKEW, Deskew, GradientOrien
 from somknn.neighbors import ExactIndex
 from somknn.neighbors.validation import check_n_neighbors, validate_rows, validate_rows_and_targets
 from somknn.neighbors.weighting import class_shares, winning_codes
-from somknn.persistence import Savable, expect_array
+from somknn.persistence import Savable
+from somknn.persistence.contents import COLUMNS, ROWS, Array, Classes, Integer, Kind
 from somknn_kernels import deformation, image_filters
 
 _CHANNELS = 2
@@ -108,6 +109,14 @@ class DeformationClassifier(ClassifierMixin, Savable, BaseEstimator):
         "image_shape": ["array-like", None],
         "n_jobs": [Integral, None],
     }
+    _saved_state: ClassVar[dict[str, Kind]] = {
+        **COLUMNS,
+        "n_samples_fit_": Integer(1),
+        "classes_": Classes(),
+        "images": Array(("n_samples_fit_", "n_features_in_"), ROWS),
+        "codes": Array(("n_samples_fit_",), "int32", below="classes_"),
+    }
+    _derived_state: ClassVar = ("image_shape_", "pixel_range_")
 
     def __init__(
         self,
@@ -292,13 +301,7 @@ class DeformationClassifier(ClassifierMixin, Savable, BaseEstimator):
         return {**arrays, "codes": self._codes, "images": self._images}, state
 
     def _restore(self, arrays: dict[str, np.ndarray], state: dict[str, Any]) -> None:
-        X = expect_array(arrays, "images", shape=(None, None), dtype=[np.uint8, np.float32, np.float64])
-        codes = expect_array(arrays, "codes", shape=(len(X),), dtype=np.int32)
         rest = {name: array for name, array in arrays.items() if name not in ("images", "codes")}
         super()._restore(rest, state)
-        if getattr(self, "n_features_in_", None) != X.shape[1]:
-            raise ValueError(f"{X.shape[1]} pixels do not match n_features_in_")
-        expect_array(arrays, "codes", below=len(self.classes_))
-        self._codes = codes
-        self._validate_params()
-        self._fit_images(X)
+        self._codes = arrays["codes"]
+        self._fit_images(arrays["images"])

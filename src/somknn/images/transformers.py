@@ -12,12 +12,16 @@ from sklearn.utils.validation import check_is_fitted
 from somknn.images.shapes import for_blocks, gaussian_matrix, resolve_image_shape
 from somknn.neighbors.validation import validate_rows
 from somknn.persistence import Savable
+from somknn.persistence.contents import COLUMNS, Kind
 from somknn_kernels import digit_centering, image_filters
 
 # Square roots of smoothed Sobel magnitudes of uint8 images rarely exceed 21; beyond 255 they saturate.
 _UINT8_GAIN = 12.0
 SMALLEST_TO_DESKEW = 12
 """Shorter side, in pixels, from which on deskewing helps: docs/images.md has the comparison."""
+LARGEST_SIGMA = 1000.0
+"""Pixels. A Gaussian is sampled out to 4σ: without a limit a number in a file would decide how much memory that takes."""
+_LARGEST_STEP = 4096
 
 
 class _ImageTransformer(TransformerMixin, Savable, BaseEstimator):
@@ -27,6 +31,8 @@ class _ImageTransformer(TransformerMixin, Savable, BaseEstimator):
         "image_shape": ["array-like", None],
         "n_jobs": [Integral, None],
     }
+    _saved_state: ClassVar[dict[str, Kind]] = dict(COLUMNS)
+    _derived_state: ClassVar[tuple[str, ...]] = ("image_shape_",)
     image_shape: Any
     n_jobs: int | None
 
@@ -43,11 +49,25 @@ class _ImageTransformer(TransformerMixin, Savable, BaseEstimator):
         Returns
         -------
         self
+
+        Raises
+        ------
+        ValueError
+            For parameters out of range or that do not go together: an image shape of another number of pixels, a
+            box that is larger than the new images.
         """
         self._validate_params()
-        X = validate_rows(self, X, reset=True)
-        self.image_shape_ = resolve_image_shape(self.image_shape, X.shape[1])
+        validate_rows(self, X, reset=True)
+        self._derive()
         return self
+
+    def _derive(self) -> None:
+        """What follows from the parameters and the number of features: made by `fit`, and anew for a model from a file."""
+        self.image_shape_ = resolve_image_shape(self.image_shape, self.n_features_in_)
+
+    def _restore(self, arrays: dict[str, np.ndarray], state: dict[str, Any]) -> None:
+        super()._restore(arrays, state)
+        self._derive()
 
     def transform(self, X: Any) -> np.ndarray:
         """Transform every image.
@@ -157,7 +177,7 @@ class Blur(OneToOneFeatureMixin, _ImageTransformer):
     Parameters
     ----------
     sigma : float, default=1.0
-        Standard deviation in pixels, 0 or greater; the kernel is cut at 4 sigma.
+        Standard deviation in pixels, from 0 to 1000; the kernel is cut at 4 sigma.
     image_shape : pair of int, default=None
         Rows and columns. None: square, or a single row where the number of features is no square.
     n_jobs : int, default=None
@@ -180,7 +200,7 @@ class Blur(OneToOneFeatureMixin, _ImageTransformer):
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **_ImageTransformer._parameter_constraints,
-        "sigma": [Interval(Real, 0, None, closed="left")],
+        "sigma": [Interval(Real, 0, LARGEST_SIGMA, closed="both")],
     }
 
     def __init__(self, sigma=1.0, *, image_shape=None, n_jobs=None):
@@ -239,10 +259,11 @@ class GradientOrientation(ClassNamePrefixFeaturesOutMixin, _ImageTransformer):
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **_ImageTransformer._parameter_constraints,
-        "blur": [Interval(Real, 0, None, closed="left"), None],
-        "smoothing": [Interval(Real, 0, None, closed="left"), None],
-        "step": [Interval(Integral, 1, None, closed="left"), None],
+        "blur": [Interval(Real, 0, LARGEST_SIGMA, closed="both"), None],
+        "smoothing": [Interval(Real, 0, LARGEST_SIGMA, closed="both"), None],
+        "step": [Interval(Integral, 1, _LARGEST_STEP, closed="both"), None],
     }
+    _derived_state: ClassVar = ("image_shape_", "blur_", "smoothing_", "step_", "grid_shape_")
 
     def __init__(self, *, blur=None, smoothing=None, step=None, image_shape=None, n_jobs=None):
         self.blur = blur
@@ -251,37 +272,23 @@ class GradientOrientation(ClassNamePrefixFeaturesOutMixin, _ImageTransformer):
         self.image_shape = image_shape
         self.n_jobs = n_jobs
 
-    def fit(self, X: Any, y: Any = None) -> "GradientOrientation":
-        """Take the shape of the images; nothing is learned.
-
-        Parameters
-        ----------
-        X : array-like of shape (n, n_features)
-            Images, one row each.
-        y : None
-            Ignored.
-
-        Returns
-        -------
-        self
-        """
-        super().fit(X)
+    def _derive(self) -> None:
+        super()._derive()
         scale = min(self.image_shape_) / 28
         self.blur_ = float(0.7 * scale if self.blur is None else self.blur)
         self.smoothing_ = float(max(1.5 * scale, 0.75) if self.smoothing is None else self.smoothing)
         self.step_ = int(max(1, round(3 * scale)) if self.step is None else self.step)
         self.grid_shape_ = tuple(len(self._centers(side)) for side in self.image_shape_)
-        return self
 
-    def _centers(self, side: int) -> np.ndarray:
-        return np.arange(min(self.step_ - 1, (side - 1) // 2), side, self.step_)
+    def _centers(self, side: int) -> range:
+        return range(min(self.step_ - 1, (side - 1) // 2), side, self.step_)
 
     def _out_shape(self) -> tuple[int, ...]:
         return (*self.grid_shape_, image_filters.DIRECTIONS)
 
     def _fill(self, images: np.ndarray, out: np.ndarray, rounding: float) -> None:
         blurs = [gaussian_matrix(side, self.blur_) for side in self.image_shape_]
-        samples = [gaussian_matrix(side, self.smoothing_, self._centers(side)) for side in self.image_shape_]
+        samples = [gaussian_matrix(side, self.smoothing_, np.array(self._centers(side))) for side in self.image_shape_]
         gain = _UINT8_GAIN if rounding else 1.0
         image_filters.gradient_orientation(images, *blurs, *samples, gain, rounding, out)
 
@@ -357,6 +364,7 @@ class CenterDigit(ClassNamePrefixFeaturesOutMixin, _ImageTransformer):
         "box": [Interval(Integral, 1, None, closed="left"), None],
         "polarity": [StrOptions({"auto", "bright", "dark"})],
     }
+    _derived_state: ClassVar = ("image_shape_", "box_")
 
     def __init__(self, size=28, *, box=None, polarity="auto", image_shape=None, n_jobs=None):
         self.size = size
@@ -365,30 +373,11 @@ class CenterDigit(ClassNamePrefixFeaturesOutMixin, _ImageTransformer):
         self.image_shape = image_shape
         self.n_jobs = n_jobs
 
-    def fit(self, X: Any, y: Any = None) -> "CenterDigit":
-        """Take the shape of the images; nothing is learned.
-
-        Parameters
-        ----------
-        X : array-like of shape (n, n_features)
-            Images, one row each.
-        y : None
-            Ignored.
-
-        Returns
-        -------
-        self
-
-        Raises
-        ------
-        ValueError
-            For a box that is larger than the new images.
-        """
-        super().fit(X)
+    def _derive(self) -> None:
+        super()._derive()
         self.box_ = max(1, round(self.size * 20 / 28)) if self.box is None else self.box
         if self.box_ > self.size:
             raise ValueError(f"box = {self.box_} is larger than size = {self.size}")
-        return self
 
     def _out_shape(self) -> tuple[int, ...]:
         return (self.size, self.size)

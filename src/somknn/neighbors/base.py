@@ -14,7 +14,8 @@ from sklearn.utils.validation import check_is_fitted
 from somknn.neighbors.backends import BACKENDS, make_index
 from somknn.neighbors.index import ExactIndex
 from somknn.neighbors.validation import check_n_neighbors, validate_rows
-from somknn.persistence import Savable, expect_array
+from somknn.persistence import Savable
+from somknn.persistence.contents import COLUMNS, ROWS, Array, Integer, Kind, Saved, Text
 
 
 class NeighborsBase(Savable, BaseEstimator):
@@ -28,6 +29,13 @@ class NeighborsBase(Savable, BaseEstimator):
         "metric": [StrOptions({"euclidean", "l2", "minkowski"})],
         "p": [Options(Real, {2})],
         "n_jobs": [Integral, None],
+    }
+    _saved_state: ClassVar[dict[str, Kind]] = {
+        **COLUMNS,
+        "n_samples_fit_": Integer(1),
+        "effective_metric_": Text(("euclidean",)),
+        "fit_X": Array(("n_samples_fit_", "n_features_in_"), ROWS),
+        "screen_*": Saved(),
     }
     # Fitted through `_fit_rows`.
     n_neighbors: int
@@ -164,13 +172,10 @@ class NeighborsBase(Savable, BaseEstimator):
         return {**arrays, "fit_X": self._fit_X, **self._index.screen_to_save()}, state
 
     def _restore(self, arrays: dict[str, np.ndarray], state: dict[str, Any]) -> None:
-        X = expect_array(arrays, "fit_X", shape=(None, None), dtype=[np.uint8, np.float32, np.float64])
+        X = arrays["fit_X"]
         screen = {name: array for name, array in arrays.items() if name.startswith("screen_")}
         others = {name: array for name, array in arrays.items() if name != "fit_X" and name not in screen}
         super()._restore(others, state)
-        if getattr(self, "n_features_in_", None) != X.shape[1]:
-            raise ValueError(f"{X.shape[1]} columns of data do not match n_features_in_")
-        self._validate_params()
         self._fit_rows(X, screen=screen)
 
     def __sklearn_tags__(self):

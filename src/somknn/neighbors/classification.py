@@ -1,6 +1,7 @@
 """`KNeighborsClassifier`: a vote among the nearest neighbours."""
 
 import warnings
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -12,7 +13,8 @@ from sklearn.utils.multiclass import check_classification_targets
 from somknn.neighbors.base import NeighborsBase, rows_and_index
 from somknn.neighbors.validation import validate_rows_and_targets
 from somknn.neighbors.weighting import class_shares, neighbour_weights, winning_codes
-from somknn.persistence import expect_array
+from somknn.persistence import ModelFileError
+from somknn.persistence.contents import Array, Classes, Either, Flag, Kind, ListOf, check_positions
 
 
 class KNeighborsClassifier(MultiOutputMixin, ClassifierMixin, NeighborsBase):
@@ -82,6 +84,12 @@ class KNeighborsClassifier(MultiOutputMixin, ClassifierMixin, NeighborsBase):
         **NeighborsBase._parameter_constraints,
         "weights": [StrOptions({"uniform", "distance"}), callable, None],
         "tie_break": [StrOptions({"nearest", "first"})],
+    }
+    _saved_state: ClassVar[dict[str, Kind]] = {
+        **NeighborsBase._saved_state,
+        "classes_": Either(Classes(), ListOf(Classes())),
+        "outputs_2d_": Flag(),
+        "codes": Array((None, "n_samples_fit_"), "int32"),
     }
 
     def __init__(
@@ -223,14 +231,19 @@ class KNeighborsClassifier(MultiOutputMixin, ClassifierMixin, NeighborsBase):
         arrays, state = super()._state_to_save()
         return {**arrays, "codes": self._codes}, state
 
+    def _check_saved(self, values: Mapping[str, Any]) -> None:
+        classes, codes = values["classes_"], values["codes"]
+        if isinstance(classes, list) != values["outputs_2d_"]:
+            raise ModelFileError("classes_ and outputs_2d_ do not go together")
+        each = classes if isinstance(classes, list) else [classes]
+        if len(codes) != len(each):
+            raise ModelFileError(f"class codes of {len(codes)} outputs do not match the classes of {len(each)}")
+        for output, labels in zip(codes, each, strict=True):
+            check_positions("codes", output, len(labels))
+
     def _restore(self, arrays: dict[str, np.ndarray], state: dict[str, Any]) -> None:
-        codes = expect_array(arrays, "codes", shape=(None, None), dtype=np.int32)
         super()._restore({name: array for name, array in arrays.items() if name != "codes"}, state)
-        if codes.shape != (len(self._classes), self.n_samples_fit_):
-            raise ValueError(f"class codes of shape {codes.shape} do not match the rows and classes")
-        for output, classes in zip(codes, self._classes, strict=True):
-            expect_array({"codes": output}, "codes", below=len(classes))
-        self._codes = codes
+        self._codes = arrays["codes"]
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

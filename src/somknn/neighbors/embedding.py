@@ -37,11 +37,52 @@ class Embedding:
         n_axes = min(d, n_columns - 1)
         axes = np.zeros((n_columns - 1, d))
         axes[:n_axes] = principal_axes(sample - self.centre, n_axes).T
-        self._round_axes(axes, n_axes, d, integers)
+        self._round_axes(axes, d, integers)
         vectors, _ = self._embed(rows[np.linspace(0, len(rows) - 1, len(sample)).astype(int)], 0, len(sample))
         self._choose_step(vectors)
 
-    def _round_axes(self, axes: np.ndarray, n_axes: int, d: int, integers: bool) -> None:
+    @classmethod
+    def restored(
+        cls,
+        isa: Isa,
+        dtype: np.dtype,
+        axes: np.ndarray,
+        centre: np.ndarray,
+        middle: np.ndarray,
+        *,
+        inverse_scale: float,
+        unit_norm: float,
+        step: float,
+    ) -> "Embedding":
+        """The embedding with the attributes of another, for rows of `dtype`; ValueError where its errors would not hold.
+
+        Any axes do, as their Gram matrix is looked at again, but none whose products could pass 32 bits.
+        """
+        integers, d = dtype == np.uint8, len(centre)
+        if integers:
+            fits = unit_norm == 0.0 and bool(((centre == np.rint(centre)) & (centre >= 0) & (centre <= 255)).all())
+            packed_norm = (255.0 + 0.5) * np.sqrt(d)  # also of fractions beside bytes: see `_embed`
+        else:
+            fits = 0.0 < unit_norm <= 32766.0
+            packed_norm = unit_norm + np.sqrt(d) / 2
+        longest = np.sqrt(np.square(axes, dtype=np.float64).sum(axis=1).max())
+        positive = np.isfinite([inverse_scale, step]).all() and inverse_scale > 0 and step > 0
+        if not (fits and positive and np.isfinite(centre).all() and np.isfinite(middle).all()):
+            raise ValueError("the saved index has a centre, a step or a scale out of range")
+        if not longest * packed_norm < 2.0**31:
+            raise ValueError("the saved index has axes whose products would pass 32 bits")
+        self = cls.__new__(cls)
+        self.isa, self.n_columns = isa, len(axes) + 1
+        self.centre, self.middle = np.ascontiguousarray(centre), np.ascontiguousarray(middle)
+        self.inverse_scale, self.unit_norm, self.step = inverse_scale, unit_norm, step
+        self.axes = axes
+        self._measure_axes()
+        if not 0.25 < self.spectrum[0] <= self.spectrum[1] < 4.0:
+            raise ValueError("the saved index has axes that are not orthonormal")
+        self._pack_axes()
+        return self
+
+    def _round_axes(self, axes: np.ndarray, d: int, integers: bool) -> None:
         """Axes as int16, scaled so that no product with a packed row passes 32 bits."""
         largest = float(np.abs(axes).max()) or 1.0
         if integers:
@@ -54,13 +95,16 @@ class Embedding:
                 self.unit_norm = 1024.0
                 scale = 2.0**31 / (1.02 * (self.unit_norm + np.sqrt(d) / 2))
                 scale = min(scale, 32767.0 / largest)
-        rounded = np.rint(axes * scale)
-        live = rounded[:n_axes] / scale
-        spectrum = np.linalg.eigvalsh(live @ live.T)
-        self.spectrum = (float(spectrum[0]) * (1 - 1e-9) - 1e-9, float(spectrum[-1]) * (1 + 1e-9) + 1e-9)
         self.inverse_scale = 1.0 / scale
-        self.axes = rounded.astype(np.int16)
+        self.axes = np.rint(axes * scale).astype(np.int16)
+        self._measure_axes()
         self._pack_axes()
+
+    def _measure_axes(self) -> None:
+        """Bounds on the eigenvalues of the rounded axes' Gram matrix: they are nearly orthonormal, but not quite."""
+        live = self.axes[self.axes.any(axis=1)] * self.inverse_scale
+        spectrum = np.linalg.eigvalsh(live @ live.T) if len(live) else np.zeros(1)
+        self.spectrum = (float(spectrum[0]) * (1 - 1e-9) - 1e-9, float(spectrum[-1]) * (1 + 1e-9) + 1e-9)
 
     def _pack_axes(self) -> None:
         n_axes = len(self.axes)

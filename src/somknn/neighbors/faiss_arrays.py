@@ -1,9 +1,9 @@
 """A filled FAISS index as plain arrays beside the rows, and back.
 
-FAISS's own format repeats every row as float32, and its reader trusts what it reads. So "ivf" is kept as the centres of its
-cells and each row's cell, "hnsw" as its links, and both are checked and filled with the rows again; "flat" and "sq8" need nothing
-at all. Only what has no such form ("ivfpq", other factory strings) is kept as FAISS's bytes; their digest has been
-verified by `somknn.persistence` when they come here.
+FAISS's own format repeats every row as float32, and its reader trusts what it reads: bytes that FAISS did not write can make it write
+outside its arrays. So no model file holds it. "ivf" is kept as the centres of its cells and each row's cell, "ivfpq" with the centroids of
+its codes and its rotation as well, "hnsw" as its links; all are checked and filled with the rows again. "flat" and "sq8" need nothing at
+all. What has no such form (factory strings) is trained and filled anew, as `fit` does, and takes as long.
 """
 
 from collections.abc import Callable
@@ -12,49 +12,50 @@ from typing import Any
 import numpy as np
 
 from somknn.neighbors import faiss_factory
+from somknn.neighbors.faiss_factory import require_faiss
 
 _LINKS = ("neighbors", "offsets", "levels")
-
-
-def _form(spec: str) -> str:
-    return {"flat": "rebuilt", "sq8": "rebuilt", "ivf": "cells", "hnsw": "links"}.get(spec, "bytes")
+_CODES = ("centres", "cells", "centroids")
 
 
 def to_arrays(spec: str, engine: Any) -> dict[str, np.ndarray]:
     """What `from_arrays` needs besides the rows."""
-    form = _form(spec)
-    if form == "cells":
+    if spec == "ivf":
         return _cells(faiss_factory.inverted_file(engine))
-    if form == "links":
-        return _links(engine.hnsw)
-    return {} if form == "rebuilt" else {"bytes": faiss_factory.to_bytes(engine)}
+    if spec == "ivfpq":
+        return _codes(engine)
+    return _links(engine.hnsw) if spec == "hnsw" else {}
 
 
 def from_arrays(
-    spec: str, engine: Any, n: int, arrays: dict[str, np.ndarray], floats: Callable[[np.ndarray], np.ndarray]
-) -> Any:
-    """The index of n rows that `to_arrays` was given.
+    spec: str,
+    engine: Any,
+    n: int,
+    n_first: int,
+    arrays: dict[str, np.ndarray],
+    floats: Callable[[np.ndarray], np.ndarray],
+) -> None:
+    """Make `engine`, an empty index for `spec`, the index of n rows that `to_arrays` was given.
 
-    engine : an empty index for `spec`
+    n_first : rows that were added before the others, which a graph depends on
     floats : gives the vectors at positions of the index
 
     Raises ValueError where the arrays do not describe such an index.
     """
-    form = _form(spec)
-    if form == "cells":
-        _fill_cells(faiss_factory.inverted_file(engine), n, _expect(arrays, "centres", "cells"), floats)
-    elif form == "links":
+    if spec == "ivf":
+        centres, cells = _expect(arrays, "centres", "cells")
+        ivf = faiss_factory.inverted_file(engine)
+        _take_centres(ivf, centres)
+        _fill_cells(ivf, n, cells, floats)
+    elif spec == "ivfpq":
+        _fill_codes(engine, n, arrays, floats)
+    elif spec == "hnsw":
         _fill_links(engine, n, _expect(arrays, *_LINKS, "entry"), floats)
-    elif form == "bytes":
-        (blob,) = _expect(arrays, "bytes")
-        if (blob.dtype, blob.ndim) != (np.uint8, 1):
-            raise ValueError("the saved FAISS index is not a string of bytes")
-        return faiss_factory.from_bytes(blob, n, engine)
     else:
         _expect(arrays)
         faiss_factory.train(engine, n, floats)
-        faiss_factory.fill(engine, 0, n, floats)
-    return engine
+        faiss_factory.fill(engine, 0, n_first, floats)
+        faiss_factory.fill(engine, n_first, n, floats)
 
 
 def _expect(arrays: dict[str, np.ndarray], *names: str) -> list[np.ndarray]:
@@ -64,7 +65,7 @@ def _expect(arrays: dict[str, np.ndarray], *names: str) -> list[np.ndarray]:
 
 
 def _cells(ivf: Any) -> dict[str, np.ndarray]:
-    faiss = faiss_factory.require_faiss()
+    faiss = require_faiss()
     cells = np.empty(ivf.ntotal, np.int32)
     for cell in range(ivf.nlist):
         size = ivf.invlists.list_size(cell)
@@ -73,29 +74,72 @@ def _cells(ivf: Any) -> dict[str, np.ndarray]:
     return {"centres": ivf.quantizer.reconstruct_n(0, ivf.nlist), "cells": cells}
 
 
-def _fill_cells(ivf: Any, n: int, arrays: list[np.ndarray], floats: Callable[[np.ndarray], np.ndarray]) -> None:
-    faiss = faiss_factory.require_faiss()
-    centres, cells = arrays
+def _codes(engine: Any) -> dict[str, np.ndarray]:
+    """Of an inverted file of product-quantized rows: its cells, the centroids of the codes, and the rotation before it, if any."""
+    faiss = require_faiss()
+    ivf, rotation = faiss_factory.inverted_file(engine), _rotation(engine)
+    arrays = {**_cells(ivf), "centroids": faiss.vector_to_array(ivf.pq.centroids)}
+    if rotation is not None:
+        arrays |= {"rotation": faiss.vector_to_array(rotation.A), "shift": faiss.vector_to_array(rotation.b)}
+    return arrays
+
+
+def _rotation(engine: Any) -> Any:
+    """The linear transform before an inverted file; None where there is none."""
+    faiss = require_faiss()
+    engine = faiss.downcast_index(engine)
+    return faiss.downcast_VectorTransform(engine.chain.at(0)) if hasattr(engine, "chain") else None
+
+
+def _fill_codes(engine: Any, n: int, arrays: dict[str, np.ndarray], floats: Callable[[np.ndarray], np.ndarray]) -> None:
+    faiss = require_faiss()
+    ivf, rotation = faiss_factory.inverted_file(engine), _rotation(engine)
+    names = _CODES if rotation is None else (*_CODES, "rotation", "shift")
+    centres, cells, centroids, *linear = _expect(arrays, *names)
+    _take_centres(ivf, centres)
+    _take_floats(ivf.pq.centroids, "centroids", centroids, ivf.pq.M * ivf.pq.ksub * ivf.pq.dsub)
+    if rotation is not None:
+        _take_floats(rotation.A, "rotation", linear[0], rotation.d_out * rotation.d_in)
+        _take_floats(rotation.b, "shift", linear[1], rotation.d_out)
+        rotation.have_bias = True
+        rotation.is_trained = True
+        engine.is_trained = True
+    ivf.precompute_table()
+    _fill_cells(ivf, n, cells, floats if rotation is None else lambda part: rotation.apply(floats(part)))
+    engine.ntotal = n
+
+
+def _take_floats(vector: Any, name: str, values: np.ndarray, length: int) -> None:
+    if values.dtype != np.float32 or values.shape != (length,) or not np.isfinite(values).all():
+        raise ValueError(f"the saved index has {name} of shape {values.shape}, not {length} numbers")
+    require_faiss().copy_array_to_vector(np.array(values), vector)
+
+
+def _take_centres(ivf: Any, centres: np.ndarray) -> None:
     if centres.dtype != np.float32 or centres.shape != (ivf.nlist, ivf.d) or not np.isfinite(centres).all():
         raise ValueError(f"the saved index has centres of shape {centres.shape}, not {(ivf.nlist, ivf.d)}")
-    if cells.dtype != np.int32 or cells.shape != (n,) or cells.min() < 0 or cells.max() >= ivf.nlist:
-        raise ValueError("the saved index does not put every row into a cell")
     ivf.quantizer.add(centres)
     ivf.is_trained = True
+
+
+def _fill_cells(ivf: Any, n: int, cells: np.ndarray, floats: Callable[[np.ndarray], np.ndarray]) -> None:
+    faiss = require_faiss()
+    if cells.dtype != np.int32 or cells.shape != (n,) or cells.min() < 0 or cells.max() >= ivf.nlist:
+        raise ValueError("the saved index does not put every row into a cell")
     for part in faiss_factory.blocks(0, n):
         rows, chosen = floats(part), cells[part].astype(np.int64)
         ivf.add_core(len(rows), faiss.swig_ptr(rows), None, faiss.swig_ptr(chosen))
 
 
 def _links(hnsw: Any) -> dict[str, np.ndarray]:
-    faiss = faiss_factory.require_faiss()
+    faiss = require_faiss()
     found = {name: faiss.vector_to_array(getattr(hnsw, name)) for name in _LINKS}
     found["offsets"] = found["offsets"].astype(np.int64)
     return {**found, "entry": np.array([hnsw.entry_point, hnsw.max_level], np.int64)}
 
 
 def _fill_links(engine: Any, n: int, arrays: list[np.ndarray], floats: Callable[[np.ndarray], np.ndarray]) -> None:
-    faiss = faiss_factory.require_faiss()
+    faiss = require_faiss()
     hnsw = engine.hnsw
     neighbours, offsets, levels, entry = arrays
     if [a.dtype for a in arrays] != [np.int32, np.int64, np.int32, np.int64] or any(a.ndim != 1 for a in arrays):

@@ -1,4 +1,4 @@
-"""What is particular to FAISS: making, training and filling its indexes, their one search parameter, their bytes.
+"""What is particular to FAISS: making, training and filling its indexes, their one search parameter, their size.
 
 FAISS is imported when it is first asked for. Its vectors are float32; `FaissIndex` decides what they hold.
 """
@@ -95,6 +95,36 @@ def make(spec: str, n: int, d: int, *, nlist: int | None, as_bytes: bool) -> Any
     return index
 
 
+# What a model file may ask FAISS to make: parts of a factory string, and the largest number that each may hold. "n" and "d" are
+# the numbers of rows and features. FAISS takes any number, and allots memory by it.
+_STORABLE: tuple[tuple[str, tuple[int | str, ...]], ...] = (
+    (r"R?Flat|SQ(?:4|6|8|fp16|bf16|8_direct|8_direct_signed)", ()),
+    (r"(?:PCA|PCAR|PCAW|PCAWR|RR|OPQ)(\d+)", ("d",)),
+    (r"OPQ(\d+)_(\d+)", ("d", "d")),
+    (r"IVF(\d+)", ("n",)),
+    (r"HNSW(\d+)", (256,)),
+    (r"PQ(\d+)(?:fsr?|np)?", ("d",)),
+    (r"PQ(\d+)x(\d+)(?:fsr?|np)?", ("d", 12)),
+)
+
+
+def check_storable(spec: str, n: int, d: int) -> None:
+    """Raise ValueError for a factory string that a model file may not ask for."""
+    limits = {"n": n, "d": d}
+    for part in [] if spec in NAMES else spec.split(","):
+        for pattern, largest in _STORABLE:
+            found = re.fullmatch(pattern, part, re.ASCII)
+            numbers = [] if found is None else [int(number) for number in found.groups() if len(number) < 19]
+            bounds = [limits.get(bound, bound) if isinstance(bound, str) else bound for bound in largest]
+            if found is not None and len(numbers) == len(bounds):
+                if all(1 <= number <= int(bound) for number, bound in zip(numbers, bounds, strict=True)):
+                    break
+        else:
+            raise ValueError(
+                f"a saved index may not be made by {part[:40]!r}; fit it anew, or choose one of {', '.join(NAMES)}"
+            )
+
+
 def inverted_file(index: Any) -> Any:
     """The inverted file in an index, behind whatever transforms; None where there is none."""
     faiss = require_faiss()
@@ -169,26 +199,3 @@ def n_bytes(index: Any) -> int:
     faiss.write_index(index, writer)
     del writer  # what it still holds goes out now
     return total
-
-
-def to_bytes(index: Any) -> np.ndarray:
-    """The index as uint8 (length,), in FAISS's own format."""
-    return np.ascontiguousarray(require_faiss().serialize_index(index))
-
-
-def from_bytes(blob: np.ndarray, n: int, like: Any) -> Any:
-    """The index that `to_bytes` wrote; ValueError unless it is of the kind of `like` and holds n rows.
-
-    FAISS's reader expects bytes that FAISS wrote: verify their digest first.
-    """
-    faiss = require_faiss()
-    with faiss_errors("the saved FAISS index cannot be read"):
-        index = faiss.deserialize_index(np.array(blob))
-    kinds = [type(faiss.downcast_index(each)) for each in (index, like)]
-    fits = index.d == like.d and index.ntotal == n and index.metric_type == faiss.METRIC_L2 and index.is_trained
-    if kinds[0] is not kinds[1] or not fits:
-        raise ValueError(
-            f"the saved FAISS index does not fit the rows: {kinds[0].__name__} of {index.ntotal} rows and {index.d} "
-            f"features, not {kinds[1].__name__} of {n} and {like.d}"
-        )
-    return index

@@ -227,8 +227,12 @@ class FaissIndex:
         return self._tune(queries, k, exact, target, resolve_n_threads(self.n_jobs))
 
     def screen_to_save(self) -> dict[str, np.ndarray]:
-        """What `restore` needs beside the rows: see `somknn.neighbors.faiss_arrays`."""
+        """What `restore` needs beside the rows: see `somknn.neighbors.faiss_arrays`.
+
+        Raises ValueError for a factory string that a model file may not ask for.
+        """
         self._check_fitted()
+        faiss_factory.check_storable(self.index, *self.rows_.shape)
         arrays = faiss_arrays.to_arrays(self.index, self._list.engine)
         arrays["chosen"] = np.array([self._list.effort or 0, self._list.rerank], np.int64)
         arrays["recall"] = np.array([-1.0 if self.recall_ is None else self.recall_])
@@ -239,7 +243,8 @@ class FaissIndex:
     def restore(self, X: np.ndarray, screen: dict[str, np.ndarray]) -> "FaissIndex":
         """As `fit`, with what `screen_to_save` gave in place of the work. Raises ValueError where it does not fit `X`."""
         n_threads = self._take(X)
-        n = len(self.rows_)
+        n, d = self.rows_.shape
+        faiss_factory.check_storable(self.index, n, d)
         self._start()
         arrays = {name.removeprefix(_PREFIX): array for name, array in screen.items()}
         chosen, measured, order = (arrays.pop(name, None) for name in ("chosen", "recall", "order"))
@@ -253,9 +258,8 @@ class FaissIndex:
         self._list.order, self._list.rerank = order, rerank
         self._list.effort = None if self._list.parameter is None else effort
         with faiss_factory.faiss_threads(n_threads):
-            self._list.engine = faiss_arrays.from_arrays(
-                self.index, self._list.engine, n, arrays, self._list.vectors_at
-            )
+            n_first = n if order is None else n - len(recall.held_out(n))  # as `fit` added them
+            faiss_arrays.from_arrays(self.index, self._list.engine, n, n_first, arrays, self._list.vectors_at)
         self.recall_ = None if measured[0] < 0 else float(measured[0])
         self._ready = True
         return self

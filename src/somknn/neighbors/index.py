@@ -20,6 +20,7 @@ from somknn.neighbors.brute import BruteSearch
 from somknn.neighbors.embedding import Embedding
 from somknn.neighbors.finite import check_finite
 from somknn.neighbors.pruned import PrunedSearch, pays, worth_judging
+from somknn.neighbors.stored_screen import StoredSearch, share_of_building
 from somknn.threads import single_threaded_blas
 from somknn_kernels import isa as isa_module
 from somknn_kernels.parallel import resolve_n_threads
@@ -102,7 +103,7 @@ class ExactIndex:
         self.rows_ = as_rows(X, "X")
         n_threads = resolve_n_threads(self.n_jobs)
         self._brute = BruteSearch(self.rows_, isa)
-        self._pruned: PrunedSearch | None = None
+        self._pruned: PrunedSearch | StoredSearch | None = None
         # Data beyond float32's range overflows in the short vectors: their errors say so, and nothing is ruled out.
         with single_threaded_blas(), np.errstate(over="ignore", invalid="ignore"):
             if self.algorithm == "pruned" or (self.algorithm == "auto" and worth_judging(self.rows_)):
@@ -124,8 +125,9 @@ class ExactIndex:
             raise TypeError(f"X must have the dtype of the fitted rows, {self.rows_.dtype}; got {rows.dtype}")
         self.rows_ = np.concatenate([self.rows_, rows])
         self._brute = BruteSearch(self.rows_, isa_module.select(self.isa))
-        if self._pruned is not None:
-            self._pruned.add(self.rows_, len(rows), resolve_n_threads(self.n_jobs))
+        pruned = self._built()
+        if pruned is not None:
+            pruned.add(self.rows_, len(rows), resolve_n_threads(self.n_jobs))
         return self
 
     def search(self, Q: Any, k: int, upper_bounds: Any = None) -> tuple[np.ndarray, np.ndarray]:
@@ -153,17 +155,18 @@ class ExactIndex:
             raise ValueError(f"k must be between 1 and the number of rows, {len(self.rows_)}; got {k}")
         n_threads = resolve_n_threads(self.n_jobs)
         # A large share of all rows cannot be had by ruling rows out.
-        if self._pruned is None or k > len(self.rows_) // 8 or len(queries) == 0:
+        pruned = None if k > len(self.rows_) // 8 else self._pruned_for(len(queries))
+        if pruned is None:
             return self._brute.nearest(queries, int(k), n_threads)
         if upper_bounds is not None:
             upper_bounds = np.asarray(upper_bounds)
             if upper_bounds.shape != (len(queries),):
                 raise ValueError(f"upper_bounds must have the shape ({len(queries)},), got {upper_bounds.shape}")
-        distances, indices = self._pruned.nearest(queries, int(k), n_threads, upper_bounds)
+        distances, indices = pruned.nearest(queries, int(k), n_threads, upper_bounds)
         if upper_bounds is not None and (indices[:, -1] == NO_INDEX).any():
             query = int(np.argmax(indices[:, -1] == NO_INDEX))
             raise ValueError(f"upper_bounds[{query}] is too low: fewer than k={k} rows are that near")
-        self._record(self._pruned, len(queries))
+        self._record(pruned, len(queries))
         return distances, indices
 
     def search_rows(self, k: int, groups: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -187,7 +190,8 @@ class ExactIndex:
         squared_distances, indices : as those of `search`, (n, k)
         """
         rows, groups = self._fitted_rows(), np.asarray(groups)
-        if self._pruned is None:
+        pruned = self._built()
+        if pruned is None:
             raise ValueError("search_rows needs a pruned index, but this one is brute force; use search")
         if groups.shape != (len(rows),) or groups.dtype.kind not in "iu":
             raise ValueError(f"groups must hold {len(rows)} integers, got {groups.dtype} of the shape {groups.shape}")
@@ -196,8 +200,8 @@ class ExactIndex:
             raise ValueError(
                 f"k must be between 1 and the {len(rows) - sizes.max()} rows outside the largest group; got {k}"
             )
-        found = self_search.nearest_apart(self._pruned, int(k), apart, resolve_n_threads(self.n_jobs))
-        self._record(self._pruned, len(rows))
+        found = self_search.nearest_apart(pruned, int(k), apart, resolve_n_threads(self.n_jobs))
+        self._record(pruned, len(rows))
         return found
 
     def search_within(self, Q: Any, squared_radius: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -217,11 +221,28 @@ class ExactIndex:
         else:
             limits = np.full(len(queries), squared_radius, np.float64)
         n_threads = resolve_n_threads(self.n_jobs)
-        if self._pruned is None or len(queries) == 0:
+        pruned = self._pruned_for(len(queries))
+        if pruned is None:
             return self._brute.within(queries, limits, n_threads)
-        found = self._pruned.within(queries, limits, n_threads)
-        self._record(self._pruned, len(queries))
+        found = pruned.within(queries, limits, n_threads)
+        self._record(pruned, len(queries))
         return found
+
+    def _pruned_for(self, n_queries: int) -> PrunedSearch | None:
+        """The pruned search where it is to answer so many queries; None for brute force."""
+        if n_queries == 0:
+            return None
+        if isinstance(self._pruned, StoredSearch):
+            self._asked += share_of_building(n_queries)
+            return self._built() if self._asked >= 1.0 else None
+        return self._pruned
+
+    def _built(self) -> PrunedSearch | None:
+        """The pruned search, whatever it takes; None without one."""
+        if isinstance(self._pruned, StoredSearch):
+            # Two threads may both come here: they make the same.
+            self._pruned = self._pruned.build(resolve_n_threads(self.n_jobs))
+        return self._pruned
 
     def _record(self, search: PrunedSearch, n_queries: int) -> None:
         scanned, exact = search.survivors
@@ -244,20 +265,22 @@ class ExactIndex:
     def screen_to_save(self) -> dict[str, np.ndarray]:
         """What pruning has prepared, as arrays that do not depend on the instruction set; empty without pruning."""
         self._fitted_rows()
+        if isinstance(self._pruned, StoredSearch):
+            return self._pruned.arrays
         return {} if self._pruned is None else stored_screen.pack(self._pruned)
 
     def restore(self, X: np.ndarray, screen: dict[str, np.ndarray]) -> "ExactIndex":
-        """As `fit`, with what `screen_to_save` gave in place of the work. Raises ValueError where it does not fit `X`."""
+        """As `fit`, with what `screen_to_save` gave in place of the work. Raises ValueError where it does not fit `X`.
+
+        No answer depends on `screen`, which may come from a file: the codes of the rows are made anew, when enough queries have
+        come to be worth it.
+        """
         isa = isa_module.select(self.isa)
         self.isa_ = isa_module.name_of(isa)
         self.rows_ = as_rows(X, "X")
         self._brute = BruteSearch(self.rows_, isa)
-        self._pruned = None
-        if "screen_second" in screen:  # written when short vectors came in two widths: made anew
-            with single_threaded_blas():
-                self._pruned = PrunedSearch(self.rows_, Embedding(self.rows_, isa), resolve_n_threads(self.n_jobs))
-        elif screen:
-            self._pruned = stored_screen.unpack(screen, self.rows_, isa)
+        self._pruned = stored_screen.unpack(screen, self.rows_, isa) if screen else None
+        self._asked = 0.0
         self.algorithm_ = "brute" if self._pruned is None else "pruned"
         self.search_stats_ = {}
         return self

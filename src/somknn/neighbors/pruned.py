@@ -1,5 +1,7 @@
 """Pruned search: fits the screen, prepares the probes, splits the work over threads."""
 
+from typing import NamedTuple
+
 import numpy as np
 
 from somknn.neighbors.brute import collect_within
@@ -149,6 +151,29 @@ def pays(rows: np.ndarray, embedding: Embedding, n_threads: int) -> bool:
     return 0.5 + (30.0 + d / 8) * exact < 0.9 + d / 100
 
 
+class Arrangement(NamedTuple):
+    """How the rows lie in the panels.
+
+    cells : float32 (cells, P / 4), centres of groups of short vectors; cell_edges : int64 (cells + 1,), the places where the groups
+    begin, and the end; order : integers (n,), the row at each place; n_rare : how many rows, the last ones, are screened apart.
+    """
+
+    cells: np.ndarray
+    cell_edges: np.ndarray
+    order: np.ndarray
+    n_rare: int
+
+
+def arrange(vectors: ShortVectors, panel_rows: int, n_threads: int) -> Arrangement:
+    """Similar rows side by side, rows with large errors last."""
+    rare = split_rare(vectors)
+    cells = coarse_cells(vectors.coarse, int(np.clip(np.sqrt(len(rare)), 1, 1024)), n_threads)
+    label = nearest_cell(vectors.coarse, cells, n_threads)
+    label[rare] = len(cells)
+    order, cell_edges = order_by_cells(vectors.coarse, label, len(cells), panel_rows, n_threads)
+    return Arrangement(cells, cell_edges, order, int(rare.sum()))
+
+
 class PrunedSearch:
     """Exact search over `rows` (n, d) that a certified lower bound makes fast where the data has structure.
 
@@ -157,17 +182,14 @@ class PrunedSearch:
 
     spare_seeds = 5  # candidates beyond k: the nearest by short vectors are not always the nearest
 
-    def __init__(self, rows: np.ndarray, embedding: Embedding, n_threads: int):
+    def __init__(self, rows: np.ndarray, embedding: Embedding, n_threads: int, arrangement: Arrangement | None = None):
         self.rows, self.isa, self.embedding = rows, embedding.isa, embedding
         self.survivors = np.zeros(2)
         vectors = self.embedding.embed(rows, n_threads, probes=False)
-        rare = split_rare(vectors)
-        self.cells = coarse_cells(vectors.coarse, int(np.clip(np.sqrt(len(rows)), 1, 1024)), n_threads)
-        label = nearest_cell(vectors.coarse, self.cells, n_threads)
-        label[rare] = len(self.cells)
-        panel_rows = scan_tiles.scan_panel_rows(self.isa)
-        order, self.cell_edges = order_by_cells(vectors.coarse, label, len(self.cells), panel_rows, n_threads)
-        self.screen = build_screen(self.embedding, vectors, order, int(rare.sum()), n_threads)
+        if arrangement is None:
+            arrangement = arrange(vectors, scan_tiles.scan_panel_rows(self.isa), n_threads)
+        self.cells, self.cell_edges, order, n_rare = arrangement
+        self.screen = build_screen(self.embedding, vectors, order, n_rare, n_threads)
 
     def add(self, rows: np.ndarray, n_new: int, n_threads: int) -> None:
         """Take `rows`, the rows so far followed by `n_new` others, in their place; axes and cells stay as they are."""

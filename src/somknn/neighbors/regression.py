@@ -9,7 +9,7 @@ from sklearn.utils._param_validation import StrOptions
 from somknn.neighbors.base import NeighborsBase, rows_and_index
 from somknn.neighbors.validation import validate_rows_and_targets
 from somknn.neighbors.weighting import mean_targets, neighbour_weights
-from somknn.persistence import expect_array
+from somknn.persistence.contents import Array, Either, Kind
 
 
 class KNeighborsRegressor(MultiOutputMixin, RegressorMixin, NeighborsBase):
@@ -59,6 +59,10 @@ class KNeighborsRegressor(MultiOutputMixin, RegressorMixin, NeighborsBase):
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **NeighborsBase._parameter_constraints,
         "weights": [StrOptions({"uniform", "distance"}), callable, None],
+    }
+    _saved_state: ClassVar[dict[str, Kind]] = {
+        **NeighborsBase._saved_state,
+        "targets": Either(Array(("n_samples_fit_",), "float64"), Array(("n_samples_fit_", None), "float64")),
     }
 
     def __init__(
@@ -126,8 +130,5 @@ class KNeighborsRegressor(MultiOutputMixin, RegressorMixin, NeighborsBase):
         return {**arrays, "targets": self._targets}, state
 
     def _restore(self, arrays: dict[str, np.ndarray], state: dict[str, Any]) -> None:
-        targets = expect_array(arrays, "targets", dtype=np.float64)
         super()._restore({name: array for name, array in arrays.items() if name != "targets"}, state)
-        if targets.ndim not in (1, 2) or len(targets) != self.n_samples_fit_:
-            raise ValueError(f"targets of shape {targets.shape} do not match the rows")
-        self._targets = targets
+        self._targets = arrays["targets"]

@@ -1,35 +1,36 @@
-"""What pruning has prepared, as plain arrays for a model file, and back.
+"""A pruned index in a model file: what took long to find, and nothing that an answer could depend on.
 
-The codes are stored row by row, so that a file written with one instruction set loads with another. What is read
-is checked for shape and range before a kernel sees it: a wrong index would read outside an array.
+Stored are the principal axes, the step of the codes and the order of the rows. The codes of the rows and their errors are not: a code
+that stands for another row would lose neighbours in silence, and to check codes takes as long as to make them (60,000 × 784 bytes:
+0.3 s of two processors, where reading the file takes 0.13 s). So they are made anew, when the queries are worth it: until then brute
+force, which needs no preparation, answers. What is read is checked for all that compiled code relies on.
 """
+
+from typing import NamedTuple
 
 import numpy as np
 
 from somknn.neighbors.embedding import Embedding
-from somknn.neighbors.pruned import PrunedSearch, pack_codes
+from somknn.neighbors.pruned import Arrangement, PrunedSearch
 from somknn_kernels.isa import Isa
 
 _SCALARS = ("inverse_scale", "unit_norm", "step")
+# Searches by brute force that take as long as making the codes: so many single queries, or so many of a batch, which
+# shares the rows' bytes. Then the codes are made: at worst, both were paid for.
+_SINGLE_QUERIES, _BATCHED_QUERIES = 32, 1024
+_FEW = 16
 
 
 def pack(search: PrunedSearch) -> dict[str, np.ndarray]:
     """The arrays of a fitted search, without its rows."""
     embedding, screen = search.embedding, search.screen
-    _, n_panels, groups, rows, g = screen.panels.shape
-    codes = (
-        screen.panels.transpose(1, 3, 0, 2, 4).reshape(n_panels * rows, 4 * groups * g).astype(np.int16) - screen.lift
-    )
     taken = screen.order >= 0
-    usual = np.arange(len(screen.order)) < screen.n_usual * rows
+    usual = np.arange(len(screen.order)) < screen.n_usual * screen.panels.shape[3]
     return {
         "screen_order": screen.order[taken],
-        "screen_codes": codes[taken].astype(np.int8),
         "screen_n_usual": np.array([np.count_nonzero(taken & usual)], np.int64),
-        "screen_errors": screen.errors,
         "screen_axes": embedding.axes,
         "screen_centre": embedding.centre,
-        "screen_spectrum": np.array(embedding.spectrum),
         "screen_scalars": np.array([getattr(embedding, name) for name in _SCALARS]),
         "screen_middle": embedding.middle,
         "screen_cells": search.cells,
@@ -37,26 +38,43 @@ def pack(search: PrunedSearch) -> dict[str, np.ndarray]:
     }
 
 
-def unpack(arrays: dict[str, np.ndarray], rows: np.ndarray, isa: Isa) -> PrunedSearch:
+class StoredSearch(NamedTuple):
+    """The search over `rows` that `arrays` describe, checked, before its codes are made."""
+
+    arrays: dict[str, np.ndarray]
+    rows: np.ndarray
+    embedding: Embedding
+    arrangement: Arrangement
+
+    @property
+    def nbytes(self) -> int:
+        return sum(array.nbytes for array in self.arrays.values())
+
+    def build(self, n_threads: int) -> PrunedSearch:
+        return PrunedSearch(self.rows, self.embedding, n_threads, self.arrangement)
+
+
+def share_of_building(n_queries: int) -> float:
+    """What a search by brute force costs, in units of `StoredSearch.build`."""
+    return n_queries / (_SINGLE_QUERIES if n_queries <= _FEW else _BATCHED_QUERIES)
+
+
+def unpack(arrays: dict[str, np.ndarray], rows: np.ndarray, isa: Isa) -> StoredSearch:
     """The search over `rows` that `pack` described. Raises ValueError for arrays that do not belong together."""
     n, d = rows.shape
     try:
-        order, n_usual = arrays["screen_order"], int(arrays["screen_n_usual"][0])
-        cells, edges = arrays["screen_cells"], arrays["screen_cell_edges"]
-        n_columns = arrays["screen_middle"].shape[0]
-    except (KeyError, IndexError) as error:
+        n_columns, n_cells = len(arrays["screen_middle"]), len(arrays["screen_cells"])
+    except (KeyError, TypeError) as error:
         raise ValueError(f"the saved index is incomplete: {error}") from None
     expected = {
         "screen_order": ((n,), np.int32),
-        "screen_codes": ((n, n_columns), np.int8),
-        "screen_errors": ((2, 3), np.float64),
+        "screen_n_usual": ((1,), np.int64),
         "screen_axes": ((n_columns - 1, d), np.int16),
         "screen_centre": ((d,), np.float64),
-        "screen_spectrum": ((2,), np.float64),
         "screen_scalars": ((len(_SCALARS),), np.float64),
         "screen_middle": ((n_columns,), np.float64),
-        "screen_cells": ((len(cells), n_columns // 4), np.float32),
-        "screen_cell_edges": ((len(cells) + 1,), np.int64),
+        "screen_cells": ((n_cells, n_columns // 4), np.float32),
+        "screen_cell_edges": ((n_cells + 1,), np.int64),
     }
     for name, (shape, dtype) in expected.items():
         if name not in arrays:
@@ -67,26 +85,24 @@ def unpack(arrays: dict[str, np.ndarray], rows: np.ndarray, isa: Isa) -> PrunedS
             )
     if n_columns < 32 or n_columns & (n_columns - 1):
         raise ValueError(f"the saved index has short vectors of {n_columns} columns")
-    if not (0 <= n_usual <= n and np.array_equal(np.sort(order), np.arange(n))):
+    order, n_usual = arrays["screen_order"], int(arrays["screen_n_usual"][0])
+    if not (0 <= n_usual <= n and _lists_each_once(order)):
         raise ValueError("the saved index does not list each row once")
-    if edges[0] != 0 or (np.diff(edges) < 0).any() or edges[-1] > n:
+    cells, edges = arrays["screen_cells"], arrays["screen_cell_edges"]
+    if n_cells < 1 or not np.isfinite(cells).all() or edges[0] != 0 or (np.diff(edges) < 0).any() or edges[-1] > n:
         raise ValueError("the saved index's cells are out of order")
+    scalars = dict(zip(_SCALARS, map(float, arrays["screen_scalars"]), strict=True))
+    embedding = Embedding.restored(
+        isa, rows.dtype, arrays["screen_axes"], arrays["screen_centre"], arrays["screen_middle"], **scalars
+    )
+    arrangement = Arrangement(np.ascontiguousarray(cells), edges, order, n - n_usual)
+    return StoredSearch({name: arrays[name] for name in expected}, rows, embedding, arrangement)
 
-    embedding = Embedding.__new__(Embedding)
-    embedding.isa, embedding.n_columns = isa, n_columns
-    embedding.centre = np.ascontiguousarray(arrays["screen_centre"])
-    embedding.axes = arrays["screen_axes"]
-    smallest, largest = arrays["screen_spectrum"]
-    embedding.spectrum = float(smallest), float(largest)
-    for name, value in zip(_SCALARS, arrays["screen_scalars"], strict=True):
-        setattr(embedding, name, float(value))
-    embedding.middle = np.ascontiguousarray(arrays["screen_middle"])
-    embedding._pack_axes()
 
-    search = PrunedSearch.__new__(PrunedSearch)
-    search.rows, search.isa, search.embedding = rows, isa, embedding
-    search.survivors = np.zeros(2)
-    search.cells, search.cell_edges = np.ascontiguousarray(cells), edges
-    lines, errors = np.arange(len(order)), arrays["screen_errors"].copy()
-    search.screen = pack_codes(embedding, arrays["screen_codes"], lines, order, n_usual, errors)
-    return search
+def _lists_each_once(order: np.ndarray) -> bool:
+    """Whether `order` (n,) is a permutation of 0 to n - 1."""
+    if order.min() < 0 or order.max() >= len(order):
+        return False
+    seen = np.zeros(len(order), bool)
+    seen[order] = True
+    return bool(seen.all())

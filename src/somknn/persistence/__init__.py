@@ -9,19 +9,20 @@ For authors of estimators: inherit `Savable` and add the class to `CLASSES`. The
     _restore(arrays, state)                 on a new instance with its parameters; fills the fitted attributes
 
 The default of both covers every public attribute that ends in "_": arrays (text too), numbers, text, None,
-lists, tuples, dicts and other registered estimators. A class that keeps fitted state elsewhere overrides
-both. `_restore` receives read-only arrays and must not trust them: `expect_array` checks shape, dtype and
-range. Three class attributes help: `_array_layouts = {"centers_": ((None, "n_features_in_"), ("float64",))}` says what
-shape (free, or that of another attribute) and dtype an array has, on which compiled code relies; `_index_limits = {"labels_": "classes_"}` says that values of the first are
-positions in the second, and `_may_hold_nonfinite = {"codebook_"}` names arrays that may hold NaN or infinity;
-everywhere else they are refused. A property or attribute `_input_dtype` tells the dtype of the rows that the
+lists, tuples, dicts and other registered estimators. A class that keeps fitted state elsewhere overrides both.
+
+A file is not trusted. A class says in `_saved_state` what each of these arrays and values may be (the kinds are in
+`somknn.persistence.contents`), and in `_check_saved(values)` what that table cannot say; both are checked before
+`_restore` is called, and before a file is written. Parameters are checked by `_check_parameters()`, which is scikit-learn's
+`_validate_params` unless overridden. What follows from the rest is not saved: `_derived_state` names such attributes, which
+`_restore` makes anew. A property or attribute `_input_dtype` tells the dtype of the rows that the
 estimator was fitted on; batch classification checks it. A classifier whose `predict` and `predict_proba` would each
 search defines `_predict_in_one_search(X) -> (positions in classes_, shares, what kneighbors returns or None)`, which
 batch classification calls instead of both.
 """
 
 from somknn.persistence.container import FORMAT_VERSION, ModelFileError
-from somknn.persistence.estimators import CLASSES, Savable, describe, expect_array, input_schema, load, save
+from somknn.persistence.estimators import CLASSES, Savable, describe, input_schema, load, save
 
 __all__ = [
     "CLASSES",
@@ -29,7 +30,6 @@ __all__ = [
     "ModelFileError",
     "Savable",
     "describe",
-    "expect_array",
     "input_schema",
     "load",
     "save",

@@ -2,13 +2,15 @@
 
 import importlib
 import os
-from typing import Any, ClassVar, NamedTuple
+from collections.abc import Mapping
+from typing import Any, ClassVar, NamedTuple, cast
 
 import numpy as np
 
 import somknn
 from somknn.persistence import container
 from somknn.persistence.container import ModelFileError
+from somknn.persistence.contents import Kind, check_contents
 from somknn.persistence.encoding import decode, encode
 
 # Every class that a model file may name, and where it lives. A file cannot cause any other import.
@@ -31,8 +33,6 @@ CLASSES: dict[str, str] = {
     "Pipeline": "sklearn.pipeline:Pipeline",
 }
 
-_CHUNK = 1 << 20
-
 
 class InputSchema(NamedTuple):
     """The rows a saved model expects: number of columns, dtype it was fitted on, column names, where
@@ -46,9 +46,8 @@ class InputSchema(NamedTuple):
 class Savable:
     """Mixin: `save` for an estimator that follows scikit-learn's conventions."""
 
-    _index_limits: ClassVar[dict[str, str]] = {}
-    _array_layouts: ClassVar[dict[str, tuple[tuple[str | None, ...], tuple[str, ...]]]] = {}
-    _may_hold_nonfinite: ClassVar[set[str]] = set()
+    _saved_state: ClassVar[Mapping[str, Kind]]
+    _derived_state: ClassVar[tuple[str, ...]] = ()
 
     def save(self, path: str | os.PathLike) -> None:
         """Save the fitted estimator as one safetensors file; `somknn.load(path)` reads it back.
@@ -71,13 +70,20 @@ class Savable:
 
     def _state_to_save(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         fitted = {name: value for name, value in vars(self).items() if _is_fitted_name(name)}
+        fitted = {name: value for name, value in fitted.items() if name not in self._derived_state}
         arrays = {name: value for name, value in fitted.items() if _is_plain_array(value)}
         return arrays, {name: value for name, value in fitted.items() if name not in arrays}
 
+    def _check_parameters(self) -> None:
+        """Raise ValueError or TypeError for parameters that `fit` would refuse."""
+        if hasattr(self, "_parameter_constraints"):
+            cast(Any, self)._validate_params()
+
+    def _check_saved(self, values: Mapping[str, Any]) -> None:
+        """Raise ModelFileError where attributes do not fit each other in a way that `_saved_state` cannot say."""
+
     def _restore(self, arrays: dict[str, np.ndarray], state: dict[str, Any]) -> None:
         for name, value in [*arrays.items(), *state.items()]:
-            if not _is_fitted_name(name) or hasattr(type(self), name):
-                raise ModelFileError(f"{type(self).__name__} has no fitted attribute {name!r}")
             setattr(self, name, value)
 
 
@@ -87,49 +93,6 @@ def _is_fitted_name(name: str) -> bool:
 
 def _is_plain_array(value: Any) -> bool:
     return isinstance(value, np.ndarray) and container.can_store(value.dtype)
-
-
-def expect_array(
-    arrays: dict[str, np.ndarray],
-    name: str,
-    *,
-    shape: tuple[int | None, ...] | None = None,
-    dtype: Any = None,
-    below: int | None = None,
-) -> np.ndarray:
-    """The array `name` of a model file, checked.
-
-    Parameters
-    ----------
-    shape : tuple of int or None
-        Lengths that it must have; None leaves one free.
-    dtype : dtype, or a sequence of them
-        What it may be.
-    below : int
-        For positions: every value must lie in [0, below).
-
-    Raises
-    ------
-    ModelFileError
-        If the array is missing or different.
-    """
-    if name not in arrays:
-        raise ModelFileError(f"array {name!r} is missing")
-    array = arrays[name]
-    if shape is not None and (
-        array.ndim != len(shape) or any(want not in (None, n) for want, n in zip(shape, array.shape, strict=True))
-    ):
-        raise ModelFileError(f"array {name!r} has shape {array.shape}, not the expected {shape}")
-    if dtype is not None:
-        allowed = [np.dtype(d) for d in (dtype if isinstance(dtype, list | tuple) else [dtype])]
-        if array.dtype not in allowed:
-            raise ModelFileError(f"array {name!r} has dtype {array.dtype}, not {', '.join(map(str, allowed))}")
-    if below is not None:
-        if array.dtype.kind not in "iu":
-            raise ModelFileError(f"array {name!r} has dtype {array.dtype}, not an integer one")
-        if array.size and (array.min() < 0 or array.max() >= below):
-            raise ModelFileError(f"array {name!r} holds positions outside 0 to {below - 1}")
-    return array
 
 
 def _class_of(name: Any) -> type:
@@ -152,39 +115,15 @@ def _registered_name(estimator: Any) -> str:
     return name
 
 
-def _check_finite(array: np.ndarray, name: str) -> None:
-    if array.dtype.kind != "f" or array.size == 0:
-        return
-    flat = array.reshape(-1)
-    for start in range(0, flat.size, _CHUNK):
-        if not np.isfinite(flat[start : start + _CHUNK]).all():
-            raise ModelFileError(f"array {name!r} holds NaN or infinity")
-
-
-def _check_state(estimator: Any, arrays: dict[str, np.ndarray]) -> None:
-    """Finiteness of what an estimator is about to save or to restore."""
-    allowed = getattr(type(estimator), "_may_hold_nonfinite", ())
-    for name, array in arrays.items():
-        if name not in allowed:
-            _check_finite(array, name)
-
-
-def _check_index_limits(estimator: Any) -> None:
-    for name, reference in getattr(type(estimator), "_index_limits", {}).items():
-        if getattr(estimator, name, None) is None:
-            continue
-        values = {name: np.asarray(getattr(estimator, name))}
-        expect_array(values, name, below=len(getattr(estimator, reference, ())))
-
-
-def _check_layouts(estimator: Any) -> None:
-    for name, (sizes, dtypes) in getattr(type(estimator), "_array_layouts", {}).items():
-        shape: list[Any] = []
-        for size in sizes:
-            value: Any = None if size is None else getattr(estimator, size, -1)
-            shape.append(value if value is None or np.isscalar(value) else len(value))
-        held = {name: np.asarray(value)} if (value := getattr(estimator, name, None)) is not None else {}
-        expect_array(held, name, shape=tuple(shape), dtype=dtypes)
+def _check_state(estimator: Any, arrays: dict[str, np.ndarray], state: dict[str, Any]) -> None:
+    """What an estimator is about to save or to restore, against what its class says of itself."""
+    if not hasattr(estimator, "_saved_state"):
+        raise TypeError(f"{type(estimator).__name__} does not say in _saved_state what its fitted state is")
+    values = {**state, **arrays}
+    if len(values) != len(arrays) + len(state):
+        raise ModelFileError("a fitted attribute is there twice")
+    check_contents(estimator._saved_state, values)
+    estimator._check_saved(values)
 
 
 def _state_of(estimator: Any) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
@@ -206,10 +145,13 @@ def _encode_estimator(estimator: Any, key: str, arrays: dict[str, np.ndarray]) -
         if not (name == "Pipeline" and param == "memory")  # a cache folder of the machine that fitted it
     }
     own_arrays, state = _state_of(estimator)
-    try:
-        _check_state(estimator, own_arrays)
-    except ModelFileError as error:
-        raise ValueError(f"{name} cannot be saved: {error}") from None
+    if isinstance(estimator, Savable):
+        try:
+            estimator._check_parameters()
+            if own_arrays or state:
+                _check_state(estimator, own_arrays, state)
+        except ModelFileError as error:
+            raise ValueError(f"{name} cannot be saved: {error}") from None
     places = {}
     for array_name, array in own_arrays.items():
         if not _is_plain_array(array):
@@ -228,6 +170,9 @@ def _encode_estimator(estimator: Any, key: str, arrays: dict[str, np.ndarray]) -
 
 
 def _check_steps(params: dict[str, Any]) -> None:
+    """What `Pipeline` expects of its parameters and finds out when it is used; and its steps must be fitted."""
+    from sklearn.pipeline import Pipeline
+
     steps = params.get("steps")
     if set(params) - {"steps", "transform_input", "verbose"} or not isinstance(steps, list) or not steps:
         raise ModelFileError("damaged model header (a Pipeline)")
@@ -235,6 +180,19 @@ def _check_steps(params: dict[str, Any]) -> None:
         pair = isinstance(step, tuple) and len(step) == 2 and isinstance(step[0], str)
         if not pair or not (step[1] is None or step[1] == "passthrough" or hasattr(step[1], "get_params")):
             raise ModelFileError("damaged model header (a step of a Pipeline)")
+        if hasattr(step[1], "get_params"):
+            _check_fitted(step[1])
+    Pipeline(steps)._validate_steps()
+
+
+def _check_fitted(estimator: Any) -> None:
+    from sklearn.exceptions import NotFittedError
+    from sklearn.utils.validation import check_is_fitted
+
+    try:
+        check_is_fitted(estimator)
+    except NotFittedError:
+        raise ModelFileError(f"holds a {type(estimator).__name__} that is not fitted") from None
 
 
 def _decode_estimator(content: Any, arrays: dict[str, np.ndarray]) -> Any:
@@ -261,12 +219,14 @@ def _decode_estimator(content: Any, arrays: dict[str, np.ndarray]) -> Any:
             raise ModelFileError(f"array {name!r} is missing")
         own_arrays[name] = arrays[place]
     state = {name: decode(value, arrays, nested) for name, value in content["state"].items()}
-    _check_state(estimator, own_arrays)
     if isinstance(estimator, Savable):
-        estimator._restore(own_arrays, state)
+        estimator._check_parameters()
         if own_arrays or state:  # else it is not fitted: a parameter of another
-            _check_layouts(estimator)
-        _check_index_limits(estimator)
+            # Made anew from the rest: a file's word on it could only be wrong.
+            own_arrays = {name: value for name, value in own_arrays.items() if name not in estimator._derived_state}
+            state = {name: value for name, value in state.items() if name not in estimator._derived_state}
+            _check_state(estimator, own_arrays, state)
+            estimator._restore(own_arrays, state)
     elif own_arrays or state:
         raise ModelFileError(f"damaged model header (state of a {content['class']})")
     return estimator
@@ -309,12 +269,18 @@ def save(estimator: Any, path: str | os.PathLike) -> None:
 def _read(path: str | os.PathLike, memory_map: bool) -> tuple[Any, dict[str, Any]]:
     arrays, document = container.read(path, memory_map=memory_map)
     try:
-        return _decode_estimator(document.get("estimator"), arrays), document
+        estimator = _decode_estimator(document.get("estimator"), arrays)
+        _check_fitted(estimator)
+        return estimator, document
     except ModelFileError as error:
         raise ModelFileError(f"{os.fspath(path)}: {error}") from None
     except RecursionError:
         raise ModelFileError(f"{os.fspath(path)}: damaged header (nested too deeply)") from None
-    except (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError) as error:
+    except MemoryError:
+        raise ModelFileError(f"{os.fspath(path)}: the model needs more memory than there is") from None
+    except ImportError:  # of an extra that the model needs: its name is in the message
+        raise
+    except Exception as error:
         # A header with a right digest whose contents do not fit the class: written by something else.
         reason = " ".join(str(error).split())
         raise ModelFileError(f"{os.fspath(path)}: the model's contents do not fit its class ({reason})") from error

@@ -17,6 +17,7 @@ from somknn.grouping import group_sums
 from somknn.neighbors import CodebookSearch, ExactIndex
 from somknn.neighbors.validation import validate_rows
 from somknn.persistence import Savable
+from somknn.persistence.contents import COLUMNS, FLOATS, Array, History, Integer, Kind, Number, Optional
 from somknn.prototypes.lloyd import Assigned, Clustering, lloyd, means, relocate_empty
 from somknn.prototypes.seeding import INITS, initial_centres
 from somknn_kernels.parallel import resolve_n_threads, run_tasks
@@ -92,7 +93,15 @@ class KMeans(Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Cluster
         "n_jobs": [Integral, None],
     }
 
-    _array_layouts: ClassVar = {"cluster_centers_": ((None, "n_features_in_"), ("float32", "float64"))}
+    _saved_state: ClassVar[dict[str, Kind]] = {
+        **COLUMNS,
+        "cluster_centers_": Array((None, "n_features_in_"), FLOATS),
+        "counts_": Array(("cluster_centers_",), "float64"),
+        "labels_": Optional(Array((None,), "int32", below="cluster_centers_")),
+        "inertia_": Number(),
+        "n_iter_": Integer(),
+        "history_": History(),
+    }
 
     def __init__(
         self,

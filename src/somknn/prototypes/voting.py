@@ -1,5 +1,6 @@
 """What classifiers by prototypes have in common: labelled prototypes, of which the nearest vote."""
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -10,7 +11,19 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, colu
 from somknn.neighbors.backends import fit_codebook_index, make_index
 from somknn.neighbors.validation import prepare_rows, validate_rows
 from somknn.neighbors.weighting import class_shares, neighbour_weights, winning_codes
-from somknn.persistence import Savable
+from somknn.persistence import ModelFileError, Savable
+from somknn.persistence.contents import (
+    COLUMNS,
+    FLOATS,
+    ROWS,
+    Array,
+    Classes,
+    History,
+    Integer,
+    Kind,
+    Optional,
+    Saved,
+)
 from somknn.prototypes.lookup import BackendLookup, MappedLookup, PrototypeLookup
 from somknn.prototypes.metric import Metric, read_metric
 
@@ -18,16 +31,18 @@ from somknn.prototypes.metric import Metric, read_metric
 class PrototypeVoting(Savable, ClassifierMixin, BaseEstimator):
     """Sets `prototypes_` and `prototype_codes_` in `fit`; has the parameters n_neighbors, weights and n_jobs, or none of the first two."""
 
-    _index_limits: ClassVar[dict[str, str]] = {"prototype_codes_": "classes_"}
-    _array_layouts: ClassVar = {
-        "prototypes_": ((None, "_prototype_width"), ("uint8", "float32", "float64")),
-        "prototype_codes_": (("prototypes_",), ("int32",)),
+    _saved_state: ClassVar[dict[str, Kind]] = {
+        **COLUMNS,
+        "classes_": Classes(),
+        "prototypes_": Array((None, None), ROWS),
+        "prototype_codes_": Array(("prototypes_",), "int32", below="classes_"),
+        "metric_": Optional(Array((None, "n_features_in_"), ("int16", *FLOATS))),
+        "metric_center_": Optional(Array(("n_features_in_",), "float64")),
+        "metric_shift_": Integer(),
+        "n_iter_": Integer(),
+        "history_": Optional(History()),
+        "screen_*": Saved(),
     }
-
-    @property
-    def _prototype_width(self) -> int:
-        axes = getattr(self, "metric_", None)
-        return self.n_features_in_ if axes is None else len(axes)
 
     @property
     def _input_dtype(self) -> np.dtype:
@@ -154,6 +169,12 @@ class PrototypeVoting(Savable, ClassifierMixin, BaseEstimator):
         arrays, state = super()._state_to_save()
         lookup = getattr(self, "_lookup", None)
         return arrays | (lookup.index.screen_to_save() if isinstance(lookup, BackendLookup) else {}), state
+
+    def _check_saved(self, values: Mapping[str, Any]) -> None:
+        axes, width = values.get("metric_"), values["prototypes_"].shape[1]
+        wanted = values["n_features_in_"] if axes is None else len(axes)
+        if width != wanted:
+            raise ModelFileError(f"array 'prototypes_' has {width} columns, not {wanted}")
 
     def _restore(self, arrays: dict[str, np.ndarray], state: dict[str, Any]) -> None:
         screen = {name: array for name, array in arrays.items() if name.startswith("screen_")}

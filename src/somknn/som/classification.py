@@ -1,12 +1,16 @@
 """Classification by a map: every neuron answers with the classes of the training rows that it won."""
 
+from typing import Any, ClassVar
+
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
+from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 
-from somknn.neighbors.backends import fit_codebook_index, make_index
-from somknn.persistence import Savable
+from somknn.neighbors.backends import BACKENDS, fit_codebook_index, make_index
+from somknn.persistence import ModelFileError, Savable
+from somknn.persistence.contents import COLUMNS, Array, Classes, Fitted, Kind, Labels, Saved
 from somknn.som.estimator import SOM
 
 
@@ -47,6 +51,20 @@ class SOMClassifier(Savable, ClassifierMixin, BaseEstimator):
     >>> classifier.score(X, y) > 0.9
     True
     """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "som": [SOM, None],
+        "backend": [StrOptions(set(BACKENDS))],
+        "backend_params": [dict, None],
+    }
+    _saved_state: ClassVar[dict[str, Kind]] = {
+        **COLUMNS,
+        "som_": Fitted("SOM"),
+        "classes_": Classes(),
+        "label_map_": Labels("classes_", (None, None)),
+        "probability_map_": Array((None, None, "classes_"), "float64"),
+        "screen_*": Saved(),
+    }
 
     def __init__(self, som=None, *, backend="numba", backend_params=None):
         self.som = som
@@ -119,6 +137,13 @@ class SOMClassifier(Savable, ClassifierMixin, BaseEstimator):
     def _state_to_save(self):
         arrays, state = super()._state_to_save()
         return arrays | ({} if self._index is None else self._index.screen_to_save()), state
+
+    def _check_saved(self, values):
+        grid = values["som_"].codebook_.shape[:2]
+        if values["label_map_"].shape != grid or values["probability_map_"].shape[:2] != grid:
+            raise ModelFileError(f"the maps of labels and probabilities are not those of {grid[0]} × {grid[1]} neurons")
+        if values["som_"].n_features_in_ != values["n_features_in_"]:
+            raise ModelFileError("the map has another number of features")
 
     def _restore(self, arrays, state):
         screen = {name: array for name, array in arrays.items() if name.startswith("screen_")}

@@ -11,7 +11,19 @@ from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, column_or_1d, validate_data
 
 from somknn.neighbors.validation import prepare_rows
-from somknn.persistence import Savable
+from somknn.persistence import ModelFileError, Savable
+from somknn.persistence.contents import (
+    COLUMNS,
+    FLOATS,
+    Array,
+    Either,
+    History,
+    Integer,
+    Kind,
+    Number,
+    Optional,
+    check_positions,
+)
 from somknn.som import quality
 from somknn.som.frames import Axes
 from somknn.som.grid import Grid
@@ -99,7 +111,17 @@ class SOM(TrainedMap, Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin
     _parameter_constraints: dict = {}  # noqa: RUF012 (scikit-learn's own name); `_rule` checks
     _axes: Axes | None  # of the stream that partial_fit reads
 
-    _array_layouts: ClassVar = {"codebook_": ((None, None, "n_features_in_"), ("float32", "float64"))}
+    _saved_state: ClassVar[dict[str, Kind]] = {
+        **COLUMNS,
+        "codebook_": Array((None, None, "n_features_in_"), FLOATS),
+        "labels_": Optional(Array((None,), "int64")),
+        "sums_": Optional(Array((None, "n_features_in_"), "float64")),
+        "totals_": Optional(Either(Array(("sums_",), "float64"), Array(("sums_", "n_features_in_"), "float64"))),
+        "quantization_error_": Number(),
+        "topographic_error_": Number(),
+        "n_iter_": Integer(),
+        "history_": History(),
+    }
 
     def __init__(
         self,
@@ -329,6 +351,18 @@ class SOM(TrainedMap, Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin
         if type_of_target(y) not in ("binary", "multiclass"):
             return weights, None
         return weights, np.unique(y, return_inverse=True)[1]
+
+    def _check_parameters(self) -> None:
+        self._rule()
+
+    def _check_saved(self, values) -> None:
+        rows, columns, _ = values["codebook_"].shape
+        if "labels_" in values:
+            check_positions("labels_", values["labels_"], rows * columns)
+        if ("sums_" in values) != ("totals_" in values) or len(
+            values.get("sums_", range(rows * columns))
+        ) != rows * columns:
+            raise ModelFileError(f"arrays 'sums_' and 'totals_' are not those of {rows} × {columns} neurons")
 
     def _rule(self) -> Rule:
         grid = Grid.checked(self.n_rows, self.n_columns, self.topology, self.boundary)

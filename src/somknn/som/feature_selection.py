@@ -1,12 +1,17 @@
 """Which features matter to a map, and a selection of them that does not say the same thing twice."""
 
+from numbers import Integral
+from typing import Any, ClassVar
+
 import numpy as np
 from sklearn.base import BaseEstimator, clone
 from sklearn.feature_selection import SelectorMixin
 from sklearn.pipeline import Pipeline
+from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
-from somknn.persistence import Savable
+from somknn.persistence import ModelFileError, Savable
+from somknn.persistence.contents import COLUMNS, Array, Fitted, Kind
 from somknn.som.estimator import SOM
 
 CRITERIA = ("redundancy", "norm", "variance", "class_separation")
@@ -94,6 +99,18 @@ class SOMFeatureSelector(Savable, SelectorMixin, BaseEstimator):
     [0, 2]
     """
 
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "som": [SOM, None],
+        "n_features": [Interval(Integral, 1, None, closed="left")],
+        "criterion": [StrOptions(set(CRITERIA))],
+    }
+    _saved_state: ClassVar[dict[str, Kind]] = {
+        **COLUMNS,
+        "som_": Fitted("SOM"),
+        "importances_": Array(("n_features_in_",), "float64"),
+        "selected_": Array((None,), "int64", below="n_features_in_"),
+    }
+
     def __init__(self, som=None, *, n_features=100, criterion="redundancy"):
         self.som = som
         self.n_features = n_features
@@ -136,6 +153,12 @@ class SOMFeatureSelector(Savable, SelectorMixin, BaseEstimator):
             self.importances_ = class_separation(codebook, votes.astype(np.float64))
         self.selected_ = np.argsort(-self.importances_, kind="stable")[:count]
         return self
+
+    def _check_saved(self, values):
+        if values["som_"].n_features_in_ != values["n_features_in_"]:
+            raise ModelFileError("the map has another number of features")
+        if len(np.unique(values["selected_"])) != len(values["selected_"]):
+            raise ModelFileError("array 'selected_' holds a feature twice")
 
     def _get_support_mask(self):
         check_is_fitted(self)
