@@ -24,7 +24,8 @@ from sklearn.pipeline import make_pipeline
 
 import somknn
 from mutations import MUTATIONS, mutate
-from somknn import SOM, KMeans, PrototypeClassifier
+from somknn import SOM, KMeans, KNeighborsClassifier, PrototypeClassifier, SOMClassifier, SOMFeatureSelector
+from somknn.images import Blur, CenterDigit, DeformationClassifier, Deskew, GradientOrientation
 from somknn.persistence import CLASSES, ModelFileError, Savable, container, describe, load, save
 from somknn.persistence.contents import COLUMNS, Array, Classes, Fitted, Number, Optional, check_contents
 
@@ -522,3 +523,167 @@ def test_arrays_that_kernels_would_read_past(tmp_path, name, change):
     container.write(path, arrays, document)
     with pytest.raises(ModelFileError, match=r"^[^\n]*$"):
         load(path)
+
+
+def forged(path, change):
+    """The model at `path` with its document and arrays changed, and right digests."""
+    arrays, document = container.read(path, memory_map=False)
+    change(arrays, document["estimator"])
+    container.write(path, arrays, document)
+    return path
+
+
+def test_what_follows_from_parameters_is_not_read_from_a_file(tmp_path):
+    """A grid of one sample in a file made the transformer write 81 samples into room for one."""
+    images = np.random.default_rng(0).integers(0, 256, (5, 784), dtype=np.uint8)
+    for model, state in (
+        (GradientOrientation(), {"grid_shape_": {"$tuple": [1, 1]}, "step_": 28, "image_shape_": {"$tuple": [1, 1]}}),
+        (Deskew(), {"image_shape_": {"$tuple": [1, 784]}}),
+        (CenterDigit(), {"box_": 4000}),
+        (DeformationClassifier(n_candidates=5), {"image_shape_": {"$tuple": [1, 784]}, "pixel_range_": 1e-9}),
+    ):
+        model.fit(images, np.arange(5) % 2).save(tmp_path / "m")
+        again = load(forged(tmp_path / "m", lambda arrays, content, state=state: content["state"].update(state)))
+        method = "predict" if hasattr(model, "predict") else "transform"
+        np.testing.assert_array_equal(getattr(again, method)(images), getattr(model, method)(images))
+
+
+def test_codes_in_a_file_are_not_read(tmp_path):
+    """Codes of another row in a file made a search return rows that do not exist; now they are made from the rows."""
+    rows = np.random.default_rng(0).integers(0, 256, (300, 64), dtype=np.uint8)
+    model = KNeighborsClassifier(3, algorithm="pruned").fit(rows, rows[:, 0] % 3)
+    model.save(tmp_path / "m")
+
+    def change(arrays, content):
+        arrays["screen_codes"] = np.full((300, 128), 127, np.int8)
+        arrays["screen_errors"] = np.zeros((2, 3))
+        content["arrays"].update({name: name for name in ("screen_codes", "screen_errors")})
+
+    again = load(forged(tmp_path / "m", change))
+    for _ in range(5):
+        np.testing.assert_array_equal(again.predict(rows), model.predict(rows))
+        np.testing.assert_array_equal(again.kneighbors(rows)[1], model.kneighbors(rows)[1])
+    assert again.index_.search_stats_["queries"] == 300
+
+
+@pytest.mark.parametrize(
+    ("parameter", "value"),
+    [
+        ("size", 20_000),
+        ("n_jobs", {"$dict": {"a": 1}}),
+        ("n_jobs", "all"),
+        ("n_jobs", True),
+        ("n_jobs", 0),
+        ("polarity", [[["auto"]]]),
+        ("image_shape", {"$tuple": [2**40, 2**40]}),
+        ("image_shape", {"$array": "pixels"}),
+    ],
+)
+def test_parameters_that_fit_would_refuse_are_refused(tmp_path, parameter, value):
+    CenterDigit().fit(np.zeros((2, 784), np.uint8)).save(tmp_path / "m")
+
+    def change(arrays, content):
+        arrays["pixels"] = np.ones((3, 3))
+        content["params"][parameter] = value
+
+    with pytest.raises(ModelFileError, match=r"^[^\n]*$"):
+        load(forged(tmp_path / "m", change))
+
+
+def test_a_gaussian_of_any_width_is_refused(tmp_path):
+    """sigma = 1e8 asked for 6 GB to sample its bell."""
+    images = np.zeros((2, 64), np.uint8)
+    with pytest.raises(ValueError, match="sigma"):
+        Blur(1e8).fit(images)
+    Blur(1).fit(images).save(tmp_path / "m")
+    with pytest.raises(ModelFileError, match="sigma"):
+        load(forged(tmp_path / "m", lambda arrays, content: content["params"].update(sigma=1e8)))
+
+
+def change_selected(arrays, content):
+    arrays["selected_"] = arrays["selected_"] + 9
+
+
+def change_map(arrays, content):
+    arrays["label_map_"] = arrays["label_map_"][:2]
+
+
+def change_shares(arrays, content):
+    arrays["probability_map_"] = arrays["probability_map_"][..., :1]
+
+
+def change_labels(arrays, content):
+    arrays["label_map_"] = arrays["label_map_"] + 9
+
+
+def change_units(arrays, content):
+    arrays["som_/labels_"] = arrays["som_/labels_"] + 9
+
+
+def change_inner(arrays, content):
+    content["state"]["som_"] = 3
+
+
+def change_to_unfitted(arrays, content):
+    content["state"]["som_"]["$estimator"] |= {"state": {}, "arrays": {}}
+
+
+@pytest.mark.parametrize(
+    ("model", "change"),
+    [
+        (SOMFeatureSelector, change_selected),
+        (SOMFeatureSelector, change_units),
+        (SOMFeatureSelector, change_to_unfitted),
+        *itertools.product(
+            [SOMClassifier],
+            [change_map, change_shares, change_labels, change_units, change_inner, change_to_unfitted],
+        ),
+    ],
+)
+def test_parts_that_do_not_fit_each_other_are_refused(tmp_path, model, change):
+    rows = np.random.default_rng(0).integers(0, 256, (60, 9), dtype=np.uint8)
+    model(SOM(3, 3, epochs=1, random_state=0)).fit(rows, rows[:, 0] % 3).save(tmp_path / "m")
+    with pytest.raises(ModelFileError, match=r"^[^\n]*$"):
+        load(forged(tmp_path / "m", change))
+
+
+@pytest.mark.parametrize("error", [MemoryError("std::bad_alloc"), RuntimeError("of a library"), AssertionError()])
+def test_no_other_error_leaves_load(tmp_path, fitted, model_file, monkeypatch, error):
+    def fail(self, arrays, state):
+        raise error
+
+    monkeypatch.setattr(Nearest, "_restore", fail)
+    with pytest.raises(ModelFileError, match=r"^[^\n]*$"):
+        load(model_file)
+
+
+def test_an_extra_that_a_model_needs_is_named(model_file, monkeypatch):
+    def fail(self, arrays, state):
+        raise ImportError("needs a package: pip install 'somknn[extra]'")
+
+    monkeypatch.setattr(Nearest, "_restore", fail)
+    with pytest.raises(ImportError, match=r"somknn\[extra\]"):
+        load(model_file)
+
+
+def test_strided_arrays_are_made_contiguous(tmp_path, monkeypatch):
+    """safetensors 0.8 writes the bytes of an array with strides in the order of memory, with no error: none may get there."""
+    seen = []
+    monkeypatch.setattr(
+        container, "save_file", lambda arrays, *rest, **more: seen.append(arrays) or save_file(arrays, *rest, **more)
+    )
+    grid = np.arange(24).reshape(4, 6)
+    given = {"turned": grid.T, "stepped": grid[::2, ::3], "backwards": grid[::-1], "fortran": np.asfortranarray(grid)}
+    container.write(tmp_path / "m", given, {})
+    assert all(array.flags.c_contiguous for array in seen[0].values())
+    for name, array in container.read(tmp_path / "m")[0].items():
+        np.testing.assert_array_equal(array, given[name])
+
+
+def test_two_outputs_with_different_numbers_of_classes(tmp_path):
+    rows = np.arange(12.0)[:, None]
+    targets = np.stack([np.arange(12) % 3, np.arange(12) % 2], axis=1)
+    model = KNeighborsClassifier(1).fit(rows, targets)
+    model.save(tmp_path / "m")
+    np.testing.assert_array_equal(load(tmp_path / "m").predict(rows), targets)
+    assert describe(tmp_path / "m")["classes"] == ["0", "1", "2", "0", "1"]

@@ -151,3 +151,11 @@ def test_redundant_features_are_not_taken_twice():
     for criterion in ("norm", "variance", "class_separation"):
         selector = SOMFeatureSelector(SOM(4, 4), n_features=2, criterion=criterion).fit(X, random.integers(0, 2, 500))
         assert selector.transform(X).shape == (500, 2)
+
+
+def test_distortion_is_that_of_the_trained_grid():
+    """Parameters set after `fit` say nothing about the map: compiled code added rows to neurons that a smaller grid did not have."""
+    X = np.random.default_rng(0).normal(size=(50, 3))
+    som = SOM(4, 5, epochs=2, random_state=0).fit(X)
+    expected = som.distortion(X, radius=1.0)
+    assert som.set_params(n_rows=1, n_columns=2).distortion(X, radius=1.0) == expected

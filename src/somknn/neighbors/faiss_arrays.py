@@ -92,7 +92,6 @@ def _rotation(engine: Any) -> Any:
 
 
 def _fill_codes(engine: Any, n: int, arrays: dict[str, np.ndarray], floats: Callable[[np.ndarray], np.ndarray]) -> None:
-    faiss = require_faiss()
     ivf, rotation = faiss_factory.inverted_file(engine), _rotation(engine)
     names = _CODES if rotation is None else (*_CODES, "rotation", "shift")
     centres, cells, centroids, *linear = _expect(arrays, *names)

@@ -95,34 +95,35 @@ def make(spec: str, n: int, d: int, *, nlist: int | None, as_bytes: bool) -> Any
     return index
 
 
-# What a model file may ask FAISS to make: parts of a factory string, and the largest number that each may hold. "n" and "d" are
-# the numbers of rows and features. FAISS takes any number, and allots memory by it.
+# What a model file may ask FAISS to make: parts of a factory string, and the largest numbers that each may hold, where "n" and "d"
+# are the numbers of rows and features. FAISS takes any number, and allots memory by it.
 _STORABLE: tuple[tuple[str, tuple[int | str, ...]], ...] = (
     (r"R?Flat|SQ(?:4|6|8|fp16|bf16|8_direct|8_direct_signed)", ()),
-    (r"(?:PCA|PCAR|PCAW|PCAWR|RR|OPQ)(\d+)", ("d",)),
-    (r"OPQ(\d+)_(\d+)", ("d", "d")),
-    (r"IVF(\d+)", ("n",)),
-    (r"HNSW(\d+)", (256,)),
-    (r"PQ(\d+)(?:fsr?|np)?", ("d",)),
-    (r"PQ(\d+)x(\d+)(?:fsr?|np)?", ("d", 12)),
+    (r"(?:PCA|PCAR|PCAW|PCAWR|RR|OPQ)(\d{1,9})", ("d",)),
+    (r"OPQ(\d{1,9})_(\d{1,9})", ("d", "d")),
+    (r"IVF(\d{1,9})", ("n",)),
+    (r"HNSW(\d{1,9})", (256,)),
+    (r"PQ(\d{1,9})(?:fsr?|np)?", ("d",)),
+    (r"PQ(\d{1,9})x(\d{1,9})(?:fsr?|np)?", ("d", 12)),
 )
 
 
 def check_storable(spec: str, n: int, d: int) -> None:
     """Raise ValueError for a factory string that a model file may not ask for."""
-    limits = {"n": n, "d": d}
     for part in [] if spec in NAMES else spec.split(","):
-        for pattern, largest in _STORABLE:
-            found = re.fullmatch(pattern, part, re.ASCII)
-            numbers = [] if found is None else [int(number) for number in found.groups() if len(number) < 19]
-            bounds = [limits.get(bound, bound) if isinstance(bound, str) else bound for bound in largest]
-            if found is not None and len(numbers) == len(bounds):
-                if all(1 <= number <= int(bound) for number, bound in zip(numbers, bounds, strict=True)):
-                    break
-        else:
+        if not _is_storable(part, {"n": n, "d": d}):
             raise ValueError(
                 f"a saved index may not be made by {part[:40]!r}; fit it anew, or choose one of {', '.join(NAMES)}"
             )
+
+
+def _is_storable(part: str, lengths: dict[str, int]) -> bool:
+    for pattern, largest in _STORABLE:
+        found = re.fullmatch(pattern, part, re.ASCII)
+        if found is not None:
+            bounds = [lengths[bound] if isinstance(bound, str) else bound for bound in largest]
+            return all(1 <= int(number) <= bound for number, bound in zip(found.groups(), bounds, strict=True))
+    return False
 
 
 def inverted_file(index: Any) -> Any:

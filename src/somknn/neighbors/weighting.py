@@ -21,6 +21,12 @@ def _over_queries(n_queries: int, n_jobs: int | None, work: Callable[[slice], ob
     run_tasks(task, n_tasks, resolve_n_threads(n_jobs))
 
 
+def _check_rows(indices: np.ndarray, n: int) -> None:
+    """Compiled code reads where these say: they come from a search, which may be another package's."""
+    if indices.size and (indices.min() < 0 or indices.max() >= n):
+        raise IndexError(f"a neighbour outside the {n} fitted rows")
+
+
 def neighbour_weights(weights: Any, squared_distances: np.ndarray, n_jobs: int | None) -> np.ndarray | None:
     """Weights (m, k) for the parameter `weights`, or None where all count the same."""
     if weights is None or weights == "uniform":
@@ -51,6 +57,7 @@ def winning_codes(
 ) -> np.ndarray:
     """The class code that wins each query's vote, (m,) int32; `neighbours` are squared distances and rows."""
     squared_distances, indices = neighbours
+    _check_rows(indices, len(codes))
     out = np.empty(len(indices), np.int32)
 
     def work(part: slice) -> None:
@@ -73,6 +80,7 @@ def class_shares(
     codes: np.ndarray, n_classes: int, indices: np.ndarray, weights: np.ndarray | None, n_jobs: int | None
 ) -> np.ndarray:
     """Each class's share of the weights of each query's neighbours, (m, n_classes)."""
+    _check_rows(indices, len(codes))
     out = np.zeros((len(indices), n_classes))
 
     def work(part: slice) -> None:
@@ -86,6 +94,7 @@ def mean_targets(
     targets: np.ndarray, indices: np.ndarray, weights: np.ndarray | None, n_jobs: int | None
 ) -> np.ndarray:
     """Weighted means of the neighbours' targets (n, o), for each query: (m, o)."""
+    _check_rows(indices, len(targets))
     out = np.empty((len(indices), targets.shape[1]))
 
     def work(part: slice) -> None:

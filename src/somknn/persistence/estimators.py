@@ -12,6 +12,7 @@ from somknn.persistence import container
 from somknn.persistence.container import ModelFileError
 from somknn.persistence.contents import Kind, check_contents
 from somknn.persistence.encoding import decode, encode
+from somknn_kernels.parallel import resolve_n_threads
 
 # Every class that a model file may name, and where it lives. A file cannot cause any other import.
 CLASSES: dict[str, str] = {
@@ -78,6 +79,7 @@ class Savable:
         """Raise ValueError or TypeError for parameters that `fit` would refuse."""
         if hasattr(self, "_parameter_constraints"):
             cast(Any, self)._validate_params()
+        resolve_n_threads(getattr(self, "n_jobs", None))
 
     def _check_saved(self, values: Mapping[str, Any]) -> None:
         """Raise ModelFileError where attributes do not fit each other in a way that `_saved_state` cannot say."""
@@ -256,12 +258,13 @@ def save(estimator: Any, path: str | os.PathLike) -> None:
     check_is_fitted(estimator)
     arrays: dict[str, np.ndarray] = {}
     content = _encode_estimator(estimator, "", arrays)
-    classes = getattr(estimator, "classes_", None)
+    classes = getattr(estimator, "classes_", [])
+    outputs = classes if isinstance(classes, list) else [classes]
     document = {
         "somknn_version": somknn.__version__,
         "estimator": content,
         "input": input_schema(estimator)._asdict(),
-        "classes": None if classes is None else [str(label) for label in np.asarray(classes).ravel()],
+        "classes": [str(label) for labels in outputs for label in labels] or None,
     }
     container.write(path, arrays, document)
 

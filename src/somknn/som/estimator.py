@@ -38,6 +38,7 @@ from somknn_kernels.parallel import resolve_n_threads
 
 _HISTORY = ("quantization_error", "topographic_error", "radius", "seconds")
 _BLOCK = 8192
+_MOST_EPOCHS = 10_000_000  # a radius is kept for each
 
 
 class SOM(TrainedMap, Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BaseEstimator):
@@ -372,8 +373,8 @@ class SOM(TrainedMap, Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin
         check_neighborhood(self.neighborhood)
         for name in ("epochs", "n_iter_no_change"):
             value = getattr(self, name)
-            if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
-                raise ValueError(f"{name} must be an integer of at least 1, got {value!r}")
+            if not isinstance(value, Integral) or isinstance(value, bool) or not 1 <= value <= _MOST_EPOCHS:
+                raise ValueError(f"{name} must be an integer from 1 to {_MOST_EPOCHS:,}, got {value!r}")
         initial = max(grid.n_rows, grid.n_columns) / 2 if self.initial_radius is None else self.initial_radius
         for name, value, top in (
             ("initial_radius", initial, np.inf),

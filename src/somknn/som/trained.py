@@ -51,16 +51,16 @@ class TrainedMap:
         search = self._search(X)
         if self.missing_values == "ignore":
             raise ValueError("distortion is not defined here for missing values")
-        rule = self._rule()
+        rule, grid = self._rule(), self.grid_  # the map's own grid, whatever the parameters have become
         rows = Rows(search.X, None, None)
-        sums, totals = sums_by_unit(rows, search.units[:, 0], rule.grid.size, False, rule.n_threads)
+        sums, totals = sums_by_unit(rows, search.units[:, 0], grid.size, False, rule.n_threads)
         centre = self._flat().astype(np.float64).mean(axis=0)
         norms = np.empty(len(search.X))
         for first in range(0, len(norms), _BLOCK):
             centred = search.X[first : first + _BLOCK] - centre
             norms[first : first + _BLOCK] = np.einsum("ij,ij->i", centred, centred)
-        squares = np.bincount(search.units[:, 0], weights=norms, minlength=rule.grid.size)
-        arguments = (rule.grid, self.neighborhood, rule.radii[-1] if radius is None else radius, self.compact_support)
+        squares = np.bincount(search.units[:, 0], weights=norms, minlength=grid.size)
+        arguments = (grid, self.neighborhood, rule.radii[-1] if radius is None else radius, self.compact_support)
         centred_sums = sums - totals[:, None] * centre
         return quality.distortion_of(self._flat() - centre, centred_sums, totals, squares, arguments, len(norms))
 

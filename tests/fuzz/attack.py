@@ -1,0 +1,126 @@
+"""Loads mutants of saved models and uses what loads, in a process of its own that others watch.
+
+    python tests/fuzz/attack.py FOLDER FIRST STOP STEP
+
+FOLDER holds saved models. The mutants FIRST, FIRST + STEP, … below STOP are made one by one; each depends on its number alone, so
+that one that did harm can be made again. Before each its number goes to standard output, and after it what was wrong with it, if anything.
+"""
+
+import contextlib
+import faulthandler
+import json
+import os
+import resource
+import sys
+import tempfile
+import warnings
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+import numpy as np
+
+from fuzz.mutants import mutant
+from fuzz.saved_models import QUERIES, ROWS
+from reference import search as reference
+from somknn.neighbors.base import NeighborsBase
+from somknn.neighbors.index import ExactIndex
+from somknn.persistence import ModelFileError, container, load
+
+_SECONDS = 60  # for one mutant
+_MEMORY = 3_000_000_000  # bytes that a mutant may ask for beyond what the process has
+_METHODS = ("predict", "predict_proba", "transform", "kneighbors", "kneighbors_graph")
+_LOOKS = (
+    "get_feature_names_out",
+    "u_matrix",
+    "component_planes",
+    "topographic_product",
+    "prototype_rows_",
+    "model_bytes_",
+    "recall_",
+)
+
+
+def check_neighbours(found: Any, queries: np.ndarray, rows: np.ndarray) -> None:
+    """Raise AssertionError unless the squared distances and rows found are those of the twin."""
+    expected = reference.nearest(queries, rows, found[0].shape[1])
+    np.testing.assert_array_equal(found[1], expected[1])
+    np.testing.assert_array_equal(found[0], expected[0])
+
+
+def use(model: Any) -> None:
+    """Call what a user would. A ValueError in one line is an answer too: a parameter may be out of range for these rows."""
+    width = getattr(model, "n_features_in_", QUERIES.shape[1])
+    if width > 4096:
+        return
+    queries = np.resize(QUERIES, (len(QUERIES), width))
+    for given in (queries, np.resize(ROWS, (40, width)) / 3):
+        for name in _METHODS:
+            if hasattr(model, name):
+                with contextlib.suppress(ValueError):
+                    getattr(model, name)(given)
+        if isinstance(model, NeighborsBase) and isinstance(model.index_, ExactIndex):
+            index, k = model.index_, min(5, model.n_samples_fit_)
+            check_neighbours(index.search(given, k), given, index.rows_)
+            index._built()  # else brute force answers so few queries
+            check_neighbours(index.search(given, k), given, index.rows_)
+    for name in _LOOKS:
+        with contextlib.suppress(ValueError, AttributeError):
+            look = getattr(model, name)
+            look() if callable(look) else None
+    if hasattr(model, "cluster_centers_"):
+        found = model.predict(queries)
+        check = reference.nearest(queries, np.ascontiguousarray(model.cluster_centers_), 1)[1][:, 0]
+        np.testing.assert_array_equal(found, check)
+    if hasattr(model, "codebook_") and getattr(model, "missing_values", "") == "error":
+        units = np.ascontiguousarray(model.codebook_.reshape(-1, width))
+        np.testing.assert_array_equal(model.predict(queries), reference.nearest(queries, units, 1)[1][:, 0])
+    if hasattr(model, "partial_fit"):
+        with contextlib.suppress(ValueError):
+            model.partial_fit(queries)
+
+
+def attack(number: int, models: list[tuple[str, Any]], path: str) -> dict[str, Any]:
+    """What came of mutant `number`: `loaded`, and `wrong` where it did something that no file may do."""
+    random = np.random.default_rng(number)
+    name, (arrays, document) = models[number % len(models)]
+    container.write(path, *mutant(arrays, document, random))
+    result: dict[str, Any] = {"number": number, "model": name, "loaded": False, "wrong": None}
+    try:
+        model = load(path)
+    except ModelFileError as error:
+        if "\n" in str(error):
+            result["wrong"] = f"an error of several lines: {error}"
+        return result
+    except Exception as error:
+        result["wrong"] = f"load raised {type(error).__name__}: {error}"
+        return result
+    result["loaded"] = True
+    try:
+        use(model)
+    except Exception as error:
+        result["wrong"] = f"{type(error).__name__}: {error}"
+    return result
+
+
+def main() -> None:
+    folder, first, stop, step = sys.argv[1], *map(int, sys.argv[2:5])
+    faulthandler.enable()
+    warnings.simplefilter("ignore")
+    np.seterr(all="ignore")
+    models = [(file.name, container.read(file, memory_map=False)) for file in sorted(Path(folder).iterdir())]
+    with open("/proc/self/statm") if os.path.exists("/proc/self/statm") else contextlib.nullcontext() as pages:
+        if pages is not None:
+            held = int(pages.read().split()[0]) * resource.getpagesize()
+            resource.setrlimit(resource.RLIMIT_AS, (held + _MEMORY, resource.RLIM_INFINITY))
+    with tempfile.TemporaryDirectory() as room:
+        for number in range(first, stop, step):
+            print(number, flush=True)
+            faulthandler.dump_traceback_later(_SECONDS, exit=True)
+            print(json.dumps(attack(number, models, os.path.join(room, "model"))), flush=True)
+            faulthandler.cancel_dump_traceback_later()
+
+
+if __name__ == "__main__":
+    main()
