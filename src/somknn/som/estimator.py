@@ -373,7 +373,7 @@ class SOM(TrainedMap, Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin
         check_neighborhood(self.neighborhood)
         for name in ("epochs", "n_iter_no_change"):
             value = getattr(self, name)
-            if not isinstance(value, Integral) or isinstance(value, bool) or not 1 <= value <= _MOST_EPOCHS:
+            if not isinstance(value, Integral) or isinstance(value, bool) or not 1 <= int(value) <= _MOST_EPOCHS:
                 raise ValueError(f"{name} must be an integer from 1 to {_MOST_EPOCHS:,}, got {value!r}")
         initial = max(grid.n_rows, grid.n_columns) / 2 if self.initial_radius is None else self.initial_radius
         for name, value, top in (
