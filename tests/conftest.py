@@ -2,6 +2,8 @@
 
 HYPOTHESIS_PROFILE=explore tries new ones each time.
 
+--kernel-code=FOLDER writes down the code of the kernels that the run compiled, see `kernel_code`.
+
 Several test processes (`pytest -n auto`) share the processors: OpenMP's threads, which other libraries bring
 along, would spin while they wait for each other. Tests of threads are about somknn's own, which are not OpenMP's.
 """
@@ -11,9 +13,23 @@ import os
 if int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 1)) > 1:  # before scikit-learn is imported
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+from pathlib import Path
+
+import pytest
 from hypothesis import settings
 
 # A first call may compile for seconds: a deadline would fail whichever test comes first.
 settings.register_profile("same", deadline=None, derandomize=True)
 settings.register_profile("explore", deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--kernel-code", type=Path, help="a folder for the code of the kernels that the run compiled")
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if folder := session.config.getoption("kernel_code"):
+        import kernel_code
+
+        kernel_code.dump(folder)
