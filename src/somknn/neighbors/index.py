@@ -279,7 +279,8 @@ class ExactIndex:
         self.isa_ = isa_module.name_of(isa)
         self.rows_ = as_rows(X, "X")
         self._brute = BruteSearch(self.rows_, isa)
-        self._pruned = stored_screen.unpack(screen, self.rows_, isa) if screen else None
+        with single_threaded_blas():
+            self._pruned = stored_screen.unpack(screen, self.rows_, isa) if screen else None
         self._asked = 0.0
         self.algorithm_ = "brute" if self._pruned is None else "pruned"
         self.search_stats_ = {}
