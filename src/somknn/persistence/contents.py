@@ -94,11 +94,15 @@ class Text(NamedTuple):
 
 
 class History(NamedTuple):
-    """A dict of lists of numbers: what training told, step by step."""
+    """A dict of lists of numbers: what training told, step by step, under these names at least."""
+
+    names: tuple[str, ...] = ()
 
     def check(self, name: str, value: Any, values: Mapping[str, Any]) -> None:
         if not isinstance(value, dict):
             raise ModelFileError(f"{name} is {_shown(value)}, not a dict of lists")
+        if not value.keys() >= set(self.names):
+            raise ModelFileError(f"{name} lacks one of {', '.join(self.names)}")
         for entry, numbers in value.items():
             if not isinstance(numbers, list):
                 raise ModelFileError(f"{name}[{entry!r}] is {_shown(numbers)}, not a list of numbers")

@@ -100,7 +100,7 @@ class KMeans(Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Cluster
         "labels_": Optional(Array((None,), "int32", below="cluster_centers_")),
         "inertia_": Number(),
         "n_iter_": Integer(),
-        "history_": History(),
+        "history_": History(("inertia",)),
     }
 
     def __init__(

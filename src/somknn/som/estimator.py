@@ -121,7 +121,7 @@ class SOM(TrainedMap, Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin
         "quantization_error_": Number(),
         "topographic_error_": Number(),
         "n_iter_": Integer(),
-        "history_": History(),
+        "history_": History(_HISTORY),
     }
 
     def __init__(
@@ -360,6 +360,8 @@ class SOM(TrainedMap, Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin
         rows, columns, _ = values["codebook_"].shape
         if "labels_" in values:
             check_positions("labels_", values["labels_"], rows * columns)
+        if unknown := sorted(values["history_"].keys() - {*_HISTORY, "label_accuracy"}):
+            raise ModelFileError(f"history_ has an entry {unknown[0]!r}")
         if ("sums_" in values) != ("totals_" in values) or len(
             values.get("sums_", range(rows * columns))
         ) != rows * columns:
