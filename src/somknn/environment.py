@@ -47,5 +47,5 @@ def describe() -> dict[str, Any]:
         "threads": parallel.available_threads(),
         "threading_layer": "Python threads; kernels release the GIL"
         + ("" if getattr(sys, "_is_gil_enabled", lambda: True)() else " (this Python has none)"),
-        "cache_folder": str(policy.cache_folder()),
+        "cache_folder": str(policy.cache_folder() or "none: every process compiles anew"),
     }

@@ -2,15 +2,13 @@
 
 import ast
 import importlib
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from numba.core.dispatcher import Dispatcher
 
+from processes import python
 from somknn_kernels import policy
 
 SEARCH = """
@@ -19,12 +17,6 @@ from somknn_kernels import voting
 from somknn_kernels.selection import sorted_heaps
 print(sorted_heaps(np.array([[3, 1]]), np.array([[0, 1]]))[0].tolist())
 """
-
-
-def python(code, **environment):
-    variables = {**os.environ, **environment}
-    variables["PYTHONPATH"] = os.pathsep.join(sys.path)
-    return subprocess.run([sys.executable, "-c", code], env=variables, capture_output=True, text=True, timeout=300)
 
 
 def test_compiling_is_announced_once_and_kept(tmp_path):

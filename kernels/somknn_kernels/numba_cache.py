@@ -1,0 +1,231 @@
+"""What somknn takes from inside Numba, where any release may change it: in this file and no other, and tested before it is used.
+
+`changed()` says what is missing, by names and parameters. Before a process keeps its first kernel it makes a round trip: a function of one line
+is compiled, packed, unpacked and run. Where either fails, kernels are compiled in memory, and one line says so: slow to start, right all the
+same. Numba's own cache is no way out: it unpickles what it finds, whoever wrote it and whatever happened to it since, and does not
+see that a file has changed from which code was inlined.
+
+Of a compiled kernel only what it takes to run it is kept, so that it is loaded in half of the time. Left out are its code before it was
+compiled, for those that would be linked with it (no kernel calls another; a test sees to it), its source with all types, and the modules of
+the functions of Numba's that it uses: loading it would import them, and SciPy's linear algebra with one of them.
+
+Numba numbers the files of one function's signatures in an index, so two processes that compile two signatures at a time can write both under
+one number, and one of them is then run with the other's arguments. Here each signature has a file named after it, and no index.
+"""
+
+import hashlib
+import inspect
+import pickle
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import llvmlite
+import llvmlite.binding
+import numba
+from numba import types
+
+from somknn_kernels import cache_files
+
+_NullCache: Any = object
+try:
+    from numba.core import caching, sigutils
+    from numba.core.compiler import CompileResult
+    from numba.core.environment import Environment, lookup_environment
+    from numba.core.runtime import rtsys
+    from numba.core.serialize import dumps
+
+    _NullCache = caching.NullCache
+    _missing = ""
+except (ImportError, AttributeError) as error:
+    _missing = str(error)
+
+_REBUILD = [
+    "target_context",
+    "libdata",
+    "fndesc",
+    "env",
+    "signature",
+    "objectmode",
+    "lifted",
+    "typeann",
+    "reload_init",
+    "referenced_envs",
+]
+
+
+class _Changed(Exception):
+    """Numba is not as this file knows it."""
+
+
+def changed() -> str:
+    """What of Numba is not as it was when this was written; empty if nothing is."""
+    if _missing:
+        return _missing
+    try:
+        found = list(inspect.signature(CompileResult._rebuild).parameters)
+        if found != _REBUILD:
+            return f"CompileResult._rebuild takes {', '.join(found)}"
+        CompileResult._reduce, Environment._memo, rtsys.initialize, dumps, lookup_environment  # noqa: B018
+    except (AttributeError, TypeError, ValueError) as error:
+        return str(error)
+    return ""
+
+
+_given_up = changed()
+
+
+def _give_up(why: str) -> None:
+    global _given_up
+    _given_up = why
+
+
+def _say_given_up() -> None:
+    cache_files.say_once(
+        f"{cache_files.IN_MEMORY}: somknn cannot keep those of Numba {numba.__version__} ({_given_up}); "
+        "install an earlier Numba or a later somknn"
+    )
+
+
+def cached(dispatcher: Any, digest: str) -> None:
+    """Have `dispatcher` keep and find its code in `cache_files`. digest : of all the source that it is compiled from."""
+    if not _given_up and not hasattr(dispatcher, "_cache"):
+        _give_up("Dispatcher has no _cache")
+    if _given_up:
+        _say_given_up()
+    else:
+        dispatcher._cache = _KernelCache(dispatcher.py_func, digest)
+
+
+class _KernelCache(_NullCache):
+    """What `Dispatcher` asks of a cache, under Numba's lock of its compiler."""
+
+    def __init__(self, function: Callable[..., Any], digest: str):
+        code = function.__code__
+        self._function = function
+        self._folder = f"{Path(code.co_filename).stem}-{digest}"
+        name = re.sub(r"[^\w.]", "", function.__qualname__)
+        self._name = f"{name}-{code.co_firstlineno}.py{sys.version_info[0]}{sys.version_info[1]}{sys.abiflags}"
+        self._ours = function.__module__.startswith(__package__)
+
+    @property
+    def cache_path(self) -> str:
+        return str((cache_files.cache_folder() or Path()) / self._folder)
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        """The compiled form for a signature, or None."""
+        found = None if _given_up else self._load(sig, target_context)
+        if _given_up:
+            _say_given_up()
+        elif found is None and self._ours:
+            cache_files.announce(self._folder)
+        return found
+
+    def _load(self, signature: Any, target: Any) -> Any:
+        try:
+            key, holds = self._key(signature, target.codegen())
+            payload = cache_files.read(self._folder, self._file(holds), holds)
+            if payload is None:
+                return None
+            saved_key, data = pickle.loads(payload)
+            # As Numba's, without its tables of all it can compile (a quarter of a second), which compiling fills itself.
+            rtsys.initialize(target)
+            return _unpacked(target, data) if saved_key == key else None
+        except Exception as error:  # the file is as it was written: something else differs
+            _try_out()
+            what = f"{type(error).__name__}: {error}"
+            cache_files.say_once(f"a kernel is compiled anew, its file in {self.cache_path} cannot be used: {what}")
+            return None
+
+    def save_overload(self, sig: Any, cres: Any) -> None:
+        """Keep a compiled form. As Numba, leaves out what holds addresses of this process."""
+        _try_out()
+        if _given_up or any(not each.can_cache for each in cres.lifted) or cres.library.has_dynamic_globals:
+            return
+        key, holds = self._key(sig, cres.codegen)
+        cache_files.write(self._folder, self._file(holds), holds, dumps((key, _packed(cres))))
+
+    def _key(self, signature: Any, codegen: Any) -> tuple[Any, bytes]:
+        """What the code depends on beside the source, and the same with the versions as bytes."""
+        closure = self._function.__closure__ or ()
+        values = dumps(tuple(cell.cell_contents for cell in closure)) if closure else b""
+        code = hashlib.sha256(self._function.__code__.co_code).hexdigest(), hashlib.sha256(values).hexdigest()
+        key = signature, codegen.magic_tuple(), code
+        return key, f"{self._folder}/{self._name} {numba.__version__} {llvmlite.__version__} {key}".encode()
+
+    def _file(self, holds: bytes) -> str:
+        return f"{self._name}.{hashlib.sha256(holds).hexdigest()[:16]}.nbc"
+
+
+def _packed(compiled: Any) -> tuple:
+    library, *parts, _, reload_init, environments = compiled._reduce()
+    name, kind, (code, bitcode) = library
+    if (kind, len(parts)) != ("object", 5) or not isinstance(code, bytes):
+        raise _Changed("CompileResult._reduce gives other parts")
+    module = llvmlite.binding.parse_bitcode(bitcode)
+    symbols = [
+        each.name for group in (module.functions, module.global_variables) for each in group if not each.is_declaration
+    ]
+    nothing = llvmlite.binding.parse_assembly("").as_bitcode()
+    kept = [(each.globals.get("__name__"), each.consts, each.env_name) for each in environments]
+    return ((name, kind, (code, nothing)), *parts, "", reload_init), symbols, kept
+
+
+def _unpacked(target: Any, data: tuple) -> Any:
+    parts, symbols, kept = data
+    target.codegen()._engine._defined_symbols.update(symbols)
+    return CompileResult._rebuild(target, *parts, tuple(_environment(*each) for each in kept))
+
+
+def _environment(module: str, consts: list, name: str) -> Any:
+    """As Numba rebuilds it, but for the module's contents, which compiled code never asks for."""
+    found = lookup_environment(name)
+    if found is None:
+        found = Environment({"__name__": module})
+        found.consts[:] = consts
+        found.env_name = name
+        Environment._memo[name] = found
+    return found
+
+
+_tried_out = False
+
+
+def _try_out() -> None:
+    """Pack, unpack and run a function of one line, once in a process that compiles (a tenth of a second); gives up where that fails."""
+    global _tried_out
+    if _tried_out or _given_up:
+        return
+    _tried_out = True
+    try:
+        dispatcher: Any = numba.njit(nogil=True)(lambda number: number + 1)
+        dispatcher.compile((types.int64,))
+        (compiled,) = dispatcher.overloads.values()
+        again = _unpacked(dispatcher.targetctx, pickle.loads(dumps(_packed(compiled))))
+        if again.signature != compiled.signature or again.entry_point(41) != 42:
+            raise _Changed("a function that was kept gives another result")
+    except Exception as error:
+        _give_up(f"{type(error).__name__}: {error}")
+
+
+def take_readonly_arrays(dispatcher: Any) -> None:
+    """Have read-only arrays run what is compiled for writable ones. Where Numba does not let us both are compiled."""
+    if _missing or not hasattr(dispatcher, "_insert"):
+        return
+    compile_writable = dispatcher.compile
+
+    def compile(signature: Any) -> Any:
+        arguments, _ = sigutils.normalize_signature(signature)
+        writable = tuple(_writable(argument) for argument in arguments)
+        entry_point = compile_writable(writable)
+        if writable != tuple(arguments):
+            dispatcher._insert([argument._code for argument in arguments], entry_point, False)
+        return entry_point
+
+    dispatcher.compile = compile
+
+
+def _writable(argument: Any) -> Any:
+    return argument.copy(readonly=False) if isinstance(argument, types.Array) else argument
