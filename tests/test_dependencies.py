@@ -1,0 +1,55 @@
+"""What the code imports is what the package asks for."""
+
+import ast
+import re
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import somknn
+import somknn_kernels
+
+PROJECT = Path(__file__).parent.parent / "pyproject.toml"
+DISTRIBUTIONS = {
+    "sklearn": "scikit-learn",
+    "PIL": "pillow",
+    "faiss": "faiss-cpu",
+}  # the others are called as they are imported
+
+
+def imported(folder):
+    """Top-level names of the modules that the files below `folder` import, at their head or later, with a file of each."""
+    found = {}
+    for file in sorted(folder.rglob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            names = []
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom) and node.level == 0:
+                names = [node.module]
+            elif isinstance(node, ast.Call) and getattr(node.func, "attr", getattr(node.func, "id", "")) in (
+                "import_module",
+                "__import__",
+            ):
+                names = [argument.value for argument in node.args if isinstance(argument, ast.Constant)]
+            found |= {name.split(".")[0]: file.name for name in names if isinstance(name, str)}
+    return {name: file for name, file in found.items() if name and name not in sys.stdlib_module_names}
+
+
+def distributions(requirements):
+    return {re.match(r"[\w.-]+", requirement)[0] for requirement in requirements}
+
+
+@pytest.mark.skipif(not PROJECT.exists(), reason="runs in a checkout")
+def test_every_import_is_declared():
+    project = tomllib.loads(PROJECT.read_text(encoding="utf-8"))["project"]
+    extras = project["optional-dependencies"]
+    users = [extras[name] for name in extras if name not in ("all", "test", "benchmark", "dev")]
+    declared = distributions(project["dependencies"]).union(*map(distributions, users))
+    for package in (somknn, somknn_kernels):
+        names = imported(Path(package.__file__).parent)
+        assert {"numpy", "numba"} & set(names)
+        lacking = {name: file for name, file in names.items() if DISTRIBUTIONS.get(name, name) not in declared}
+        assert set(lacking) <= {"somknn", "somknn_kernels"}, lacking
