@@ -6,18 +6,26 @@ Tasks write to disjoint places, which is why results never depend on the number 
 
 Any number of Python threads may call at once: every call brings its own work and shares only the pool. After
 a fork the child makes a new pool on first use.
+
+Interrupts. Python raises what a signal's handler raises in the main thread, between two of its instructions: never within a kernel, and
+otherwise anywhere. So a kernel that is called from here should take a tenth of a second at most (`per_task`, `Steps`). And what
+threads share here are locks and queues written in C, which an interrupt cannot leave half-way: the ones of `concurrent.futures`, written in
+Python, it can, and then all threads wait for ever.
 """
 
+import _thread
 import itertools
 import os
+import queue
 import threading
+import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 
 import numba
 
-_pool: ThreadPoolExecutor | None = None
+_pool: "_Pool | None" = None
 _pool_lock = threading.Lock()
+_current = threading.local()  # .run : what the thread is working for
 
 
 def _forget_pool_after_fork() -> None:
@@ -53,42 +61,186 @@ def resolve_n_threads(n_jobs: int | None) -> int:
     return min(n, available)
 
 
-def _get_pool() -> ThreadPoolExecutor:
+class _Stopped(BaseException):
+    """Ends a task whose run has ended early."""
+
+
+class _Run:
+    """One call of `run_tasks`."""
+
+    def __init__(self, work: Callable[[int], object], n_tasks: int):
+        self.work, self.n_tasks, self.counter = work, n_tasks, itertools.count()
+        self.stopped = False  # before all tasks were done
+        self.error: BaseException | None = None  # of a thread that is not the caller's
+        self.outer: _Run | None = getattr(_current, "run", None)  # that the caller is working for
+
+    def is_stopped(self) -> bool:
+        return self.stopped or (self.outer is not None and self.outer.is_stopped())
+
+    def drain(self) -> None:
+        before = getattr(_current, "run", None)
+        _current.run = self
+        try:
+            while not self.is_stopped():
+                task = next(self.counter)
+                if task >= self.n_tasks:
+                    return
+                self.work(task)
+        finally:
+            _current.run = before
+
+    def help(self) -> None:
+        """`drain`, from a thread that is not the caller's."""
+        try:
+            self.drain()
+        except _Stopped:
+            pass
+        except BaseException as error:
+            self.error = self.error or error
+            self.stopped = True
+
+
+class _Seat:
+    """A place for one more thread in a run. Who holds the lock has the seat: a thread while it works, in the end the caller, for good."""
+
+    def __init__(self, run: _Run):
+        self.run: _Run | None = run
+        self.lock = threading.RLock()  # as an interrupt may leave the caller unaware that it has it already
+
+    def take(self) -> None:
+        if self.lock.acquire(blocking=False):
+            try:
+                if self.run is not None:
+                    self.run.help()
+            finally:
+                self.lock.release()
+
+
+class _Pool:
+    """Threads that take seats, started as they are needed."""
+
+    def __init__(self, most: int):
+        self._most, self._n_threads = most, 0
+        self._offered: queue.SimpleQueue[_Seat] = queue.SimpleQueue()
+        self._taken: list[None] = []  # one for each
+        self._lock = threading.Lock()
+
+    def offer(self, seat: _Seat) -> None:
+        self._offered.put(seat)
+        with self._lock:
+            if self._n_threads < min(self._most, self._offered.qsize() + len(self._taken)):
+                try:
+                    # `threading.Thread` waits for the thread to begin, by a lock written in Python.
+                    _thread.start_new_thread(self._take_seats, ())
+                    self._n_threads += 1
+                except RuntimeError:  # no more threads, or Python is about to end: the caller does the work
+                    pass
+
+    def _take_seats(self) -> None:
+        while True:
+            seat = self._offered.get()
+            self._taken.append(None)
+            seat.take()
+            self._taken.pop()
+            del seat  # and the arrays that its run holds
+
+
+def _get_pool() -> _Pool:
     global _pool
     with _pool_lock:
         if _pool is None:
-            _pool = ThreadPoolExecutor(max_workers=max(1, available_threads()), thread_name_prefix="somknn")
+            _pool = _Pool(max(1, available_threads()))
         return _pool
 
 
+def check_stopped() -> None:
+    """For tasks that call one kernel after another: ends the task if the run that it belongs to has ended early."""
+    run = getattr(_current, "run", None)
+    if run is not None and run.is_stopped():
+        raise _Stopped
+
+
 def run_tasks(work: Callable[[int], object], n_tasks: int, n_threads: int) -> None:
-    """Call `work(i)` for every i below `n_tasks` from up to `n_threads` threads; the first error is raised."""
+    """Call `work(i)` for every i below `n_tasks` from up to `n_threads` threads; the first error is raised.
+
+    An error in any task ends the run, and so does whatever a signal raises in the caller's thread, at any moment: no thread begins another task. It
+    is raised as soon as the tasks that other threads are in have ended too, or have come to a `check_stopped`: from then on nobody
+    writes to the caller's arrays. So a task should not call kernels for longer than a tenth of a second without one.
+    """
     n_threads = min(n_threads, n_tasks)
     if n_threads <= 1:
         for task in range(n_tasks):
+            check_stopped()
             work(task)
         return
-    counter = itertools.count()
-    failed = threading.Event()
-
-    def drain() -> None:
-        while not failed.is_set():
-            task = next(counter)
-            if task >= n_tasks:
-                return
-            try:
-                work(task)
-            except BaseException:
-                failed.set()
-                raise
-
-    pool = _get_pool()
-    futures = [pool.submit(drain) for _ in range(n_threads - 1)]
+    run = _Run(work, n_tasks)
+    seats = [_Seat(run) for _ in range(n_threads - 1)]
+    drained = False
+    interrupt: BaseException | None = None
     try:
-        drain()
+        pool = _get_pool()
+        for seat in seats:
+            pool.offer(seat)
+        run.drain()
+        drained = True
+    except _Stopped:
+        pass
     finally:
-        # A worker that the pool never got round to starting is not needed any more.
-        errors = [f.exception() for f in futures if not f.cancel()]
-    for error in errors:
-        if error is not None:
-            raise error
+        # Nothing is called before this line: an interrupt comes between calls.
+        run.stopped = run.stopped or not drained
+        while True:
+            try:
+                for seat in seats:
+                    seat.lock.acquire()
+                    seat.run = None
+                break
+            except BaseException as error:
+                run.stopped = True
+                interrupt = error
+    if interrupt is not None:
+        raise interrupt
+    if run.error is not None:
+        try:
+            raise run.error
+        finally:
+            del run  # which the error's traceback leads to
+    check_stopped()
+
+
+_TASK_SECONDS = 0.025
+_SLOWEST = 3e9  # operations a second, of any kernel
+
+
+def per_task(most: int, operations: float, multiple: int = 1) -> int:
+    """How many rows a task should take: `most`, or what is done in a tenth of a second where each takes so many multiply-adds.
+
+    multiple : the number is a multiple of this, and at least this.
+    """
+    return max(multiple, min(most, int(0.1 * _SLOWEST / max(1.0, operations))) // multiple * multiple)
+
+
+class Steps:
+    """Splits a range of rows into calls of a kernel that are short enough for interrupts, and long enough to cost nothing.
+
+    How many rows that is shows while they are at work: rows of one kind take a hundred times as long as others. The caller sees to it that no result
+    depends on where the range is split.
+
+    first : rows of the first call; multiple : of which every call but the last takes some. Threads may share an object.
+    """
+
+    def __init__(self, first: int, multiple: int = 1):
+        self._multiple = multiple
+        self._rows = max(multiple, first)
+
+    def run(self, call: Callable[[int, int], object], start: int, stop: int) -> None:
+        """call(first, last) for consecutive ranges of [start, stop)."""
+        while start < stop:
+            check_stopped()
+            last = min(stop, start + self._rows // self._multiple * self._multiple)
+            before = time.perf_counter()
+            call(start, last)
+            seconds = time.perf_counter() - before
+            # Slower at once, faster step by step
+            wanted = (last - start) * min(4.0, _TASK_SECONDS / max(seconds, 1e-9))
+            self._rows = max(self._multiple, int(wanted))
+            start = last
