@@ -2,6 +2,8 @@
 
 HYPOTHESIS_PROFILE=explore tries new ones each time.
 
+--guard-pages=end puts every array against an unmapped page, see `guard_pages`.
+
 --kernel-code=FOLDER writes down the code of the kernels that the run compiled, see `kernel_code`.
 
 Several test processes (`pytest -n auto`) share the processors: OpenMP's threads, which other libraries bring
@@ -26,6 +28,22 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--kernel-code", type=Path, help="a folder for the code of the kernels that the run compiled")
+    help = "end the run at the first read or write beyond the end (or before the start) of an array"
+    parser.addoption("--guard-pages", choices=("end", "start"), help=help)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if mode := config.getoption("guard_pages"):
+        import guard_pages
+
+        guard_pages.install(mode)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    if config.getoption("guard_pages"):
+        import guard_pages
+
+        terminalreporter.write_line(guard_pages.report())
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
