@@ -65,9 +65,8 @@ def set_up(name: str, n: int, parameter: str | None) -> FaissIndex:
 def grow(index: FaissIndex, rows: np.ndarray, path: Path) -> float:
     """Fit a graph in steps, each kept at `path`; processor seconds of all steps."""
     spent, n = 0.0, len(rows)
-    index._take(rows)
-    index._start()
-    engine, vectors_at = index._list.engine, index._list.vectors_at
+    fitted = index._empty(rows)
+    engine, vectors_at = fitted.list.engine, fitted.list.vectors_at
     if path.exists():
         with np.load(path) as kept:
             arrays = dict(kept)
@@ -81,7 +80,7 @@ def grow(index: FaissIndex, rows: np.ndarray, path: Path) -> float:
         np.savez(path.with_suffix(".part.npz"), spent=spent, **faiss_arrays.to_arrays(index.index, engine))
         path.with_suffix(".part.npz").rename(path)
         print(f"{index.index}: {engine.ntotal:,} of {n:,} rows, {spent:,.0f} processor seconds", flush=True)
-    index._ready = True
+    index._become(fitted)
     return spent
 
 

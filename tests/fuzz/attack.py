@@ -63,7 +63,7 @@ def use(model: Any) -> None:
         if isinstance(model, NeighborsBase) and isinstance(model.index_, ExactIndex):
             index, k = model.index_, min(5, model.n_samples_fit_)
             check_neighbours(index.search(given, k), given, index.rows_)
-            index._built()  # else brute force answers so few queries
+            index._taken().built(1)  # else brute force answers so few queries
             check_neighbours(index.search(given, k), given, index.rows_)
     for name in _LOOKS:
         with contextlib.suppress(ValueError, AttributeError):

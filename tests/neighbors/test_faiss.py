@@ -342,7 +342,7 @@ def test_a_row_that_does_not_exist_is_refused(monkeypatch):
         def search(queries, k):
             return np.zeros((len(queries), k), np.float32), np.full((len(queries), k), len(ROWS))
 
-    index._list._effort_set = index._list.effort
+    index._list._effort_set = index._list.setting.effort
     monkeypatch.setattr(index._list, "engine", Liar())
     with pytest.raises(RuntimeError, match="a row beyond the 1200"):
         index.search(QUERIES, 2)
@@ -358,7 +358,7 @@ def test_a_row_named_twice_is_not_believed(monkeypatch):
         def search(queries, k):
             return np.zeros((len(queries), k), np.float32), np.full((len(queries), k), 5)
 
-    index._list._effort_set = index._list.effort
+    index._list._effort_set = index._list.setting.effort
     monkeypatch.setattr(index._list, "engine", Stutterer())
     assert_exact(index, ROWS, QUERIES, 2)
 

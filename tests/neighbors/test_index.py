@@ -172,7 +172,7 @@ def test_pruned_equals_the_reference_on_data_made_to_break_it(rows, data):
         queries = (queries * data.draw(st.sampled_from([0.5, 3.0, 1e6]))).astype(np.float64)
     # Straight to the pruned search: the index would take brute force for a large k.
     index = ExactIndex("pruned").fit(rows)
-    got = index._pruned.nearest(np.ascontiguousarray(queries), k, 2)
+    got = index._fitted.pruned.nearest(np.ascontiguousarray(queries), k, 2)[:2]
     assert_same(got, reference.nearest(queries, rows, k))
 
 
@@ -265,7 +265,7 @@ def test_appended_rows_and_a_restored_screen_change_nothing():
             again = ExactIndex(algorithm, isa=path).restore(rows, index.screen_to_save())
             assert_same(again.search(queries, 8), expected)  # by brute force: few queries are not worth codes
             assert again.search_stats_ == {}
-            again._built()
+            again._taken().built(1)
             assert_same(again.search(queries, 8), expected)
             assert bool(again.search_stats_) == (algorithm == "pruned")
     screen = index.screen_to_save()
@@ -364,7 +364,7 @@ def test_no_screen_that_is_taken_changes_an_answer(dtype):
     ]
     for change in changes:
         index = ExactIndex("pruned").restore(rows, {**screen, **change})
-        index._built()
+        index._taken().built(1)
         assert_same(index.search(queries, 8), expected)
         assert index.search_stats_, list(change)
 

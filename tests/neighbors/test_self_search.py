@@ -52,7 +52,7 @@ def test_rare_rows_and_added_rows():
     rows = blobs(1300, 80, np.uint8, spread=3.0)
     rows[::130] = np.random.default_rng(1).integers(0, 256, (10, 80))
     index = ExactIndex("pruned", n_jobs=2).fit(rows[:1000]).add(rows[1000:])
-    assert index._pruned.screen.n_usual < index._pruned.screen.panels.shape[1]
+    assert index._fitted.pruned.screen.n_usual < index._fitted.pruned.screen.panels.shape[1]
     groups = np.arange(len(rows)) // 100
     distances, indices = index.search_rows(9, groups)
     expected = nearest_apart(rows, groups, 9)
@@ -65,7 +65,7 @@ def test_more_ranges_than_one():
     rows = blobs(7000, 64, np.uint8, spread=20.0)
     groups = np.random.default_rng(0).integers(0, 4, len(rows))
     index = ExactIndex("pruned", n_jobs=2).fit(rows)
-    assert len(_ranges(0, index._pruned.screen.n_usual, 8)) > 2
+    assert len(_ranges(0, index._fitted.pruned.screen.n_usual, 8)) > 2
     distances, indices = index.search_rows(3, groups)
     for place in range(0, len(rows), 20):
         squares = ((rows.astype(np.int64) - rows[place]) ** 2).sum(axis=1)

@@ -101,6 +101,6 @@ def test_lookup_is_exact(dtype):
     rows = np.clip(128 + 15 * low, 0, 255).astype(dtype)
     prototypes = rows[:300]
     squares = ((rows[:, None].astype(float) - prototypes[None].astype(float)) ** 2).sum(axis=2)
-    found, nearest = PrototypeLookup(prototypes, None).search(rows, 2, None)
+    found, nearest = PrototypeLookup(prototypes).search(rows, 2, None)
     np.testing.assert_array_equal(nearest, np.argsort(squares, axis=1, kind="stable")[:, :2])
     np.testing.assert_allclose(found, np.sort(squares, axis=1)[:, :2])

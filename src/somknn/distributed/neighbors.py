@@ -18,6 +18,7 @@ from somknn.distributed.cluster import (
     start_blocks,
     turn,
 )
+from somknn.fitted import one_state
 from somknn.neighbors.index import ALGORITHMS, ExactIndex, as_rows
 from somknn.neighbors.weighting import class_shares, neighbour_weights, winning_codes
 
@@ -44,8 +45,7 @@ class Shard:
     def search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, ...]:
         """Squared distances and global rows of the min(k, rows) nearest, and their labels where there are any."""
         with turn() as n_threads:
-            self.index.n_jobs = n_threads
-            distances, indices = self.index.search(queries, min(k, len(self.index.rows_)))
+            distances, indices = self.index.search(queries, min(k, len(self.index.rows_)), n_threads=n_threads)
         found = (distances, indices + self.first)
         return found if self.labels is None else (*found, self.labels[indices])
 
@@ -67,6 +67,7 @@ def merge_nearest(parts: list[tuple[int, tuple[np.ndarray, ...]]]) -> tuple[int,
     return k, tuple(np.take_along_axis(column, order, axis=1) for column in columns)
 
 
+@one_state
 class ShardedIndex:
     """Exact k-nearest-neighbour search over rows that no single machine need hold.
 
@@ -167,6 +168,7 @@ def _ready(shard: Shard) -> int:
     return len(shard.index.rows_)
 
 
+@one_state
 class ShardedKNeighborsClassifier:
     """`KNeighborsClassifier` over training rows that are spread over the workers of a cluster.
 

@@ -8,6 +8,7 @@ from distributed import Client
 from somknn.distributed.cluster import find_client
 from somknn.distributed.kmeans import fit_kmeans
 from somknn.distributed.som import fit_som
+from somknn.fitted import change
 from somknn.prototypes import KMeans
 from somknn.som import SOM
 
@@ -62,6 +63,6 @@ def fit(estimator: Estimator, X: dask.array.Array, client: Client | None = None)
     trainers: tuple[tuple[type, Any], ...] = ((SOM, fit_som), (KMeans, fit_kmeans))
     for kind, train in trainers:
         if type(estimator) is kind:
-            return train(estimator, X, find_client(client))
+            return change(estimator, lambda draft, train=train: train(draft, X, find_client(client)))
     kind = type(estimator)
     raise TypeError(f"only somknn's SOM and KMeans can be trained on a cluster, got {kind.__module__}.{kind.__name__}")

@@ -11,6 +11,7 @@ from sklearn.model_selection import ParameterGrid
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 
 from somknn.evaluation.folds import FoldNeighbors, make_splits
+from somknn.fitted import one_state
 from somknn.neighbors import KNeighborsClassifier
 from somknn.neighbors.base import rows_and_index
 from somknn.neighbors.validation import validate_rows_and_targets
@@ -21,6 +22,7 @@ from somknn_kernels.prefix_voting import vote_every_k
 _SLICE = 2048
 
 
+@one_state
 class KNeighborsClassifierCV(ClassifierMixin, BaseEstimator):
     """k-NN classifier whose k and weighting are chosen by cross-validation with one neighbour search.
 

@@ -10,6 +10,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 
+from somknn.fitted import one_state
 from somknn.images.shapes import for_blocks, resolve_image_shape
 from somknn.images.transformers import SMALLEST_TO_DESKEW, Deskew, GradientOrientation
 from somknn.neighbors import ExactIndex
@@ -18,6 +19,7 @@ from somknn.neighbors.weighting import class_shares, winning_codes
 from somknn.persistence import Savable
 from somknn.persistence.contents import COLUMNS, ROWS, Array, Classes, Integer, Kind
 from somknn_kernels import deformation, image_filters
+from somknn_kernels.parallel import resolve_n_threads
 
 _CHANNELS = 2
 _LARGEST_SOBEL = 4.0  # of pixels in [0, 1]
@@ -35,6 +37,7 @@ def cost_weights(costs: np.ndarray, weighting: float) -> np.ndarray:
     return np.divide(least, costs, out=np.ones(costs.shape), where=costs > 0) ** weighting
 
 
+@one_state
 class DeformationClassifier(ClassifierMixin, Savable, BaseEstimator):
     """Nearest neighbours under the image distortion model (IDM), among a shortlist by gradient features.
 
@@ -230,9 +233,8 @@ class DeformationClassifier(ClassifierMixin, Savable, BaseEstimator):
                 f"n_samples_fit = {self.n_samples_fit_}, n_samples = {len(X)}"
             )
         features, levels = self._describe(X)
-        self._index.n_jobs = self.n_jobs
         n_candidates = min(max(self.n_candidates, k), self.n_samples_fit_)
-        candidates = self._index.search(features, n_candidates)[1]
+        candidates = self._index.search(features, n_candidates, n_threads=resolve_n_threads(self.n_jobs))[1]
         costs = np.empty((len(X), k), np.int64)
         indices = np.empty((len(X), k), np.int64)
         for_blocks(

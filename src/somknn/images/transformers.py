@@ -9,6 +9,7 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, OneToOn
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
+from somknn.fitted import one_state
 from somknn.images.shapes import for_blocks, gaussian_matrix, resolve_image_shape
 from somknn.neighbors.validation import validate_rows
 from somknn.persistence import Savable
@@ -108,6 +109,7 @@ class _ImageTransformer(TransformerMixin, Savable, BaseEstimator):
         return tags
 
 
+@one_state
 class Deskew(OneToOneFeatureMixin, _ImageTransformer):
     """Shear every image about its centre of mass until it stands upright.
 
@@ -171,6 +173,7 @@ class Deskew(OneToOneFeatureMixin, _ImageTransformer):
             image_filters.deskew(images, self.center, rounding, out)
 
 
+@one_state
 class Blur(OneToOneFeatureMixin, _ImageTransformer):
     """Smooth every image with a Gaussian, zeros beyond the border.
 
@@ -213,6 +216,7 @@ class Blur(OneToOneFeatureMixin, _ImageTransformer):
         image_filters.smooth(images, down, across, rounding, out)
 
 
+@one_state
 class GradientOrientation(ClassNamePrefixFeaturesOutMixin, _ImageTransformer):
     """Where strokes run and in which direction: eight planes of gradient direction, smoothed and sampled.
 
@@ -293,6 +297,7 @@ class GradientOrientation(ClassNamePrefixFeaturesOutMixin, _ImageTransformer):
         image_filters.gradient_orientation(images, *blurs, *samples, gain, rounding, out)
 
 
+@one_state
 class CenterDigit(ClassNamePrefixFeaturesOutMixin, _ImageTransformer):
     """Lay out the digit of every image as MNIST does: bright on black, cropped, scaled, its centre of mass in the middle.
 

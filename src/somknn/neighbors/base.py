@@ -16,6 +16,7 @@ from somknn.neighbors.index import ExactIndex
 from somknn.neighbors.validation import check_n_neighbors, validate_rows
 from somknn.persistence import Savable
 from somknn.persistence.contents import COLUMNS, ROWS, Array, Integer, Kind, Saved, Text
+from somknn_kernels.parallel import resolve_n_threads
 
 
 class NeighborsBase(Savable, BaseEstimator):
@@ -51,11 +52,12 @@ class NeighborsBase(Savable, BaseEstimator):
         if index is not None:
             if self.backend != "numba":
                 raise ValueError(f"an ExactIndex in place of rows takes backend='numba', not {self.backend!r}")
-            self._index: Any = copy.copy(index)  # with threads of its own
+            self._index: Any = index
             self._index.n_jobs = self.n_jobs
         else:
             self._index = make_index(self.backend, self.algorithm, self.n_jobs, self.backend_params, self.n_neighbors)
             self._index = self._index.restore(X, screen) if screen else self._index.fit(X)
+        self._index._of_an_estimator = True
         self.n_samples_fit_ = len(X)
         self.effective_metric_ = "euclidean"
 
@@ -70,7 +72,7 @@ class NeighborsBase(Savable, BaseEstimator):
 
     @property
     def index_(self) -> Any:
-        """The search index in use: a fitted `somknn.neighbors.ExactIndex` or `somknn.neighbors.FaissIndex`."""
+        """The search index in use: a fitted `somknn.neighbors.ExactIndex` or `somknn.neighbors.FaissIndex`. Only `fit` here changes its rows."""
         check_is_fitted(self)
         return self._index
 
@@ -97,10 +99,10 @@ class NeighborsBase(Savable, BaseEstimator):
                 f"n_samples_fit = {self.n_samples_fit_}, n_samples = {len(queries)}"
             )
         # Set after `fit`, as `set_params(n_jobs=...)` does, it still counts.
-        self._index.n_jobs = self.n_jobs
+        n_threads = resolve_n_threads(self.n_jobs)
         if X is not None:
-            return self._index.search(queries, k)
-        return _without_self(*self._index.search(queries, k + 1))
+            return self._index.search(queries, k, n_threads=n_threads)
+        return _without_self(*self._index.search(queries, k + 1, n_threads=n_threads))
 
     def kneighbors(
         self,
@@ -185,8 +187,11 @@ class NeighborsBase(Savable, BaseEstimator):
 
 
 def rows_and_index(X: Any) -> tuple[Any, ExactIndex | None]:
-    """The rows that `fit` was given, and their index where a fitted one was given in their place."""
-    return (X._fitted_rows(), X) if isinstance(X, ExactIndex) else (X, None)
+    """The rows that `fit` was given; where their fitted index was given in their place, a copy of it, which others do not change."""
+    if not isinstance(X, ExactIndex):
+        return X, None
+    index = copy.copy(X)
+    return index._taken().rows, index
 
 
 def _without_self(squared_distances: np.ndarray, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

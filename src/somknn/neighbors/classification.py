@@ -10,6 +10,7 @@ from sklearn.exceptions import DataConversionWarning
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.multiclass import check_classification_targets
 
+from somknn.fitted import one_state
 from somknn.neighbors.base import NeighborsBase, rows_and_index
 from somknn.neighbors.validation import validate_rows_and_targets
 from somknn.neighbors.weighting import class_shares, neighbour_weights, winning_codes
@@ -17,6 +18,7 @@ from somknn.persistence import ModelFileError
 from somknn.persistence.contents import Array, Classes, Either, Flag, Kind, ListOf, check_positions
 
 
+@one_state
 class KNeighborsClassifier(MultiOutputMixin, ClassifierMixin, NeighborsBase):
     """Classification by a vote among the exact nearest neighbours.
 
@@ -139,7 +141,7 @@ class KNeighborsClassifier(MultiOutputMixin, ClassifierMixin, NeighborsBase):
                 "A column-vector y was passed when a 1d array was expected. Please change the shape of y to "
                 "(n_samples,), for example using ravel().",
                 DataConversionWarning,
-                stacklevel=2,
+                stacklevel=5,
             )
         classes, codes = zip(
             *(np.unique(column, return_inverse=True) for column in y.reshape(len(y), -1).T), strict=True

@@ -4,7 +4,7 @@
       |- Shortlist                            asks FAISS; exact order by a kernel (reranking)
       |    `- faiss_factory, faiss_rows       FAISS itself; the float32 vectors that it sees
       |- BruteSearch                          queries that a shortlist cannot answer
-      |- recall, ExactIndex                   what to tune against, and what was reached
+      |- faiss_tuning, recall, ExactIndex     what to tune against, and what was reached
       `- faiss_arrays                         the index in a model file
 
 What is promised, whatever the index: k different rows for every query, their exact distances, in order of distance and then
@@ -13,24 +13,41 @@ a bound on its rounding errors certifies each answer, and a query that cannot be
 """
 
 import threading
-import warnings
 from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
 
-from somknn.neighbors import faiss_arrays, faiss_factory, recall
+from somknn.fitted import turn
+from somknn.neighbors import faiss_arrays, faiss_factory, faiss_tuning, recall
 from somknn.neighbors.brute import BruteSearch
 from somknn.neighbors.faiss_rows import FloatRows
-from somknn.neighbors.faiss_shortlist import Shortlist
+from somknn.neighbors.faiss_shortlist import Setting, Shortlist
 from somknn.neighbors.index import ALGORITHMS, ExactIndex, as_rows
 from somknn_kernels import isa as isa_module
 from somknn_kernels.parallel import resolve_n_threads
 
-_LONGEST_SHORTLIST = 2048
 _DEFAULT_TARGET = 0.99
 _LOCK = threading.Lock()  # of all: one in each would keep an estimator from being pickled
 _PREFIX = "screen_faiss_"  # of the arrays in a model file
+_FOLLOWED = ("nprobe", "ef_search", "rerank")
+
+
+class _Fitted:
+    """Rows and what searches them; once it is the index's, only its setting is replaced, whole."""
+
+    def __init__(self, rows: np.ndarray, brute: BruteSearch, shortlist: Shortlist):
+        self.rows, self.brute, self.list = rows, brute, shortlist
+        self.recall: float | None = None
+        self.given: dict[str, int | None] = dict.fromkeys(_FOLLOWED)  # parameters that the setting has followed
+        self._exact: ExactIndex | None = None
+
+    def exact(self, algorithm: str, n_jobs: int | None) -> ExactIndex:
+        """The exact engine over these rows, made when it is first asked for."""
+        with _LOCK:
+            if self._exact is None:
+                self._exact = ExactIndex(algorithm, n_jobs=n_jobs).fit(self.rows)
+        return self._exact
 
 
 class FaissIndex:
@@ -92,10 +109,7 @@ class FaissIndex:
     1.0
     """
 
-    rows_: np.ndarray
-    recall_: float | None
     search_stats_: dict[str, int]
-    _exact: ExactIndex | None
 
     def __init__(
         self,
@@ -119,7 +133,8 @@ class FaissIndex:
         self.n_neighbors = n_neighbors
         self.algorithm = algorithm
         self.n_jobs = n_jobs
-        self._ready = False
+        self._fitted: _Fitted | None = None
+        self._of_an_estimator = False
 
     def fit(self, X: Any, queries: Any = None) -> "FaissIndex":
         """Take the rows `X` (n, d), uint8, float32 or float64, build FAISS's index and tune it.
@@ -140,39 +155,42 @@ class FaissIndex:
         ValueError
             For parameters out of range or that do not go together, NaN, infinity, or what FAISS refuses.
         """
-        n_threads = self._take(X)
-        n = len(self.rows_)
-        self._start()
+        fitted = self._empty(X)
+        n, shortlist = len(fitted.rows), fitted.list
+        n_threads = resolve_n_threads(self.n_jobs)
         target = None if self.index == "flat" else self._target()
-        asked = None if queries is None else as_rows(queries, "queries", self.rows_.shape[1])
+        asked = None if queries is None else as_rows(queries, "queries", fitted.rows.shape[1])
         # The held-out rows enter the index last: it is tuned before it has seen them.
         sample = recall.held_out(n) if target is not None and asked is None else np.empty(0, np.int64)
         if len(sample):
-            self._list.order = np.concatenate([np.setdiff1d(np.arange(n), sample, assume_unique=True), sample])
-            asked = self.rows_[sample]
-        engine, vectors_at = self._list.engine, self._list.vectors_at
+            shortlist.order = np.concatenate([np.setdiff1d(np.arange(n), sample, assume_unique=True), sample])
+            asked = fitted.rows[sample]
+        engine, vectors_at = shortlist.engine, shortlist.vectors_at
         with faiss_factory.faiss_threads(n_threads):
             faiss_factory.train(engine, n, vectors_at)
             faiss_factory.fill(engine, 0, n - len(sample), vectors_at)
             if target is not None and asked is not None:
-                self._tune_on(asked, sample, target, n_threads)
-            elif (
-                target is not None and self._list.parameter is not None
-            ):  # too few rows to hold any out: compare them all
-                self._list.effort = self._list.limit
+                k = min(int(self.n_neighbors), n - len(sample))
+                kth = self._kth_distances(fitted.rows, asked, sample, k)
+                shortlist.setting, fitted.recall = faiss_tuning.tune_and_measure(
+                    shortlist, asked, k, kth, target, n_threads, longer_lists=self.rerank is None
+                )
+            elif target is not None and shortlist.parameter is not None:  # too few rows to hold any out: compare all
+                shortlist.setting = shortlist.setting._replace(effort=shortlist.limit)
             faiss_factory.fill(engine, n - len(sample), n, vectors_at)
         if self.index == "flat":
-            self.recall_ = 1.0
-        self._ready = True
-        return self
+            fitted.recall = 1.0
+        return self._become(fitted)
 
-    def search(self, Q: Any, k: int) -> tuple[np.ndarray, np.ndarray]:
+    def search(self, Q: Any, k: int, *, n_threads: int | None = None) -> tuple[np.ndarray, np.ndarray]:
         """The k nearest of the rows that FAISS proposes, for every query.
 
         Parameters
         ----------
         Q : array (m, d), uint8, float32 or float64
         k : int, 1 to n
+        n_threads : int or None
+            Threads of this search; None: those that `n_jobs` says.
 
         Returns
         -------
@@ -186,29 +204,32 @@ class FaissIndex:
         RuntimeError
             If FAISS names a row that does not exist.
         """
-        self._check_fitted()
+        fitted = self._taken()
+        rows, shortlist = fitted.rows, fitted.list
         queries = np.asarray(Q)
-        if not (queries.ndim == 2 and len(queries) == 0 and queries.shape[1] == self.rows_.shape[1]):
-            queries = as_rows(queries, "Q", self.rows_.shape[1])
-        if not 1 <= k <= len(self.rows_):
-            raise ValueError(f"k must be between 1 and the number of rows, {len(self.rows_)}; got {k}")
-        self._follow_parameters()
-        n_threads = resolve_n_threads(self.n_jobs)
-        distances, indices, complete = self._list.search(np.ascontiguousarray(queries), int(k), n_threads)
+        if not (queries.ndim == 2 and len(queries) == 0 and queries.shape[1] == rows.shape[1]):
+            queries = as_rows(queries, "Q", rows.shape[1])
+        if not 1 <= k <= len(rows):
+            raise ValueError(f"k must be between 1 and the number of rows, {len(rows)}; got {k}")
+        setting = self._follow_parameters(fitted)
+        n_threads = n_threads or resolve_n_threads(self.n_jobs)
+        distances, indices, complete = shortlist.search(np.ascontiguousarray(queries), int(k), n_threads, setting)
         rest = np.flatnonzero(~complete)
         if len(rest):
-            distances[rest], indices[rest] = self._brute.nearest(queries[rest], int(k), n_threads)
+            distances[rest], indices[rest] = fitted.brute.nearest(queries[rest], int(k), n_threads)
         self.search_stats_ = {
             "queries": len(queries),
-            "shortlist": self._list.length(k),
+            "shortlist": shortlist.length(k, setting),
             "answered_exactly": len(rest),
         }
         return distances, indices
 
-    def search_within(self, Q: Any, squared_radius: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def search_within(
+        self, Q: Any, squared_radius: float, *, n_threads: int | None = None
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """All rows up to a distance, by the exact engine (built at the first call): see `ExactIndex.search_within`."""
-        self._check_fitted()
-        return self._exact_engine().search_within(Q, squared_radius)
+        exact = self._taken().exact(self.algorithm, self.n_jobs)
+        return exact.search_within(Q, squared_radius, n_threads=n_threads or resolve_n_threads(self.n_jobs))
 
     def tune(self, Q: Any, k: int, target_recall: float) -> float:
         """Choose the cheapest search parameter, and the shortlist, that reach a recall on the queries `Q`.
@@ -220,32 +241,37 @@ class FaissIndex:
         float
             The recall on `Q`, below the target where that is out of reach.
         """
-        self._check_fitted()
+        fitted = self._taken()
         target = _in_range("target_recall", target_recall, Real, 0, 1)
-        queries = as_rows(Q, "Q", self.rows_.shape[1])
-        exact = self._exact_engine().search(queries, k)[0][:, -1]
-        return self._tune(queries, k, exact, target, resolve_n_threads(self.n_jobs))
+        queries = as_rows(Q, "Q", fitted.rows.shape[1])
+        n_threads = resolve_n_threads(self.n_jobs)
+        exact = fitted.exact(self.algorithm, self.n_jobs).search(queries, k, n_threads=n_threads)[0][:, -1]
+        fitted.list.setting, reached = faiss_tuning.tuned(
+            fitted.list, queries, k, exact, target, n_threads, longer_lists=self.rerank is None
+        )
+        return reached
 
     def screen_to_save(self) -> dict[str, np.ndarray]:
         """What `restore` needs beside the rows: see `somknn.neighbors.faiss_arrays`.
 
         Raises ValueError for a factory string that a model file may not ask for.
         """
-        self._check_fitted()
-        faiss_factory.check_storable(self.index, *self.rows_.shape)
-        arrays = faiss_arrays.to_arrays(self.index, self._list.engine)
-        arrays["chosen"] = np.array([self._list.effort or 0, self._list.rerank], np.int64)
-        arrays["recall"] = np.array([-1.0 if self.recall_ is None else self.recall_])
-        if self._list.order is not None:
-            arrays["order"] = self._list.order
+        fitted = self._taken()
+        faiss_factory.check_storable(fitted.list.spec, *fitted.rows.shape)
+        shortlist, setting = fitted.list, fitted.list.setting
+        arrays = faiss_arrays.to_arrays(shortlist.spec, shortlist.engine)
+        arrays["chosen"] = np.array([setting.effort or 0, setting.rerank], np.int64)
+        arrays["recall"] = np.array([-1.0 if fitted.recall is None else fitted.recall])
+        if shortlist.order is not None:
+            arrays["order"] = shortlist.order
         return {f"{_PREFIX}{name}": array for name, array in arrays.items()}
 
     def restore(self, X: np.ndarray, screen: dict[str, np.ndarray]) -> "FaissIndex":
         """As `fit`, with what `screen_to_save` gave in place of the work. Raises ValueError where it does not fit `X`."""
-        n_threads = self._take(X)
-        n, d = self.rows_.shape
-        faiss_factory.check_storable(self.index, n, d)
-        self._start()
+        if isinstance(self.index, str):
+            faiss_factory.check_storable(self.index, *as_rows(X, "X").shape)
+        fitted = self._empty(X)
+        n, shortlist = len(fitted.rows), fitted.list
         arrays = {name.removeprefix(_PREFIX): array for name, array in screen.items()}
         chosen, measured, order = (arrays.pop(name, None) for name in ("chosen", "recall", "order"))
         if chosen is None or chosen.shape != (2,) or measured is None or measured.shape != (1,):
@@ -253,49 +279,72 @@ class FaissIndex:
         if order is not None and not (order.dtype == np.int64 and np.array_equal(np.sort(order), np.arange(n))):
             raise ValueError("the saved index does not list each row once")
         effort, rerank = map(int, chosen)
-        if not (1 <= rerank < 2**31 and (self._list.parameter is None or 1 <= effort <= self._list.limit)):
+        if not (1 <= rerank < 2**31 and (shortlist.parameter is None or 1 <= effort <= shortlist.limit)):
             raise ValueError("the saved index has search parameters out of range")
-        self._list.order, self._list.rerank = order, rerank
-        self._list.effort = None if self._list.parameter is None else effort
-        with faiss_factory.faiss_threads(n_threads):
+        shortlist.order, shortlist.setting = order, Setting(None if shortlist.parameter is None else effort, rerank)
+        with faiss_factory.faiss_threads(resolve_n_threads(self.n_jobs)):
             n_first = n if order is None else n - len(recall.held_out(n))  # as `fit` added them
-            faiss_arrays.from_arrays(self.index, self._list.engine, n, n_first, arrays, self._list.vectors_at)
-        self.recall_ = None if measured[0] < 0 else float(measured[0])
-        self._ready = True
-        return self
+            faiss_arrays.from_arrays(self.index, shortlist.engine, n, n_first, arrays, shortlist.vectors_at)
+        fitted.recall = None if measured[0] < 0 else float(measured[0])
+        return self._become(fitted)
 
     # What is in use
 
     @property
+    def rows_(self) -> np.ndarray:
+        return self._attributes().rows
+
+    @property
+    def recall_(self) -> float | None:
+        return self._attributes().recall
+
+    @property
     def nprobe_(self) -> int | None:
-        return self._list.effort if self._list.parameter == "nprobe" else None
+        return self._list.setting.effort if self._list.parameter == "nprobe" else None
 
     @property
     def ef_search_(self) -> int | None:
-        return self._list.effort if self._list.parameter == "ef_search" else None
+        return self._list.setting.effort if self._list.parameter == "ef_search" else None
 
     @property
     def rerank_(self) -> int:
-        return self._list.rerank
+        return self._list.setting.rerank
 
     @property
     def nbytes(self) -> int:
         """Bytes that FAISS's index keeps beyond the rows: its length in FAISS's own format."""
-        self._check_fitted()
-        return faiss_factory.n_bytes(self._list.engine)
+        return faiss_factory.n_bytes(self._taken().list.engine)
 
-    def _check_fitted(self) -> None:
-        if not self._ready:
+    @property
+    def _list(self) -> Shortlist:
+        return self._attributes().list
+
+    def _attributes(self) -> _Fitted:
+        if self._fitted is None:
+            raise AttributeError("this index has no rows yet; call fit first")
+        return self._fitted
+
+    def _taken(self) -> _Fitted:
+        """What a call is to work with from its beginning to its end. Raises ValueError before `fit`."""
+        if self._fitted is None:
             raise ValueError("this index has no rows yet; call fit first")
+        return self._fitted
 
-    def _take(self, X: Any) -> int:
-        """Check parameters and rows, keep what they determine; the number of threads."""
+    def _become(self, fitted: _Fitted) -> "FaissIndex":
+        if self._of_an_estimator:
+            raise ValueError("this index belongs to an estimator, whose labels go with its rows: fit the estimator")
+        with turn(self):
+            self._fitted, self.search_stats_ = fitted, {}
+        return self
+
+    def _empty(self, X: Any) -> _Fitted:
+        """An empty index of FAISS for the rows `X`, with the parameters given, which are checked, or untuned ones."""
         faiss_factory.require_faiss()
         if not isinstance(self.index, str):
             raise TypeError(f"index must be a string, got {self.index!r}")
         if self.algorithm not in ALGORITHMS:
             raise ValueError(f"algorithm must be one of {', '.join(ALGORITHMS)}; got {self.algorithm!r}")
-        for name in ("nlist", "nprobe", "ef_search", "rerank"):
+        for name in ("nlist", *_FOLLOWED):
             if getattr(self, name) is not None:
                 _in_range(name, getattr(self, name), Integral, 1, 2**31 - 1)
         _in_range("n_neighbors", self.n_neighbors, Integral, 1, 2**31 - 1)
@@ -303,39 +352,34 @@ class FaissIndex:
             _in_range("target_recall", self.target_recall, Real, 0, 1)
             if self.nprobe is not None or self.ef_search is not None:
                 raise ValueError("give target_recall, or nprobe or ef_search, not both: the first chooses the others")
-        self._ready = False
-        self.rows_ = as_rows(X, "X")
-        self._brute = BruteSearch(self.rows_, isa_module.select())
-        self._exact = None
-        self.search_stats_ = {}
-        self.recall_ = None
-        return resolve_n_threads(self.n_jobs)
+        rows, isa = as_rows(X, "X"), isa_module.select()
+        brute = BruteSearch(rows, isa)
+        vectors = FloatRows(rows, brute)
+        engine = faiss_factory.make(self.index, *rows.shape, nlist=self.nlist, as_bytes=vectors.unchanged)
+        fitted = _Fitted(rows, brute, Shortlist(self.index, engine, vectors, brute, isa))
+        fitted.list.setting = fitted.list.setting._replace(rerank=10 if self._compressed() else 2)
+        self._follow_parameters(fitted)
+        return fitted
 
-    def _start(self) -> None:
-        """An empty index of FAISS, with the parameters given or untuned ones."""
-        d = self.rows_.shape[1]
-        vectors = FloatRows(self.rows_, self._brute)
-        engine = faiss_factory.make(self.index, len(self.rows_), d, nlist=self.nlist, as_bytes=vectors.unchanged)
-        self._list = Shortlist(self.index, engine, vectors, self._brute, isa_module.select())
-        self._list.rerank = 10 if self._compressed() else 2
-        self._given = {"nprobe": None, "ef_search": None, "rerank": None}
-        self._follow_parameters()
-
-    def _follow_parameters(self) -> None:
-        """Parameters that were given count, also those that were set after `fit`."""
-        for name, before in self._given.items():
-            value = getattr(self, name)
-            if value is None or value == before:
+    def _follow_parameters(self, fitted: _Fitted) -> Setting:
+        """The setting in use. Parameters that were given count, also those that were set after `fit`."""
+        setting, shortlist = fitted.list.setting, fitted.list
+        given = {name: getattr(self, name) for name in _FOLLOWED}
+        if given == fitted.given:
+            return setting
+        for name, value in given.items():
+            if value is None or value == fitted.given[name]:
                 continue
             _in_range(name, value, Integral, 1, 2**31 - 1)
             if name == "rerank":
-                self._list.rerank = int(value)
-            elif name == self._list.parameter:
-                self._list.effort = min(int(value), self._list.limit)
+                setting = setting._replace(rerank=int(value))
+            elif name == shortlist.parameter:
+                setting = setting._replace(effort=min(int(value), shortlist.limit))
             else:
-                takes = f"; it takes {self._list.parameter}" if self._list.parameter else ""
+                takes = f"; it takes {shortlist.parameter}" if shortlist.parameter else ""
                 raise ValueError(f"index={self.index!r} has no search parameter {name}{takes}")
-        self._given = {name: getattr(self, name) for name in self._given}
+        shortlist.setting, fitted.given = setting, given
+        return setting
 
     def _compressed(self) -> bool:
         return self.index not in ("flat", "ivf", "hnsw", "sq8") and not self.index.endswith("Flat")
@@ -345,56 +389,15 @@ class FaissIndex:
             return float(self.target_recall)
         return _DEFAULT_TARGET if self.nprobe is None and self.ef_search is None else None
 
-    # Tuning
-
-    def _exact_engine(self) -> ExactIndex:
-        with _LOCK:
-            if self._exact is None:
-                self._exact = ExactIndex(self.algorithm, n_jobs=self.n_jobs).fit(self.rows_)
-        self._exact.n_jobs = self.n_jobs
-        return self._exact
-
-    def _tune_on(self, queries: np.ndarray, excluded: np.ndarray, target: float, n_threads: int) -> None:
-        """Choose the parameters by every second query, and measure by the others; the rows `excluded` are not in the index yet."""
-        k = min(int(self.n_neighbors), len(self.rows_) - len(excluded))
-        exact, kth = ExactIndex(self.algorithm, n_jobs=self.n_jobs).fit(self.rows_), None
-        listed = k
-        while kth is None:
+    def _kth_distances(self, rows: np.ndarray, queries: np.ndarray, excluded: np.ndarray, k: int) -> np.ndarray:
+        """Each query's k-th smallest squared distance to the rows but those `excluded`."""
+        exact, listed = ExactIndex(self.algorithm, n_jobs=self.n_jobs).fit(rows), k
+        while True:
             distances, indices = exact.search(queries, listed)
             kth = recall.without(indices, distances, excluded, k)
-            listed = min(2 * listed + 16, len(self.rows_))
-        # Kernels read contiguous rows. A single query serves for both.
-        second = min(1, len(queries) - 1)
-        to_choose, to_measure = (np.ascontiguousarray(queries[part::2]) for part in (0, second))
-        reached = self._tune(to_choose, k, kth[::2], target, n_threads)
-        if reached < target:
-            warnings.warn(
-                f"target_recall={target} is out of reach of index={self.index!r} on these rows: {reached:.4f} is what it gives",
-                stacklevel=3,
-            )
-        self.recall_ = float(self._recalls(to_measure, k, kth[second::2], n_threads).mean())
-
-    def _recalls(self, queries: np.ndarray, k: int, exact_kth: np.ndarray, n_threads: int) -> np.ndarray:
-        return recall.recalls(self._list.search(queries, k, n_threads)[0], exact_kth)
-
-    def _tune(self, queries: np.ndarray, k: int, exact_kth: np.ndarray, target: float, n_threads: int) -> float:
-        shortlist = self._list
-
-        def at_least(effort: int | None) -> float:
-            shortlist.effort = effort
-            return recall.at_least(self._recalls(queries, k, exact_kth, n_threads))
-
-        start = k if shortlist.parameter == "ef_search" else 1
-        while True:
-            if shortlist.parameter is None:
-                reached = at_least(None)
-            else:
-                shortlist.effort, reached = recall.cheapest(at_least, start, shortlist.limit, target)
-            longer = 2 * shortlist.rerank
-            if reached >= target or self.rerank is not None or longer * k > min(_LONGEST_SHORTLIST, len(self.rows_)):
-                return float(self._recalls(queries, k, exact_kth, n_threads).mean())
-            # More cells do not help any more: what is missing was ranked too low by the compressed rows.
-            shortlist.rerank = longer
+            if kth is not None:
+                return kth
+            listed = min(2 * listed + 16, len(rows))
 
 
 def _in_range(name: str, value: Any, kind: type, lowest: float, highest: float) -> Any:

@@ -1,7 +1,7 @@
 """A query's way through FAISS: float32 vector, shortlist, exact order, and whether that may be believed."""
 
 import threading
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -16,6 +16,17 @@ from somknn_kernels.selection import NO_INDEX
 _QUERIES = 8192  # that are float32 at once
 _QUERIES_PER_TASK = 128
 _LOCK = threading.Lock()  # of all: one in each would keep an estimator from being pickled
+
+
+class Setting(NamedTuple):
+    """What a search goes by.
+
+    effort : the search parameter, at most the `limit` of the index; None where it has none
+    rerank : a shortlist has rerank·k rows
+    """
+
+    effort: int | None
+    rerank: int
 
 
 class Shortlist:
@@ -33,38 +44,47 @@ class Shortlist:
     ----------
     order : int64 array (n,) or None
         The row at each position of FAISS's index; None: as they are.
-    effort : int or None
-        The search parameter in use, at most `limit`; `parameter` is its name here ("nprobe", "ef_search"), None where there is none.
-    rerank : int
-        A shortlist has rerank·k rows.
+    parameter : str or None
+        What the search parameter is called here: "nprobe", "ef_search".
+    setting : Setting
+        In use: replaced by another one, never changed.
     """
 
     def __init__(self, spec: str, engine: Any, vectors: FloatRows, brute: BruteSearch, isa: Isa):
-        self.engine, self.vectors = engine, vectors
-        self._spec, self._brute, self._isa = spec, brute, isa
+        self.engine, self.vectors, self.spec = engine, vectors, spec
+        self._brute, self._isa = brute, isa
         self.order: np.ndarray | None = None
         self.parameter, self.limit = faiss_factory.effort_of(engine)
         if self.parameter == "ef_search":
             self.limit = len(brute.rows)
-        self.effort = None if self.parameter is None else 1
-        self.rerank = 1
+        self.setting = Setting(None if self.parameter is None else 1, 1)
         self._effort_set: int | None = None
 
     def vectors_at(self, positions: np.ndarray) -> np.ndarray:
         """float32 vectors of the rows at these positions of FAISS's index."""
         return self.vectors.of(self._brute.rows[positions if self.order is None else self.order[positions]])
 
-    def length(self, k: int) -> int:
-        """Rows in a shortlist."""
-        return min(len(self._brute.rows), self.rerank * int(k))
+    @property
+    def n_rows(self) -> int:
+        return len(self._brute.rows)
 
-    def search(self, queries: np.ndarray, k: int, n_threads: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Distances and rows, (m, k), and for which queries they count, bool (m,).
+    def length(self, k: int, setting: Setting) -> int:
+        """Rows in a shortlist."""
+        return min(self.n_rows, setting.rerank * int(k))
+
+    def may_be_asked(self, queries: np.ndarray) -> np.ndarray:
+        """Which queries FAISS can compare with the rows as this index holds them, bool (m,)."""
+        return np.ones(len(queries), bool)
+
+    def search(
+        self, queries: np.ndarray, k: int, n_threads: int, setting: Setting | None = None
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Distances and rows, (m, k), and for which queries they count, bool (m,). setting : None for the one in use.
 
         They do not count where fewer than k rows were found, where float32 could not hold the query, and for "flat" where the
         k rows are not proven to be the nearest.
         """
-        m = len(queries)
+        m, setting = len(queries), setting or self.setting
         bytes_only = self._brute.integers(queries)
         distances = np.full((m, k), np.iinfo(np.int64).max if bytes_only else np.inf, np.int64 if bytes_only else float)
         indices = np.full((m, k), NO_INDEX, np.int64)
@@ -72,20 +92,24 @@ class Shortlist:
         for start in range(0, m, _QUERIES):
             part = slice(start, min(start + _QUERIES, m))
             floats = self.vectors.of(queries[part])
-            estimates, candidates = self._ask(floats, self.length(k), n_threads)
+            estimates, candidates = self._ask(floats, self.length(k, setting), setting.effort, n_threads)
             found = self._reorder(queries[part], candidates, distances[part], indices[part], n_threads)
             norms = self.vectors.norms(floats)
             complete[part] = (found == k) & self.vectors.bounded(norms)
-            if self._spec == "flat":
+            if self.spec == "flat":
                 complete[part] &= self.vectors.certified(estimates, norms, distances[part, -1])
-            elif self._spec == "sq8" and self.vectors.unchanged and queries.dtype != np.uint8:
+            elif self.spec == "sq8" and self.vectors.unchanged and queries.dtype != np.uint8:
                 # FAISS compares byte with byte here and cuts off the rest of a query's value.
                 complete[part] &= (floats == np.clip(np.rint(floats), 0, 255)).all(axis=1)
         return distances, indices, complete
 
-    def _ask(self, floats: np.ndarray, length: int, n_threads: int) -> tuple[np.ndarray, np.ndarray]:
-        """FAISS's estimates (m, length) and the rows, -1 where it has none."""
-        effort = self.effort
+    def _ask(
+        self, floats: np.ndarray, length: int, effort: int | None, n_threads: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """FAISS's estimates (m, length) and the rows, -1 where it has none.
+
+        The effort is a property of FAISS's index: of two searches at once with different ones, either may be that of both.
+        """
         if effort is not None and effort != self._effort_set:
             with _LOCK:
                 faiss_factory.set_effort(self.engine, str(self.parameter), effort)

@@ -7,10 +7,12 @@ from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import check_is_fitted
 
+from somknn.fitted import one_state
 from somknn.neighbors.base import NeighborsBase, rows_and_index
 from somknn.neighbors.validation import validate_rows
 
 
+@one_state
 class KNeighborsTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeighborsBase):
     """Rows to the sparse graph of their exact nearest neighbours, for estimators with `metric="precomputed"`.
 

@@ -11,16 +11,17 @@
 The neighbours never depend on the algorithm, the instruction set, the threads or how the queries are batched.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from somknn.fitted import turn
 from somknn.neighbors import self_search, stored_screen
 from somknn.neighbors.brute import BruteSearch
 from somknn.neighbors.embedding import Embedding
 from somknn.neighbors.finite import check_finite
 from somknn.neighbors.pruned import PrunedSearch, pays, worth_judging
-from somknn.neighbors.stored_screen import StoredSearch, share_of_building
+from somknn.neighbors.stored_screen import StoredSearch
 from somknn.threads import single_threaded_blas
 from somknn_kernels import isa as isa_module
 from somknn_kernels.parallel import resolve_n_threads
@@ -51,6 +52,25 @@ def as_rows(array: Any, name: str, n_features: int | None = None) -> np.ndarray:
     return np.ascontiguousarray(rows, dtype=rows.dtype.newbyteorder("=")).view(np.ndarray)
 
 
+class _Fitted(NamedTuple):
+    """Rows and what searches them. Never changed: `fit` and `add` make another one."""
+
+    rows: np.ndarray
+    isa: str
+    brute: BruteSearch
+    pruned: PrunedSearch | StoredSearch | None
+
+    def pruned_for(self, n_queries: int, n_threads: int) -> PrunedSearch | None:
+        """The pruned search where it is to answer so many queries; None for brute force."""
+        if n_queries == 0 or (isinstance(self.pruned, StoredSearch) and not self.pruned.worth_building(n_queries)):
+            return None
+        return self.built(n_threads)
+
+    def built(self, n_threads: int) -> PrunedSearch | None:
+        """The pruned search, ready; None without one."""
+        return self.pruned.built(n_threads) if isinstance(self.pruned, StoredSearch) else self.pruned
+
+
 class ExactIndex:
     """Exact k-nearest-neighbour and radius search under squared Euclidean distance.
 
@@ -71,7 +91,7 @@ class ExactIndex:
     isa_ : str
         The instruction set in use.
     search_stats_ : dict
-        After a pruned search: `queries`, and per query the mean `rows_after_scan` and `rows_compared_exactly`.
+        Of the last pruned search that ended: `queries`, and per query the mean `rows_after_scan` and `rows_compared_exactly`.
     rows_ : ndarray (n, d)
         The fitted rows; the caller's own array where that was C-contiguous.
 
@@ -79,6 +99,9 @@ class ExactIndex:
     -----
     uint8 queries against uint8 rows give int64 distances, exact at any width. Everything else gives float64
     distances, computed in one fixed order of summation (`somknn_kernels.distances`). Equal distances are ordered by row.
+
+    Any number of threads may search one index while another thread fits it or adds rows: a search is over the rows that
+    the index had when it began. `copy.copy(index)` has the same rows, and statistics and threads of its own.
 
     Examples
     --------
@@ -89,30 +112,29 @@ class ExactIndex:
     (array([[ 1,  1, 18]]), array([[1, 2, 0]]))
     """
 
+    search_stats_: dict[str, float]
+
     def __init__(self, algorithm: str = "auto", *, n_jobs: int | None = None, isa: str | None = None):
         self.algorithm = algorithm
         self.n_jobs = n_jobs
         self.isa = isa
+        self._fitted: _Fitted | None = None
+        self._of_an_estimator = False
 
     def fit(self, X: Any) -> "ExactIndex":
         """Take the rows `X` (n, d), uint8, float32 or float64; they must not change while the index is in use."""
         if self.algorithm not in ALGORITHMS:
             raise ValueError(f"algorithm must be one of {', '.join(ALGORITHMS)}; got {self.algorithm!r}")
-        isa = isa_module.select(self.isa)
-        self.isa_ = isa_module.name_of(isa)
-        self.rows_ = as_rows(X, "X")
+        rows, isa = as_rows(X, "X"), isa_module.select(self.isa)
         n_threads = resolve_n_threads(self.n_jobs)
-        self._brute = BruteSearch(self.rows_, isa)
-        self._pruned: PrunedSearch | StoredSearch | None = None
+        pruned: PrunedSearch | None = None
         # Data beyond float32's range overflows in the short vectors: their errors say so, and nothing is ruled out.
         with single_threaded_blas(), np.errstate(over="ignore", invalid="ignore"):
-            if self.algorithm == "pruned" or (self.algorithm == "auto" and worth_judging(self.rows_)):
-                embedding = Embedding(self.rows_, isa)
-                if self.algorithm == "pruned" or pays(self.rows_, embedding, n_threads):
-                    self._pruned = PrunedSearch(self.rows_, embedding, n_threads)
-        self.algorithm_ = "brute" if self._pruned is None else "pruned"
-        self.search_stats_: dict[str, float] = {}
-        return self
+            if self.algorithm == "pruned" or (self.algorithm == "auto" and worth_judging(rows)):
+                embedding = Embedding(rows, isa)
+                if self.algorithm == "pruned" or pays(rows, embedding, n_threads):
+                    pruned = PrunedSearch(rows, embedding, n_threads)
+        return self._become(_Fitted(rows, isa_module.name_of(isa), BruteSearch(rows, isa), pruned))
 
     def add(self, X: Any) -> "ExactIndex":
         """Append rows (same dtype and width) without a new fit: they get the indices from n on.
@@ -120,17 +142,34 @@ class ExactIndex:
         The algorithm and the axes stay those of `fit`; when the rows have become several times as many, or of another
         kind, a new `fit` searches faster.
         """
-        rows = as_rows(X, "X", self._fitted_rows().shape[1])
-        if rows.dtype != self.rows_.dtype:
-            raise TypeError(f"X must have the dtype of the fitted rows, {self.rows_.dtype}; got {rows.dtype}")
-        self.rows_ = np.concatenate([self.rows_, rows])
-        self._brute = BruteSearch(self.rows_, isa_module.select(self.isa))
-        pruned = self._built()
-        if pruned is not None:
-            pruned.add(self.rows_, len(rows), resolve_n_threads(self.n_jobs))
+        with turn(self):  # of two threads, each adds to what the other has added
+            fitted = self._taken()
+            new = as_rows(X, "X", fitted.rows.shape[1])
+            if new.dtype != fitted.rows.dtype:
+                raise TypeError(f"X must have the dtype of the fitted rows, {fitted.rows.dtype}; got {new.dtype}")
+            rows = np.concatenate([fitted.rows, new])
+            n_threads = resolve_n_threads(self.n_jobs)
+            pruned = fitted.built(n_threads)
+            if pruned is not None:
+                pruned = pruned.with_rows(rows, len(new), n_threads)
+            return self._become(_Fitted(rows, fitted.isa, BruteSearch(rows, fitted.brute.isa), pruned))
+
+    def _become(self, fitted: _Fitted) -> "ExactIndex":
+        if self._of_an_estimator:
+            raise ValueError("this index belongs to an estimator, whose labels go with its rows: fit the estimator")
+        with turn(self):
+            self._fitted, self.search_stats_ = fitted, {}
         return self
 
-    def search(self, Q: Any, k: int, upper_bounds: Any = None) -> tuple[np.ndarray, np.ndarray]:
+    def _taken(self) -> _Fitted:
+        """What a call is to work with from its beginning to its end. Raises ValueError before `fit`."""
+        if self._fitted is None:
+            raise ValueError("this index has no rows yet; call fit first")
+        return self._fitted
+
+    def search(
+        self, Q: Any, k: int, upper_bounds: Any = None, *, n_threads: int | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
         """The k nearest rows of every query.
 
         Parameters
@@ -139,6 +178,8 @@ class ExactIndex:
         k : int, 1 to n
         upper_bounds : array (m,) or None
             For each query a squared distance that at least k rows do not exceed. Saves time, never changes the answer.
+        n_threads : int or None
+            Threads of this search; None: those that `n_jobs` says.
 
         Raises
         ------
@@ -150,23 +191,25 @@ class ExactIndex:
         squared_distances : ndarray (m, k), int64 or float64, ascending
         indices : ndarray (m, k), int64
         """
-        queries = self._queries(Q)
-        if not 1 <= k <= len(self.rows_):
-            raise ValueError(f"k must be between 1 and the number of rows, {len(self.rows_)}; got {k}")
-        n_threads = resolve_n_threads(self.n_jobs)
+        fitted = self._taken()
+        rows = fitted.rows
+        queries = _as_queries(Q, rows.shape[1])
+        if not 1 <= k <= len(rows):
+            raise ValueError(f"k must be between 1 and the number of rows, {len(rows)}; got {k}")
+        n_threads = n_threads or resolve_n_threads(self.n_jobs)
         # A large share of all rows cannot be had by ruling rows out.
-        pruned = None if k > len(self.rows_) // 8 else self._pruned_for(len(queries))
+        pruned = None if k > len(rows) // 8 else fitted.pruned_for(len(queries), n_threads)
         if pruned is None:
-            return self._brute.nearest(queries, int(k), n_threads)
+            return fitted.brute.nearest(queries, int(k), n_threads)
         if upper_bounds is not None:
             upper_bounds = np.asarray(upper_bounds)
             if upper_bounds.shape != (len(queries),):
                 raise ValueError(f"upper_bounds must have the shape ({len(queries)},), got {upper_bounds.shape}")
-        distances, indices = pruned.nearest(queries, int(k), n_threads, upper_bounds)
+        distances, indices, survivors = pruned.nearest(queries, int(k), n_threads, upper_bounds)
         if upper_bounds is not None and (indices[:, -1] == NO_INDEX).any():
             query = int(np.argmax(indices[:, -1] == NO_INDEX))
             raise ValueError(f"upper_bounds[{query}] is too low: fewer than k={k} rows are that near")
-        self._record(pruned, len(queries))
+        self._record(survivors, len(queries))
         return distances, indices
 
     def search_rows(self, k: int, groups: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -189,8 +232,10 @@ class ExactIndex:
         -------
         squared_distances, indices : as those of `search`, (n, k)
         """
-        rows, groups = self._fitted_rows(), np.asarray(groups)
-        pruned = self._built()
+        fitted = self._taken()
+        rows, groups = fitted.rows, np.asarray(groups)
+        n_threads = resolve_n_threads(self.n_jobs)
+        pruned = fitted.built(n_threads)
         if pruned is None:
             raise ValueError("search_rows needs a pruned index, but this one is brute force; use search")
         if groups.shape != (len(rows),) or groups.dtype.kind not in "iu":
@@ -200,12 +245,14 @@ class ExactIndex:
             raise ValueError(
                 f"k must be between 1 and the {len(rows) - sizes.max()} rows outside the largest group; got {k}"
             )
-        found = self_search.nearest_apart(pruned, int(k), apart, resolve_n_threads(self.n_jobs))
-        self._record(pruned, len(rows))
-        return found
+        *found, survivors = self_search.nearest_apart(pruned, int(k), apart, n_threads)
+        self._record(survivors, len(rows))
+        return found[0], found[1]
 
-    def search_within(self, Q: Any, squared_radius: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """All rows whose squared distance to a query is at most `squared_radius`.
+    def search_within(
+        self, Q: Any, squared_radius: float, *, n_threads: int | None = None
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """All rows whose squared distance to a query is at most `squared_radius`; `n_threads` as in `search`.
 
         Returns
         -------
@@ -213,61 +260,55 @@ class ExactIndex:
         squared_distances, indices : ndarrays (starts[-1],)
             Those of query i are at starts[i]:starts[i + 1], by ascending row.
         """
-        queries = self._queries(Q)
+        fitted = self._taken()
+        queries = _as_queries(Q, fitted.rows.shape[1])
         if not squared_radius >= 0:
             raise ValueError(f"squared_radius must not be negative or NaN, got {squared_radius}")
-        if self._brute.integers(queries):
+        if fitted.brute.integers(queries):
             limits = np.full(len(queries), min(np.floor(squared_radius), 2**62), np.int64)
         else:
             limits = np.full(len(queries), squared_radius, np.float64)
-        n_threads = resolve_n_threads(self.n_jobs)
-        pruned = self._pruned_for(len(queries))
+        n_threads = n_threads or resolve_n_threads(self.n_jobs)
+        pruned = fitted.pruned_for(len(queries), n_threads)
         if pruned is None:
-            return self._brute.within(queries, limits, n_threads)
-        found = pruned.within(queries, limits, n_threads)
-        self._record(pruned, len(queries))
+            return fitted.brute.within(queries, limits, n_threads)
+        found, survivors = pruned.within(queries, limits, n_threads)
+        self._record(survivors, len(queries))
         return found
 
-    def _pruned_for(self, n_queries: int) -> PrunedSearch | None:
-        """The pruned search where it is to answer so many queries; None for brute force."""
-        if n_queries == 0:
-            return None
-        if isinstance(self._pruned, StoredSearch):
-            self._asked += share_of_building(n_queries)
-            return self._built() if self._asked >= 1.0 else None
-        return self._pruned
+    def _record(self, survivors: np.ndarray, n_queries: int) -> None:
+        scanned, exact = survivors.tolist()
+        self.search_stats_ = {"queries": n_queries, "rows_after_scan": scanned, "rows_compared_exactly": exact}
 
-    def _built(self) -> PrunedSearch | None:
-        """The pruned search, whatever it takes; None without one."""
-        if isinstance(self._pruned, StoredSearch):
-            # Two threads may both come here: they make the same.
-            self._pruned = self._pruned.build(resolve_n_threads(self.n_jobs))
-        return self._pruned
+    @property
+    def rows_(self) -> np.ndarray:
+        return self._attribute("rows")
 
-    def _record(self, search: PrunedSearch, n_queries: int) -> None:
-        scanned, exact = search.survivors
-        self.search_stats_ = {
-            "queries": n_queries,
-            "rows_after_scan": float(scanned),
-            "rows_compared_exactly": float(exact),
-        }
+    @property
+    def isa_(self) -> str:
+        return self._attribute("isa")
+
+    @property
+    def algorithm_(self) -> str:
+        return "brute" if self._attribute("pruned") is None else "pruned"
+
+    def _attribute(self, name: str) -> Any:
+        if self._fitted is None:
+            raise AttributeError("this index has no rows yet; call fit first")
+        return getattr(self._fitted, name)
 
     @property
     def nbytes(self) -> int:
         """Bytes that the index keeps beyond the rows."""
-        return 0 if self._pruned is None else self._pruned.nbytes
-
-    def _fitted_rows(self) -> np.ndarray:
-        if not hasattr(self, "rows_"):
-            raise ValueError("this index has no rows yet; call fit first")
-        return self.rows_
+        pruned = self._taken().pruned
+        return 0 if pruned is None else pruned.nbytes
 
     def screen_to_save(self) -> dict[str, np.ndarray]:
         """What pruning has prepared, as arrays that do not depend on the instruction set; empty without pruning."""
-        self._fitted_rows()
-        if isinstance(self._pruned, StoredSearch):
-            return self._pruned.arrays
-        return {} if self._pruned is None else stored_screen.pack(self._pruned)
+        pruned = self._taken().pruned
+        if isinstance(pruned, StoredSearch):
+            return pruned.arrays
+        return {} if pruned is None else stored_screen.pack(pruned)
 
     def restore(self, X: np.ndarray, screen: dict[str, np.ndarray]) -> "ExactIndex":
         """As `fit`, with what `screen_to_save` gave in place of the work. Raises ValueError where it does not fit `X`.
@@ -275,20 +316,14 @@ class ExactIndex:
         No answer depends on `screen`, which may come from a file: the codes of the rows are made anew, when enough queries have
         come to be worth it.
         """
-        isa = isa_module.select(self.isa)
-        self.isa_ = isa_module.name_of(isa)
-        self.rows_ = as_rows(X, "X")
-        self._brute = BruteSearch(self.rows_, isa)
+        rows, isa = as_rows(X, "X"), isa_module.select(self.isa)
         with single_threaded_blas():
-            self._pruned = stored_screen.unpack(screen, self.rows_, isa) if screen else None
-        self._asked = 0.0
-        self.algorithm_ = "brute" if self._pruned is None else "pruned"
-        self.search_stats_ = {}
-        return self
+            pruned = stored_screen.unpack(screen, rows, isa) if screen else None
+        return self._become(_Fitted(rows, isa_module.name_of(isa), BruteSearch(rows, isa), pruned))
 
-    def _queries(self, Q: Any) -> np.ndarray:
-        self._fitted_rows()
-        queries = np.asarray(Q)
-        if queries.ndim == 2 and len(queries) == 0 and queries.shape[1] == self.rows_.shape[1]:
-            return np.ascontiguousarray(queries)
-        return as_rows(queries, "Q", self.rows_.shape[1])
+
+def _as_queries(Q: Any, n_features: int) -> np.ndarray:
+    queries = np.asarray(Q)
+    if queries.ndim == 2 and len(queries) == 0 and queries.shape[1] == n_features:
+        return np.ascontiguousarray(queries)
+    return as_rows(queries, "Q", n_features)

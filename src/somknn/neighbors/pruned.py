@@ -1,5 +1,6 @@
 """Pruned search: fits the screen, prepares the probes, splits the work over threads."""
 
+import copy
 from typing import NamedTuple
 
 import numpy as np
@@ -146,8 +147,7 @@ def pays(rows: np.ndarray, embedding: Embedding, n_threads: int) -> bool:
     sample = np.ascontiguousarray(rows[np.linspace(0, n - 1, min(n, _JUDGED)).astype(np.int64)])
     probes = np.ascontiguousarray(sample[:: len(sample) // 32][:32])
     search = PrunedSearch(sample, embedding, n_threads)
-    search.nearest(probes, 6, n_threads)
-    exact = search.survivors[1] / len(sample)
+    exact = search.nearest(probes, 6, n_threads)[2][1] / len(sample)
     return 0.5 + (30.0 + d / 8) * exact < 0.9 + d / 100
 
 
@@ -177,30 +177,31 @@ def arrange(vectors: ShortVectors, panel_rows: int, n_threads: int) -> Arrangeme
 class PrunedSearch:
     """Exact search over `rows` (n, d) that a certified lower bound makes fast where the data has structure.
 
-    survivors : mean numbers of rows per query of the last search that passed the scan, and that were compared exactly.
+    It is never changed once it is made. What its searches call survivors, (2,) float64, are the mean numbers of rows per query that
+    passed the scan, and that were compared exactly.
     """
 
     spare_seeds = 5  # candidates beyond k: the nearest by short vectors are not always the nearest
 
     def __init__(self, rows: np.ndarray, embedding: Embedding, n_threads: int, arrangement: Arrangement | None = None):
         self.rows, self.isa, self.embedding = rows, embedding.isa, embedding
-        self.survivors = np.zeros(2)
         vectors = self.embedding.embed(rows, n_threads, probes=False)
         if arrangement is None:
             arrangement = arrange(vectors, scan_tiles.scan_panel_rows(self.isa), n_threads)
         self.cells, self.cell_edges, order, n_rare = arrangement
         self.screen = build_screen(self.embedding, vectors, order, n_rare, n_threads)
 
-    def add(self, rows: np.ndarray, n_new: int, n_threads: int) -> None:
-        """Take `rows`, the rows so far followed by `n_new` others, in their place; axes and cells stay as they are."""
+    def with_rows(self, rows: np.ndarray, n_new: int, n_threads: int) -> "PrunedSearch":
+        """A search over `rows`, the rows of this one followed by `n_new` others, on the same axes and cells."""
         vectors = self.embedding.embed(rows[-n_new:], n_threads, probes=False)
         # What is looser than the rows so far would loosen the bound for all of them.
         rare = ~(vectors.errors <= self.screen.errors[0]).all(axis=1)
         added = build_screen(self.embedding, vectors, np.argsort(rare, kind="stable"), int(rare.sum()), n_threads)
         first = len(rows) - n_new
         order = np.where(added.order >= 0, added.order + np.int32(first), np.int32(-1)).astype(np.int32)
-        self.screen = _joined(self.screen, added._replace(order=order))
-        self.rows = rows
+        more = copy.copy(self)
+        more.rows, more.screen = rows, _joined(self.screen, added._replace(order=order))
+        return more
 
     @property
     def nbytes(self) -> int:
@@ -228,8 +229,8 @@ class PrunedSearch:
 
     def nearest(
         self, queries: np.ndarray, k: int, n_threads: int, ceilings: np.ndarray | None = None
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Squared distances (int64 or float64) and rows of the k nearest, both (m, k), ascending.
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Squared distances (int64 or float64) and rows of the k nearest, both (m, k), ascending; and the survivors.
 
         ceilings : upper bounds on each query's k-th smallest squared distance; where there are none, found from the
         query's cell.
@@ -255,27 +256,24 @@ class PrunedSearch:
             before(0, n_tiles)
             before = None
         collectors = [Nearest(*part) for part in zip(distances, indices, strict=True)]
-        self.survivors = run_search(
-            self.isa, queries, self.rows, self.screen, probes, limits, collectors, n_threads, before
-        )
+        survivors = run_search(self.isa, queries, self.rows, self.screen, probes, limits, collectors, n_threads, before)
         if n_parts == 1:
-            return selection.sorted_heaps(distances[0], indices[0])
+            return *selection.sorted_heaps(distances[0], indices[0]), survivors
         merged = np.empty((m, k), dtype), np.empty((m, k), np.int64)
         selection.merge_parts(distances, indices, *merged)
-        return merged
+        return *merged, survivors
 
     def within(
         self, queries: np.ndarray, limits: np.ndarray, n_threads: int
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """As `BruteSearch.within`."""
+    ) -> tuple[tuple[np.ndarray, np.ndarray, np.ndarray], np.ndarray]:
+        """As `BruteSearch.within`; and the survivors."""
         probes, _ = self._probes(queries, n_threads)
+        survivors = np.zeros(2)
 
         def run(collector: Within) -> None:
-            self.survivors = run_search(
-                self.isa, queries, self.rows, self.screen, probes, limits, [collector], n_threads
-            )
+            survivors[:] = run_search(self.isa, queries, self.rows, self.screen, probes, limits, [collector], n_threads)
 
         starts, distances, indices = collect_within(run, limits, np.int64 if self.integers(queries) else np.float64)
         owner = np.repeat(np.arange(len(queries)), np.diff(starts))
         order = np.lexsort((indices, owner))
-        return starts, distances[order], indices[order]
+        return (starts, distances[order], indices[order]), survivors

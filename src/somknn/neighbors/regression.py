@@ -6,12 +6,14 @@ import numpy as np
 from sklearn.base import MultiOutputMixin, RegressorMixin
 from sklearn.utils._param_validation import StrOptions
 
+from somknn.fitted import one_state
 from somknn.neighbors.base import NeighborsBase, rows_and_index
 from somknn.neighbors.validation import validate_rows_and_targets
 from somknn.neighbors.weighting import mean_targets, neighbour_weights
 from somknn.persistence.contents import Array, Either, Kind
 
 
+@one_state
 class KNeighborsRegressor(MultiOutputMixin, RegressorMixin, NeighborsBase):
     """Regression by the weighted mean of the exact nearest neighbours' targets.
 

@@ -90,8 +90,10 @@ def _seed(search: PrunedSearch, places: Places, limits: np.ndarray, k: int, n_th
     run_tasks(seed, -(-n_tiles // _SEEDED_TILES), n_threads)
 
 
-def nearest_apart(search: PrunedSearch, k: int, apart: np.ndarray, n_threads: int) -> tuple[np.ndarray, np.ndarray]:
-    """Squared distances (int64 or float64) and rows of the k nearest of every row, both (n, k), ascending.
+def nearest_apart(
+    search: PrunedSearch, k: int, apart: np.ndarray, n_threads: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Squared distances (int64 or float64) and rows of the k nearest of every row, both (n, k), ascending; and the survivors (2,).
 
     apart : integers (n,), not negative; rows of equal numbers are not each other's neighbours. Every row has at least k others.
     """
@@ -125,7 +127,6 @@ def nearest_apart(search: PrunedSearch, k: int, apart: np.ndarray, n_threads: in
         self_search.set_reaches(places, lists, 1, 0, n_places)
         run(every, [(a, b) for b in range(n, len(every)) for a in range(b + 1)], 1)
     total = np.sum(counts, axis=0)
-    search.survivors = total / max(1, len(search.rows))
     distances, indices = np.empty((len(search.rows), k), dtype), np.empty((len(search.rows), k), np.int64)
 
     def hand_over(task: int) -> None:
@@ -133,7 +134,7 @@ def nearest_apart(search: PrunedSearch, k: int, apart: np.ndarray, n_threads: in
         self_search.hand_over(lists, places.order, first, last, distances, indices)
 
     run_tasks(hand_over, -(-n_places // _PACKED_TILES), n_threads)
-    return distances, indices
+    return distances, indices, total / max(1, len(search.rows))
 
 
 def _empty_lists(n_places: int, k: int, dtype: type, worst: float, d: int) -> Lists:

@@ -6,8 +6,6 @@ that stands for another row would lose neighbours in silence, and to check codes
 force, which needs no preparation, answers. What is read is checked for all that compiled code relies on.
 """
 
-from typing import NamedTuple
-
 import numpy as np
 
 from somknn.neighbors.embedding import Embedding
@@ -38,25 +36,36 @@ def pack(search: PrunedSearch) -> dict[str, np.ndarray]:
     }
 
 
-class StoredSearch(NamedTuple):
-    """The search over `rows` that `arrays` describe, checked, before its codes are made."""
+class StoredSearch:
+    """The search over `rows` that `arrays` describe, checked, whose codes are made when they are worth it.
 
-    arrays: dict[str, np.ndarray]
-    rows: np.ndarray
-    embedding: Embedding
-    arrangement: Arrangement
+    Of two threads that come to that together, both make the same codes, and one's are kept.
+    """
+
+    def __init__(self, arrays: dict[str, np.ndarray], rows: np.ndarray, embedding: Embedding, arrangement: Arrangement):
+        self.arrays = arrays
+        self._parts = rows, embedding, arrangement
+        self._asked = 0.0  # searches by brute force so far, in the time that making the codes takes
+        self._built: PrunedSearch | None = None
 
     @property
     def nbytes(self) -> int:
-        return sum(array.nbytes for array in self.arrays.values())
+        """Bytes beside the rows."""
+        return sum(array.nbytes for array in self.arrays.values()) if self._built is None else self._built.nbytes
 
-    def build(self, n_threads: int) -> PrunedSearch:
-        return PrunedSearch(self.rows, self.embedding, n_threads, self.arrangement)
+    def built(self, n_threads: int) -> PrunedSearch:
+        """The search with its codes."""
+        if self._built is None:
+            rows, embedding, arrangement = self._parts
+            self._built = PrunedSearch(rows, embedding, n_threads, arrangement)
+        return self._built
 
-
-def share_of_building(n_queries: int) -> float:
-    """What a search by brute force costs, in units of `StoredSearch.build`."""
-    return n_queries / (_SINGLE_QUERIES if n_queries <= _FEW else _BATCHED_QUERIES)
+    def worth_building(self, n_queries: int) -> bool:
+        """Whether so many more queries make the codes worth their time."""
+        if self._built is not None:
+            return True
+        self._asked += n_queries / (_SINGLE_QUERIES if n_queries <= _FEW else _BATCHED_QUERIES)
+        return self._asked >= 1.0
 
 
 def unpack(arrays: dict[str, np.ndarray], rows: np.ndarray, isa: Isa) -> StoredSearch:

@@ -8,10 +8,13 @@ from scipy import sparse
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted
 
+from somknn.fitted import one_state
 from somknn.neighbors.base import NeighborsBase, as_csr, rows_and_index
 from somknn.neighbors.validation import validate_rows
+from somknn_kernels.parallel import resolve_n_threads
 
 
+@one_state
 class NearestNeighbors(NeighborsBase):
     """Exact nearest neighbours under the Euclidean distance.
 
@@ -113,8 +116,9 @@ class NearestNeighbors(NeighborsBase):
         if not radius >= 0:
             raise ValueError(f"radius must be 0 or greater, got {radius}")
         queries = self._fit_X if X is None else validate_rows(self, X, reset=False)
-        self._index.n_jobs = self.n_jobs
-        starts, squared_distances, indices = self._index.search_within(queries, _largest_square(float(radius)))
+        n_threads = resolve_n_threads(self.n_jobs)
+        limit = _largest_square(float(radius))
+        starts, squared_distances, indices = self._index.search_within(queries, limit, n_threads=n_threads)
         if X is not None:
             return starts, squared_distances, indices
         query_of = np.repeat(np.arange(len(queries)), np.diff(starts))

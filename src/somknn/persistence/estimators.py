@@ -8,6 +8,7 @@ from typing import Any, ClassVar, NamedTuple, cast
 import numpy as np
 
 import somknn
+from somknn.fitted import snapshot
 from somknn.persistence import container
 from somknn.persistence.container import ModelFileError
 from somknn.persistence.contents import Kind, check_contents
@@ -134,12 +135,20 @@ def _state_of(estimator: Any) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     return {}, {}  # a Pipeline: everything that it learned is in its steps, which are parameters
 
 
+def _as_it_is(estimator: Any) -> Any:
+    """What is saved while others fit: the estimator, or a Pipeline and its steps, of one moment each."""
+    taken = snapshot(estimator)
+    if isinstance(getattr(taken, "steps", None), list):
+        taken.steps = [(name, _as_it_is(step) if hasattr(step, "get_params") else step) for name, step in taken.steps]
+    return taken
+
+
 def _encode_estimator(estimator: Any, key: str, arrays: dict[str, np.ndarray]) -> dict[str, Any]:
     name = _registered_name(estimator)
     prefix = f"{key}/" if key else ""
 
     def nested(inner: Any, inner_key: str) -> dict[str, Any]:
-        return _encode_estimator(inner, inner_key, arrays)
+        return _encode_estimator(_as_it_is(inner), inner_key, arrays)
 
     params = {
         param: encode(value, f"{prefix}{param}", f"parameter {param!r} of {name}", arrays, nested)
@@ -255,6 +264,7 @@ def save(estimator: Any, path: str | os.PathLike) -> None:
     from sklearn.utils.validation import check_is_fitted
 
     _registered_name(estimator)
+    estimator = _as_it_is(estimator)
     check_is_fitted(estimator)
     arrays: dict[str, np.ndarray] = {}
     content = _encode_estimator(estimator, "", arrays)

@@ -7,6 +7,7 @@ import numpy as np
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 
+from somknn.fitted import one_state
 from somknn.neighbors.backends import BACKENDS, make_index
 from somknn.neighbors.weighting import class_shares
 from somknn.prototypes.budget import split_budget
@@ -18,6 +19,7 @@ from somknn.som import SOM
 _PILOT = 10  # the pilot of budget="difficulty" has this part of the prototypes
 
 
+@one_state
 class PrototypeClassifier(PrototypeVoting):
     """k nearest neighbours among a few prototypes of each class: nearly as accurate as among all rows, and much faster.
 
@@ -129,7 +131,7 @@ class PrototypeClassifier(PrototypeVoting):
         if self.budget == "difficulty":
             pilot = split_budget(counts, self.n_prototypes // _PILOT)
             found, labels = self._by_class("kmeans", rows, codes, weights, pilot, random)
-            nearest = PrototypeLookup(found.astype(np.float64), self.n_jobs).search(rows, 1, self.n_jobs)[1][:, 0]
+            nearest = PrototypeLookup(found.astype(np.float64)).search(rows, 1, self.n_jobs)[1][:, 0]
             mistakes = np.bincount(codes, weights=weights * (labels[nearest] != codes))
             budget = split_budget(counts, self.n_prototypes, np.sqrt(mistakes + 1))
         source, metric = "kmeans" if self.prototypes == "lvq" else self.prototypes, None

@@ -13,6 +13,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 
+from somknn.fitted import one_state
 from somknn.grouping import group_sums
 from somknn.neighbors import CodebookSearch, ExactIndex
 from somknn.neighbors.validation import validate_rows
@@ -25,6 +26,7 @@ from somknn_kernels.parallel import resolve_n_threads, run_tasks
 _BLOCK = 1024
 
 
+@one_state
 class KMeans(Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BaseEstimator):
     """K-Means clustering (Lloyd 1982): scikit-learn's, with every assignment found by the exact search engine.
 
@@ -188,7 +190,7 @@ class KMeans(Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Cluster
                 f"Number of distinct clusters ({distinct}) found smaller than n_clusters ({self.n_clusters}). Possibly "
                 "due to duplicate points in X.",
                 ConvergenceWarning,
-                stacklevel=3,
+                stacklevel=6,
             )
 
     def partial_fit(self, X, y=None, sample_weight=None):
@@ -269,7 +271,7 @@ class KMeans(Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Cluster
                 warnings.warn(
                     f"given starting centres lead to one result: n_init={self.n_init} runs once",
                     RuntimeWarning,
-                    stacklevel=4,
+                    stacklevel=7,
                 )
             return 1
         if self.n_init == "auto":

@@ -11,6 +11,7 @@ from somknn.neighbors.pruned import PrunedSearch
 from somknn.prototypes.metric import MappedBytes, Metric
 from somknn.threads import single_threaded_blas
 from somknn_kernels import isa
+from somknn_kernels.byte_screen import Vectors
 from somknn_kernels.parallel import resolve_n_threads
 
 _PRUNED_FROM = 200  # prototypes, and 48 columns; below, comparing all is no slower
@@ -18,17 +19,46 @@ _COLUMNS = 64  # of short vectors: half of the k-NN index's
 
 
 class PrototypeLookup:
-    """Exact nearest rows of `prototypes` (p, d), p in the hundreds or thousands; ties to the lowest."""
+    """Exact nearest rows of `prototypes` (p, d), p in the hundreds or thousands; ties to the lowest.
 
-    def __init__(self, prototypes: np.ndarray, n_jobs: int | None):
+    What the search is prepared with is made when it is first needed, by two threads at once twice, alike; no pickle holds it.
+    """
+
+    def __init__(self, prototypes: np.ndarray):
         self.prototypes = prototypes
-        self._screen: ByteScreen | None = None
+        self._forget()
+
+    def _forget(self) -> None:
+        self._screen: tuple[ByteScreen, Vectors | None] | None = None
         self._index: BruteSearch | PrunedSearch | None = None
-        if suits(prototypes, len(prototypes)):
-            self._screen = ByteScreen(prototypes, isa.select())
-            self._vectors = self._screen.vectors(prototypes)
+        self._by_codes = suits(self.prototypes, len(self.prototypes))  # until they turn out to rule too little out
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"prototypes": self.prototypes}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._forget()
+
+    def prepare(self, n_jobs: int | None) -> None:
+        """Make ready for the first search among bytes, or, where codes do not suit, any rows."""
+        if self._by_codes:
+            self._made_screen()
         else:
-            self._index = self._make_index(n_jobs)
+            self._made_index(n_jobs)
+
+    def _made_screen(self) -> tuple[ByteScreen, Vectors | None]:
+        made = self._screen
+        if made is None:
+            screen = ByteScreen(self.prototypes, isa.select())
+            self._screen = made = screen, screen.vectors(self.prototypes)
+        return made
+
+    def _made_index(self, n_jobs: int | None) -> BruteSearch | PrunedSearch:
+        made = self._index
+        if made is None:
+            self._index = made = self._make_index(n_jobs)
+        return made
 
     def _make_index(self, n_jobs: int | None) -> BruteSearch | PrunedSearch:
         if len(self.prototypes) >= _PRUNED_FROM and self.prototypes.shape[1] >= 48:
@@ -41,30 +71,48 @@ class PrototypeLookup:
 
     def search(self, rows: np.ndarray, k: int, n_jobs: int | None) -> tuple[np.ndarray, np.ndarray]:
         """Squared distances and prototypes (m, k), ascending."""
-        if self._screen is not None and k == 1 and rows.dtype == np.uint8:
+        n_threads = resolve_n_threads(n_jobs)
+        if self._by_codes and k == 1 and rows.dtype == np.uint8:
+            screen, vectors = self._made_screen()
             nearest = np.empty(len(rows), np.int64)
-            settings = False, resolve_n_threads(n_jobs), self._vectors
-            found = self._screen.nearest(rows, self.prototypes, nearest, *settings)
+            found = screen.nearest(rows, self.prototypes, nearest, False, n_threads, vectors)
             if found is not None:
                 return found[0][:, None], nearest[:, None]
-            self._screen = None
-        if self._index is None:
-            self._index = self._make_index(n_jobs)
-        return self._index.nearest(rows, k, resolve_n_threads(n_jobs))
+            self._by_codes, self._screen = False, None
+        squares, indices, *_ = self._made_index(n_jobs).nearest(rows, k, n_threads)
+        return squares, indices
 
 
 class MappedLookup(PrototypeLookup):
     """The same under `metric`, whose mapped rows `prototypes` (p, rank) are."""
 
-    def __init__(self, metric: Metric, prototypes: np.ndarray, n_jobs: int | None):
-        super().__init__(prototypes, n_jobs)
+    def __init__(self, metric: Metric, prototypes: np.ndarray):
         self._metric = metric
-        self._fused = MappedBytes(metric, prototypes) if metric.bytes else None
+        super().__init__(prototypes)
+
+    def _forget(self) -> None:
+        super()._forget()
+        self._fused: MappedBytes | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "_metric": self._metric}
+
+    def prepare(self, n_jobs: int | None) -> None:
+        if self._metric.bytes:
+            self._made_fused()
+        else:
+            super().prepare(n_jobs)
+
+    def _made_fused(self) -> MappedBytes:
+        made = self._fused
+        if made is None:
+            self._fused = made = MappedBytes(self._metric, self.prototypes)
+        return made
 
     def search(self, rows: np.ndarray, k: int, n_jobs: int | None) -> tuple[np.ndarray, np.ndarray]:
         """Squared distances under the metric, and prototypes (m, k), ascending."""
-        if self._fused is not None and k == 1 and rows.dtype == np.uint8:
-            return self._fused.nearest(rows, n_jobs)
+        if self._metric.bytes and k == 1 and rows.dtype == np.uint8:
+            return self._made_fused().nearest(rows, n_jobs)
         return super().search(self._metric.apply(rows, n_jobs), k, n_jobs)
 
 
@@ -76,5 +124,5 @@ class BackendLookup:
 
     def search(self, rows: np.ndarray, k: int, n_jobs: int | None) -> tuple[np.ndarray, np.ndarray]:
         """As that of `PrototypeLookup`, as far as the backend finds them."""
-        self.index.n_jobs = n_jobs
-        return self.index.search(rows if self._metric is None else self._metric.apply(rows, n_jobs), k)
+        mapped = rows if self._metric is None else self._metric.apply(rows, n_jobs)
+        return self.index.search(mapped, k, n_threads=resolve_n_threads(n_jobs))

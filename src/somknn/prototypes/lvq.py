@@ -10,6 +10,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 
+from somknn.fitted import one_state
 from somknn.prototypes import glvq, liram
 from somknn.prototypes.budget import split_budget
 from somknn.prototypes.kmeans import KMeans, mean_variance
@@ -34,6 +35,7 @@ def class_centres(rows, weights, size: int, seed: int, max_iter: int | None, n_j
         return kmeans.fit(rows, sample_weight=weights).cluster_centers_
 
 
+@one_state
 class LVQ(PrototypeVoting):
     """Learning vector quantisation: a few prototypes of each class, trained so that the nearest one names the class.
 

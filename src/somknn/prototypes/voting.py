@@ -80,6 +80,7 @@ class PrototypeVoting(Savable, ClassifierMixin, BaseEstimator):
         self._lookup: PrototypeLookup | BackendLookup
         if self._backend == "numba":
             self._lookup = self._own_lookup(metric)
+            self._lookup.prepare(self.n_jobs)
         else:
             k = min(getattr(self, "n_neighbors", 1), len(self.prototypes_))
             settings = self._backend, getattr(self, "backend_params", None), self.n_jobs, k
@@ -88,8 +89,8 @@ class PrototypeVoting(Savable, ClassifierMixin, BaseEstimator):
 
     def _own_lookup(self, metric: Metric | None) -> PrototypeLookup:
         if metric is None:
-            return PrototypeLookup(self.prototypes_, self.n_jobs)
-        return MappedLookup(metric, self.prototypes_, self.n_jobs)
+            return PrototypeLookup(self.prototypes_)
+        return MappedLookup(metric, self.prototypes_)
 
     @property
     def _backend(self) -> str:
@@ -99,8 +100,7 @@ class PrototypeVoting(Savable, ClassifierMixin, BaseEstimator):
     def recall_(self) -> float | None:
         """The share of nearest prototypes that the backend finds: 1.0 for an exact one, else measured on training rows."""
         check_is_fitted(self)
-        lookup = getattr(self, "_lookup", None)
-        return lookup.index.recall_ if isinstance(lookup, BackendLookup) else 1.0
+        return self._lookup.index.recall_ if isinstance(self._lookup, BackendLookup) else 1.0
 
     @property
     def prototype_labels_(self) -> np.ndarray:
@@ -128,13 +128,9 @@ class PrototypeVoting(Savable, ClassifierMixin, BaseEstimator):
     def _votes(self, X: Any) -> tuple[tuple[np.ndarray, np.ndarray], np.ndarray | None]:
         check_is_fitted(self)
         X = validate_rows(self, X, reset=False)
-        n_jobs = self.n_jobs
-        lookup = getattr(self, "_lookup", None)
-        if lookup is None:  # read from a file
-            lookup = self._lookup = self._own_lookup(read_metric(self))
         k = min(getattr(self, "n_neighbors", 1), len(self.prototypes_))
-        neighbours = lookup.search(X, k, n_jobs)
-        return neighbours, neighbour_weights(getattr(self, "weights", None), neighbours[0], n_jobs)
+        neighbours = self._lookup.search(X, k, self.n_jobs)
+        return neighbours, neighbour_weights(getattr(self, "weights", None), neighbours[0], self.n_jobs)
 
     def predict(self, X: Any) -> np.ndarray:
         """The class of each row of `X` (m, n_features), of the dtype that `y` had. Equal votes go to the nearest class."""
@@ -161,10 +157,6 @@ class PrototypeVoting(Savable, ClassifierMixin, BaseEstimator):
             shares = class_shares(self.prototype_codes_, len(self.classes_), neighbours[1], weights, self.n_jobs)
         return self._winners(neighbours, weights), shares, None
 
-    def __getstate__(self):
-        state = super().__getstate__()
-        return {name: value for name, value in state.items() if not isinstance(value, PrototypeLookup)}
-
     def _state_to_save(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         arrays, state = super()._state_to_save()
         lookup = getattr(self, "_lookup", None)
@@ -185,3 +177,5 @@ class PrototypeVoting(Savable, ClassifierMixin, BaseEstimator):
             self._lookup = BackendLookup(index.restore(self.prototypes_, screen), metric)
         elif screen:
             raise ValueError("an index that no backend reads")
+        elif hasattr(self, "prototypes_"):
+            self._lookup = self._own_lookup(metric)

@@ -8,12 +8,15 @@ from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 
+from somknn.fitted import one_state
 from somknn.neighbors.backends import BACKENDS, fit_codebook_index, make_index
 from somknn.persistence import ModelFileError, Savable
 from somknn.persistence.contents import COLUMNS, Array, Classes, Fitted, Kind, Labels, Saved
 from somknn.som.estimator import SOM
+from somknn_kernels.parallel import resolve_n_threads
 
 
+@one_state
 class SOMClassifier(Savable, ClassifierMixin, BaseEstimator):
     """The label map of a SOM as a classifier.
 
@@ -114,8 +117,7 @@ class SOMClassifier(Savable, ClassifierMixin, BaseEstimator):
         if self._index is None:
             return self.som_.predict(X)
         rows = self.som_._validate(X, reset=False, least=1)
-        self._index.n_jobs = self.som_.n_jobs
-        return self._index.search(rows, 1)[1][:, 0]
+        return self._index.search(rows, 1, n_threads=resolve_n_threads(self.som_.n_jobs))[1][:, 0]
 
     def _fill_empty(self, votes: np.ndarray) -> np.ndarray:
         flat = self.som_.codebook_.reshape(len(votes), -1).astype(np.float64)

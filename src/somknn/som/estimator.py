@@ -10,6 +10,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, column_or_1d, validate_data
 
+from somknn.fitted import one_state
 from somknn.neighbors.validation import prepare_rows
 from somknn.persistence import ModelFileError, Savable
 from somknn.persistence.contents import (
@@ -41,6 +42,7 @@ _BLOCK = 8192
 _MOST_EPOCHS = 10_000_000  # a radius is kept for each
 
 
+@one_state
 class SOM(TrainedMap, Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BaseEstimator):
     """Self-organizing map (Kohonen 2001) with exact best-matching units.
 
@@ -284,8 +286,13 @@ class SOM(TrainedMap, Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin
         self.quantization_error_ = quality.quantization_error_of(distances, rows.weights)
         self.topographic_error_ = quality.topographic_error_of(units, rule.grid, rows.weights)
         self.n_iter_ += 1
-        for name in self.history_:
-            self.history_[name].append(float(getattr(self, f"{name}_", radius if name == "radius" else np.nan)))
+        entry = {
+            "quantization_error": self.quantization_error_,
+            "topographic_error": self.topographic_error_,
+            "radius": float(radius),
+        }
+        # New lists: those of the map before belong to whoever looks at it.
+        self.history_ = {name: [*values, entry.get(name, np.nan)] for name, values in self.history_.items()}
         return self
 
     def predict(self, X):

@@ -10,6 +10,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
+from somknn.fitted import one_state
 from somknn.persistence import ModelFileError, Savable
 from somknn.persistence.contents import COLUMNS, Array, Fitted, Kind
 from somknn.som.estimator import SOM
@@ -67,6 +68,7 @@ def select_without_redundancy(covariance: np.ndarray, count: int) -> tuple[np.nd
     return np.array(taken), importance
 
 
+@one_state
 class SOMFeatureSelector(Savable, SelectorMixin, BaseEstimator):
     """Select the features that matter most to a map.
 
