@@ -60,9 +60,10 @@ def fit(estimator: Estimator, X: dask.array.Array, client: Client | None = None)
     >>> sorted(kmeans.cluster_centers_.tolist())
     [[1.0, 2.0], [10.0, 2.0]]
     """
-    trainers: tuple[tuple[type, Any], ...] = ((SOM, fit_som), (KMeans, fit_kmeans))
-    for kind, train in trainers:
-        if type(estimator) is kind:
-            return change(estimator, lambda draft, train=train: train(draft, X, find_client(client)))
     kind = type(estimator)
-    raise TypeError(f"only somknn's SOM and KMeans can be trained on a cluster, got {kind.__module__}.{kind.__name__}")
+    trainers: dict[type, Any] = {SOM: fit_som, KMeans: fit_kmeans}
+    if kind not in trainers:
+        raise TypeError(
+            f"only somknn's SOM and KMeans can be trained on a cluster, got {kind.__module__}.{kind.__name__}"
+        )
+    return change(estimator, lambda draft: trainers[kind](draft, X, find_client(client)))
