@@ -66,4 +66,8 @@ def fit(estimator: Estimator, X: dask.array.Array, client: Client | None = None)
         raise TypeError(
             f"only somknn's SOM and KMeans can be trained on a cluster, got {kind.__module__}.{kind.__name__}"
         )
-    return change(estimator, lambda draft: trainers[kind](draft, X, find_client(client)))
+
+    def train(draft: Any) -> Any:
+        return trainers[kind](draft, X, find_client(client))
+
+    return change(estimator, train)
