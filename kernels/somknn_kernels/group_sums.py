@@ -25,12 +25,15 @@ def sort_by_label(labels, starts, order):
     """Counting sort: order[starts[g] : starts[g + 1]] lists the rows with label g, ascending.
 
     labels : int64 (n,), each in [0, groups); starts : int64 (groups + 1,) and order : int64 (n,) are written.
+    Returns n, or the first row with a label that is none of the groups': then `order` is not written.
     Cost: two passes over the labels.
     """
     groups = starts.shape[0] - 1
     for g in range(groups + 1):
         starts[g] = 0
     for row in range(labels.shape[0]):
+        if not 0 <= labels[row] < groups:
+            return row
         starts[labels[row] + 1] += 1
     for g in range(groups):
         starts[g + 1] += starts[g]
@@ -41,6 +44,7 @@ def sort_by_label(labels, starts, order):
     for g in range(groups, 0, -1):
         starts[g] = starts[g - 1]
     starts[0] = 0
+    return labels.shape[0]
 
 
 @inlined
@@ -128,7 +132,7 @@ def sum_groups_weighted(X, weights, order, starts, first_group, last_group, firs
 def sum_weights(weights, labels, totals):
     """totals[g] = sum of the weights of the rows with label g, in float64 in ascending row order.
 
-    weights : float64 (n,); labels : int64 (n,); totals : float64 (groups,), overwritten.
+    weights : float64 (n,); labels : int64 (n,), as `sort_by_label` has found them; totals : float64 (groups,), overwritten.
     """
     totals[:] = 0.0
     for row in range(labels.shape[0]):

@@ -36,6 +36,11 @@ def group_sums(
     totals : (n_groups,)
         int64 numbers of rows, or float64 sums of weights.
 
+    Raises
+    ------
+    ValueError
+        For a label that is none of the groups'.
+
     Examples
     --------
     >>> import numpy as np
@@ -47,7 +52,9 @@ def group_sums(
     n, d = X.shape
     order = np.empty(n, np.int64)
     starts = np.empty(n_groups + 1, np.int64)
-    kernels.sort_by_label(labels, starts, order)
+    sorted_rows = kernels.sort_by_label(labels, starts, order)
+    if sorted_rows < n:
+        raise ValueError(f"row {sorted_rows} has the label {labels[sorted_rows]}, which is none of {n_groups} groups")
     if weights is not None:
         totals = np.empty(n_groups)
         kernels.sum_weights(weights, labels, totals)

@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -74,3 +75,12 @@ def test_moving_rows_equals_summing_anew(seed, n, groups):
     for c0, c1 in ((0, 7), (7, 20)):
         kernels.move_bytes(X, rows, before[rows], after[rows], c0, c1, sums)
     np.testing.assert_array_equal(sums, reference.group_sums(X, after, groups)[0])
+
+
+@pytest.mark.parametrize("label", [-1, 3, np.iinfo(np.int64).max, np.iinfo(np.int64).min])
+@pytest.mark.parametrize("weights", [None, np.ones(5)])
+def test_a_label_of_no_group_is_refused(label, weights):
+    """It would be written outside the arrays."""
+    labels = np.array([0, 2, label, 1, 0])
+    with pytest.raises(ValueError, match=f"^row 2 has the label {label}, which is none of 3 groups"):
+        group_sums(np.ones((5, 2)), labels, 3, weights)
