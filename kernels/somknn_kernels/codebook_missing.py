@@ -12,15 +12,18 @@ def _closer(distance, index, other_distance, other_index):
 
 @inlined
 def offer_unit(distance, index, best, best_index):
-    """Keep the two smallest (distance, index) pairs in best[0:2], best_index[0:2]."""
+    """Keep the two smallest (distance, index) pairs in best[0:2], best_index[0:2], which are infinity and -1 at first.
+
+    Any distance is better than none, infinity and NaN too: two different units that are offered leave no -1.
+    """
     if index == best_index[0] or index == best_index[1]:
         return
-    if _closer(distance, index, best[0], best_index[0]):
+    if best_index[0] < 0 or _closer(distance, index, best[0], best_index[0]):
         best[1] = best[0]
         best_index[1] = best_index[0]
         best[0] = distance
         best_index[0] = index
-    elif _closer(distance, index, best[1], best_index[1]):
+    elif best_index[1] < 0 or _closer(distance, index, best[1], best_index[1]):
         best[1] = distance
         best_index[1] = index
 
@@ -29,7 +32,7 @@ def offer_unit(distance, index, best, best_index):
 def two_nearest_missing(X, W, first_row, last_row, units, distances):
     """Like `two_nearest` over the columns where a row is not NaN; rows without any value get unit 0, 1 and distance 0.
 
-    X : float32 or float64 (n, d) with NaN for missing; units, distances as in `two_nearest` (guesses or -1).
+    X : float32 or float64 (n, d) with NaN for missing; units, distances as in `two_nearest`, units with guesses or anything that is no unit.
     A partial sum past the second best ends a row of W early; terms are added in column order in float64.
     """
     d = X.shape[1]
@@ -52,7 +55,7 @@ def two_nearest_missing(X, W, first_row, last_row, units, distances):
         guess_0, guess_1 = units[i, 0], units[i, 1]
         for turn in range(-2, K):
             k = guess_0 if turn == -2 else guess_1 if turn == -1 else turn
-            if k < 0 or (turn >= 0 and (k == guess_0 or k == guess_1)):  # noqa: SIM109
+            if not 0 <= k < K or (turn >= 0 and (k == guess_0 or k == guess_1)):  # noqa: SIM109
                 continue
             total = 0.0
             position = 0

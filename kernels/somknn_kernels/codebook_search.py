@@ -80,11 +80,11 @@ def _two_largest(isa, tile_codes, t, panels, starts, values, first, second, plac
     for j in range(values.shape[0]):
         a, largest, b, next_largest = two_largest_lanes(isa, first, second, j)
         k = a
-        while values[j, k] != largest:
+        while k < values.shape[1] and values[j, k] != largest:
             k += panel
         places[first_place + j, 0] = k
         k = k + panel if b == a and next_largest == largest else b
-        while values[j, k] != next_largest:
+        while k < values.shape[1] and values[j, k] != next_largest:
             k += panel
         places[first_place + j, 1] = k
 
@@ -225,6 +225,11 @@ def two_nearest(isa, X, W, short, book, trust, first_row, last_row, units, dista
             if not trust:
                 lines = values[from_row : from_row + tile]
                 _two_largest(isa, tile_codes, t, panels, starts, lines, first, second_first, guesses, from_row)
+        # Rows of NaN find what is no unit, as a caller's guesses may be: neither is looked up.
+        for j in range(rows):
+            for g in range(2):
+                if not 0 <= guesses[j, g] < K:
+                    guesses[j, g] = g
         bits[:] = np.uint64(0)
         for j in range(chunk):
             limits[j] = 2147483647

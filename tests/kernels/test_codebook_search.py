@@ -221,3 +221,47 @@ def test_one_neuron():
     units, distances = BMUSearch(X).search(X[:1])
     assert (units == 0).all()
     np.testing.assert_array_equal(distances, ((X - X[0]) ** 2).sum(axis=1))
+
+
+@pytest.mark.parametrize("missing", [False, True])
+@pytest.mark.parametrize("scale", [1e160, 1e300])
+def test_rows_infinitely_far_from_all_units_have_units(missing, scale):
+    """-1, which stood for none, was taken for a place in an array."""
+    random = np.random.default_rng(0)
+    X, W = random.normal(size=(40, 5)) * scale, random.normal(size=(7, 5)) * scale
+    W[3] = X[0]
+    with np.errstate(over="ignore"):
+        search = BMUSearch(X, missing=missing)
+    for _ in range(2):
+        with np.errstate(over="ignore"):
+            units, distances = search.search(W)
+        assert ((units >= 0) & (units < 7)).all()
+        assert (units[:, 0] != units[:, 1]).all()
+        assert units[0, 0] == 3
+        assert not missing or (units[1:] == [0, 1]).all()  # ties
+        assert distances[0] == 0
+        assert np.isinf(distances[1:]).all()
+
+
+@pytest.mark.parametrize("missing", [False, True])
+def test_units_of_another_codebook_are_no_guesses(missing):
+    """Those of a larger one would be looked up beyond the smaller one's end."""
+    random = np.random.default_rng(0)
+    X = random.normal(size=(300, 6))
+    search = BMUSearch(X, missing=missing)
+    for K in (90, 5, 1, 2, 70):
+        W = np.concatenate([np.full((88, 6), 50.0), X[:2] + 0.5])[-K:]
+        units, distances = search.search(W)
+        expected, squares = two_nearest(X, W if K > 1 else np.repeat(W, 2, axis=0))
+        np.testing.assert_array_equal(units, expected if K > 1 else np.zeros_like(expected))
+        np.testing.assert_allclose(distances, squares[:, 0], rtol=1e-7)
+
+
+@pytest.mark.parametrize("guess", [-1, 90, 10**6, np.iinfo(np.int64).max])
+def test_a_guess_that_is_no_unit_is_not_looked_up(guess):
+    random = np.random.default_rng(2)
+    X, W = random.normal(size=(100, 40)), random.normal(size=(90, 40))
+    search = BMUSearch(X)
+    search.units[::3], search._kept, search._size = guess, len(X), len(W)
+    search.units[1::3], search.units[2::3, 0], search.units[2::3, 1] = [4, 8], guess, 3
+    np.testing.assert_array_equal(search.search(W)[0], two_nearest(X, W)[0])

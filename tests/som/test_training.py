@@ -182,3 +182,17 @@ def test_history_and_early_stopping():
     stopped = SOM(3, 3, epochs=50, callback=lambda epoch: epoch["epoch"] == 4).fit(X)
     assert stopped.n_iter_ == 4
     assert SOM(3, 3, epochs=60, tol=1e-2, radius_schedule=lambda t: 1.0).fit(X).n_iter_ < 60
+
+
+@pytest.mark.parametrize("training", ["batch", "online"])
+@pytest.mark.parametrize("missing", ["error", "ignore"])
+def test_a_map_of_rows_whose_squared_distances_overflow_has_labels(training, missing):
+    X = rows() * 1e200
+    if missing == "ignore":
+        X[::5, ::2] = np.nan
+    settings = {"initialization": "random", "missing_values": missing, "epochs": 2, "random_state": 0}
+    with np.errstate(all="ignore"):
+        som = SOM(3, 4, training=training, **settings).fit(X)
+        labels = som.predict(X)
+    for found in (som.labels_, labels):
+        assert 0 <= found.min() <= found.max() < 12

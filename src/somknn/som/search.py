@@ -126,12 +126,16 @@ class BMUSearch:
         if len(codebook) == 1:
             self.search(np.concatenate([codebook, codebook]))
             self.units[:] = 0
+            self._size = 1
         else:
             self._search(np.ascontiguousarray(codebook, np.float32 if codebook.dtype == np.float32 else np.float64))
         return self.units, self.distances
 
     def _search(self, codebook: np.ndarray) -> None:
         n = len(self.X)
+        if len(codebook) != self._size:  # units of another codebook are no guesses
+            self._kept, self._size, self.examined = -1, len(codebook), [0, 0, 0]
+            self.units[:] = -1
         if self.missing:
             rows = 256
             run_tasks(
@@ -142,8 +146,6 @@ class BMUSearch:
                 self.n_threads,
             )
             return
-        if len(codebook) != self._size:  # units of another codebook are no guesses
-            self._kept, self._size, self.examined = -1, len(codebook), [0, 0, 0]
         parts = [(first, min(n, first + _ROWS_PER_TASK)) for first in range(0, n, _ROWS_PER_TASK)]
         # Each begins with a whole tile, as the parts do
         firsts = [part * n // _PILOTS // _ROWS_PER_TASK * _ROWS_PER_TASK for part in range(_PILOTS)]
