@@ -26,10 +26,11 @@ def winners(rows, codes, start, stop, prototypes, prototype_codes, own, own_squa
         nearest_own, nearest_other = -1, -1
         for p in range(prototypes.shape[0]):
             distance = squared_distance_float64(rows, row, prototypes, p, sums)
+            # Also where every distance is infinity or NaN there is a nearest.
             if prototype_codes[p] == codes[row]:
-                if distance < best_own:
+                if distance < best_own or nearest_own < 0:
                     best_own, nearest_own = distance, p
-            elif distance < best_other:
+            elif distance < best_other or nearest_other < 0:
                 best_other, nearest_other = distance, p
         own[row], own_squares[row] = nearest_own, best_own
         other[row], other_squares[row] = nearest_other, best_other

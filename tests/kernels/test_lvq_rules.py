@@ -42,3 +42,11 @@ def test_no_winner_where_there_is_no_prototype():
     found = np.empty(1, np.int64), np.empty(1), np.empty(1, np.int64), np.empty(1)
     lvq.winners(np.zeros((1, 3)), np.array([0]), 0, 1, np.ones((2, 3)), np.array([0, 0]), *found)
     assert [part[0] for part in found] == [0, 3.0, -1, np.inf]
+
+
+def test_the_lowest_wins_where_all_are_infinitely_far():
+    """No winner means that there is no prototype: what counts rows by their winner relies on it."""
+    found = np.empty(1, np.int64), np.empty(1), np.empty(1, np.int64), np.empty(1)
+    prototypes, codes = np.arange(12.0).reshape(4, 3) * 1e200, np.array([0, 1, 0, 1])
+    lvq.winners(np.full((1, 3), -1e200), np.array([1]), 0, 1, prototypes, codes, *found)
+    assert [part[0] for part in found] == [1, np.inf, 0, np.inf]

@@ -148,3 +148,11 @@ def test_callback_sees_and_stops():
 def test_bad_parameters(parameters, message):
     with pytest.raises(ValueError, match=message):
         LVQ(**parameters).fit(np.eye(4), [0, 0, 1, 1])
+
+
+@pytest.mark.parametrize("metric_rank", [None, 3])
+@pytest.mark.parametrize("scale", [1e155, 1e300])
+def test_rows_whose_squared_distances_overflow_are_refused(metric_rank, scale):
+    rows, codes, _ = _sorted(60)
+    with np.errstate(over="ignore", invalid="ignore"), pytest.raises(ValueError, match=r"overflow|infinity|NaN"):
+        LVQ(9, metric_rank=metric_rank, random_state=0).fit(rows * scale, codes)

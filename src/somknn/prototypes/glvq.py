@@ -99,6 +99,11 @@ class ClassSearch:
 def pulls(weights: np.ndarray, winners: Winners, slope: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """f(μ), and how strongly each row draws its own winner towards itself and drives the other away, (n,) each."""
     total = winners.own_squares + winners.other_squares
+    if not np.isfinite(total).all():
+        row = int(np.flatnonzero(~np.isfinite(total))[0])
+        raise ValueError(
+            f"squared distances between prototypes and row {row} of those sorted by class overflow float64: scale the features down"
+        )
     safe = np.where(total > 0, total, 1.0)  # a row that lies on prototypes of two classes pulls at neither
     relative = (winners.own_squares - winners.other_squares) / safe
     value = 1.0 / (1.0 + np.exp(-slope * relative))
