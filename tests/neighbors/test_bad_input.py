@@ -3,9 +3,11 @@
 import numpy as np
 import pandas as pd
 import pytest
+import sklearn
 from scipy import sparse
 
 from somknn import KNeighborsClassifier, KNeighborsRegressor, NearestNeighbors
+from somknn.neighbors.weighting import class_shares, mean_targets, winning_codes
 
 ROWS = np.arange(12.0).reshape(6, 2)
 LABELS = [0, 1, 0, 1, 0, 1]
@@ -122,3 +124,25 @@ def test_a_backend_that_is_not_there_says_what_to_do(monkeypatch):
     )
     with pytest.raises(ImportError, match=r"^backend='faiss' .*; use backend='numba'$"):
         NearestNeighbors(backend="faiss").fit(ROWS)
+
+
+@pytest.mark.parametrize("vote", [winning_codes, class_shares, mean_targets])
+@pytest.mark.parametrize("row", [-1, 6, np.iinfo(np.int64).max])
+def test_neighbours_that_are_no_rows_do_not_vote(vote, row):
+    """A kernel would look their class up outside of what there is."""
+    neighbours = np.array([[0, 1], [2, row]])
+    arguments = {
+        winning_codes: lambda: (np.zeros(6, np.int32), 2, (np.zeros((2, 2)), neighbours), None),
+        class_shares: lambda: (np.zeros(6, np.int32), 2, neighbours, None, 1),
+        mean_targets: lambda: (np.zeros((6, 1)), neighbours, None, 1),
+    }
+    settings = {"nearest_first": True, "n_jobs": 1} if vote is winning_codes else {}
+    with pytest.raises(ValueError, match=f"^neighbour {row} of query 1 is none of the 6 rows"):
+        vote(*arguments[vote](), **settings)
+
+
+@pytest.mark.parametrize("algorithm", ["brute", "pruned"])
+def test_a_query_of_nan_that_nobody_checked_is_an_error(algorithm):
+    classifier = KNeighborsClassifier(algorithm=algorithm).fit(ROWS, LABELS)
+    with sklearn.config_context(assume_finite=True), pytest.raises(ValueError, match="query 0 has fewer than k=5"):
+        classifier.predict(ROWS * np.nan)

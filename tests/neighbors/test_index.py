@@ -4,6 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
+import sklearn
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -413,3 +414,35 @@ def test_errors_say_what_is_wrong(monkeypatch):
         ExactIndex().fit(rows)
     monkeypatch.setenv("SOMKNN_ISA", "portable")
     assert ExactIndex().fit(rows).isa_ == "portable"
+
+
+@pytest.mark.parametrize("algorithm", ["brute", "pruned"])
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_units_before_that_are_none_are_refused(algorithm, dtype):
+    """They are looked up before anything else: outside the codebook they would be read outside of it."""
+    random = np.random.default_rng(0)
+    rows = random.integers(0, 256, (300, 70)).astype(dtype)
+    search, codebook = CodebookSearch(rows, algorithm=algorithm), rows[:80].astype(np.float32) + 0.25
+    good = search.nearest(codebook)[1]
+    np.testing.assert_array_equal(search.nearest(codebook, 1, good)[1], good)
+    for bad in (-1, 80, np.iinfo(np.int64).max):
+        before = good.copy()
+        before[7] = bad
+        with pytest.raises(ValueError, match=f"^previous names the unit {bad} for row 7, but there are 80"):
+            search.nearest(codebook, 1, before)
+    for shape in ((299, 1), (300, 2), (300,)):
+        with pytest.raises(ValueError, match=r"^previous must have the shape"):
+            search.nearest(codebook, 1, np.zeros(shape, np.int64))
+
+
+@pytest.mark.parametrize(("algorithm", "where"), [("brute", "queries"), ("brute", "rows"), ("pruned", "queries")])
+def test_no_neighbours_at_all_is_an_error(algorithm, where):
+    """What scikit-learn's `assume_finite` lets pass is at no distance; in place of rows came numbers that are none."""
+    rows = np.random.default_rng(0).normal(size=(100, 20))
+    queries = rows[1:30].copy()
+    (queries if where == "queries" else rows)[::3] = np.nan
+    k = 5 if where == "queries" else 80
+    with sklearn.config_context(assume_finite=True):
+        index = ExactIndex(algorithm).fit(rows)
+        with pytest.raises(ValueError, match=f"^query 0 has fewer than k={k} neighbours: NaN"):
+            index.search(queries, k)

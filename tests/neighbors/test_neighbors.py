@@ -17,7 +17,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from somknn import KNeighborsClassifier, KNeighborsRegressor, KNeighborsTransformer, NearestNeighbors
-from somknn.neighbors import ExactIndex, weighting
+from somknn.neighbors import ExactIndex
 
 
 @pytest.fixture(scope="module")
@@ -337,17 +337,3 @@ def test_a_fitted_index_in_place_of_rows(kind):
         KNeighborsClassifier().fit(ExactIndex(), labels)
     with pytest.raises(ValueError, match="inconsistent numbers of samples"):
         KNeighborsClassifier().fit(index, labels[1:])
-
-
-@pytest.mark.parametrize("row", [-1, 6, 2**63 - 1])
-def test_rows_that_do_not_exist_are_refused(row):
-    """The kernels read codes and targets at the rows that a search names, whoever made that search."""
-    codes, squared = np.zeros(6, np.int32), np.zeros((2, 3))
-    rows = np.array([[0, 1, 2], [3, 4, row]])
-    for vote in (
-        lambda: weighting.winning_codes(codes, 1, (squared, rows), None, nearest_first=True, n_jobs=1),
-        lambda: weighting.class_shares(codes, 1, rows, None, 1),
-        lambda: weighting.mean_targets(np.zeros((6, 1)), rows, None, 1),
-    ):
-        with pytest.raises(IndexError, match="outside the 6 fitted rows"):
-            vote()

@@ -25,6 +25,15 @@ _FIRST_LOOK = 512  # units among which a first call seeks its bounds
 _TOO_MANY = 0.25  # of the codebook surviving the scan: brute force is then the better way
 
 
+def _check_units(units: np.ndarray, shape: tuple[int, int], n_units: int) -> None:
+    """Raise ValueError unless `units` has that shape and holds numbers from 0 to n_units - 1: kernels look them up."""
+    if units.shape != shape:
+        raise ValueError(f"previous must have the shape {shape}, got {units.shape}")
+    if units.size and not (units.min() >= 0 and units.max() < n_units):
+        row, column = np.argwhere((units < 0) | (units >= n_units))[0]
+        raise ValueError(f"previous names the unit {units[row, column]} for row {row}, but there are {n_units}")
+
+
 class CodebookSearch:
     """Exact nearest codebook vectors of the rows `X` (n, d).
 
@@ -88,10 +97,17 @@ class CodebookSearch:
         -------
         squared_distances : ndarray (n, k), float64 (int64 where both sides are uint8), ascending
         indices : ndarray (n, k), int64; ties to the lowest unit
+
+        Raises
+        ------
+        TypeError, ValueError
+            For rows or a codebook of another kind or shape, a k out of range, and `previous` of another shape or of units that are none.
         """
         units = as_rows(codebook, "codebook", self.rows.shape[1])
         if not 1 <= k <= len(units):
             raise ValueError(f"k must be between 1 and the number of units, {len(units)}; got {k}")
+        if previous is not None:
+            _check_units(previous, (len(self.rows), k), len(units))
         n_threads = resolve_n_threads(self.n_jobs)
         small = len(units) < 64 or self.rows.shape[1] < 48 or self._hopeless
         if self.algorithm == "brute" or (self.algorithm == "auto" and small):

@@ -71,6 +71,16 @@ class _Fitted(NamedTuple):
         return self.pruned.built(n_threads) if isinstance(self.pruned, StoredSearch) else self.pruned
 
 
+def _complete(distances: np.ndarray, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Both, the lists of a search; ValueError where one is not full. Between numbers each has k neighbours."""
+    short = indices[:, -1] == NO_INDEX
+    if short.any():
+        raise ValueError(
+            f"query {int(np.argmax(short))} has fewer than k={indices.shape[1]} neighbours: NaN among its values or those of the rows"
+        )
+    return distances, indices
+
+
 class ExactIndex:
     """Exact k-nearest-neighbour and radius search under squared Euclidean distance.
 
@@ -200,7 +210,7 @@ class ExactIndex:
         # A large share of all rows cannot be had by ruling rows out.
         pruned = None if k > len(rows) // 8 else fitted.pruned_for(len(queries), n_threads)
         if pruned is None:
-            return fitted.brute.nearest(queries, int(k), n_threads)
+            return _complete(*fitted.brute.nearest(queries, int(k), n_threads))
         if upper_bounds is not None:
             upper_bounds = np.asarray(upper_bounds)
             if upper_bounds.shape != (len(queries),):
@@ -210,7 +220,7 @@ class ExactIndex:
             query = int(np.argmax(indices[:, -1] == NO_INDEX))
             raise ValueError(f"upper_bounds[{query}] is too low: fewer than k={k} rows are that near")
         self._record(survivors, len(queries))
-        return distances, indices
+        return _complete(distances, indices)
 
     def search_rows(self, k: int, groups: Any) -> tuple[np.ndarray, np.ndarray]:
         """The k nearest rows of every fitted row among the rows of other groups: neighbours across folds, or without oneself.
@@ -247,7 +257,7 @@ class ExactIndex:
             )
         *found, survivors = self_search.nearest_apart(pruned, int(k), apart, n_threads)
         self._record(survivors, len(rows))
-        return found[0], found[1]
+        return _complete(*found)
 
     def search_within(
         self, Q: Any, squared_radius: float, *, n_threads: int | None = None

@@ -21,12 +21,6 @@ def _over_queries(n_queries: int, n_jobs: int | None, work: Callable[[slice], ob
     run_tasks(task, n_tasks, resolve_n_threads(n_jobs))
 
 
-def _check_rows(indices: np.ndarray, n: int) -> None:
-    """Compiled code reads where these say: they come from a search, which may be another package's."""
-    if indices.size and (indices.min() < 0 or indices.max() >= n):
-        raise IndexError(f"a neighbour outside the {n} fitted rows")
-
-
 def neighbour_weights(weights: Any, squared_distances: np.ndarray, n_jobs: int | None) -> np.ndarray | None:
     """Weights (m, k) for the parameter `weights`, or None where all count the same."""
     if weights is None or weights == "uniform":
@@ -40,6 +34,13 @@ def neighbour_weights(weights: Any, squared_distances: np.ndarray, n_jobs: int |
 
     _over_queries(len(out), n_jobs, work)
     return out
+
+
+def _check_rows(neighbours: np.ndarray, n_rows: int) -> None:
+    """Raise ValueError for neighbours (m, k) that are no rows, as those of a damaged index are: kernels look them up."""
+    if neighbours.size and not (neighbours.min() >= 0 and neighbours.max() < n_rows):
+        query, place = np.argwhere((neighbours < 0) | (neighbours >= n_rows))[0]
+        raise ValueError(f"neighbour {neighbours[query, place]} of query {query} is none of the {n_rows} rows")
 
 
 def _part(weights: np.ndarray | None, part: slice) -> np.ndarray | None:
