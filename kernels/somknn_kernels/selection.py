@@ -97,8 +97,8 @@ class Improved(NamedTuple):
 
 
 class Within(NamedTuple):
-    """All pairs up to limits[query]. counts : int64 (m,), running; starts : int64 (m,), first place of each query in `distances` and
-    `indices`, which are empty while counting."""
+    """All pairs up to limits[query]. counts : int64 (m,), running; starts : int64 (m + 1,), first place of each query in `distances` and
+    `indices`, which are empty while counting, and the end."""
 
     limits: Any
     counts: Any
@@ -142,8 +142,11 @@ def _offer(collector, query, distance, index):
         if distance <= collector.limits[query]:
             if collector.indices.shape[0] > 0:
                 place = collector.starts[query] + collector.counts[query]
-                collector.distances[place] = distance
-                collector.indices[place] = index
+                if (
+                    place < collector.starts[query + 1]
+                ):  # rows in a mapped file may have changed since they were counted
+                    collector.distances[place] = distance
+                    collector.indices[place] = index
             collector.counts[query] += 1
 
     return keep_all

@@ -81,7 +81,7 @@ def test_within_counts_and_then_fills(distances, limit):
     offer_all(Within(limits, counts, starts, none, none), 0, distances, rows)
     assert counts[0] == (distances <= limit).sum()
     found, where = np.empty(counts[0], np.int64), np.empty(counts[0], np.int64)
-    counts[:] = 0
+    starts[1], counts[:] = counts[0], 0
     if len(found):
         offer_all(Within(limits, counts, starts, found, where), 0, distances, rows)
     np.testing.assert_array_equal(where, rows[distances <= limit])
@@ -129,3 +129,12 @@ def test_packed_floats_are_no_farther_off_than_said(values, centre, exponent):
     assert abs(sum(p * p for p in packed) - Fraction(norms[0])) <= Fraction(norms[0]) * Fraction(d + 1, 2**52)
     assert (out[:, 1] == 0).all()
     assert norms[1] == 0
+
+
+def test_more_pairs_than_were_counted_are_not_written():
+    """Rows in a mapped file may change between the two turns."""
+    limits, counts, starts = np.full(2, 9), np.array([0, 0]), np.array([0, 2, 3])
+    found, where = np.full(3, -1), np.full(3, -1)
+    for query in (1, 0):
+        offer_all(Within(limits, counts, starts, found, where), query, np.arange(5), np.arange(5))
+    assert where.tolist() == found.tolist() == [0, 1, 0]
