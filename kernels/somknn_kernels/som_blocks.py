@@ -137,7 +137,8 @@ def present_block(
             find_pulls(rates[t], table, hexagonal, winner, columns, pulls, t)
             draw(pulls, t, stop, gram, halves, dots)
         collect(pulls, first, stop, shares, left, step)
-        learn(shares, left, step, first, gram, rows, dots)
+        if stop < rows:  # else there are no later rows, and a last step that is short would be read beyond its end
+            learn(shares, left, step, first, gram, rows, dots)
     factors[:] = 1.0
     for step in range(n_steps - 1, -1, -1):
         for s in range(step * STEP, min(rows, step * STEP + STEP)):

@@ -10,7 +10,9 @@ from somknn.som.blocks import BLOCK, ByteBlocks, FloatBlocks
 from somknn.som.grid import Grid
 from somknn.som.neighborhoods import evaluate
 from somknn.som.online import _pieces
+from somknn_kernels import som_blocks
 from somknn_kernels.isa import select, supported
+from somknn_kernels.som_block_tiles import LANES
 
 
 def _present(kind, X, W, grid, name, radius, rates, n_threads=2, compact=False):
@@ -164,3 +166,25 @@ def test_pieces_hold_every_row_once(n):
     assert [first for _, first, _ in pieces] == [0, *(stop for _, _, stop in pieces[:-1])]
     assert pieces[-1][2] == n
     assert all(0 < stop - first <= BLOCK and segment <= first for segment, first, stop in pieces)
+
+
+@pytest.mark.parametrize("n", [1, 7, 8, 9, 20])
+def test_a_block_in_arrays_of_its_size(n):
+    """The last step of a block may have fewer rows than others: what lies behind them is neither read nor written."""
+    random = np.random.default_rng(n)
+    grid, d = Grid(3, 7), 5
+    X, W, rates = random.normal(size=(n, d)), random.normal(size=(grid.size, d)), random.random(n)
+    padded = -(-grid.size // LANES) * LANES
+    dots, halves = np.zeros((n, padded)), np.zeros(padded)
+    dots[:, : grid.size], halves[: grid.size] = X @ W.T, (W**2).sum(axis=1) / 2
+    table = evaluate("gaussian", grid.offset_squares(), 1.0)
+    pulls, shares, factors = np.empty((n, padded)), np.empty((n, padded)), np.empty(padded)
+    units, distances = np.empty((n, 2), np.int64), np.empty(n)
+    som_blocks.train_block(
+        X, W[:, :, None].copy(), grid.size, dots, X @ X.T, halves, 0.0, table, False, grid.n_columns, rates,
+        pulls, shares, factors, units, distances,
+    )  # fmt: skip
+    influence = evaluate("gaussian", grid.squared_distances(), 1.0)
+    moved = factors[: grid.size, None] * W + shares[:, : grid.size].T @ X
+    np.testing.assert_allclose(moved, train_online(X, np.arange(n), W, influence, rates), rtol=1e-9, atol=1e-9)
+    np.testing.assert_array_equal(units, present_online(X, W, influence, rates)[0])
