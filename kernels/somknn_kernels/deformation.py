@@ -19,6 +19,7 @@ from numba import types
 from numba.extending import intrinsic
 
 from somknn_kernels.policy import inlined, kernel
+from somknn_kernels.tiles import I16, I64, _pointer
 
 BLOCKED = np.iinfo(np.int64).max
 """The cost of a place in the list of the best that no candidate has taken."""
@@ -35,13 +36,12 @@ def load_planes(image, border, planes):
 
 
 LANES = 16
-_I64 = ir.IntType(64)
-_VECTOR = ir.VectorType(ir.IntType(16), LANES)
+_VECTOR = ir.VectorType(I16, LANES)
 
 
 def _at(context, builder, kind, array, offset):
     """Pointer to LANES 16-bit numbers from flat position `offset` of a C-contiguous array."""
-    data = context.make_array(kind)(context, builder, array).data
+    data = _pointer(context, builder, kind, array, I16)
     return builder.bitcast(builder.gep(data, [offset]), _VECTOR.as_pointer())
 
 
@@ -97,13 +97,13 @@ def lower_best(typingctx, total, total_at, span, best, best_at):
         done = builder.append_basic_block("done")
         builder.branch(loop)
         builder.position_at_end(loop)
-        u = builder.phi(_I64)
+        u = builder.phi(I64)
         summed = builder.phi(_VECTOR)
-        u.add_incoming(_I64(0), before)
+        u.add_incoming(I64(0), before)
         summed.add_incoming(ir.Constant(_VECTOR, None), before)
         one = _load(builder, _at(context, builder, sig.args[0], total, builder.add(total_at, u)))
         larger = builder.add(summed, one)
-        following = builder.add(u, _I64(1))
+        following = builder.add(u, I64(1))
         u.add_incoming(following, loop)
         summed.add_incoming(larger, loop)
         builder.cbranch(builder.icmp_signed("<", following, span), loop, done)

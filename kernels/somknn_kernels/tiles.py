@@ -192,7 +192,10 @@ def _pointer(context, builder, array_type, array, element_type, index=None):
 
     Kernels hand over whole arrays and an index: a slice would be a new array object, and counting references to
     it, atomically and in every thread, costs as much as a tile of short vectors (measured).
+    Raises TypeError, when the kernel is compiled, for an array whose type does not say that it is C-contiguous.
     """
+    if array_type.layout != "C":
+        raise TypeError(f"a tile was given {array_type}, but reads C-contiguous arrays only")
     struct = context.make_array(array_type)(context, builder, array)
     data = struct.data
     if index is not None:
@@ -288,12 +291,14 @@ def dot_tile_of_groups(typing_context, isa, queries, tile, groups, counts, panel
 
 @intrinsic
 def prefetch_row(typing_context, array, row):
-    """Ask for the cache lines of array[row] (two dimensions, C-contiguous); changes nothing."""
+    """Ask for the cache lines of array[row] (two dimensions), if its type says that it is C-contiguous; changes nothing."""
     signature = types.void(array, types.int64)
 
     def codegen(context, builder, signature, arguments):
         array, row = arguments
         array_type = signature.args[0]
+        if array_type.layout != "C":
+            return context.get_dummy_value()
         element_size = context.get_abi_sizeof(context.get_data_type(array_type.dtype))
         size = builder.mul(_length(context, builder, array_type, array, 1), I64(element_size))
         pointer = _pointer(context, builder, array_type, array, I8, row)

@@ -184,3 +184,11 @@ def test_entries_at_least_a_limit(name):
             bits = (values[row, panel * n_rows : (panel + 1) * n_rows] >= 2).astype(np.uint64)
             expected = (bits << np.arange(n_rows, dtype=np.uint64)).sum(dtype=np.uint64)
             assert run_at_least(isa, values, row, panel, np.int32(2)) == expected
+
+
+def test_arrays_that_are_not_contiguous_are_refused():
+    """Raw loads know nothing of strides."""
+    rows = np.zeros((4, 64), np.int16)
+    for strided in (rows[:, ::2], rows.reshape(4, 32, 2).transpose(2, 0, 1)[0], np.asfortranarray(rows)):
+        with pytest.raises(TypeError, match="C-contiguous"):
+            run_product(isa_module.select(), rows, 0, strided, 0)
