@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import itertools
 import struct
 import sys
 
@@ -12,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from somknn import KNeighborsClassifier
+from somknn import KNeighborsClassifier, _files
 from somknn.batch import BatchError, ResumeError, classify
 from somknn.batch import engine as engine_module
 from somknn.batch.sources import open_source
@@ -237,6 +238,26 @@ def test_resume_gives_the_same_bytes(tmp_path, rows, model_file, kind, monkeypat
     assert 0 < summary.resumed_rows < summary.rows == 500
     assert out.read_bytes() == (tmp_path / "whole.npy").read_bytes()
     assert not (tmp_path / "out.npy.parts").exists()
+
+
+@pytest.mark.parametrize(("nth", "finished"), [(1, 0), (2, 0), (3, 1), (4, 1), (5, 2)])
+def test_an_interrupt_after_a_rename(tmp_path, rows, model_file, monkeypatch, nth, finished):
+    """A part counts from the moment that its JSON file is renamed into place, whether or not the run hears of it."""
+    np.save(tmp_path / "in.npy", rows)
+    out, calls = tmp_path / "out.npy", itertools.count(1)
+
+    def interrupted(folder):
+        if next(calls) == nth:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(_files, "sync_folder", interrupted)
+        classify(model_file, tmp_path / "in.npy", out, **SMALL)
+    parts = tmp_path / "out.npy.parts"
+    assert len(list(parts.glob("part-*.json"))) == finished
+    assert parts.exists() == (finished > 0)
+    summary = classify(model_file, tmp_path / "in.npy", out, resume=True, **SMALL)
+    assert (summary.rows, summary.resumed_rows) == (500, 70 * finished)
 
 
 def test_resume_refuses_what_differs(tmp_path, rows, model, model_file, monkeypatch):

@@ -4,8 +4,18 @@
 predictions, which knows nothing of files and is what another engine (a cluster) calls.
 """
 
-from somknn.batch.checks import BatchError, Reject, ResumeError
+from somknn.batch.checks import BatchError, Reject, ResumeError, UsageError
 from somknn.batch.engine import Options, Summary, classify
 from somknn.batch.prediction import Wanted, predict_columns
 
-__all__ = ["BatchError", "Options", "Reject", "ResumeError", "Summary", "Wanted", "classify", "predict_columns"]
+__all__ = [
+    "BatchError",
+    "Options",
+    "Reject",
+    "ResumeError",
+    "Summary",
+    "UsageError",
+    "Wanted",
+    "classify",
+    "predict_columns",
+]

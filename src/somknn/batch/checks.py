@@ -10,6 +10,10 @@ class BatchError(ValueError):
     """Input that does not fit the model, or a run that cannot go on; one line that says where."""
 
 
+class UsageError(BatchError):
+    """A request that makes no sense whatever the files hold: an output that is one of the inputs."""
+
+
 class ResumeError(BatchError):
     """A work folder that cannot be continued: something differs from the interrupted run, or it is in use."""
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import os
 import queue
 import sys
 import threading
@@ -12,12 +13,13 @@ from typing import Any
 import numpy as np
 
 from somknn import persistence
-from somknn._files import replacing
+from somknn._ending import undone_unless_finished
+from somknn._files import refuse_to_overwrite, replacing, work_folder
 from somknn.batch import writers
-from somknn.batch.checks import BatchError, Chunk, Reject, set_apart
+from somknn.batch.checks import BatchError, Chunk, Reject, UsageError, set_apart
 from somknn.batch.manifest import WorkFolder, file_digest, fingerprint
 from somknn.batch.prediction import Wanted, check_model, forget_names, predict_columns, set_threads
-from somknn.batch.sources import open_sources
+from somknn.batch.sources import find_inputs, open_source
 
 # What these say counts for the rows that are still to be done: an interrupted run may go on with others.
 _CHANGEABLE = ("on_bad_row", "max_rejects")
@@ -74,7 +76,8 @@ def classify(
         .npy, .npz, IDX, CSV (features only), Parquet, Arrow, folders of images, glob patterns, "-" for CSV on standard
         input.
     output : path-like
-        .parquet, .csv or .npy; "-" for CSV on standard output (which cannot be resumed).
+        .parquet, .csv or .npy; "-" for CSV on standard output (which cannot be resumed). Where it is a symbolic link, the file
+        that it leads to is replaced and the link stays.
     resume : bool, default=False
         Continue an interrupted run of the same command; starts from the beginning where there is none. Only `on_bad_row`,
         `max_rejects` and `n_jobs` may differ.
@@ -105,21 +108,55 @@ def classify(
     Raises
     ------
     BatchError
-        A ValueError: input that does not fit the model, a bad row, or (`ResumeError`) a run that cannot be continued.
+        A ValueError: input that does not fit the model, a bad row, (`UsageError`) an output that is one of the inputs or
+        the model, or (`ResumeError`) a run that cannot be continued.
     ModelFileError
         A damaged model file.
     OSError
         A file cannot be read or written. Finished parts stay; `resume=True` continues.
     """
-    run = Run(model, find_sources(inputs), output, Options(**options), progress)
+    checked = Options(**options)
+    run = Run(model, find_sources(inputs, model, output, checked), output, checked, progress)
     set_threads(run.model, n_jobs)
     return run.run(resume)
 
 
-def find_sources(inputs: Any) -> list[Any]:
-    """The sources of a path, or of several."""
+def find_sources(inputs: Any, model_path: Any, output: Any, options: Options) -> list[Any]:
+    """The sources of a path, or of several, opened after it is known that the run will overwrite none of its inputs."""
     items = [inputs] if isinstance(inputs, str) or not hasattr(inputs, "__iter__") else inputs
-    return open_sources([str(item) for item in items])
+    found = find_inputs([str(item) for item in items])
+    check_places(output, [model_path, *(item for item in found if item != "-")], options)
+    return [open_source(item) for item in found]
+
+
+def check_places(output: Any, inputs: list[Any], options: Options) -> None:
+    """Raise UsageError for an output, or a file beside it, that is an input, and for one in a folder that is an input.
+
+    A folder with new files in it is another input to `--resume`.
+    """
+    if str(output) == "-":
+        return
+    output, inputs = Path(output), [Path(path) for path in inputs]
+    outputs = [output, rejects_path(output)] if options.on_bad_row == "quarantine" else [output]
+    try:
+        refuse_to_overwrite(outputs, inputs)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    folders = {Path(os.path.realpath(path)) for path in (output.parent, work_folder(output).parent)}
+    parts = Path(os.path.realpath(work_folder(output)))
+    for path in inputs:
+        real = Path(os.path.realpath(path))
+        if path.is_dir() and any(real in (folder, *folder.parents) for folder in folders):
+            raise UsageError(f"the output {output} would lie in the input folder {path}; choose another place for it")
+        if parts in (real, *real.parents):
+            raise UsageError(
+                f"the input {path} lies in {parts}, the work folder of this output; choose another place for the output"
+            )
+
+
+def rejects_path(output: Path) -> Path:
+    """Where rows set apart are written."""
+    return output.with_name(output.name + ".rejects.csv")
 
 
 class Run:
@@ -186,8 +223,7 @@ class Run:
         if resume and identity["input"] == "standard input":
             raise BatchError("standard input cannot be resumed; put the rows into a file")
         folder = WorkFolder(Path(self.output), identity)
-        records = None
-        try:
+        with contextlib.closing(folder), undone_unless_finished(folder.discard):
             records = folder.open(resume)
             self._take_over(records)
             for number, chunk, columns in self._computed(records):
@@ -200,11 +236,6 @@ class Run:
                 }
                 records.append(folder.add(number, columns, record))
             self._finish(folder, records)
-        finally:
-            if records == []:  # nothing to continue from
-                with contextlib.suppress(OSError):
-                    folder.remove()
-            folder.close()
         return self.summary
 
     def _take_over(self, records: list[dict[str, Any]]) -> None:
@@ -290,9 +321,11 @@ class Run:
             for number, record in enumerate(records)
             if record["rows"]
         )
-        rejects = Path(self.output + ".rejects.csv")
         if self.options.on_bad_row == "quarantine":
-            with replacing(rejects) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
+            with (
+                replacing(rejects_path(Path(self.output))) as temporary,
+                open(temporary, "w", encoding="utf-8", newline="") as file,
+            ):
                 writers.write_rejects(file, (reject for record in records for reject in record["rejects"]))
         with replacing(self.output) as temporary:
             writers.write_output(self.ending, temporary, tables, self.summary.rows)

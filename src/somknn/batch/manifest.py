@@ -1,7 +1,8 @@
 """The work folder of a run: finished parts beside a manifest that says which input, model and options they belong to.
 
 A part is an .npz file and a small JSON file that is renamed into place after it; a part counts when the JSON file is
-there. So a process that dies at any moment leaves whole parts and rubbish that the next run writes over.
+there. So a process that dies at any moment leaves whole parts and rubbish that the next run writes over. What is neither
+has been damaged by others: digests find it, and the run is not continued.
 """
 
 import contextlib
@@ -14,12 +15,12 @@ from typing import Any
 
 import numpy as np
 
-from somknn._files import replacing
-from somknn.batch.checks import BatchError, ResumeError
+from somknn._files import replacing, work_folder
+from somknn.batch.checks import ResumeError
 from somknn.datasets import readers
 
 _ENDS = 1 << 20
-VERSION = 1
+VERSION = 2
 
 
 def file_digest(path: Path) -> str:
@@ -47,13 +48,33 @@ def fingerprint(path: Path) -> dict[str, Any]:
     }
 
 
+def _sealed(record: dict[str, Any]) -> str:
+    """A record as JSON, with the digest of it."""
+    return json.dumps({"record": record, "sha256": _record_digest(record)})
+
+
+def _unsealed(text: bytes) -> dict[str, Any] | None:
+    """The record that was sealed; None where that is not what `text` is."""
+    try:
+        envelope = json.loads(text)
+        record = envelope["record"]
+        return record if isinstance(record, dict) and envelope["sha256"] == _record_digest(record) else None
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return None
+
+
+def _record_digest(record: Any) -> str:
+    return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
+
+
 class WorkFolder:
     """Parts of one run, in `<output>.parts` beside the output."""
 
     def __init__(self, output: Path, identity: dict[str, Any]):
-        self.path = output.with_name(output.name + ".parts")
+        self.path = work_folder(output)
         self._identity = json.loads(json.dumps({"version": VERSION, **identity}))
         self._lock: int | None = None
+        self._ours = self._done = False
 
     @property
     def _manifest(self) -> Path:
@@ -63,16 +84,18 @@ class WorkFolder:
         """Make or take over the folder; the records of the parts that are finished, in order."""
         self._take_lock()
         begun = self._manifest.exists()
-        if begun and not resume and self._finished():
+        if begun and not resume and self._any_finished():
             raise ResumeError(
                 f"{self.path} holds the parts of an interrupted run: continue it with --resume, or delete that folder"
             )
         if not begun or not resume:
+            self._ours = True
             self._sweep()
             with replacing(self._manifest) as temporary:
                 temporary.write_text(json.dumps(self._identity, indent=1))
             return []
         self._compare()
+        self._ours = True
         return self._finished()
 
     def _take_lock(self) -> None:
@@ -95,7 +118,7 @@ class WorkFolder:
         try:
             old = dict(json.loads(self._manifest.read_text()))
             names = sorted({*old, *self._identity})
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, RecursionError):
             raise ResumeError(f"{self._manifest} is damaged; delete {self.path} to start again") from None
         for name in names:
             before, now = old.get(name), self._identity.get(name)
@@ -111,16 +134,27 @@ class WorkFolder:
     def _place(self, number: int, ending: str) -> Path:
         return self.path / f"part-{number:07d}.{ending}"
 
+    def _any_finished(self) -> bool:
+        return self._place(0, "json").exists()
+
+    def _damaged(self, path: Path) -> ResumeError:
+        return ResumeError(
+            f"{path} is damaged; delete it and the parts after it, then use --resume (or delete {self.path} to start again)"
+        )
+
     def _finished(self) -> list[dict[str, Any]]:
         records: list[dict[str, Any]] = []
         while True:
+            place, data = self._place(len(records), "json"), self._place(len(records), "npz")
             try:
-                record = json.loads(self._place(len(records), "json").read_text())
-                size = self._place(len(records), "npz").stat().st_size
-            except (FileNotFoundError, ValueError):
+                content, size = place.read_bytes(), data.stat().st_size
+            except FileNotFoundError:
                 return records
+            record = _unsealed(content)
+            if record is None:
+                raise self._damaged(place)
             if size != record["size"]:
-                return records
+                raise self._damaged(data)
             records.append(record)
 
     def add(self, number: int, columns: dict[str, np.ndarray], record: dict[str, Any]) -> dict[str, Any]:
@@ -132,7 +166,7 @@ class WorkFolder:
             digest, size = file_digest(temporary), temporary.stat().st_size
         record = {**record, "size": size, "sha256": digest}
         with replacing(self._place(number, "json")) as temporary:
-            temporary.write_text(json.dumps(record))
+            temporary.write_text(_sealed(record))
         return record
 
     def read(self, number: int, record: dict[str, Any]) -> dict[str, np.ndarray]:
@@ -140,12 +174,18 @@ class WorkFolder:
         path = self._place(number, "npz")
         content = path.read_bytes()  # once, and not by zipfile, which takes an I/O error for a damaged archive
         if hashlib.sha256(content).hexdigest() != record["sha256"]:
-            raise BatchError(f"{path} is damaged; delete it and the parts after it, then use --resume")
+            raise self._damaged(path)
         return readers.read_npz(path, content)
+
+    def discard(self) -> None:
+        """Remove the folder of a run that ends with nothing to continue from, or whose output is in place."""
+        if self._ours and (self._done or not self._any_finished()):
+            self.remove()
 
     def remove(self) -> None:
         """Remove the folder after the output is in place; the manifest goes first, so half a removal is rubbish
         only."""
+        self._done = True
         self._manifest.unlink(missing_ok=True)
         self._sweep()
         (self.path / "lock").unlink(missing_ok=True)

@@ -256,7 +256,8 @@ class ImageSource:
             yield Chunk(-1, array, np.array(kept, dtype=np.int64), len(names), first + len(names), rejects)
 
 
-def _find_inputs(inputs: list[str]) -> list[str]:
+def find_inputs(inputs: list[str]) -> list[str]:
+    """The paths of all inputs; a name that is no file is taken as a glob pattern."""
     found = []
     for item in inputs:
         if item == "-" or os.path.exists(item):
@@ -293,8 +294,3 @@ def open_source(item: str) -> Any:
         f"{path}: unknown kind of file; known are .npy, .npz, IDX, .csv, .parquet, .arrow (IDX and CSV also .gz), "
         "folders of images, and - for CSV on standard input"
     )
-
-
-def open_sources(inputs: list[str]) -> list[Any]:
-    """The sources of all inputs; a name that is no file is taken as a glob pattern."""
-    return [open_source(item) for item in _find_inputs(inputs)]

@@ -14,6 +14,9 @@ import sys
 import threading
 from collections.abc import Iterator
 
+from somknn._ending import undone_unless_finished
+from somknn.cli import signals
+
 Executor = concurrent.futures.Executor
 
 
@@ -22,8 +25,21 @@ def _processors() -> int:
 
 
 def _begin() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the command itself answers Ctrl-C, and ends this process
+    """In the second process: leave the terminal's signals to the command, and end with it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, signals.SIGNALS)
+    threading.Thread(target=_end_with_the_command, daemon=True).start()
     os.environ["OPENBLAS_NUM_THREADS"] = "1"  # others would wait for work on a processor that the command needs
+
+
+def _end_with_the_command() -> None:
+    """Where nothing ends this process because the command was killed: a fork waits for work for ever."""
+    command = multiprocessing.parent_process()
+    if command is not None:
+        command.join()
+        os._exit(1)
 
 
 def _import(modules: tuple[str, ...]) -> None:
@@ -39,6 +55,17 @@ def _start_method() -> str:
 
 
 @contextlib.contextmanager
+def _tracked_quietly() -> Iterator[None]:
+    """What Python starts in this block to remove semaphores, should the command leave them, does so without a warning: an
+    interrupted command does leave them."""
+    sys.warnoptions.append("ignore::UserWarning:multiprocessing.resource_tracker")
+    try:
+        yield
+    finally:
+        sys.warnoptions.pop()
+
+
+@contextlib.contextmanager
 def second_process(*modules: str) -> Iterator[Executor | None]:
     """An executor with one process of its own, which imports `modules` while the command imports its own.
 
@@ -49,16 +76,26 @@ def second_process(*modules: str) -> Iterator[Executor | None]:
         yield None
         return
     others = multiprocessing.active_children()
-    try:
-        executor = concurrent.futures.ProcessPoolExecutor(1, multiprocessing.get_context(_start_method()), _begin)
-        executor.submit(_import, modules)
-    except (OSError, ImportError, NotImplementedError):
-        yield None
-        return
-    started = [child for child in multiprocessing.active_children() if child not in others]
-    try:
-        yield executor
-    finally:
-        executor.shutdown(wait=False, cancel_futures=True)
+    started: list = []
+
+    def end() -> None:
         for child in started:
-            child.terminate()
+            child.kill()  # a process that has just been started may not heed anything less
+
+    with contextlib.ExitStack() as stack:
+        try:
+            with _tracked_quietly():
+                context = multiprocessing.get_context(_start_method())
+                executor = concurrent.futures.ProcessPoolExecutor(1, context, _begin)
+            with signals.blocked():
+                executor.submit(_import, modules)
+                started += [child for child in multiprocessing.active_children() if child not in others]
+                stack.enter_context(undone_unless_finished(end))
+        except (OSError, ImportError, NotImplementedError):
+            yield None
+            return
+        try:
+            yield executor
+        finally:
+            executor.shutdown(wait=False, cancel_futures=True)
+            end()

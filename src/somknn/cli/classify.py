@@ -5,6 +5,10 @@ from typing import Any
 
 import click
 
+from somknn._files import any_parts
+from somknn.cli import signals
+from somknn.cli.errors import one_line
+
 
 class _Size(click.ParamType):
     name = "size"
@@ -47,27 +51,36 @@ def command(model: str, inputs: tuple[str, ...], output: str, resume: bool, n_jo
     pattern, or - for CSV on standard input. Memory stays bounded whatever the size. OUTPUT appears when it is complete;
     until then finished parts lie in OUTPUT.parts, and --resume continues from them.
 
-    Exit codes: 0 done; 2 wrong usage; 3 input or a row that does not fit the model; 4 damaged model file; 5 cannot
-    resume; 6 a file cannot be read or written; 130 interrupted (resumable).
+    Exit codes: 0 done; 1 not enough memory; 2 wrong usage; 3 input or a row that does not fit the model, or a package
+    that they need is missing; 4 damaged model file; 5 cannot resume; 6 a file cannot be read or written; 130, 143 or
+    129 interrupted by Ctrl-C, SIGTERM or SIGHUP (resumable).
     """
-    from somknn.batch import BatchError, ResumeError, classify
+
+    def hint() -> str:  # at any moment, also in the middle of an import
+        return "; finished parts are kept, --resume continues" if output != "-" and any_parts(output) else ""
+
+    signals.advise(hint)
+    from somknn.batch import BatchError, ResumeError, UsageError, classify
     from somknn.persistence import ModelFileError
 
-    hint = "" if output == "-" else "; finished parts are kept, --resume continues"
     try:
         with _Progress() as progress:
             summary = classify(model, list(inputs), output, resume=resume, n_jobs=n_jobs, progress=progress, **options)
     except ModelFileError as error:
         _stop(str(error), 4)
     except ResumeError as error:
-        _stop(str(error), 5)
-    except (BatchError, ValueError, TypeError) as error:
-        _stop(" ".join(str(error).split()), 3)
+        _stop(one_line(error), 5)
+    except UsageError as error:
+        _stop(one_line(error), 2)
+    except MemoryError as error:
+        _stop(f"{one_line(error)}; a smaller --chunk-bytes takes less{hint()}", 1)
+    except (ImportError, BatchError, ValueError, TypeError) as error:
+        _stop(one_line(error), 3)
     except OSError as error:
-        text = f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error)
-        _stop(f"{text}{'' if isinstance(error, FileNotFoundError) else hint}", 6)
-    except KeyboardInterrupt:
-        _stop(f"interrupted{hint}", 130)
+        text = f"{error.filename}: {error.strerror}" if error.filename and error.strerror else one_line(error)
+        _stop(f"{text}{'' if isinstance(error, FileNotFoundError) else hint()}", 6)
+    except KeyboardInterrupt:  # in a process that does not answer signals as `main` does
+        _stop(f"interrupted{hint()}", 130)
     else:
         resumed = f", {summary.resumed_rows:,} of them by the interrupted run" if summary.resumed_rows else ""
         rejected = f"; {summary.rejects:,} bad rows set apart" if summary.rejects else ""

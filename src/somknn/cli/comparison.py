@@ -28,6 +28,7 @@ from somknn.environment import describe
 from somknn.evaluation import MethodResult, evaluate_predictions, report_pictures
 from somknn.evaluation.drawing import Drawing
 from somknn.evaluation.report import begin_report
+from somknn.plots import require_matplotlib
 
 _AHEAD = METHODS[-2:]  # whose kernels, maps', take as long to compile as all others
 _AHEAD_ROWS = 2000
@@ -145,7 +146,7 @@ def write_results(out: Path, data: Dataset, outcomes: list[Outcome]) -> list[Pat
 
 def write_run_report(path: Path, data: Dataset, outcomes: list[Outcome], executor: Executor | None) -> None:
     """All methods side by side; `executor` draws. Raises ImportError without matplotlib."""
-    report_pictures.require_matplotlib()
+    require_matplotlib()
 
     def judged(outcome: Outcome) -> MethodResult:
         model = outcome.model

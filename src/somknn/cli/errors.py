@@ -6,13 +6,34 @@ from collections.abc import Iterator
 import click
 
 _EXPECTED = (ValueError, OSError, ImportError, MemoryError)
+_EXTRAS = {
+    "matplotlib": "plots",
+    "pyarrow": "files",
+    "PIL": "files",
+    "faiss": "faiss",
+    "dask": "dask",
+    "distributed": "dask",
+    "pooch": "download",
+    "tqdm": "download",
+}
+
+
+def one_line(error: BaseException) -> str:
+    """What an error says, on one line; of a package that is missing also how to install it, and of memory that it was not enough."""
+    text = " ".join(str(error).split())
+    if isinstance(error, MemoryError):
+        return f"not enough memory{f': {text}' if text else ''}"
+    extra = _EXTRAS.get((error.name or "").partition(".")[0]) if isinstance(error, ImportError) else None
+    if extra is not None and "pip install" not in text:
+        return f'{text}; run: pip install "somknn[{extra}]"'
+    return text or type(error).__name__
 
 
 @contextlib.contextmanager
-def one_line_errors() -> Iterator[None]:
-    """Turn an expected error into a `click.ClickException` with its message on one line."""
+def one_line_errors(*expected: type[BaseException]) -> Iterator[None]:
+    """Turn an expected error (by default those of files, values, memory and imports) into a `click.ClickException` with its message on one line."""
+    kinds = expected or _EXPECTED
     try:
         yield
-    except _EXPECTED as error:
-        message = " ".join(str(error).split()) or type(error).__name__
-        raise click.ClickException(message) from None
+    except kinds as error:
+        raise click.ClickException(one_line(error)) from None

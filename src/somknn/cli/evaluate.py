@@ -10,6 +10,7 @@ from rich.console import Console
 from somknn.cli import evaluation as shared
 from somknn.cli.beside import second_process
 from somknn.cli.errors import one_line_errors
+from somknn.plots import require_matplotlib
 
 
 @click.command("evaluate")
@@ -43,13 +44,14 @@ def command(
     if model_path is not None and cv is not None:
         raise click.UsageError("--cv trains on folds, which a saved --model cannot; leave one of them out")
     with one_line_errors(), second_process(shared.PICTURES) as executor:
+        require_matplotlib()
+        shared.check_places(dataset, out, "report.html", "metrics.json", also=model_path)
         data = shared.load(dataset, train_size, test_size, image_shape)
         ahead = shared.indexed_ahead(data, k) if model_path is None else (None, None)
 
         from somknn.evaluation import report, report_pictures
         from somknn.evaluation.drawing import Drawing
 
-        report_pictures.require_matplotlib()
         with shared.plain_warnings(), shared.working("judging on the test rows"):
             if model_path is not None:
                 result = judge_model(model_path.name, _load_classifier(model_path), data, bootstrap)

@@ -136,6 +136,18 @@ def write_metrics(path: Path, data: Any, methods: Sequence["MethodResult"], **mo
         temporary.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
 
 
+def check_places(dataset: str, out: Path, *names: str, also: Path | None = None) -> None:
+    """Raise ValueError where a file that the command will write into `out` is one that it reads, before it reads any.
+
+    `names` are those of the files written, or patterns such as *.png; `also` is an input besides the data set.
+    """
+    from somknn import datasets
+    from somknn._files import refuse_to_overwrite
+
+    inputs = datasets.files_of(dataset) + ([] if also is None else [also])
+    refuse_to_overwrite([path for name in names for path in out.glob(name)], inputs)
+
+
 def load(dataset: str, train_size: int | None, test_size: int | None, image_shape: tuple[int, int] | None) -> Any:
     """The data set, with labels."""
     from somknn import datasets

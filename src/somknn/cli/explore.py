@@ -21,14 +21,13 @@ def command(
     """Show shapes, value ranges, class counts, constant and repeated rows; draw the data."""
     console = Console(highlight=False)
     with one_line_errors():
-        from somknn import datasets
         from somknn._files import replacing
-        from somknn.evaluation import explore, report_pictures
+        from somknn.evaluation import explore
+        from somknn.plots import require_matplotlib
 
-        report_pictures.require_matplotlib()
-        with shared.working(f"loading {dataset}"):
-            data = datasets.load(dataset, train_size=train_size, test_size=test_size, image_shape=image_shape)
-        shared.require_labels(data, dataset)
+        require_matplotlib()
+        shared.check_places(dataset, out, "explore.json", "*.png")
+        data = shared.load(dataset, train_size, test_size, image_shape)
         with shared.working("looking at the rows"):
             found = explore(data)
         out.mkdir(parents=True, exist_ok=True)

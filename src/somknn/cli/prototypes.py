@@ -1,6 +1,5 @@
 """`somknn prototypes`: a few rows of each class in the place of all, compared, and how many it takes."""
 
-import contextlib
 import csv
 import functools
 import json
@@ -13,11 +12,13 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from somknn import KNeighborsClassifier, PrototypeClassifier, datasets
+from somknn import KNeighborsClassifier, PrototypeClassifier
 from somknn._files import replacing
+from somknn.cli import evaluation as shared
 from somknn.cli.errors import one_line_errors
 from somknn.cli.methods import Method, Outcome, results_table, run_method
 from somknn.environment import describe
+from somknn.plots import require_matplotlib
 
 SOURCES = {"kmeans": "K-Means centres", "lvq": "LVQ prototypes", "som": "SOM neurons", "sample": "sampled rows"}
 
@@ -123,9 +124,10 @@ def command(dataset, train_size, test_size, sources, numbers, budget, n_neighbor
     with one_line_errors():
         if not numbers:
             raise ValueError("--numbers is empty; give numbers of prototypes such as 100,1000")
-        status = progress_console.status(f"loading {dataset}")
-        with status if progress_console.is_terminal else contextlib.nullcontext():
-            data = datasets.load(dataset, train_size=train_size, test_size=test_size)
+        if pictures:
+            require_matplotlib(", or use --no-pictures")
+        shared.check_places(dataset, out, "model.safetensors", "metrics.json", "curve.csv", "*.png")
+        data = shared.load(dataset, train_size, test_size, None)
         options = {"budget": budget, "n_neighbors": n_neighbors, "random_state": seed}
         planned = _methods(sources or tuple(SOURCES), numbers, options)
         everything = Method("k-NN on all rows, k=5", lambda data: KNeighborsClassifier(5))

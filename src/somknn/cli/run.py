@@ -5,9 +5,9 @@ from pathlib import Path
 import click
 from rich.console import Console
 
+from somknn.cli import evaluation as shared
 from somknn.cli.beside import second_process
 from somknn.cli.errors import one_line_errors
-from somknn.cli.evaluation import PICTURES, plain_warnings, working
 from somknn.cli.parameters import IMAGE_SHAPE
 
 
@@ -46,17 +46,16 @@ def command(
     compiles, and then does the work again.
     """
     console = Console(highlight=False)
-    with one_line_errors(), second_process(PICTURES) as executor:
-        from somknn import datasets
+    with one_line_errors(), second_process(shared.PICTURES) as executor:
         from somknn.cli import comparison, methods
 
-        with working(f"loading {dataset}"):
-            data = datasets.load(dataset, train_size=train_size, test_size=test_size, image_shape=image_shape)
+        shared.check_places(dataset, out, "metrics.json", "predictions.csv", "model.safetensors", "report.html")
+        data = shared.load(dataset, train_size, test_size, image_shape)
         compared = [methods.preset_method(preset, data)] if preset else methods.METHODS
         outcomes = comparison.run_all(compared, data, Console(stderr=True), executor)
         paths = comparison.write_results(out, data, outcomes)
         try:
-            with plain_warnings():
+            with shared.plain_warnings():
                 comparison.write_run_report(out / "report.html", data, outcomes, executor)
             paths.append(out / "report.html")
         except ImportError as error:  # the results stand without their pictures

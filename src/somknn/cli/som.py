@@ -1,6 +1,5 @@
 """`somknn som`: train a self-organizing map, watch it, keep the map, its history and pictures."""
 
-import contextlib
 import csv
 from pathlib import Path
 from typing import Any
@@ -11,10 +10,12 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from somknn import SOM, SOMClassifier, datasets
+from somknn import SOM, SOMClassifier
 from somknn._files import replacing
+from somknn.cli import evaluation as shared
 from somknn.cli.errors import one_line_errors
 from somknn.cli.parameters import IMAGE_SHAPE, RowsByColumns
+from somknn.plots import require_matplotlib
 from somknn.som.feature_selection import select_without_redundancy
 from somknn.som.grid import BOUNDARIES, TOPOLOGIES
 from somknn.som.neighborhoods import NEIGHBORHOODS
@@ -121,10 +122,10 @@ def command(dataset, train_size, test_size, image_shape, grid, seed, pictures, o
     progress_console = Console(stderr=True)
     console = Console(highlight=False)
     with one_line_errors():
-        with (
-            progress_console.status(f"loading {dataset}") if progress_console.is_terminal else contextlib.nullcontext()
-        ):
-            data = datasets.load(dataset, train_size=train_size, test_size=test_size, image_shape=image_shape)
+        if pictures:
+            require_matplotlib(", or use --no-pictures")
+        shared.check_places(dataset, out, "map.safetensors", "history.csv", "*.png")
+        data = shared.load(dataset, train_size, test_size, image_shape)
         classifier = SOMClassifier(SOM(*grid, random_state=seed, **parameters))
         _train(data, classifier, progress_console)
         accuracy = classifier.score(data.X_test, data.y_test)

@@ -12,6 +12,7 @@ from rich.table import Table
 from somknn.cli import evaluation as shared
 from somknn.cli.beside import second_process
 from somknn.cli.errors import one_line_errors
+from somknn.plots import require_matplotlib
 from somknn.threads import in_thread
 
 _BEFORE: dict[str, Any] = {"n_neighbors": 5, "weights": "uniform"}
@@ -100,6 +101,8 @@ def command(
     start = time.perf_counter()
     seconds = {}
     with one_line_errors(), second_process(shared.PICTURES) as executor:
+        require_matplotlib()
+        shared.check_places(dataset, out, "report.html", "metrics.json", "tuning.csv", "model.safetensors")
         data = shared.load(dataset, train_size, test_size, image_shape)
         seconds["load"] = time.perf_counter() - start
         raw, found = shared.indexed_ahead(data, _BEFORE["n_neighbors"]) if "raw" in features else (None, None)
@@ -109,7 +112,6 @@ def command(
         from somknn.evaluation.drawing import Drawing
         from somknn.neighbors import KNeighborsClassifier
 
-        report_pictures.require_matplotlib()
         drawing = Drawing(executor)
         judges: dict[str, Any] = {}
 

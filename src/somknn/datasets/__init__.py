@@ -119,6 +119,21 @@ def load(
     return dataset if image_shape is None else replace(dataset, image_shape=_image_shape(dataset, image_shape))
 
 
+def files_of(source: Any) -> list[Path]:
+    """The files that `load(source)` would read, and perhaps others of such names; nothing is read or downloaded."""
+    if isinstance(source, str) and source in ("digits", *sources.MIRRORS):
+        return list((sources.on_this_machine(source) or {}).values()) if source != "digits" else []
+    if isinstance(source, Sequence) and not isinstance(source, str | bytes):
+        return [Path(path) for path in source]
+    path = Path(source)
+    try:
+        path = _train_file(path) if path.is_dir() else path
+    except FileNotFoundError:
+        return []
+    values = [path, *filter(None, (_test_file(path),))]
+    return [*values, *filter(None, map(_labels_beside, values))]
+
+
 def _image_shape(dataset: Dataset, shape: tuple[int, int]) -> tuple[int, int]:
     height, width = (operator.index(length) for length in shape)
     pixels = dataset.X_train.shape[1]
@@ -136,7 +151,7 @@ def _from_files(source: Any, train_size: int | None, test_size: int | None, seed
     else:
         path = Path(source)
         if path.is_dir():
-            train, other = _folder(path)
+            train, other = _read_with_test(_train_file(path))
         elif path.is_file():
             train, other = _read_with_test(path)
         else:
@@ -235,19 +250,19 @@ def _from_npz(path: Path) -> Any:
     raise ValueError(f"{path}: holds {sorted(arrays)}; expected X_train, y_train, X_test, y_test, or X and y")
 
 
+def _test_file(path: Path) -> Path | None:
+    return _beside(path, ("train", "t10k")) or _beside(path, ("train", "test"))
+
+
 def _read_with_test(path: Path) -> tuple[Any, _Rows | None]:
-    train = _read(path)
-    for new in ("t10k", "test"):
-        other = _beside(path, ("train", new))
-        if other is not None and not isinstance(train, dict):
-            return train, _read(other)
-    return train, None
+    train, other = _read(path), _test_file(path)
+    return train, None if other is None or isinstance(train, dict) else _read(other)
 
 
-def _folder(folder: Path) -> tuple[Any, _Rows | None]:
+def _train_file(folder: Path) -> Path:
     images = sources.idx_in(folder, sources.FILES["train_images"])
     if images is not None:
-        return _read_with_test(images)
+        return images
     found = [p for p in sorted(folder.iterdir()) if "train" in p.name and "label" not in p.name and p.name[0] != "y"]
     found = [p for p in found if p.name.removesuffix(".gz").endswith((".csv", ".npy", ".npz"))]
     if len(found) != 1:
@@ -255,7 +270,7 @@ def _folder(folder: Path) -> tuple[Any, _Rows | None]:
             f"{folder}: expected {sources.FILES['train_images']}(.gz) and its labels, or one .csv, .npy or .npz file "
             'with "train" in its name'
         )
-    return _read_with_test(found[0])
+    return found[0]
 
 
 def _names(rows: _Rows) -> tuple[tuple[int, ...] | None, list[str]]:

@@ -69,18 +69,24 @@ def _all_in(folder: Path) -> dict[str, Path] | None:
     return None if None in found.values() else found  # type: ignore[return-value]
 
 
-def locate(name: str) -> dict[str, Path]:
-    """The four files of "mnist" or "fashion-mnist", downloaded where they are nowhere on this machine.
-
-    Looked for under $SOMKNN_DATA/<name>/, then in the user's cache folder.
-    """
+def _folders(name: str) -> list[Path]:
     folders = [cache_folder() / name]
     if os.environ.get("SOMKNN_DATA"):
         folders.insert(0, Path(os.environ["SOMKNN_DATA"]) / name)
-    for folder in folders:
-        found = _all_in(folder)
-        if found:
-            return found
+    return folders
+
+
+def on_this_machine(name: str) -> dict[str, Path] | None:
+    """The four files of "mnist" or "fashion-mnist" under $SOMKNN_DATA/<name>/, else in the user's cache folder, else None."""
+    return next(filter(None, map(_all_in, _folders(name))), None)
+
+
+def locate(name: str) -> dict[str, Path]:
+    """The four files of "mnist" or "fashion-mnist", downloaded where they are nowhere on this machine."""
+    found = on_this_machine(name)
+    if found is not None:
+        return found
+    folders = _folders(name)
     places = " or ".join(str(folder) for folder in folders)
     advice = f"put its four IDX files ({', '.join(FILES.values())}; .gz too) into {places}"
     try:

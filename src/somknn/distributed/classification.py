@@ -10,7 +10,7 @@ import numpy as np
 from distributed import Client, Future
 
 from somknn.batch.checks import BatchError, Chunk, set_apart
-from somknn.batch.engine import Options, Progress, Run, Summary, find_sources
+from somknn.batch.engine import Options, Progress, Run, Summary, check_places, find_sources
 from somknn.batch.prediction import Wanted, predict_columns, set_threads
 from somknn.distributed.cluster import (
     blocks_of,
@@ -89,9 +89,13 @@ def classify(
     Summary(rows=3, rejects=0, resumed_rows=0)
     ['low', 'high', 'high']
     """
-    client = find_client(client)
-    sources = [_DaskSource(input)] if isinstance(input, dask.array.Array) else find_sources(input)
-    return _ClusterRun(client, model_path, sources, output, Options(**options), progress).run(resume)
+    client, checked = find_client(client), Options(**options)
+    if isinstance(input, dask.array.Array):
+        check_places(output, [model_path], checked)
+        sources = [_DaskSource(input)]
+    else:
+        sources = find_sources(input, model_path, output, checked)
+    return _ClusterRun(client, model_path, sources, output, checked, progress).run(resume)
 
 
 class _DaskSource:

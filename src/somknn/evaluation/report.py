@@ -13,8 +13,9 @@ import numpy as np
 from somknn._files import replacing
 from somknn.evaluation.drawing import Drawing
 from somknn.evaluation.metrics import METRIC_LABELS, Score
-from somknn.evaluation.report_pictures import class_pictures, mistakes, pictures_of, require_matplotlib
+from somknn.evaluation.report_pictures import class_pictures, mistakes, pictures_of
 from somknn.evaluation.results import MethodResult
+from somknn.plots import require_matplotlib
 
 _SMALLER_IS_BETTER = {"log_loss"}
 _UNIT_FREE = {"log_loss"}

@@ -2,7 +2,6 @@
 
 import base64
 import html
-import importlib.util
 import io
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -19,12 +18,6 @@ from somknn.evaluation.results import MethodResult
 MISTAKES = 25
 _ROC, _PRECISION_RECALL = "ROC curves", "Precision-recall curves"
 _NEIGHBOURS_SHOWN = 5
-
-
-def require_matplotlib() -> None:
-    """Raise an ImportError that says what to install where matplotlib is missing."""
-    if importlib.util.find_spec("matplotlib") is None:
-        raise ImportError('pictures need matplotlib; run: pip install "somknn[plots]"')
 
 
 def image_uri(row: np.ndarray, shape: tuple[int, ...], limits: tuple[float, float]) -> str:
