@@ -76,3 +76,60 @@ def test_nothing_is_left_when_writing_fails(tmp_path, begun):
         fail(temporary)
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def save_model(path):
+    rows = np.arange(40, dtype=np.uint8).reshape(20, 2)
+    KNeighborsClassifier(1).fit(rows, rows[:, 0] // 20).save(path)
+
+
+def replace_text(path):
+    with replacing(path) as temporary:
+        temporary.write_text("new")
+
+
+@pytest.mark.parametrize("write", [replace_text, save_model])
+@pytest.mark.parametrize("there", [True, False])
+def test_a_link_stays_and_its_target_is_replaced(tmp_path, write, there):
+    """Beside the target, where a rename is possible; a target that is not there yet is made."""
+    (tmp_path / "far").mkdir()
+    target, link, relative = tmp_path / "far" / "target", tmp_path / "link", tmp_path / "relative"
+    if there:
+        target.write_text("old")
+    link.symlink_to(target)
+    relative.symlink_to("link")
+    for path in (link, relative):
+        write(path)
+        assert path.is_symlink()
+        assert target.is_file()
+        assert not target.is_symlink()
+        assert target.read_bytes() != b"old"
+        assert list((tmp_path / "far").iterdir()) == [target]
+        assert {p.name for p in tmp_path.iterdir()} == {"far", "link", "relative"}
+
+
+def test_links_that_lead_to_no_file(tmp_path):
+    (tmp_path / "folder").mkdir()
+    for name, target, error in (
+        ("a", "folder", IsADirectoryError),
+        ("b", "nowhere/file", FileNotFoundError),
+        ("c", "c", FileExistsError),
+        ("d", "e", FileExistsError),
+        ("e", "d", FileExistsError),
+    ):
+        (tmp_path / name).symlink_to(target)
+        if (tmp_path / "e").is_symlink() or name < "d":
+            with pytest.raises(error):
+                replace_text(tmp_path / name)
+            assert os.readlink(tmp_path / name) == target
+    assert {p.name for p in tmp_path.iterdir()} == {"folder", "a", "b", "c", "d", "e"}
+
+
+def test_devices_and_pipes_are_not_replaced(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to("pipe")
+    for path in (tmp_path / "pipe", tmp_path / "link"):
+        with pytest.raises(FileExistsError, match="no regular file"):
+            replace_text(path)
+    assert stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode)
+    assert {p.name for p in tmp_path.iterdir()} == {"pipe", "link"}

@@ -250,9 +250,10 @@ def test_an_interrupt_after_a_rename(tmp_path, rows, model_file, monkeypatch, nt
         if next(calls) == nth:
             raise KeyboardInterrupt
 
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patch:
         patch.setattr(_files, "sync_folder", interrupted)
-        classify(model_file, tmp_path / "in.npy", out, **SMALL)
+        with pytest.raises(KeyboardInterrupt):
+            classify(model_file, tmp_path / "in.npy", out, **SMALL)
     parts = tmp_path / "out.npy.parts"
     assert len(list(parts.glob("part-*.json"))) == finished
     assert parts.exists() == (finished > 0)
@@ -347,6 +348,78 @@ def test_a_damaged_manifest_is_one_line(tmp_path, rows, model_file, monkeypatch,
         classify(model_file, tmp_path / "in.npy", out, resume=True, **SMALL)
     with pytest.raises(ResumeError, match="--resume"):
         classify(model_file, tmp_path / "in.npy", out, **SMALL)
+
+
+DAMAGE = [
+    "",
+    "[]",
+    "7",
+    "null",
+    "{}",
+    '{"record": {}, "sha256": ""}',
+    '{"record": 3, "sha256": "',
+    "\x00",
+    "[" * 100_000,
+]
+
+
+@pytest.mark.parametrize("text", [*DAMAGE, "fewer rows", "shorter data", "other data"])
+def test_a_damaged_part_is_exit_code_5_and_what_to_do(tmp_path, rows, model_file, monkeypatch, text):
+    np.save(tmp_path / "in.npy", rows)
+    out, parts = tmp_path / "out.csv", tmp_path / "out.csv.parts"
+    arguments = model_file, tmp_path / "in.npy", "-o", out, "--chunk-bytes", 12 * 70
+    assert run_cli(*arguments).exit_code == 0
+    expected = out.read_bytes()
+    out.unlink()
+    restore = interrupt_after(monkeypatch, 4)
+    assert run_cli(*arguments).exit_code == 130
+    restore()
+    record, data = parts / "part-0000002.json", parts / "part-0000002.npz"
+    damaged = data if "data" in text else record
+    if text == "shorter data":
+        data.write_bytes(data.read_bytes()[:-1])
+    elif text == "other data":
+        data.write_bytes(data.read_bytes()[:-1] + b"x")
+    else:
+        record.write_text(text if text in DAMAGE else record.read_text().replace('"rows": 70', '"rows": 69'))
+    for _ in range(2):
+        result = run_cli(*arguments, "--resume")
+        assert result.exit_code == 5
+        assert result.stderr.count("\n") == 1
+        assert f"{damaged} is damaged; delete it and the parts after it, then use --resume" in result.stderr
+    assert not out.exists()
+    for path in parts.glob("part-*"):
+        if path == damaged or path.name > "part-0000003":
+            path.unlink()
+    result = run_cli(*arguments, "--resume")
+    assert "500 rows classified, 140 of them by the interrupted run" in result.stderr
+    assert out.read_bytes() == expected
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "text"),
+    [
+        (
+            MemoryError("Unable to allocate 8 GiB"),
+            1,
+            "not enough memory: Unable to allocate 8 GiB; a smaller --chunk-bytes",
+        ),
+        (MemoryError(), 1, "not enough memory; a smaller --chunk-bytes"),
+        (ModuleNotFoundError("No module named 'faiss'", name="faiss"), 3, 'run: pip install "somknn[faiss]"'),
+    ],
+)
+def test_memory_and_packages_are_one_line(tmp_path, rows, model_file, monkeypatch, error, code, text):
+    np.save(tmp_path / "in.npy", rows)
+    interrupt_after(monkeypatch, 3, error)
+    arguments = model_file, tmp_path / "in.npy", "-o", tmp_path / "out.csv", "--chunk-bytes", "1kB"
+    result = run_cli(*arguments)
+    assert result.exit_code == code
+    assert text in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert "Traceback" not in result.output
+    assert len(list((tmp_path / "out.csv.parts").glob("part-*.json"))) == 3
+    if code == 1:
+        assert result.stderr.endswith("; finished parts are kept, --resume continues\n")
 
 
 def run_cli(*arguments, stdin=None):

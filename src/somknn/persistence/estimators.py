@@ -59,7 +59,8 @@ class Savable:
         Parameters
         ----------
         path : path-like
-            The file to write; ".safetensors" is the usual ending. An existing file is replaced.
+            The file to write; ".safetensors" is the usual ending. An existing file is replaced; where `path` is a symbolic link,
+            the file that it leads to.
 
         Raises
         ------
