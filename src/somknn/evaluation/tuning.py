@@ -40,7 +40,7 @@ class KNeighborsClassifierCV(ClassifierMixin, BaseEstimator):
     scoring : str or callable, default="accuracy"
         Any scikit-learn scorer that uses predictions or probabilities.
     tie_break : {"nearest", "first"}, default="nearest"
-        Who wins among classes with equal votes; "first" is scikit-learn's rule. See `KNeighborsClassifier`.
+        Who wins among classes with equal votes; "first" is scikit-learn's rule of votes. See `KNeighborsClassifier`.
     refit : bool, default=True
         Whether to fit `best_estimator_` on all rows, which `predict` needs.
     algorithm, n_jobs

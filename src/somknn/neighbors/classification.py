@@ -33,7 +33,8 @@ class KNeighborsClassifier(MultiOutputMixin, ClassifierMixin, NeighborsBase):
     tie_break : {"nearest", "first"}, default="nearest"
         Who wins among classes with equal votes. "nearest": the class of the nearest neighbour among theirs,
         and between equally near ones the smaller class. "first": the smaller class, which is scikit-learn's
-        rule.
+        rule of votes. Which rows vote where several are equally far is decided before: here those of the lowest
+        row numbers, while scikit-learn promises no order, so its labels may differ where distances tie.
     algorithm : {"auto", "brute", "pruned"}, default="auto"
         How the index searches; never changes the answer. See `somknn.neighbors.ExactIndex`.
     backend : {"numba", "faiss"}, default="numba"
