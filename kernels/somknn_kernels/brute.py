@@ -5,6 +5,8 @@ comparison; dimensions in which a whole tile of queries is zero are left out. Me
 See docs/engine.md for the rates and the proof of the float32 margin.
 """
 
+from typing import Any, NamedTuple
+
 import numpy as np
 
 from somknn_kernels.distances import distance_within, squared_distance
@@ -15,6 +17,37 @@ from somknn_kernels.tiles import dot_tile_of_groups
 
 LARGEST = np.int64(2**31 - 1)
 _UNIT = 2.0**-24  # half a unit in the last place of float32
+
+
+class ByteScratch(NamedTuple):
+    """What `brute_bytes` keeps of the queries from one range of rows to the next, and room for a block of rows.
+
+    queries : (query tiles, groups, query tile, g) and panels : (panels of a block, groups, panel rows, g), of the types that `dot_tile`
+    takes; groups : int32 (query tiles, groups) and n_groups : int64 (query tiles,), those that are in use; shifts : int32 and
+    norms : int64 (query tiles, query tile), zeros.
+    """
+
+    queries: Any
+    panels: Any
+    groups: Any
+    n_groups: Any
+    shifts: Any
+    norms: Any
+
+
+class FloatScratch(NamedTuple):
+    """The same for `brute_floats`.
+
+    queries : float32 (query tiles, d, query tile, 1); panels : float32 (panels, d, panel rows, 1); squares and
+    errors : float64 (query tiles, query tile), zeros.
+    """
+
+    queries: Any
+    panels: Any
+    groups: Any
+    n_groups: Any
+    squares: Any
+    errors: Any
 
 
 @inlined
@@ -34,21 +67,20 @@ def _any_within(dots, j, row_norms, p, shift, limit):
 
 
 @kernel
-def brute_bytes(isa, queries, q_start, q_stop, rows, r_start, r_stop, packed_queries, panels, flip, collector):
+def brute_bytes(isa, queries, q_start, q_stop, rows, r_start, r_stop, scratch, pack_start, pack_stop, flip, collector):
     """Offer to `collector` every row in [r_start, r_stop) that a query in [q_start, q_stop) cannot rule out.
 
-    queries : uint8 (m, d); rows : uint8 (n, d), d <= 33,025, so that every sum fits 32 bits.
-    packed_queries : scratch (query tiles, groups, query tile, g); panels : scratch (panels of a block, groups, panel rows,
-    g), of the types that `dot_tile` takes. flip : what packed rows have subtracted, 128 (VNNI) or 0.
+    queries : uint8 (m, d); rows : uint8 (n, d), d <= 33,025, so that every sum fits 32 bits; scratch : ByteScratch.
+    pack_start, pack_stop : tiles of queries that are packed first, those before them being packed; all of them are for rows to be searched.
+    flip : what packed rows have subtracted, 128 (VNNI) or 0.
     Exact: ‖t‖² - 2 q·t = ‖q-t‖² - ‖q‖² in integers. Rows are offered in ascending order.
     """
-    n_tiles, width, tile, _ = packed_queries.shape
+    # Plain local names: reading a field of a tuple in a loop counts references, atomically.
+    packed_queries, panels, groups, n_groups = scratch.queries, scratch.panels, scratch.groups, scratch.n_groups
+    shifts, norms = scratch.shifts, scratch.norms
+    n_tiles, _, tile, _ = packed_queries.shape
     n_panels, _, panel, _ = panels.shape
-    groups = np.empty((n_tiles, width), np.int32)
-    n_groups = np.empty(n_tiles, np.int64)
-    shifts = np.zeros((n_tiles, tile), np.int32)
-    norms = np.zeros((n_tiles, tile), np.int64)
-    for t in range(n_tiles):
+    for t in range(pack_start, pack_stop):
         first = q_start + t * tile
         count = min(tile, q_stop - first)
         pack_bytes(queries, first, count, 0, packed_queries[t])
@@ -104,20 +136,17 @@ def _any_not_beyond(dots, j, row_norms, p, limit):
 
 @kernel
 def brute_floats(
-    isa, queries, q_start, q_stop, rows, r_start, r_stop, packed_queries, panels, centre, scale, collector
+    isa, queries, q_start, q_stop, rows, r_start, r_stop, scratch, pack_start, pack_stop, centre, scale, collector
 ):
     """As `brute_bytes`, for any number types: float32 proposes with a proven margin, float64 decides.
 
-    packed_queries : float32 scratch (query tiles, d, query tile, 1); panels : float32 scratch (panels, d, panel
-    rows, 1); centre : float64 (d,); scale : a power of two that brings the rows near 1.
+    scratch : FloatScratch; centre : float64 (d,); scale : a power of two that brings the rows near 1.
     """
+    packed_queries, panels, groups, n_groups = scratch.queries, scratch.panels, scratch.groups, scratch.n_groups
+    squares, errors = scratch.squares, scratch.errors
     n_tiles, d, tile, _ = packed_queries.shape
     n_panels, _, panel, _ = panels.shape
-    squares = np.zeros((n_tiles, tile))
-    errors = np.zeros((n_tiles, tile))
-    groups = np.empty((n_tiles, d), np.int32)
-    n_groups = np.empty(n_tiles, np.int64)
-    for t in range(n_tiles):
+    for t in range(pack_start, pack_stop):
         first = q_start + t * tile
         pack_centred(queries, first, min(tile, q_stop - first), centre, scale, packed_queries[t], squares[t], errors[t])
         n_groups[t] = drop_zero_groups(packed_queries, t, groups)

@@ -9,6 +9,8 @@ so what the codes put beyond the k-th distance so far, plus both errors, is no n
 exactly. docs/engine.md, "The scan in 16 bits", shows that nothing is lost to the wrap-around.
 """
 
+from typing import Any, NamedTuple
+
 import numpy as np
 
 from somknn_kernels.distances import CERTAIN, codes_within, distance_within, squared_distance_bytes
@@ -20,6 +22,23 @@ from somknn_kernels.tiles import trailing_zeros
 
 _TILES_AT_ONCE = 8  # that go through a panel one after another: it then comes from the level-1 cache
 _GIVE_UP = 16  # one pair in so many: comparing them exactly takes what the coarser codes save
+
+
+class CodeScratch(NamedTuple):
+    """What `screened_bytes` keeps from one range of rows to the next, and room for a block of rows.
+
+    queries : int8 (query tiles, pairs of columns, query tile, 4), zeros; panels : uint16 (panels of a block, pairs of columns, panel
+    rows); groups : int32 (query tiles, pairs of columns) and n_groups : int64 (query tiles,), the pairs in use; norms : int64 and
+    errors : float64 (query tiles, query tile), zeros; counts : int64 (2,), rows searched and pairs compared so far, zeros.
+    """
+
+    queries: Any
+    panels: Any
+    groups: Any
+    n_groups: Any
+    norms: Any
+    errors: Any
+    counts: Any
 
 
 @inlined
@@ -60,28 +79,24 @@ def _set_thresholds(thresholds, t, j, reach, step, norm):
 
 @kernel
 def screened_bytes(
-    isa, queries, q_start, q_stop, rows, r_start, r_stop, step, packed_queries, panels, ceilings, collector
+    isa, queries, q_start, q_stop, rows, r_start, r_stop, step, scratch, pack_start, pack_stop, ceilings, collector
 ):
     """Offer to `collector` every row in [r_start, r_stop) that a query in [q_start, q_stop) cannot rule out.
 
-    queries : uint8 (m, d); rows : uint8 (n, d); step : int, 3 to 127, the unit of the codes.
-    packed_queries : int8 scratch (query tiles, pairs of columns, query tile, 4); panels : uint16 scratch (panels of a block, pairs of
-    columns, panel rows); ceilings : int64 (m,), squared distances beyond which no row is of use.
+    queries : uint8 (m, d); rows : uint8 (n, d); step : int, 3 to 127, the unit of the codes; scratch : CodeScratch.
+    pack_start, pack_stop : as in `brute_bytes`; ceilings : int64 (m,), squared distances beyond which no row is of use.
     Returns the row at which it stopped: before r_stop when so many rows passed that `brute_bytes` is faster for the rest.
     """
+    packed_queries, panels, groups, n_groups = scratch.queries, scratch.panels, scratch.groups, scratch.n_groups
+    norms, errors, counts = scratch.norms, scratch.errors, scratch.counts
     n_tiles, width, tile, _ = packed_queries.shape
     n_panels, _, panel = panels.shape
     d = queries.shape[1]
-    groups = np.empty((n_tiles, width), np.int32)
-    n_groups = np.empty(n_tiles, np.int64)
-    norms = np.zeros((n_tiles, tile), np.int64)
-    errors = np.zeros((n_tiles, tile))
     thresholds = np.empty((n_tiles, 2, tile), np.int16)
     thresholds[:] = np.iinfo(np.int16).min  # rules everything out, as is right where a tile has no query
     codes = np.zeros(2 * width, np.uint8)
     words = codes.view(np.uint16)
-    packed_queries[:] = 0
-    for t in range(n_tiles):
+    for t in range(pack_start, pack_stop):
         first = q_start + t * tile
         for j in range(min(tile, q_stop - first)):
             norms[t, j], lost = _encode(queries, first + j, step, codes)
@@ -95,7 +110,6 @@ def screened_bytes(
     half_norms = np.zeros((n_panels, panel), np.int16)
     masks = np.empty(tile, np.uint64)
     row_error = -1.0
-    compared = np.int64(0)
     for block in range(r_start, r_stop, n_panels * panel):
         stop = min(block + n_panels * panel, r_stop)
         used = (stop - block + panel - 1) // panel
@@ -132,7 +146,7 @@ def screened_bytes(
                         mask &= mask - np.uint64(1)
                         if row >= stop:
                             break
-                        compared += 1
+                        counts[1] += 1
                         distance = squared_distance_bytes(isa, queries, first + j, rows, row)
                         if distance <= worst:
                             offer(collector, first + j, distance, row)
@@ -140,6 +154,7 @@ def screened_bytes(
                     if worst < before:
                         reach = distance_within(worst, d)
                         _set_thresholds(thresholds, t, j, reach + errors[t, j] + row_error, step, norms[t, j])
-        if compared * _GIVE_UP > (stop - r_start) * (q_stop - q_start):
+        counts[0] += stop - block
+        if counts[1] * _GIVE_UP > counts[0] * (q_stop - q_start):
             return stop
     return r_stop

@@ -25,7 +25,13 @@ import numba
 
 _pool: "_Pool | None" = None
 _pool_lock = threading.Lock()
-_current = threading.local()  # .run : what the thread is working for
+
+
+class _Current(threading.local):
+    run: "_Run | None" = None  # that the thread is working for
+
+
+_current = _Current()
 
 
 def _forget_pool_after_fork() -> None:
@@ -72,13 +78,13 @@ class _Run:
         self.work, self.n_tasks, self.counter = work, n_tasks, itertools.count()
         self.stopped = False  # before all tasks were done
         self.error: BaseException | None = None  # of a thread that is not the caller's
-        self.outer: _Run | None = getattr(_current, "run", None)  # that the caller is working for
+        self.outer = _current.run  # that the caller is working for
 
     def is_stopped(self) -> bool:
         return self.stopped or (self.outer is not None and self.outer.is_stopped())
 
     def drain(self) -> None:
-        before = getattr(_current, "run", None)
+        before = _current.run
         _current.run = self
         try:
             while not self.is_stopped():
@@ -155,7 +161,7 @@ def _get_pool() -> _Pool:
 
 def check_stopped() -> None:
     """For tasks that call one kernel after another: ends the task if the run that it belongs to has ended early."""
-    run = getattr(_current, "run", None)
+    run = _current.run
     if run is not None and run.is_stopped():
         raise _Stopped
 
@@ -169,8 +175,10 @@ def run_tasks(work: Callable[[int], object], n_tasks: int, n_threads: int) -> No
     """
     n_threads = min(n_threads, n_tasks)
     if n_threads <= 1:
+        outer = _current.run
         for task in range(n_tasks):
-            check_stopped()
+            if outer is not None:
+                check_stopped()
             work(task)
         return
     run = _Run(work, n_tasks)
@@ -208,7 +216,7 @@ def run_tasks(work: Callable[[int], object], n_tasks: int, n_threads: int) -> No
 
 
 _TASK_SECONDS = 0.025
-_SLOWEST = 3e9  # operations a second, of any kernel
+_TASK_OPERATIONS = 3e8  # multiply-adds that the slowest kernels do in a tenth of a second
 
 
 def per_task(most: int, operations: float, multiple: int = 1) -> int:
@@ -216,31 +224,49 @@ def per_task(most: int, operations: float, multiple: int = 1) -> int:
 
     multiple : the number is a multiple of this, and at least this.
     """
-    return max(multiple, min(most, int(0.1 * _SLOWEST / max(1.0, operations))) // multiple * multiple)
+    if most * operations <= _TASK_OPERATIONS and most % multiple == 0:
+        return most
+    return max(multiple, min(most, int(_TASK_OPERATIONS / max(1.0, operations))) // multiple * multiple)
 
 
 class Steps:
     """Splits a range of rows into calls of a kernel that are short enough for interrupts, and long enough to cost nothing.
 
-    How many rows that is shows while they are at work: rows of one kind take a hundred times as long as others. The caller sees to it that no result
+    How many rows that is shows while they are at work: some take a hundred times as long as others. The caller sees to it that no result
     depends on where the range is split.
 
-    first : rows of the first call; multiple : of which every call but the last takes some. Threads may share an object.
+    Parameters
+    ----------
+    first : int
+        Rows of the first call.
+    multiple : int
+        Every call but the last takes a multiple of it.
+    most : int or None
+        Rows of a call at most.
+
+    Threads may share an object: what one finds out the others use.
     """
 
-    def __init__(self, first: int, multiple: int = 1):
-        self._multiple = multiple
+    def __init__(self, first: int, multiple: int = 1, most: int | None = None):
+        self._multiple, self._most = multiple, most
         self._rows = max(multiple, first)
 
-    def run(self, call: Callable[[int, int], object], start: int, stop: int) -> None:
-        """call(first, last) for consecutive ranges of [start, stop)."""
+    def run(self, call: Callable[[int, int], int | None], start: int, stop: int) -> int:
+        """call(first, last) for consecutive ranges of [start, stop), to the end or to the row, before its last, that a call returns."""
         while start < stop:
             check_stopped()
             last = min(stop, start + self._rows // self._multiple * self._multiple)
             before = time.perf_counter()
-            call(start, last)
-            seconds = time.perf_counter() - before
-            # Slower at once, faster step by step
-            wanted = (last - start) * min(4.0, _TASK_SECONDS / max(seconds, 1e-9))
-            self._rows = max(self._multiple, int(wanted))
+            reached = call(start, last)
+            self._learn(last - start, time.perf_counter() - before)
+            if reached is not None and reached < last:
+                return reached
             start = last
+        return stop
+
+    def _learn(self, rows: int, seconds: float) -> None:
+        if 4 * rows < self._rows and seconds < _TASK_SECONDS:
+            return  # what was left of a range tells little
+        # Slower at once, faster step by step
+        wanted = min(int(rows * _TASK_SECONDS / max(seconds, 1e-9)), 4 * self._rows, self._most or 2**62)
+        self._rows = max(self._multiple, wanted)

@@ -1,5 +1,7 @@
 """Brute force by coarser codes: whatever the step, the data and the ceilings, nothing within a ceiling is lost or met twice."""
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -99,15 +101,29 @@ def test_codes_are_rounded_as_they_say(step):
     np.testing.assert_array_equal(squares[:, 1], ((rows - step * expected) ** 2).sum(axis=1))
 
 
-def run(name, queries, rows, step, ceilings, k):
-    """The k nearest by the kernel alone, on one instruction path, from the rows it did before it gave up; and that row."""
+def run(name, queries, rows, step, ceilings, k, cuts=()):
+    """The k nearest by the kernel alone, on one instruction path, from the rows it did before it gave up; and that row.
+
+    cuts : rows where one call ends and the next begins."""
     isa = isa_module.select(name)
     tile, panel, pairs = tiles.query_tile(isa), scan_tiles.scan_panel_rows(isa), -(-rows.shape[1] // 2)
     best = Nearest(np.full((len(queries), k), np.iinfo(np.int64).max), np.full((len(queries), k), NO_INDEX))
-    packed = np.empty((-(-len(queries) // tile), pairs, tile, 4), np.int8)
-    panels = np.empty((2, pairs, panel), np.uint16)
-    span = (queries, 0, len(queries), rows, 0, len(rows))
-    stop = kernels.screened_bytes(isa, *span, step, packed, panels, ceilings, best)
+    n_tiles = -(-len(queries) // tile)
+    scratch = kernels.CodeScratch(
+        queries=np.zeros((n_tiles, pairs, tile, 4), np.int8),
+        panels=np.empty((2, pairs, panel), np.uint16),
+        groups=np.empty((n_tiles, pairs), np.int32),
+        n_groups=np.empty(n_tiles, np.int64),
+        norms=np.zeros((n_tiles, tile), np.int64),
+        errors=np.zeros((n_tiles, tile)),
+        counts=np.zeros(2, np.int64),
+    )
+    stop, edges = 0, [0, *cuts, len(rows)]
+    for first, last in itertools.pairwise(edges):
+        span = (queries, 0, len(queries), rows, first, last)
+        stop = kernels.screened_bytes(isa, *span, step, scratch, 0, n_tiles if first == 0 else 0, ceilings, best)
+        if stop < last:
+            break
     return sorted_heaps(*best), stop
 
 
@@ -129,7 +145,8 @@ def test_nothing_is_lost_and_nothing_is_met_twice(name, seed, step, m, n, d, kin
     ceilings = np.full(len(queries), np.iinfo(np.int64).max)
     if known:  # as low as they can be
         ceilings = np.ascontiguousarray(reference.nearest(queries, rows, k)[0][:, -1])
-    (distances, indices), stop = run(name, queries, rows, step, ceilings, k)
+    cuts = [cut for cut in (64, 128) if cut < n]
+    (distances, indices), stop = run(name, queries, rows, step, ceilings, k, cuts)
     expected = reference.nearest(queries, rows[:stop], min(k, stop))
     inside = expected[0] <= ceilings[:, None]
     np.testing.assert_array_equal(indices[:, : inside.shape[1]][inside], expected[1][inside])

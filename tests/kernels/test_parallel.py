@@ -291,14 +291,30 @@ def test_steps_cover_the_range_in_multiples(monkeypatch):
     assert all(size == 32 for size in dear[1:-1])  # 0.025 s would be 25 rows
 
 
+def test_steps_end_where_a_call_ends():
+    calls = []
+
+    def call(first, last):
+        calls.append((first, last))
+        return 7 if last > 7 else last
+
+    assert Steps(5).run(call, 0, 10**9) == 7
+    assert calls[0] == (0, 5)
+    assert len(calls) == 2
+
+
 def test_steps_end_when_their_run_does():
     begun = []
+
+    def step(first, last):
+        begun.append(first)
+        time.sleep(0.02)
 
     def work(task):
         if task:
             wait_until(lambda: len(begun) > 5)
             raise RuntimeError("one of two")
-        Steps(1).run(lambda first, last: (begun.append(first), time.sleep(0.02)), 0, 10**9)
+        Steps(1).run(step, 0, 10**9)
 
     with pytest.raises(RuntimeError, match="one of two"):
         run_tasks(work, 2, 2)

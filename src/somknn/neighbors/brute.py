@@ -2,12 +2,12 @@
 
 import numpy as np
 
-from somknn.neighbors.brute_screen import codes_may_pay, search_by_codes, seed_rows
+from somknn.neighbors.brute_screen import codes_may_pay, search_by_codes, search_in_steps, seed_rows
 from somknn.neighbors.cells import similar_first
 from somknn.panels import aligned
 from somknn_kernels import brute, selection, tiles
 from somknn_kernels.isa import Isa
-from somknn_kernels.parallel import run_tasks
+from somknn_kernels.parallel import Steps, per_task, run_tasks
 from somknn_kernels.selection import Nearest, Within
 
 WIDEST_BYTES = 33_025  # above this a sum of squared byte differences can pass 2^31
@@ -17,6 +17,7 @@ _QUERIES_PER_TASK = (
 )
 _WORTH_ORDER = 512  # rows; a query is compared with 64 leaders to find its place
 _SAMPLE = 256  # rows among which zeros are counted
+_LISTS, _SORTING = 16_384, 20  # lists that a task sorts, and operations for each of their pairs
 _FEW_QUERIES = 4  # up to here packing costs more than it saves
 
 
@@ -30,7 +31,7 @@ class BruteSearch:
         self.scale = 1.0
         if rows.dtype != np.uint8 or rows.shape[1] > WIDEST_BYTES:
             # Any point does for exactness. The middle of the range cannot overflow; zeros that stay zeros are skipped.
-            low, high = rows.min(axis=0).astype(np.float64), rows.max(axis=0).astype(np.float64)
+            low, high = (extreme.astype(np.float64) for extreme in _extremes(rows))
             sparse = (rows[:: max(1, len(rows) // _SAMPLE)] == 0).mean(axis=0) > 0.5
             self.centre = np.where(sparse, 0.0, low / 2 + high / 2)
             largest = float(np.max(np.maximum(high / 2 - self.centre / 2, self.centre / 2 - low / 2), initial=0.0))
@@ -75,10 +76,8 @@ class BruteSearch:
 
         run_tasks(work, n_chunks * n_parts, n_threads)
         if n_parts == 1:
-            return selection.sorted_heaps(distances[0], indices[0])
-        merged_distances, merged_indices = np.empty((m, k), dtype), np.empty((m, k), np.int64)
-        selection.merge_parts(distances, indices, merged_distances, merged_indices)
-        return merged_distances, merged_indices
+            return sorted_lists(distances[0], indices[0], n_threads)
+        return merged_lists(distances, indices)
 
     def within(
         self, queries: np.ndarray, limits: np.ndarray, n_threads: int
@@ -110,12 +109,12 @@ class BruteSearch:
         d = self.rows.shape[1]
         span = (queries, q_start, q_stop, self.rows, r_start, r_stop)
         if q_stop - q_start <= _FEW_QUERIES:
-            brute.rowwise(self.isa, *span, collector)
+            steps = Steps(per_task(r_stop - r_start, (q_stop - q_start) * d))
+            steps.run(lambda *rows: brute.rowwise(self.isa, *span[:4], *rows, collector), r_start, r_stop)
         elif self.integers(queries) and d <= WIDEST_BYTES:
             self._search_bytes(*span, collector)
         else:
-            packed, panels = self._scratch(q_stop - q_start, r_stop - r_start, d, 1, np.float32, np.float32)
-            brute.brute_floats(self.isa, *span, packed, panels, self.centre, self.scale, collector)
+            self._multiply_floats(*span, collector)
 
     def _search_bytes(self, queries, q_start, q_stop, rows, r_start, r_stop, collector) -> None:
         ceilings = self._ceilings(queries, q_start, q_stop, r_start, r_stop, collector)
@@ -127,9 +126,28 @@ class BruteSearch:
     def _multiply_bytes(self, queries, q_start, q_stop, rows, r_start, r_stop, collector) -> None:
         g = tiles.integer_group(self.isa)
         query_type, row_type, flip = (np.uint8, np.int8, 128) if g == 4 else (np.int16, np.int16, 0)
-        groups = -(-rows.shape[1] // g)
+        groups, tile = -(-rows.shape[1] // g), tiles.query_tile(self.isa)
         packed, panels = self._scratch(q_stop - q_start, r_stop - r_start, groups, g, query_type, row_type)
-        brute.brute_bytes(self.isa, queries, q_start, q_stop, rows, r_start, r_stop, packed, panels, flip, collector)
+        norms = np.zeros((len(packed), tile), np.int64)
+        scratch = brute.ByteScratch(packed, panels, *_used(packed), np.zeros(norms.shape, np.int32), norms)
+
+        def search(first: int, last: int, *to_pack: int) -> None:
+            span = (queries, q_start, q_stop, rows, first, last)
+            brute.brute_bytes(self.isa, *span, scratch, *to_pack, flip, collector)
+
+        search_in_steps(search, packed, panels.shape[0] * panels.shape[2], r_start, r_stop)
+
+    def _multiply_floats(self, queries, q_start, q_stop, rows, r_start, r_stop, collector) -> None:
+        d, tile = rows.shape[1], tiles.query_tile(self.isa)
+        packed, panels = self._scratch(q_stop - q_start, r_stop - r_start, d, 1, np.float32, np.float32)
+        squares = np.zeros((len(packed), tile))
+        scratch = brute.FloatScratch(packed, panels, *_used(packed), squares, np.zeros(squares.shape))
+
+        def search(first: int, last: int, *to_pack: int) -> None:
+            span = (queries, q_start, q_stop, rows, first, last)
+            brute.brute_floats(self.isa, *span, scratch, *to_pack, self.centre, self.scale, collector)
+
+        search_in_steps(search, packed, panels.shape[0] * panels.shape[2], r_start, r_stop)
 
     def _ceilings(self, queries, q_start, q_stop, r_start, r_stop, collector) -> np.ndarray | None:
         """Squared distances (m,) beyond which no row is of use, found among a few rows; None where codes would not pay."""
@@ -152,6 +170,43 @@ class BruteSearch:
         n_panels = max(1, min(_BLOCK_BYTES // (groups * panel * 4), -(-n_rows // panel)))
         packed_queries = np.empty((-(-n_queries // tile), groups, tile, g), query_type)
         return packed_queries, aligned((n_panels, groups, panel, g), row_type)
+
+
+def _extremes(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The least and the largest value of every column, block by block of rows: both passes then come from the cache."""
+    block = max(1, 2**20 // max(1, rows[0].nbytes))
+    low, high = rows[0].copy(), rows[0].copy()
+    for start in range(0, len(rows), block):
+        some = rows[start : start + block]
+        np.minimum(low, some.min(axis=0), out=low)
+        np.maximum(high, some.max(axis=0), out=high)
+    return low, high
+
+
+def _used(packed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Room for the groups of columns that each tile of queries uses, and for their number."""
+    return np.empty(packed.shape[:2], np.int32), np.empty(len(packed), np.int64)
+
+
+def sorted_lists(distances: np.ndarray, indices: np.ndarray, n_threads: int) -> tuple[np.ndarray, np.ndarray]:
+    """Heaps (m, k) as ascending lists, in place."""
+    rows = per_task(_LISTS, distances.shape[1] * _SORTING)
+    if len(distances) <= rows:
+        return selection.sorted_heaps(distances, indices)
+
+    def work(task: int) -> None:
+        at = slice(task * rows, (task + 1) * rows)
+        selection.sorted_heaps(distances[at], indices[at])
+
+    run_tasks(work, -(-len(distances) // rows), n_threads)
+    return distances, indices
+
+
+def merged_lists(distances: np.ndarray, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Heaps of parts of the rows, (parts, m, k), as one ascending list of each query."""
+    merged = np.empty(distances.shape[1:], distances.dtype), np.empty(indices.shape[1:], np.int64)
+    selection.merge_parts(distances, indices, *merged)
+    return merged
 
 
 def collect_within(run, limits: np.ndarray, dtype) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

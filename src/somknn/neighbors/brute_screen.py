@@ -1,16 +1,20 @@
 """Brute force by coarser codes: when to try it, and with which codes. The loop is in `somknn_kernels.brute_screen`."""
 
+from collections.abc import Callable
+
 import numpy as np
 
 from somknn.axes import sample_rows
 from somknn_kernels import brute_screen, scan_tiles, tiles
 from somknn_kernels.isa import Avx2, Isa
+from somknn_kernels.parallel import Steps, check_stopped, per_task
 
 _BLOCK_BYTES = 200_000  # of packed rows, as in `brute`
 _FEWEST_QUERIES = 64  # from here on the rows are worth encoding
 _SEEDS = 512, 64  # rows among which a first k-th distance is found: at least, and for each neighbour
 _COARSEST = 127  # step up to which the codes' squares and errors fit the kernel's types
 _SAMPLE = 64  # queries and rows of which distances are looked at
+_PACKING = 50  # multiply-adds that packing one number takes
 _PASSING = 1 / 16  # share of the sampled pairs from which on exact comparisons take what the codes save
 
 
@@ -33,12 +37,46 @@ def search_by_codes(isa: Isa, queries, q_start, q_stop, rows, r_start, r_stop, c
     if step is None:
         return r_start
     tile, panel = tiles.query_tile(isa), scan_tiles.scan_panel_rows(isa)
-    pairs = -(-rows.shape[1] // 2)
+    pairs, n_tiles = -(-rows.shape[1] // 2), -(-(q_stop - q_start) // tile)
     n_panels = max(1, min(_BLOCK_BYTES // (2 * pairs * panel), -(-(r_stop - r_start) // panel)))
-    packed_queries = np.empty((-(-(q_stop - q_start) // tile), pairs, tile, 4), np.int8)
-    panels = np.empty((n_panels, pairs, panel), np.uint16)
-    span = (queries, q_start, q_stop, rows, r_start, r_stop)
-    return brute_screen.screened_bytes(isa, *span, step, packed_queries, panels, ceilings, collector)
+    scratch = brute_screen.CodeScratch(
+        queries=np.zeros((n_tiles, pairs, tile, 4), np.int8),
+        panels=np.empty((n_panels, pairs, panel), np.uint16),
+        groups=np.empty((n_tiles, pairs), np.int32),
+        n_groups=np.empty(n_tiles, np.int64),
+        norms=np.zeros((n_tiles, tile), np.int64),
+        errors=np.zeros((n_tiles, tile)),
+        counts=np.zeros(2, np.int64),
+    )
+
+    def search(first: int, last: int, *to_pack: int) -> int:
+        span = (queries, q_start, q_stop, rows, first, last)
+        return brute_screen.screened_bytes(isa, *span, step, scratch, *to_pack, ceilings, collector)
+
+    return search_in_steps(search, scratch.queries, n_panels * panel, r_start, r_stop)
+
+
+def search_in_steps(
+    search: Callable[[int, int, int, int], int | None], queries: np.ndarray, block: int, r_start: int, r_stop: int
+) -> int:
+    """search(first row, last row, first tile to pack, last tile to pack) for ranges of rows; the row that was reached.
+
+    queries : room for them, tile by tile. block : rows that a search packs at once.
+    """
+    n_tiles, size = len(queries), queries[0].size
+    at_once = per_task(n_tiles, _PACKING * size)
+    packed = 0
+    while n_tiles - packed > at_once:
+        check_stopped()
+        search(r_start, r_start, packed, packed + at_once)
+        packed += at_once
+
+    def call(first: int, last: int) -> int | None:
+        nonlocal packed
+        to_pack, packed = packed, n_tiles
+        return search(first, last, to_pack, n_tiles)
+
+    return Steps(per_task(r_stop - r_start, n_tiles * size), block).run(call, r_start, r_stop)
 
 
 def _code_step(queries, rows, ceilings) -> int | None:
