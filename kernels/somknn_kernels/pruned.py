@@ -221,13 +221,16 @@ def search(
     to_panel,
     panels_per_block,
     first_panel,
+    first_turn,
+    last_turn,
     ceilings,
     collector,
     counts,
 ):
     """Offer to `collector` every row of panels [from_panel, to_panel) that the queries of tiles [first_tile, last_tile) cannot rule out.
 
-    first_panel : where the scan begins: near the queries, so that their bounds are tight for the rest.
+    first_panel : where the scan begins: near the queries, so that their bounds are tight for the rest. Its blocks of panels, of which the last
+    may be shorter, are the usual ones from there on and round, then the others likewise; this call takes those with the numbers [first_turn, last_turn).
     ceilings : int64 or float64 (m,), see above. counts : int64 (2,): survivors of the scan and exact comparisons are added.
     Exact for any order of the rows, any ceilings that are not too low, and any grouping of the queries.
     """
@@ -242,10 +245,16 @@ def search(
     who = np.empty(_LIST, np.int64)
     found_rows = np.empty(_LIST, np.int64)
     sums = np.empty(8)
+    blocks_before = 0
     for kind in range(2):
         kind_start = max(from_panel, 0 if kind == 0 else screen.n_usual)
         kind_stop = min(to_panel, screen.n_usual if kind == 0 else panels.shape[1])
         if kind_start >= kind_stop:
+            continue
+        n_blocks = (kind_stop - kind_start + panels_per_block - 1) // panels_per_block
+        begin, end = max(0, first_turn - blocks_before), min(n_blocks, last_turn - blocks_before)
+        blocks_before += n_blocks
+        if begin >= end:
             continue
         thresholds[:, :3] = 0
         thresholds[:, 3:] = np.iinfo(
@@ -259,9 +268,8 @@ def search(
                     reach = distance_within(min(ceilings[query], bound(collector, query)), queries.shape[1])
                     given = step, lift, errors, kind, probe_errors, squares, totals, slot, reach
                     set_scan_thresholds(thresholds, t, j, *given)
-        n_blocks = (kind_stop - kind_start + panels_per_block - 1) // panels_per_block
         first_block = max(0, min(first_panel - kind_start, kind_stop - kind_start - 1)) // panels_per_block
-        for turn in range(n_blocks):
+        for turn in range(begin, end):
             block = kind_start + (first_block + turn) % n_blocks * panels_per_block
             block_end = min(block + panels_per_block, kind_stop)
             for t in range(n_tiles):

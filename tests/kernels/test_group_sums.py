@@ -35,6 +35,18 @@ def test_bit_exact_for_any_number_of_threads(seed, n, d, groups, dtype, weighted
         np.testing.assert_array_equal(totals, expected_totals)
 
 
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_bit_exact_where_a_group_is_summed_in_several_calls(dtype, weighted, monkeypatch):
+    monkeypatch.setattr("somknn.grouping.per_task", lambda most, operations: min(most, 7))
+    X, labels, weights = _data(5, 300, 20, 4, dtype)
+    labels[:150] = 2
+    weights = weights if weighted else None
+    for n_threads in (1, 3):
+        sums, _ = group_sums(X, labels, 5, weights, n_threads)
+        np.testing.assert_array_equal(sums, reference.group_sums(X, labels, 5, weights)[0])
+
+
 @given(labels=st.lists(st.integers(0, 6), max_size=50))
 def test_sort_is_stable(labels):
     labels = np.array(labels, np.int64)
@@ -61,7 +73,7 @@ def test_white_rows_do_not_overflow():
     # 9 million rows of 255 pass 2^31; a broadcast row stands for them without the memory.
     n = 9_000_000
     X = np.lib.stride_tricks.as_strided(np.array([[255, 1]], np.uint8), (n, 2), (0, 1), writeable=False)
-    starts, sums = np.array([0, n]), np.empty((1, 2), np.int64)
+    starts, sums = np.array([0, n]), np.zeros((1, 2), np.int64)
     kernels.sum_groups_bytes(X, np.arange(n), starts, 0, 1, 0, 2, sums)
     assert sums.tolist() == [[255 * n, n]]
 

@@ -9,7 +9,7 @@ from somknn_kernels import byte_screen as kernels
 from somknn_kernels import tiles
 from somknn_kernels.byte_screen import LEAD, NOWHERE, PIECE, WIDEST, ByteAxes, Vectors
 from somknn_kernels.isa import Isa
-from somknn_kernels.parallel import run_tasks
+from somknn_kernels.parallel import per_task, run_tasks
 from somknn_kernels.row_products import AXES
 
 ROWS = 384  # of a task; a multiple of every tile
@@ -125,11 +125,13 @@ class ByteScreen:
             return None
         m = len(rows)
         distances: np.ndarray = np.empty(m, np.int64 if vectors.dtype == np.uint8 else np.float64)
-        n_tasks = -(-m // ROWS)
+        # A tenth of the vectors is measured where few are ruled out; where fewer still are, some tasks tell.
+        at_once = per_task(ROWS, len(vectors) * (LEAD + rows.shape[1] / 8), 48)
+        n_tasks = -(-m // at_once)
         counts = np.zeros((n_tasks, 2), np.int64)
 
         def work(task: int) -> None:
-            first, last = task * ROWS, min(m, (task + 1) * ROWS)
+            first, last = task * at_once, min(m, (task + 1) * at_once)
             if coded is None:
                 own = np.empty((last - first, LEAD), np.int16), np.empty(last - first)
                 self.encode(rows, first, last, *own)
@@ -143,7 +145,7 @@ class ByteScreen:
             pilot = rest[:: n_tasks // _PILOTS][:_PILOTS]
             rest = np.delete(rest, pilot)
             run_tasks(lambda i: work(pilot[i]), len(pilot), n_threads)
-            if counts[pilot, 1].sum() > _TOO_MANY * len(vectors) * len(pilot) * ROWS:
+            if counts[pilot, 1].sum() > _TOO_MANY * len(vectors) * len(pilot) * at_once:
                 return None
         run_tasks(lambda i: work(rest[i]), len(rest), n_threads)
         return distances, counts.sum(axis=0) / max(1, m)

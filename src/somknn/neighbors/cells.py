@@ -5,10 +5,11 @@ import numpy as np
 from somknn.axes import sample_rows
 from somknn_kernels import cell_order
 from somknn_kernels import embedding as embedding_kernels
-from somknn_kernels.parallel import run_tasks
+from somknn_kernels.parallel import check_stopped, per_task, run_tasks
 
 _CELL_ROWS = 512  # vectors that a task gives their cells
 _CELLS = 8  # whose rows a task puts in order
+_AT_ONCE = 32_768  # rows that a kernel puts in order: 50 ms
 _LEADERS = 64  # groups of queries; 256 left 33% of MNIST's columns in a tile instead of 35%
 _MOSTLY_USED = 0.8
 
@@ -45,13 +46,13 @@ def nearest_cell(coarse: np.ndarray, centres: np.ndarray, n_threads: int) -> np.
     columns = np.ascontiguousarray(centres.T)
     half_squares = (centres**2).sum(axis=1) / 2
     labels = np.empty(len(coarse), np.int64)
-    edges = range(0, len(coarse) + _CELL_ROWS, _CELL_ROWS)
+    rows = per_task(_CELL_ROWS, centres.size)
 
     def work(task: int) -> None:
-        stop = min(edges[task + 1], len(coarse))
-        embedding_kernels.nearest_centres(coarse, edges[task], stop, columns, half_squares, labels)
+        stop = min((task + 1) * rows, len(coarse))
+        embedding_kernels.nearest_centres(coarse, task * rows, stop, columns, half_squares, labels)
 
-    run_tasks(work, len(edges) - 1, n_threads)
+    run_tasks(work, -(-len(coarse) // rows), n_threads)
     return labels
 
 
@@ -66,11 +67,28 @@ def order_by_cells(
     edges = np.searchsorted(labels[order], np.arange(n_cells + 1))
 
     def work(task: int) -> None:
-        last = min((task + 1) * _CELLS, n_cells)
-        cell_order.order_cells(coarse, edges, task * _CELLS, last, panel_rows, order)
+        first, last = task * _CELLS, min((task + 1) * _CELLS, n_cells)
+        if edges[last] - edges[first] <= _AT_ONCE:
+            cell_order.order_cells(coarse, edges, first, last, panel_rows, order)
+            return
+        for cell in range(first, last):
+            _order_places(coarse, int(edges[cell]), int(edges[cell + 1]), panel_rows, order)
 
     run_tasks(work, -(-n_cells // _CELLS), n_threads)
     return order, edges
+
+
+def _order_places(coarse: np.ndarray, first: int, stop: int, panel_rows: int, order: np.ndarray) -> None:
+    """`order_cells` for one cell, whose halvings are calls of their own as long as they are large."""
+    check_stopped()
+    low, high = first // panel_rows + 1, (stop - 1) // panel_rows
+    halve = stop - first > _AT_ONCE and low <= high
+    cut = (low + high) // 2 * panel_rows
+    # No other multiple of this place lies within: it is halved there and no further.
+    cell_order.order_cells(coarse, np.array([first, stop]), 0, 1, cut if halve else panel_rows, order)
+    if halve:
+        _order_places(coarse, first, cut, panel_rows, order)
+        _order_places(coarse, cut, stop, panel_rows, order)
 
 
 def similar_first(queries: np.ndarray, blank: np.ndarray | float, n_threads: int) -> np.ndarray | None:
@@ -81,7 +99,13 @@ def similar_first(queries: np.ndarray, blank: np.ndarray | float, n_threads: int
     m, d = queries.shape
     if m < 64 or d < 16 or (queries[:: m // 64] != blank).mean() > _MOSTLY_USED:
         return None
-    used = np.ascontiguousarray((queries != blank)[:, : d // 8 * 8]).view(np.uint64)
-    used = np.bitwise_count(used).astype(np.float32)  # of every 8 columns, those in use
+    used = np.empty((m, d // 8), np.float32)  # of every 8 columns, those in use
+    rows = per_task(_CELL_ROWS, d)
+
+    def count(task: int) -> None:
+        at = slice(task * rows, (task + 1) * rows)
+        used[at] = np.bitwise_count(np.ascontiguousarray((queries[at] != blank)[:, : d // 8 * 8]).view(np.uint64))
+
+    run_tasks(count, -(-m // rows), n_threads)
     labels = nearest_cell(used, used[:: max(1, m // _LEADERS)], n_threads)
     return np.argsort(labels, kind="stable")

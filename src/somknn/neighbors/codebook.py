@@ -7,14 +7,14 @@ units that were nearest before give every row a tight bound before the scan begi
 import numpy as np
 
 from somknn.neighbors import byte_screen
-from somknn.neighbors.brute import BruteSearch
+from somknn.neighbors.brute import BruteSearch, sorted_lists
 from somknn.neighbors.embedding import Embedding
 from somknn.neighbors.index import as_rows
 from somknn.neighbors.pruned import build_probes, build_screen, nearest_cell, run_search, split_rare, worth_judging
 from somknn.threads import single_threaded_blas
 from somknn_kernels import isa as isa_module
 from somknn_kernels import pruned, selection
-from somknn_kernels.parallel import resolve_n_threads, run_tasks
+from somknn_kernels.parallel import per_task, resolve_n_threads, run_tasks
 from somknn_kernels.pruned import Probes
 from somknn_kernels.selection import Improved, Nearest
 
@@ -149,7 +149,7 @@ class CodebookSearch:
         )
         if previous is not None and self.survivors_[0] > _TOO_MANY * len(units):
             self._hopeless = True
-        return selection.sorted_heaps(*collector)
+        return sorted_lists(collector.distances, collector.indices, n_threads)
 
     def _among_few(self, units: np.ndarray, previous: np.ndarray | None, n_threads: int):
         """The nearest unit of every row of bytes by codes of one width, a quarter of the preparations; None where they rule too little out."""
@@ -171,10 +171,12 @@ class CodebookSearch:
         indices = np.array(likely, np.int64, order="C").reshape(len(self.rows), k)
         distances: np.ndarray = np.empty(indices.shape, dtype)
 
+        chunk = per_task(_CHUNK, k * units.shape[1])
+
         def work(task: int) -> None:
-            at = slice(task * _CHUNK, min((task + 1) * _CHUNK, len(indices)))
+            at = slice(task * chunk, min((task + 1) * chunk, len(indices)))
             pruned.distances_to(self.isa, self.rows, units, indices, at.start, at.stop, distances)
             selection.make_heaps(distances[at], indices[at])
 
-        run_tasks(work, -(-len(indices) // _CHUNK), n_threads)
+        run_tasks(work, -(-len(indices) // chunk), n_threads)
         return Improved(distances, indices)

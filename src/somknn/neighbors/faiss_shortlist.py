@@ -9,7 +9,7 @@ from somknn.neighbors import faiss_factory
 from somknn.neighbors.brute import BruteSearch
 from somknn.neighbors.faiss_rows import FloatRows
 from somknn_kernels.isa import Isa
-from somknn_kernels.parallel import run_tasks
+from somknn_kernels.parallel import per_task, run_tasks
 from somknn_kernels.reranking import rerank
 from somknn_kernels.selection import NO_INDEX
 
@@ -128,10 +128,11 @@ class Shortlist:
         """Fill `distances` and `indices`; how many of them each query has, -1 where FAISS named a row twice."""
         m = len(queries)
         found = np.empty(m, np.int64)
+        at_once = per_task(_QUERIES_PER_TASK, candidates.shape[1] * queries.shape[1])
 
         def work(task: int) -> None:
-            first, last = task * _QUERIES_PER_TASK, min((task + 1) * _QUERIES_PER_TASK, m)
+            first, last = task * at_once, min((task + 1) * at_once, m)
             rerank(self._isa, queries, self._brute.rows, candidates, first, last, distances, indices, found)
 
-        run_tasks(work, -(-m // _QUERIES_PER_TASK), n_threads)
+        run_tasks(work, -(-m // at_once), n_threads)
         return found

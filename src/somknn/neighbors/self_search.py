@@ -1,16 +1,18 @@
 """The nearest rows of every row among the other rows of a pruned index: half the work of searching with the rows as queries."""
 
+import contextlib
 import itertools
+import queue
 import threading
 from collections.abc import Callable
 
 import numpy as np
 
 from somknn.neighbors.column_order import used_together
-from somknn.neighbors.pruned import PrunedSearch
+from somknn.neighbors.pruned import PrunedSearch, scan_steps
 from somknn.panels import aligned
 from somknn_kernels import place_seeds, selection, self_search, tiles, used_columns
-from somknn_kernels.parallel import run_tasks
+from somknn_kernels.parallel import check_stopped, run_tasks
 from somknn_kernels.self_search import Lists, Places
 
 _BLOCK_BYTES = 131_072  # of the panels' first quarters
@@ -21,6 +23,7 @@ _PANELS = 64  # whose near panels a task finds
 _RANGES_PER_THREAD = 6
 _LEAST_PANELS = 6  # of a range
 _PACKED_TILES = 1024  # packed by a task
+_LOOK = 0.05  # seconds, after which a thread that waits for another looks whether there is anything to wait for
 
 
 def _places(search: PrunedSearch, apart: np.ndarray, n_threads: int) -> Places:
@@ -106,14 +109,20 @@ def nearest_apart(
     n_usual = search.screen.n_usual
     n_ranges = _RANGES_PER_THREAD * n_threads
     counts = []
-    per_block = max(1, _BLOCK_BYTES // places.panels[0, 0].nbytes)
+    per_block, panel_rows = max(1, _BLOCK_BYTES // places.panels[0, 0].nbytes), places.panels.shape[3]
+    steps = scan_steps(n_panels, per_block * panel_rows**2, places.rows.shape[1])
 
     def run(ranges: list[tuple[int, int]], pairs: list[tuple[int, int]], kind: int) -> None:
         def work(a: int, b: int) -> None:
             count = np.zeros(2, np.int64)
             counts.append(count)
-            given = places, lists
-            self_search.search_pairs(search.isa, *given, *ranges[a], *ranges[b], kind, per_block, count)
+            for block in range(*ranges[b], per_block):
+                others = block, min(block + per_block, ranges[b][1]), kind, per_block, count
+
+                def call(first: int, last: int, others: tuple = others) -> None:
+                    self_search.search_pairs(search.isa, places, lists, first, last, *others)
+
+                steps.run(call, *ranges[a])
 
         _run_pairs(work, pairs, n_threads)
 
@@ -163,26 +172,29 @@ def _rounds(n: int) -> list[tuple[int, int]]:
 
 def _run_pairs(work: Callable[[int, int], object], pairs: list[tuple[int, int]], n_threads: int) -> None:
     """Call work(a, b) for all pairs, in about their order, never two at once that share a number."""
-    left, busy = list(pairs), set[int]()
-    free = threading.Condition()
+    left, busy, lock = list(pairs), set[int](), threading.Lock()
+    ended: queue.SimpleQueue[None] = queue.SimpleQueue()  # has something for each thread whenever numbers become free
 
     def take() -> tuple[int, int] | None:
-        with free:
-            while left:
-                for place, (a, b) in enumerate(left):
-                    if a not in busy and b not in busy:
-                        busy.update((a, b))
-                        return left.pop(place)
-                free.wait()
-            return None
+        with lock:
+            for place, (a, b) in enumerate(left):
+                if a not in busy and b not in busy:
+                    busy.update((a, b))
+                    return left.pop(place)
+        return None
 
     def drain(_: int) -> None:
-        while (pair := take()) is not None:
-            try:
-                work(*pair)
-            finally:
-                with free:
-                    busy.difference_update(pair)
-                    free.notify_all()
+        while left:
+            pair = take()
+            if pair is None:
+                with contextlib.suppress(queue.Empty):
+                    ended.get(timeout=_LOOK)
+                check_stopped()
+                continue
+            work(*pair)
+            with lock:
+                busy.difference_update(pair)
+            for _ in range(n_threads - 1):
+                ended.put(None)
 
     run_tasks(drain, n_threads, n_threads)
