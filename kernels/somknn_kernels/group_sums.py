@@ -56,10 +56,9 @@ def _empty(part, total):
 
 @kernel
 def sum_groups_bytes(X, order, starts, first_group, last_group, first_column, last_column, sums):
-    """sums[g, c] = sum of X[row, c] over the rows of group g, exact, for a block of groups and columns.
+    """Add to sums[g, c] the sum of X[row, c] over the rows of group g, exact, for a block of groups and columns.
 
-    X : uint8 (n, d); order, starts : as `sort_by_label` fills them; sums : int64 (groups, d), the block is
-    overwritten.
+    X : uint8 (n, d); order, starts : as `sort_by_label` fills them, or starts of parts of the groups; sums : int64 (groups, d).
     Cost: each byte of the block's rows is read once; one addition of a widened byte for each.
     """
     width = last_column - first_column
@@ -67,7 +66,6 @@ def sum_groups_bytes(X, order, starts, first_group, last_group, first_column, la
     fetched = order.shape[0] if width == X.shape[1] else 0
     for g in range(first_group, last_group):
         total = sums[g, first_column:last_column]
-        total[:] = 0
         pending = 0
         position, end = starts[g], starts[g + 1]
         # Four rows per turn: the accumulator is loaded and stored once for four additions.
@@ -94,16 +92,14 @@ def sum_groups_bytes(X, order, starts, first_group, last_group, first_column, la
 
 @kernel
 def sum_groups_floats(X, order, starts, first_group, last_group, first_column, last_column, sums):
-    """sums[g, c] = sum of X[row, c] over the rows of group g, added in float64 in ascending row order.
+    """Add to sums[g, c] every X[row, c] of the rows of group g, in float64 in ascending row order.
 
-    X : float32 or float64 (n, d); sums : float64 (groups, d), the block is overwritten; the rest as
-    `sum_groups_bytes`.
+    X : float32 or float64 (n, d); sums : float64 (groups, d); the rest as `sum_groups_bytes`.
     Bit-exact against the same additions done one after the other.
     """
     width = last_column - first_column
     for g in range(first_group, last_group):
         total = sums[g, first_column:last_column]
-        total[:] = 0.0
         for position in range(starts[g], starts[g + 1]):
             row = X[order[position], first_column:last_column]
             for column in range(width):
@@ -112,7 +108,7 @@ def sum_groups_floats(X, order, starts, first_group, last_group, first_column, l
 
 @kernel
 def sum_groups_weighted(X, weights, order, starts, first_group, last_group, first_column, last_column, sums):
-    """sums[g, c] = sum of weights[row]·X[row, c] over the rows of group g, in float64 in ascending row order.
+    """Add to sums[g, c] every weights[row]·X[row, c] of the rows of group g, in float64 in ascending row order.
 
     X : uint8, float32 or float64 (n, d); weights : float64 (n,); the rest as `sum_groups_floats`. Product
     and sum are rounded separately.
@@ -120,7 +116,6 @@ def sum_groups_weighted(X, weights, order, starts, first_group, last_group, firs
     width = last_column - first_column
     for g in range(first_group, last_group):
         total = sums[g, first_column:last_column]
-        total[:] = 0.0
         for position in range(starts[g], starts[g + 1]):
             weight = weights[order[position]]
             row = X[order[position], first_column:last_column]

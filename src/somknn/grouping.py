@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 
 from somknn_kernels import group_sums as kernels
-from somknn_kernels.parallel import run_tasks
+from somknn_kernels.parallel import check_stopped, per_task, run_tasks
 
 # Columns of one task: few enough to share wide rows among threads, enough for whole cache lines at a time.
 _COLUMNS = 256
@@ -61,18 +61,23 @@ def group_sums(
     else:
         totals = np.diff(starts)
     exact = X.dtype == np.uint8 and weights is None
-    sums = np.empty((n_groups, d), np.int64 if exact else np.float64)
+    sums = np.zeros((n_groups, d), np.int64 if exact else np.float64)
     blocks = _blocks(starts, d, n_threads)
 
     def work(task: int) -> None:
         first_group, last_group, first_column, last_column = blocks[task]
-        block = (order, starts, first_group, last_group, first_column, last_column, sums)
-        if weights is not None:
-            kernels.sum_groups_weighted(X, weights, *block)
-        elif exact:
-            kernels.sum_groups_bytes(X, *block)
-        else:
-            kernels.sum_groups_floats(X, *block)
+        first, last = int(starts[first_group]), int(starts[last_group])
+        at_once = per_task(max(1, last - first), (last_column - first_column) / 2)
+        for position in range(first, last, at_once):
+            check_stopped()
+            part = starts if at_once >= last - first else np.clip(starts, position, position + at_once)
+            block = (order, part, first_group, last_group, first_column, last_column, sums)
+            if weights is not None:
+                kernels.sum_groups_weighted(X, weights, *block)
+            elif exact:
+                kernels.sum_groups_bytes(X, *block)
+            else:
+                kernels.sum_groups_floats(X, *block)
 
     run_tasks(work, len(blocks), n_threads)
     return sums, totals

@@ -24,6 +24,7 @@ from somknn_kernels.parallel import resolve_n_threads
 _CHANNELS = 2
 _LARGEST_SOBEL = 4.0  # of pixels in [0, 1]
 _QUERIES_PER_TASK = 16
+_SOBEL = 40  # operations for a pixel's levels
 
 
 def largest_level(context: int) -> int:
@@ -198,7 +199,10 @@ class DeformationClassifier(ClassifierMixin, Savable, BaseEstimator):
         levels = np.empty((len(X), _CHANNELS, *shape), np.int8)
         factor = limit / (self.saturation * _LARGEST_SOBEL * self.pixel_range_)
         for_blocks(
-            lambda part: image_filters.sobel_levels(images[part], factor, limit, levels[part]), len(X), self.n_jobs
+            lambda part: image_filters.sobel_levels(images[part], factor, limit, levels[part]),
+            len(X),
+            self.n_jobs,
+            X.shape[1] * _SOBEL,
         )
         return features, levels
 
@@ -249,6 +253,7 @@ class DeformationClassifier(ClassifierMixin, Savable, BaseEstimator):
             ),
             len(X),
             self.n_jobs,
+            n_candidates * X.shape[1] * (2 * self.warp_range + 1) ** 2 / 4,  # most are given up early, all are vectors
             _QUERIES_PER_TASK,
         )
         return costs, indices

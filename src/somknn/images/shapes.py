@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from somknn_kernels.parallel import resolve_n_threads, run_tasks
+from somknn_kernels.parallel import per_task, resolve_n_threads, run_tasks
 
 _IMAGES_PER_TASK = 256
 
@@ -28,8 +28,14 @@ def resolve_image_shape(image_shape: Any, n_features: int) -> tuple[int, int]:
     return rows, columns
 
 
-def for_blocks(work: Callable[[slice], object], n: int, n_jobs: int | None, block: int = _IMAGES_PER_TASK) -> None:
-    """Call `work(slice)` for consecutive blocks of `n` images, from several threads."""
+def for_blocks(
+    work: Callable[[slice], object], n: int, n_jobs: int | None, operations: float, most: int = _IMAGES_PER_TASK
+) -> None:
+    """Call `work(slice)` for consecutive blocks of `n` images, `most` at a time or fewer, from several threads.
+
+    operations : multiply-adds that an image takes, about.
+    """
+    block = per_task(most, operations)
     run_tasks(
         lambda task: work(slice(task * block, min(n, (task + 1) * block))),
         -(-n // block),

@@ -87,7 +87,8 @@ class _ImageTransformer(TransformerMixin, Savable, BaseEstimator):
         images = X.reshape(len(X), *self.image_shape_)
         out: np.ndarray = np.empty((len(X), *self._out_shape()), self._out_dtype(X.dtype))
         rounding = 0.5 if out.dtype == np.uint8 else 0.0
-        for_blocks(lambda part: self._fill(images[part], out[part], rounding), len(X), self.n_jobs)
+        operations = X.shape[1] * sum(self.image_shape_)  # as many as a matrix for each side takes
+        for_blocks(lambda part: self._fill(images[part], out[part], rounding), len(X), self.n_jobs, operations)
         return out.reshape(len(X), -1)
 
     def _out_shape(self) -> tuple[int, ...]:

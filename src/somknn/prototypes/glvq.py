@@ -21,7 +21,7 @@ from somknn.grouping import group_sums
 from somknn.neighbors.codebook import CodebookSearch
 from somknn.neighbors.pruned import worth_judging
 from somknn_kernels import lvq as kernels
-from somknn_kernels.parallel import resolve_n_threads, run_tasks
+from somknn_kernels.parallel import per_task, resolve_n_threads, run_tasks
 
 _ROWS = 64  # of a task that compares all
 _FEW = 128
@@ -87,13 +87,15 @@ class ClassSearch:
         return self._found
 
     def _compare_all(self, at: slice, prototypes: np.ndarray, classes: np.ndarray) -> None:
+        at_once = per_task(_ROWS, prototypes.size)
+
         def work(task: int) -> None:
-            start = at.start + task * _ROWS
+            start = at.start + task * at_once
             kernels.winners(
-                self.rows, self.codes, start, min(at.stop, start + _ROWS), prototypes, classes, *self._found
+                self.rows, self.codes, start, min(at.stop, start + at_once), prototypes, classes, *self._found
             )
 
-        run_tasks(work, -(-(at.stop - at.start) // _ROWS), self.n_threads)
+        run_tasks(work, -(-(at.stop - at.start) // at_once), self.n_threads)
 
 
 def pulls(weights: np.ndarray, winners: Winners, slope: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

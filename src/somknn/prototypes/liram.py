@@ -15,7 +15,7 @@ from somknn.prototypes import glvq
 from somknn.prototypes.metric import Metric, round_prototypes, rounded
 from somknn.threads import single_threaded_blas
 from somknn_kernels.codebook_codes import centre_rows
-from somknn_kernels.parallel import resolve_n_threads, run_tasks
+from somknn_kernels.parallel import check_stopped, resolve_n_threads, run_tasks
 
 _BLOCK = 1024  # rows that are floats at a time
 _PARTS = 8  # sums of the rows' pulls at the axes, added in order: the result does not depend on the threads
@@ -61,6 +61,7 @@ class RowMap:
             squares = np.empty(len(self.rows[: edges[part + 1]]))
             centred = np.empty((_BLOCK, self.rows.shape[1]), self.dtype)
             for first in range(int(edges[part]), int(edges[part + 1]), _BLOCK):
+                check_stopped()
                 at = slice(first, min(first + _BLOCK, int(edges[part + 1])))
                 centre_rows(self.rows, at.start, at.stop, self.center, self.scale, centred, squares)
                 work(part, at, centred[: at.stop - at.start])

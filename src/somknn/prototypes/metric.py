@@ -9,7 +9,7 @@ from somknn.persistence.container import ModelFileError
 from somknn_kernels import isa as isa_module
 from somknn_kernels import linear_map as kernels
 from somknn_kernels import tiles
-from somknn_kernels.parallel import resolve_n_threads, run_tasks
+from somknn_kernels.parallel import per_task, resolve_n_threads, run_tasks
 from somknn_kernels.row_products import AXES
 
 _ROWS = 384  # of a task
@@ -41,18 +41,19 @@ class Metric(NamedTuple):
     def apply(self, rows: np.ndarray, n_jobs: int | None) -> np.ndarray:
         """Mapped rows (m, rank): uint8 for a model of bytes, else of the axes' dtype. Exact, or in float64 rounded to that."""
         out = np.empty((len(rows), len(self.axes)), np.uint8 if self.bytes else self.axes.dtype)
+        at_once = per_task(_ROWS, self.axes.size, 48)
         if self.bytes and rows.dtype == np.uint8:
             isa = isa_module.select()
             prepared = self.center.astype(np.int16), pack_int16(self.axes, AXES), self.shift
 
             def work(task: int) -> None:
-                first = task * _ROWS
-                kernels.map_bytes(isa, rows, first, min(len(rows), first + _ROWS), *prepared, out)
+                first = task * at_once
+                kernels.map_bytes(isa, rows, first, min(len(rows), first + at_once), *prepared, out)
         else:
             columns = np.ascontiguousarray(self.axes.T, dtype=np.float64)
 
             def work(task: int) -> None:
-                at = slice(task * _ROWS, min(len(rows), (task + 1) * _ROWS))
+                at = slice(task * at_once, min(len(rows), (task + 1) * at_once))
                 mapped = np.empty((at.stop - at.start, out.shape[1]))
                 kernels.map_floats(rows, at.start, at.stop, self.center, columns, mapped)
                 if self.bytes:
@@ -63,7 +64,7 @@ class Metric(NamedTuple):
                     row = at.start + int(np.flatnonzero(~np.isfinite(mapped + out[at]).all(axis=1))[0])
                     raise ValueError(f"row {row} is too large for the metric: its coordinates overflow {out.dtype}")
 
-        run_tasks(work, -(-len(rows) // _ROWS), resolve_n_threads(n_jobs))
+        run_tasks(work, -(-len(rows) // at_once), resolve_n_threads(n_jobs))
         return out
 
     def pictures(self, prototypes: np.ndarray) -> np.ndarray:
@@ -134,17 +135,19 @@ class MappedBytes:
         panels = pack_int16(doubled, tiles.panel_rows(self.isa))
         starts = np.full((len(panels), panels.shape[2]), -(2**31), np.int32)
         starts.reshape(-1)[: len(prototypes)] = -((prototypes.astype(np.int64) - 128) ** 2).sum(axis=1)
+        self._cost = metric.axes.size + prototypes.size  # multiply-adds of a row
         self._prepared = metric.center.astype(np.int16), axes, metric.shift, panels, starts
 
     def nearest(self, rows: np.ndarray, n_jobs: int | None) -> tuple[np.ndarray, np.ndarray]:
         """Squared distances and prototypes, int64 (m, 1); ties to the lowest."""
         m = len(rows)
+        at_once = per_task(_ROWS, self._cost, 48)
         squares, nearest = np.empty((m, 1), np.int64), np.empty((m, 1), np.int64)
 
         def work(task: int) -> None:
-            first = task * _ROWS
-            span = first, min(m, first + _ROWS)
+            first = task * at_once
+            span = first, min(m, first + at_once)
             kernels.nearest_mapped(self.isa, rows, *span, *self._prepared, squares[:, 0], nearest[:, 0])
 
-        run_tasks(work, -(-m // _ROWS), resolve_n_threads(n_jobs))
+        run_tasks(work, -(-m // at_once), resolve_n_threads(n_jobs))
         return squares, nearest

@@ -9,7 +9,7 @@ from somknn.neighbors.codebook import CodebookSearch
 from somknn.neighbors.embedding import Embedding
 from somknn.neighbors.pruned import LIFT
 from somknn_kernels import seeding as kernels
-from somknn_kernels.parallel import resolve_n_threads, run_tasks
+from somknn_kernels.parallel import per_task, resolve_n_threads, run_tasks
 from somknn_kernels.scan_tiles import scan_group, scan_panel_rows
 from somknn_kernels.sieve_tile import CANDIDATES
 
@@ -121,7 +121,10 @@ class Potential:
 
     def _over_blocks(self, work: Callable[[int, int, int], object], n_tasks: int | None = None) -> None:
         """work(first block, last block, task) for all blocks. Few tasks: each costs a call from Python, as much as a block."""
-        n_tasks = min(len(self._counts), _TASKS * self.n_threads if n_tasks is None else n_tasks)
+        n_blocks = len(self._counts)
+        if n_tasks is None:
+            at_once = per_task(n_blocks, self._block * self._n_tried * self.search.rows.shape[1])
+            n_tasks = min(n_blocks, max(_TASKS * self.n_threads, -(-n_blocks // at_once)))
         edges = [task * len(self._counts) // n_tasks for task in range(n_tasks + 1)]
         run_tasks(lambda task: work(edges[task], edges[task + 1], task), n_tasks, self.n_threads)
 
@@ -136,7 +139,9 @@ class Potential:
         given, out = (isa, *own, rows.shape[1], sieve, packed, offsets, self._block), (self._found, self._counts)
         self._over_blocks(lambda first, last, _: kernels.find_possible(*given, first, last, *out, most))
 
-        n_tasks = max(1, min(self.n_threads, int(self._counts.sum()) // _MEASURED, len(most)))
+        n_pairs = int(self._counts.sum())
+        at_once = per_task(max(1, n_pairs), rows.shape[1])
+        n_tasks = max(1, min(max(self.n_threads, -(-n_pairs // at_once)), n_pairs // _MEASURED, len(most)))
         gained, left, lost = np.zeros((n_tasks, m)), np.empty((n_tasks, m)), np.zeros((n_tasks, m), np.uint8)
         for task in range(n_tasks):
             left[task] = most[task * len(most) // n_tasks : (task + 1) * len(most) // n_tasks].sum(axis=0)

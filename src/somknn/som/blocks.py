@@ -12,7 +12,7 @@ from somknn.som.grid import Grid
 from somknn.threads import single_threaded_blas
 from somknn_kernels import codebook_codes, som_blocks, som_byte_blocks, som_update
 from somknn_kernels.isa import Isa, select
-from somknn_kernels.parallel import run_tasks
+from somknn_kernels.parallel import Steps, per_task, run_tasks
 from somknn_kernels.som_block_tiles import LANES
 from somknn_kernels.som_byte_blocks import SECTION, Packed, Panels
 from somknn_kernels.tiles import panel_rows, query_tile
@@ -21,6 +21,14 @@ BLOCK = 96  # rows at most; 64 and 128 took as long
 _PART = 200  # units of a task, whatever the number of threads: BLAS may round a product of another shape differently
 _SAMPLE = 2048
 _GATHERED = 1024  # rows of a task
+
+
+_AT_ONCE = 64  # blocks at most, presented by one call
+
+
+def blocks_at_once(codebook: np.ndarray) -> int:
+    """Blocks of rows that are presented to a codebook (K, d) by one call: some 0.1 s, so that Ctrl-C is heard."""
+    return per_task(_AT_ONCE, BLOCK * codebook.size / 2)
 
 
 class FloatBlocks:
@@ -110,19 +118,15 @@ class MissingBlocks:
     def present(self, order: np.ndarray, edges: np.ndarray, tables: np.ndarray, which: np.ndarray, rates, upcoming):
         """As `FloatBlocks.present`."""
         units, distances = np.empty((len(order), 2), np.int64), np.empty(len(order))
+        steps = Steps(per_task(BLOCK, self.W.size))
         for (first, stop), table in zip(itertools.pairwise(edges.tolist()), which.tolist(), strict=True):
-            rows = slice(first, stop)
-            som_update.train_online_missing(
-                self.X,
-                order[rows],
-                self.W,
-                self.columns,
-                self.hexagonal,
-                tables[table],
-                rates[rows],
-                units[rows],
-                distances[rows],
-            )
+            given = self.W, self.columns, self.hexagonal, tables[table]
+
+            def train(first: int, stop: int, given: tuple = given) -> None:
+                rows = slice(first, stop)
+                som_update.train_online_missing(self.X, order[rows], *given, rates[rows], units[rows], distances[rows])
+
+            steps.run(train, first, stop)
         return units, distances
 
 
@@ -188,8 +192,14 @@ class ByteBlocks:
         n, grid_rows = len(self.X), len(codebook) // self.columns
         edges = np.append(np.arange(0, n, BLOCK), n)
         still = np.zeros((1, 2 * grid_rows - 1, 3, 2 * self.columns - 1))
-        order = np.arange(n)
-        return self.present(order, edges, still, np.zeros(len(edges) - 1, np.int64), np.zeros(n), order[:0])
+        units, distances, at_once = np.empty((n, 2), np.int64), np.empty(n), blocks_at_once(codebook)
+        for first in range(0, len(edges) - 1, at_once):
+            some = edges[first : first + at_once + 1]
+            order, upcoming = np.arange(some[0], some[-1]), np.arange(some[-1], min(n, some[-1] + BLOCK))
+            which = np.zeros(len(some) - 1, np.int64)
+            found = self.present(order, some - some[0], still, which, np.zeros(len(order)), upcoming)
+            units[order], distances[order] = found
+        return units, distances
 
     def codebook(self, dtype) -> np.ndarray:
         W, codebook = self.panels.weights, np.empty(self.shape, dtype)

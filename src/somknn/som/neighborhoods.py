@@ -23,7 +23,7 @@ import numpy as np
 
 from somknn.som.grid import Grid
 from somknn_kernels import smoothing
-from somknn_kernels.parallel import run_tasks
+from somknn_kernels.parallel import check_stopped, per_task, run_tasks
 from somknn_kernels.som_update import weighted_sums
 from somknn_kernels.weighted_tiles import FEATURES, TARGETS
 
@@ -143,11 +143,13 @@ def _product(H: np.ndarray, S: np.ndarray, n_threads: int) -> np.ndarray:
     """H @ S in the kernel's fixed order of additions: BLAS may change its last bits with its number of threads."""
     out = np.empty((len(H), S.shape[1]))
     n_columns = -(-S.shape[1] // _COLUMNS)
-    rows = len(H)
+    rows = per_task(len(H), len(S) * min(_COLUMNS, S.shape[1]) / 4)
 
     def work(task: int) -> None:
-        first = task * _COLUMNS
-        weighted_sums(H, S, 0, rows, first, min(S.shape[1], first + _COLUMNS), out)
+        columns = task * _COLUMNS, min(S.shape[1], (task + 1) * _COLUMNS)
+        for first in range(0, len(H), rows):
+            check_stopped()
+            weighted_sums(H, S, first, min(len(H), first + rows), *columns, out)
 
     run_tasks(work, n_columns, n_threads)
     return out

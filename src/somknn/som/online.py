@@ -10,7 +10,7 @@ import time
 
 import numpy as np
 
-from somknn.som.blocks import BLOCK, ByteBlocks, FloatBlocks, MissingBlocks
+from somknn.som.blocks import BLOCK, ByteBlocks, FloatBlocks, MissingBlocks, blocks_at_once
 from somknn.som.neighborhoods import evaluate
 from somknn.som.quality import quantization_error_of, topographic_error_of
 from somknn.som.search import Found, find
@@ -18,7 +18,6 @@ from somknn.som.training import Rows, Rule, settled
 
 _SEGMENTS = 32  # of an epoch at most, each with its radius
 _FEW = 8192  # rows up to which units are found as in training, in less time than a search takes to begin
-_AT_ONCE = 64  # blocks; some 0.1 s, so that Ctrl-C is heard
 
 
 def _blocks(rows: Rows, codebook: np.ndarray, rule: Rule) -> ByteBlocks | FloatBlocks | MissingBlocks:
@@ -55,6 +54,7 @@ def train_online(rows: Rows, codebook: np.ndarray, rule: Rule, random: np.random
     position = np.arange(epochs)
     blocks, dtype = _blocks(rows, codebook, rule), codebook.dtype
     pieces = _pieces(n)
+    at_once = blocks_at_once(codebook)
     errors: list[float] = []
     following = random.permutation(n)
     for epoch in range(epochs):
@@ -63,16 +63,16 @@ def train_online(rows: Rows, codebook: np.ndarray, rule: Rule, random: np.random
         rates = np.interp(epoch + np.arange(n) / n, position, rule.rates)
         if rows.weights is not None:
             rates = np.minimum(1.0, rates * rows.weights[order])
-        for first in range(0, len(pieces), _AT_ONCE):
-            some = pieces[first : first + _AT_ONCE]
+        for first in range(0, len(pieces), at_once):
+            some = pieces[first : first + at_once]
             known = sorted({cut for cut, _, _ in some})
             radii = [float(np.interp(epoch + cut / n, position, rule.radii)) for cut in known]
             tables = np.stack([evaluate(rule.neighborhood, squares, radius, rule.compact_support) for radius in radii])
             edges = np.array([some[0][1], *(stop for _, _, stop in some)])
             span = slice(edges[0], edges[-1])
             which = np.array([known.index(cut) for cut, _, _ in some])
-            if first + _AT_ONCE < len(pieces):
-                upcoming = order[slice(*pieces[first + _AT_ONCE][1:])]
+            if first + at_once < len(pieces):
+                upcoming = order[slice(*pieces[first + at_once][1:])]
             else:
                 upcoming = following[: pieces[0][2]]
             found = blocks.present(order[span], edges - edges[0], tables, which, rates[span], upcoming)

@@ -16,7 +16,7 @@ from somknn.threads import single_threaded_blas
 from somknn_kernels import codebook_codes, codebook_missing, codebook_search
 from somknn_kernels.codebook_codes import CODE_LIMIT, LEAD, WIDTH, Short, Units
 from somknn_kernels.isa import Isa, select
-from somknn_kernels.parallel import run_tasks
+from somknn_kernels.parallel import per_task, run_tasks
 from somknn_kernels.row_products import AXES
 from somknn_kernels.tiles import query_tile
 
@@ -95,14 +95,16 @@ class BMUSearch:
         shifts = frame.shifts(axes.centre, X.dtype)
         used = self._used_pairs(frame.panels.shape[1])
 
+        at_once = per_task(_ROWS_PER_TASK, X.shape[1] * WIDTH, 48)
+
         def work(task: int) -> None:
-            first = task * _ROWS_PER_TASK
+            first = task * at_once
             codebook_codes.embed_rows(
-                self._isa, X, first, min(n, first + _ROWS_PER_TASK), axes.centre, axes.scale, frame.panels, shifts,
+                self._isa, X, first, min(n, first + at_once), axes.centre, axes.scale, frame.panels, shifts,
                 frame.inverse, frame.deviation, loss, unit, axes.reach, codes, norms, used,
             )  # fmt: skip
 
-        run_tasks(work, -(-n // _ROWS_PER_TASK), self.n_threads)
+        run_tasks(work, -(-n // at_once), self.n_threads)
         self._spread = float(np.mean(norms * norms)) if n else 0.0
         return Short(codes, norms, axes.centre, axes.scale, unit, axes.reach, loss, used)
 
@@ -137,7 +139,7 @@ class BMUSearch:
             self._kept, self._size, self.examined = -1, len(codebook), [0, 0, 0]
             self.units[:] = -1
         if self.missing:
-            rows = 256
+            rows = per_task(256, codebook.size)
             run_tasks(
                 lambda task: codebook_missing.two_nearest_missing(
                     self.X, codebook, task * rows, min(n, (task + 1) * rows), self.units, self.distances
@@ -146,7 +148,9 @@ class BMUSearch:
                 self.n_threads,
             )
             return
-        parts = [(first, min(n, first + _ROWS_PER_TASK)) for first in range(0, n, _ROWS_PER_TASK)]
+        # A few units of each row are measured in full, with a young codebook many.
+        at_once = per_task(_ROWS_PER_TASK, len(codebook) * (LEAD + codebook.shape[1] / 16), 48)
+        parts = [(first, min(n, first + at_once)) for first in range(0, n, at_once)]
         # Each begins with a whole tile, as the parts do
         firsts = [part * n // _PILOTS // _ROWS_PER_TASK * _ROWS_PER_TASK for part in range(_PILOTS)]
         pilot = [(first, first + _PILOT_ROWS) for first in firsts] if n > _LARGE else []
