@@ -6,6 +6,7 @@ chunk's `cursor`. How rows are cut depends on n only, so a continued run makes t
 """
 
 import glob
+import itertools
 import math
 import os
 import sys
@@ -102,15 +103,15 @@ class CSVSource:
     def __init__(self, path: Path | None):
         self.path = path or Path("<standard input>")
         self._stdin = path is None
-        self._pending: list[bytes] = []
         with self._open() as file:
-            first = self._first_line(file)
-            if self._stdin:
-                self._pending = [first]
-        cells = [cell.strip() for cell in readers.split_line(self._text(first, 1))]
-        self._has_names = readers.looks_like_header(cells)
-        self.feature_names = cells if self._has_names else None
+            lines = readers.lines(file, self.path)
+            first = next(lines, None)
+        if first is None:
+            raise BatchError(f"{self.path}: no rows")
+        cells = [cell.strip() for cell in readers.split_line(first[2])]
+        self.feature_names = cells if readers.looks_like_header(cells) else None
         self.width = len(cells)
+        self._from_stdin = itertools.chain([first], lines) if self._stdin else None
 
     @contextmanager
     def _open(self) -> Iterator[Any]:
@@ -120,52 +121,28 @@ class CSVSource:
             with readers.open_stream(self.path) as file:
                 yield file
 
-    def _first_line(self, file: Any) -> bytes:
-        self._blank = 0
-        while raw := file.readline(readers._LONGEST_LINE + 1):
-            if raw.strip():
-                return raw
-            self._blank += 1
-        raise BatchError(f"{self.path}: no rows")
-
-    def _text(self, raw: bytes, line: int) -> str:
-        if len(raw) > readers._LONGEST_LINE:
-            raise BatchError(f"{self.path}, line {line}: too long; is this a CSV file?")
-        try:
-            return raw.decode("utf-8-sig" if line == 1 else "utf-8").rstrip("\r\n")
-        except UnicodeDecodeError:
-            raise BatchError(f"{self.path}, line {line}: not UTF-8 text; is this a CSV file?") from None
-
     def chunks(self, n: int, start: Any) -> Iterator[Chunk]:
         offset, line, row = start or (0, 0, 0)
         with self._open() as file:
             if offset:
                 file.seek(offset)
+            rows = self._from_stdin or readers.lines(file, self.path, line, offset)
+            if self.feature_names is not None and not offset:
+                next(rows)
             while True:
-                begin = row
-                numbers: list[int] = []
                 texts: list[str] = []
                 lines: list[int] = []
-                while row - begin < n:
-                    raw = self._pending.pop() if self._pending else file.readline(readers._LONGEST_LINE + 1)
-                    if not raw:
-                        break
-                    line += 1
-                    if not raw.strip():
-                        continue
-                    text = self._text(raw, line)
-                    if self._has_names and row == 0 and not numbers and line == self._blank + 1:
-                        continue
+                for line, end, text in itertools.islice(rows, n):
                     texts.append(text)
-                    numbers.append(row)
                     lines.append(line)
-                    row += 1
-                if row == begin:
+                    offset = end
+                if not texts:
                     return
-                cursor = None if self._stdin else (file.tell(), line, row)
-                yield self._parse(texts, numbers, lines, row - begin, cursor)
+                numbers = range(row, row + len(texts))
+                row = numbers.stop
+                yield self._parse(texts, numbers, lines, None if self._stdin else (offset, line, row))
 
-    def _parse(self, texts: list[str], numbers: list[int], lines: list[int], seen: int, cursor: Any) -> Chunk:
+    def _parse(self, texts: list[str], numbers: range, lines: list[int], cursor: Any) -> Chunk:
         blocks: list[np.ndarray] = []
         kept: list[int] = []
         rejects: list[Reject] = []
@@ -194,7 +171,7 @@ class CSVSource:
 
         parse(range(len(texts)), _LINES_AT_ONCE)
         values = np.concatenate(blocks) if blocks else np.empty((0, self.width), np.uint8)
-        return Chunk(-1, values, np.array(kept, dtype=np.int64), seen, cursor, rejects)
+        return Chunk(-1, values, np.array(kept, dtype=np.int64), len(texts), cursor, rejects)
 
     def _reject(self, text: str, number: int, line: int, message: str) -> Reject:
         cells = readers.split_line(text)

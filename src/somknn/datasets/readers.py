@@ -10,6 +10,7 @@ import gzip
 import io
 import math
 import os
+import re
 import struct
 import zipfile
 import zlib
@@ -26,6 +27,8 @@ _IDX_TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0
 _DEFLATE_RATIO = 1032  # no deflate stream expands further (zlib's technical details)
 _BLOCK = 1 << 20
 _LONGEST_LINE = 64 << 20
+_SOME = 1 << 16  # bytes of lines that are taken apart at once
+_NOT_BLANK = re.compile(rb"\S")
 _DAMAGED = (EOFError, gzip.BadGzipFile, zlib.error, zipfile.BadZipFile, NotImplementedError)
 
 
@@ -171,19 +174,42 @@ def looks_like_header(cells: list[str]) -> bool:
     return any(cell.strip() and not _is_number(cell) for cell in cells)
 
 
-def lines(file: IO[bytes], path: Path) -> Iterator[tuple[int, str]]:
-    """Number (from 1) and text of each line that is not blank."""
-    number = 0
-    while raw := file.readline(_LONGEST_LINE + 1):
-        number += 1
-        if len(raw) > _LONGEST_LINE:
-            raise ValueError(f"{path}, line {number}: longer than {_LONGEST_LINE:,} bytes; is this a CSV file?")
-        try:
-            text = raw.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
-        except UnicodeDecodeError:
-            raise ValueError(f"{path}, line {number}: not UTF-8 text; is this a CSV file?") from None
-        if text.strip():
-            yield number, text
+def lines(file: IO[bytes], path: Path, number: int = 0, end: int = 0) -> Iterator[tuple[int, int, str]]:
+    """Number (from 1), end (in bytes from the stream's beginning) and text of each line that is not blank.
+
+    `file` stands behind line `number`, which ends at `end`. It is read block by block: blank lines, of which a small archive can
+    hold millions, are passed over many at a time. ValueError, with file and line, for what is no text or longer than 64 MB.
+    """
+    block, at, last = b"", 0, False  # what has been read, where the next line begins in it, whether nothing follows
+    while True:
+        found = _NOT_BLANK.search(block, at)
+        first = len(block) if found is None else found.start()
+        if first > at and (blank := block.count(b"\n", at, first)):
+            begin = block.rindex(b"\n", at, first) + 1
+            number, end, at = number + blank, end + begin - at, begin
+        stop = 0
+        if found is not None:
+            stop = block.rfind(b"\n", first, first + _SOME) + 1 or block.find(b"\n", first) + 1 or last * len(block)
+        for raw in block[at:stop].removesuffix(b"\n").split(b"\n") if stop else ():
+            number, end = number + 1, end + len(raw) + 1
+            try:
+                text = raw.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r")
+            except UnicodeDecodeError:
+                raise ValueError(f"{path}, line {number}: not UTF-8 text; is this a CSV file?") from None
+            if text.strip():
+                yield number, end, text
+        at = max(at, stop)
+        if stop:
+            continue
+        if last:
+            return
+        pieces, size = [block[at:]], len(block) - at
+        while b"\n" not in pieces[-1] and not last:
+            if size > _LONGEST_LINE:
+                raise ValueError(f"{path}, line {number + 1}: longer than {_LONGEST_LINE:,} bytes; is this a CSV file?")
+            pieces.append(file.read1(_BLOCK))  # type: ignore[attr-defined]
+            size, last = size + len(pieces[-1]), not pieces[-1]
+        block, at = b"".join(pieces), 0
 
 
 def parse_cells(cells: list[str], width: int, path: Path, line: int, first_column: int = 1) -> list[float]:
@@ -229,7 +255,7 @@ def read_labelled_csv(path: str | os.PathLike) -> tuple[np.ndarray, np.ndarray, 
     names: list[str] | None = None
     width, block, size = -1, [], 0
     with open_stream(path) as file:
-        for number, text in lines(file, path):
+        for number, _, text in lines(file, path):
             label, _, rest = text.partition(",")
             if '"' in text:
                 cells = split_line(text)
