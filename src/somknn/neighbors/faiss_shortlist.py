@@ -57,6 +57,7 @@ class Shortlist:
         self.parameter, self.limit = faiss_factory.effort_of(engine)
         if self.parameter == "ef_search":
             self.limit = len(brute.rows)
+        self._whole = faiss_factory.compared_as_bytes(engine) if vectors.unchanged else None
         self.setting = Setting(None if self.parameter is None else 1, 1)
         self._effort_set: int | None = None
 
@@ -73,8 +74,14 @@ class Shortlist:
         return min(self.n_rows, setting.rerank * int(k))
 
     def may_be_asked(self, queries: np.ndarray) -> np.ndarray:
-        """Which queries FAISS can compare with the rows as this index holds them, bool (m,)."""
-        return np.ones(len(queries), bool)
+        """Which queries FAISS can compare with the rows as this index holds them, bool (m,).
+
+        An index of bytes may cut off the rest of a query's values: then it would find the neighbours of another query.
+        """
+        if self._whole is None or queries.dtype == np.uint8:
+            return np.ones(len(queries), bool)
+        floats = self.vectors.of(queries)
+        return (floats == np.clip(np.rint(floats), *self._whole)).all(axis=1)
 
     def search(
         self, queries: np.ndarray, k: int, n_threads: int, setting: Setting | None = None
@@ -98,9 +105,8 @@ class Shortlist:
             complete[part] = (found == k) & self.vectors.bounded(norms)
             if self.spec == "flat":
                 complete[part] &= self.vectors.certified(estimates, norms, distances[part, -1])
-            elif self.spec == "sq8" and self.vectors.unchanged and queries.dtype != np.uint8:
-                # FAISS compares byte with byte here and cuts off the rest of a query's value.
-                complete[part] &= (floats == np.clip(np.rint(floats), 0, 255)).all(axis=1)
+            else:
+                complete[part] &= self.may_be_asked(queries[part])
         return distances, indices, complete
 
     def _ask(
