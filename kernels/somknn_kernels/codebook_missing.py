@@ -7,7 +7,8 @@ from somknn_kernels.policy import inlined, kernel
 
 @inlined
 def _closer(distance, index, other_distance, other_index):
-    return distance < other_distance or (distance == other_distance and index < other_index)
+    """Also than no other, whose index is -1, however far."""
+    return other_index < 0 or distance < other_distance or (distance == other_distance and index < other_index)
 
 
 @inlined

@@ -152,8 +152,10 @@ def embed(isa, source, start, stop, centre, unit_norm, axes, shifts, inverse_sca
             error = np.sqrt(uncertain)
             if residuals[j] > 0.0:
                 error = min(error, uncertain / residuals[j])
-            # 2^-23: rounding to float32 below, twice over; it covers the float64 operations above as well.
-            errors[place] = error + np.sqrt(packed_errors[j]) + 2.0**-23 * np.sqrt(squares[j])
+            # 2^-23: rounding to float32 below, twice over; it covers the float64 operations above as well. 2^-145: the same of up to 128
+            # coordinates below float32's smallest normal number, where steps are 2^-149; squares that are lost in float64 are smaller.
+            lost = 2.0**-145 * np.sqrt(width / 128.0)
+            errors[place] = error + np.sqrt(packed_errors[j]) + 2.0**-23 * np.sqrt(squares[j]) + lost
             for a in range(width):
                 vectors[place, a] = np.float32(columns[a, j])
 

@@ -42,7 +42,8 @@ def lvq1_epoch(rows, codes, order, rates, prototypes, prototype_codes):
 
     rows : (n, d) uint8, float32 or float64; codes : int64 (n,); order : int64 (m,), the rows in the order they are shown;
     rates : float64 (m,), the part of the way to the row; prototypes : float64 (p, d), changed; prototype_codes : int64 (p,).
-    Returns how many of the rows were wrong when shown. Ties go to the lowest prototype. Cost: p·d for each row shown.
+    Returns how many of the rows were wrong when shown, or -1 when it met one whose distances are all beyond float64. Ties go to the
+    lowest prototype. Cost: p·d for each row shown.
     """
     sums = np.empty(8)
     wrong = 0
@@ -53,6 +54,8 @@ def lvq1_epoch(rows, codes, order, rates, prototypes, prototype_codes):
             distance = squared_distance_float64(rows, row, prototypes, p, sums)
             if distance < best:
                 best, nearest = distance, p
+        if not best < np.inf:
+            return -1
         if prototype_codes[nearest] == codes[row]:
             _pull(rows, row, prototypes, nearest, rates[step])
         else:
@@ -81,7 +84,7 @@ def lvq21_epoch(rows, codes, order, rates, window, prototypes, prototype_codes):
             elif distance < second:
                 second, next_nearest = distance, p
         if nearest < 0:
-            continue
+            return -1
         right = prototype_codes[nearest] == codes[row]
         wrong += not right
         if next_nearest < 0 or right == (prototype_codes[next_nearest] == codes[row]) or first <= least * second:

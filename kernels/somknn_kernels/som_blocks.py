@@ -119,9 +119,11 @@ def present_block(
             for place in range(0, padded, LANES):
                 mask = near(halves, dots, t, place, limit)
                 while mask:
-                    close[count] = place + trailing_zeros(mask)
-                    count += 1
+                    unit = place + trailing_zeros(mask)
                     mask &= mask - np.uint64(1)
+                    if unit < K:  # padding is near where distances leave float64
+                        close[count] = unit
+                        count += 1
             for c in range(count):
                 k = close[c]
                 scores[c] = halves[k] - dots[t, k]
@@ -129,7 +131,7 @@ def present_block(
             distance = square + 2.0 * best
             if count > 2 or not next_best - best > unsure or not distance > 1e6 * unsure:
                 for c in range(count):
-                    scores[c] = _distance_now(X, t, W, close[c], pulls) if close[c] < K else np.inf
+                    scores[c] = _distance_now(X, t, W, close[c], pulls)
                 winner, runner, distance, _ = _two_least(close, scores, count)
             units[t, 0] = winner
             units[t, 1] = runner

@@ -17,7 +17,8 @@ def principal_axes(centred: np.ndarray, n_axes: int) -> np.ndarray:
     """
     d = centred.shape[1]
     scale = float(np.abs(centred).max(initial=0.0)) or 1.0
-    work = (centred / scale).astype(np.float32)
+    # Differences beyond float64 tell nothing.
+    work = (centred / scale if np.isfinite(scale) else np.zeros_like(centred)).astype(np.float32)
     if d <= len(work):  # the products with the rows once, in place of seven times
         return leading_axes(work.T @ work, n_axes, turns=3).astype(np.float64)
     start = np.random.default_rng(0).standard_normal((d, min(d, n_axes + 16)), dtype=np.float32)

@@ -25,6 +25,7 @@ def group_sums(
     X : (n, d) uint8, float32 or float64, C-contiguous
     labels : (n,) int64 in [0, n_groups)
     n_groups : int
+        Labels beyond raise ValueError, as the sums would be written outside of their array.
     weights : (n,) float64, optional
     n_threads : int
         The result does not depend on it.
@@ -50,6 +51,8 @@ def group_sums(
     ([[3, 4], [6, 8], [0, 0]], [1, 2, 0])
     """
     n, d = X.shape
+    if len(labels) and not labels.view(np.uint64).max() < n_groups:  # one pass: as such numbers negative ones are large
+        raise ValueError(f"labels must lie in [0, {n_groups}), got {labels.min()} to {labels.max()}")
     order = np.empty(n, np.int64)
     starts = np.empty(n_groups + 1, np.int64)
     sorted_rows = kernels.sort_by_label(labels, starts, order)

@@ -14,6 +14,7 @@ from somknn.prototypes import KMeans
 from somknn.prototypes.kmeans import column_sums, squares_about
 from somknn.prototypes.lloyd import Assigned, Far
 from somknn.prototypes.seeding import centres_dtype, given_centres, parallel, plus_plus
+from somknn.scaling import exponent_of
 
 
 def _search(part: Part, n_threads: int) -> CodebookSearch:
@@ -188,9 +189,13 @@ def _column_sums(part: Part) -> tuple[np.ndarray]:
         return (column_sums(part.rows, n_threads),)
 
 
-def _squares_about(part: Part, centre: np.ndarray) -> tuple[float]:
+def _squares_about(part: Part, centre: np.ndarray, exponent: int) -> tuple[float]:
     with turn() as n_threads:
-        return (squares_about(part.rows, centre, n_threads),)
+        return (squares_about(part.rows, centre, n_threads, exponent),)
+
+
+def _exponent(part: Part) -> int:
+    return exponent_of(part.rows)
 
 
 def _initial_centres(
@@ -217,17 +222,17 @@ def fit_kmeans(kmeans: KMeans, X: dask.array.Array, client: Client) -> KMeans:
     if len(parts) < kmeans.n_clusters:
         raise ValueError(f"n_samples={len(parts)} should be >= n_clusters={kmeans.n_clusters}.")
     random = check_random_state(kmeans.random_state)
-    tolerance = 0.0
+    tolerance, exponent = 0.0, combine(client, parts.map(_exponent), max)
     if kmeans.tol > 0:
         mean = parts.sum(_column_sums)[0] / len(parts)
-        tolerance = kmeans.tol * parts.sum(_squares_about, mean)[0] / (len(parts) * parts.shape[1])
+        tolerance = kmeans.tol * parts.sum(_squares_about, mean, exponent)[0] / (len(parts) * parts.shape[1])
 
     def begin() -> tuple[_AssignedParts, np.ndarray]:
         centres = _initial_centres(parts, kmeans.n_clusters, kmeans.init, random, kmeans.n_local_trials)
         return _AssignedParts(parts), centres
 
     forget_rows(kmeans, parts.shape[1])
-    data = kmeans._best_start(begin, tolerance)
+    data = kmeans._best_start(begin, tolerance, exponent)
     kmeans.counts_ = data.sums(kmeans.n_clusters)[1].astype(np.float64)
     kmeans._warn_of_duplicates(kmeans.counts_)
     return kmeans

@@ -11,6 +11,7 @@ from somknn.neighbors.brute import BruteSearch, sorted_lists
 from somknn.neighbors.embedding import Embedding
 from somknn.neighbors.index import as_rows
 from somknn.neighbors.pruned import build_probes, build_screen, nearest_cell, run_search, split_rare, worth_judging
+from somknn.scaling import exponent_of, fits_float32
 from somknn.threads import single_threaded_blas
 from somknn_kernels import isa as isa_module
 from somknn_kernels import pruned, selection
@@ -61,6 +62,8 @@ class CodebookSearch:
         self._prepared: tuple[Embedding, Probes, np.ndarray] | None = None
         self._byte_screen: tuple[byte_screen.ByteScreen, tuple[np.ndarray, np.ndarray]] | None = None
         self._hopeless = False
+        # Short vectors are float32: of other numbers they would rule nothing out.
+        self._short = fits_float32(exponent_of(self.rows))
 
     def _prepare(self, n_threads: int) -> tuple[Embedding, Probes, np.ndarray]:
         """What makes short vectors, those of the rows, and the latter before rounding."""
@@ -73,7 +76,7 @@ class CodebookSearch:
 
     def embedding(self) -> Embedding | None:
         """What makes short vectors; None where rows are searched by brute force."""
-        if self.algorithm == "brute" or (self.algorithm == "auto" and not worth_judging(self.rows)):
+        if self.algorithm == "brute" or not self._short or (self.algorithm == "auto" and not worth_judging(self.rows)):
             return None
         return self._fit_embedding()
 
@@ -110,7 +113,7 @@ class CodebookSearch:
             _check_units(previous, (len(self.rows), k), len(units))
         n_threads = resolve_n_threads(self.n_jobs)
         small = len(units) < 64 or self.rows.shape[1] < 48 or self._hopeless
-        if self.algorithm == "brute" or (self.algorithm == "auto" and small):
+        if self.algorithm == "brute" or not self._short or (self.algorithm == "auto" and small):
             return BruteSearch(units, self.isa).nearest(self.rows, k, n_threads)
         if k == 1 and byte_screen.suits(self.rows, len(units)):
             found = self._among_few(units, previous, n_threads)

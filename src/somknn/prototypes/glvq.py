@@ -20,6 +20,7 @@ import numpy as np
 from somknn.grouping import group_sums
 from somknn.neighbors.codebook import CodebookSearch
 from somknn.neighbors.pruned import worth_judging
+from somknn.scaling import BEYOND, squares_scale
 from somknn_kernels import lvq as kernels
 from somknn_kernels.parallel import per_task, resolve_n_threads, run_tasks
 
@@ -98,31 +99,41 @@ class ClassSearch:
         run_tasks(work, -(-(at.stop - at.start) // at_once), self.n_threads)
 
 
-def pulls(weights: np.ndarray, winners: Winners, slope: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """f(μ), and how strongly each row draws its own winner towards itself and drives the other away, (n,) each."""
-    total = winners.own_squares + winners.other_squares
+def pulls(
+    weights: np.ndarray, winners: Winners, slope: float, exponent: int = 0
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """f(μ), and how strongly each row draws its own winner towards itself and drives the other away, (n,) each.
+
+    exponent : distances are in units of 2^exponent, of which the pulls have the squares.
+    """
+    own, other = (squares * squares_scale(exponent) for squares in (winners.own_squares, winners.other_squares))
+    total = own + other
     if not np.isfinite(total).all():
         row = int(np.flatnonzero(~np.isfinite(total))[0])
-        raise ValueError(
-            f"squared distances between prototypes and row {row} of those sorted by class overflow float64: scale the features down"
-        )
+        raise ValueError(f"row {row} of those sorted by class is too far from prototypes: {BEYOND}")
     safe = np.where(total > 0, total, 1.0)  # a row that lies on prototypes of two classes pulls at neither
-    relative = (winners.own_squares - winners.other_squares) / safe
+    relative = (own - other) / safe
     value = 1.0 / (1.0 + np.exp(-slope * relative))
     pull = weights * slope * value * (1.0 - value) * 4.0 / weights.sum()
-    return value, pull * (winners.other_squares / safe) / safe, pull * (winners.own_squares / safe) / safe
+    return value, pull * (other / safe) / safe, pull * (own / safe) / safe
 
 
 def cost_and_gradient(
-    rows: np.ndarray, weights: np.ndarray, prototypes: np.ndarray, winners: Winners, slope: float, n_threads: int
+    rows: np.ndarray,
+    weights: np.ndarray,
+    prototypes: np.ndarray,
+    winners: Winners,
+    slope: float,
+    n_threads: int,
+    exponent: int = 0,
 ) -> tuple[float, np.ndarray]:
-    """The weighted mean of f(μ), and its gradient (n_prototypes, d) in float64."""
-    value, towards, away = pulls(weights, winners, slope)
+    """The weighted mean of f(μ), and its gradient (n_prototypes, d) in float64, for coordinates in units of 2^exponent."""
+    value, towards, away = pulls(weights, winners, slope, exponent)
     k = len(prototypes)
     own_sums, own_weights = group_sums(rows, winners.own, k, towards, n_threads)
     other_sums, other_weights = group_sums(rows, winners.other, k, away, n_threads)
     gradient = other_sums - own_sums + (own_weights - other_weights)[:, None] * prototypes
-    return float((weights * value).sum() / weights.sum()), gradient
+    return float((weights * value).sum() / weights.sum()), gradient / 2.0**exponent
 
 
 class Adam:
@@ -182,10 +193,12 @@ def train(
     learning_rate: float,
     slope: float,
     report: Callable[[dict], bool],
+    exponent: int = 0,
 ) -> tuple[np.ndarray, dict[str, list[float]]]:
     """Prototypes (float32 for float32 and byte rows, else float64) after `epochs` steps, and the history of the steps.
 
     learning_rate : length of the first steps of a coordinate, in the rows' units; falls to zero along half a cosine.
+    exponent : of the rows, see `somknn.scaling`.
     """
     dtype = np.float64 if search.rows.dtype == np.float64 else np.float32
     prototypes = prototypes.astype(np.float64)
@@ -194,7 +207,7 @@ def train(
     def step(left: float) -> tuple[float, Winners, np.ndarray]:
         nonlocal prototypes
         winners = search.find(prototypes.astype(dtype), classes)
-        cost, gradient = cost_and_gradient(search.rows, weights, prototypes, winners, slope, search.n_threads)
+        cost, gradient = cost_and_gradient(search.rows, weights, prototypes, winners, slope, search.n_threads, exponent)
         prototypes = prototypes - learning_rate * left * steps.direction(gradient)
         return cost, winners, prototypes
 

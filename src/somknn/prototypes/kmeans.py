@@ -21,6 +21,7 @@ from somknn.persistence import Savable
 from somknn.persistence.contents import COLUMNS, FLOATS, Array, History, Integer, Kind, Number, Optional
 from somknn.prototypes.lloyd import Assigned, Clustering, lloyd, means, relocate_empty
 from somknn.prototypes.seeding import INITS, initial_centres
+from somknn.scaling import check_squares, exponent_of
 from somknn_kernels.parallel import resolve_n_threads, run_tasks
 
 _BLOCK = 1024
@@ -151,14 +152,15 @@ class KMeans(Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Cluster
         weights = _weights(sample_weight, X)
         search = CodebookSearch(X, n_jobs=self.n_jobs)
         random = check_random_state(self.random_state)
-        tolerance = self.tol * mean_variance(X, resolve_n_threads(self.n_jobs)) if self.tol > 0 else 0.0
+        exponent = exponent_of(X)
+        tolerance = self.tol * mean_variance(X, resolve_n_threads(self.n_jobs), exponent) if self.tol > 0 else 0.0
         ones = np.ones(len(X)) if weights is None else weights
 
         def begin() -> tuple[Assigned, np.ndarray]:
             centres, nearest = self._start(search, ones, random)
             return Assigned(search, weights, nearest), centres
 
-        data = self._best_start(begin, tolerance)
+        data = self._best_start(begin, tolerance, exponent)
         self.labels_ = data.labels.astype(np.int32)
         self.counts_ = np.bincount(data.labels, weights=weights, minlength=self.n_clusters).astype(np.float64)
         self._warn_of_duplicates(np.bincount(data.labels, minlength=self.n_clusters))
@@ -169,12 +171,15 @@ class KMeans(Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Cluster
     ) -> tuple[np.ndarray, np.ndarray | None]:
         return initial_centres(search, weights, self.n_clusters, self.init, random, self.n_local_trials)
 
-    def _best_start(self, begin: Callable[[], tuple[Any, np.ndarray]], tolerance: float) -> Any:
-        """Run all starts and keep the attributes of the best; the rows (as `begin` gave them) assigned to its centres."""
+    def _best_start(self, begin: Callable[[], tuple[Any, np.ndarray]], tolerance: float, exponent: int) -> Any:
+        """Run all starts and keep the attributes of the best; the rows (as `begin` gave them) assigned to its centres.
+
+        tolerance : in squares of 2^exponent.
+        """
         best: tuple[Clustering, Any] | None = None
         for start in range(self._n_starts()):
             data, centres = begin()
-            found = lloyd(data, centres, self.max_iter, tolerance, self._report(start))
+            found = lloyd(data, centres, self.max_iter, tolerance, self._report(start), exponent)
             if best is None or found.inertia < best[0].inertia:
                 best = found, data
         assert best is not None
@@ -244,10 +249,12 @@ class KMeans(Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Cluster
         X = self._rows(X, reset=False)
         # Around the centres' mean, so that expanded squares do not cancel far from the origin.
         middle = self.cluster_centers_.mean(axis=0, dtype=np.float64)
-        centres = self.cluster_centers_ - middle
+        unit = 2.0 ** exponent_of(self.cluster_centers_)  # in which squares are within float64
+        centres = (self.cluster_centers_ - middle) / unit
         out = np.empty((len(X), len(centres)), self.cluster_centers_.dtype)
         for first in range(0, len(X), _BLOCK):
-            out[first : first + _BLOCK] = euclidean_distances(X[first : first + _BLOCK] - middle, centres)
+            rows = (X[first : first + _BLOCK] - middle) / unit
+            out[first : first + _BLOCK] = euclidean_distances(rows, centres) * unit
         return out
 
     def score(self, X, y=None, sample_weight=None):
@@ -288,6 +295,7 @@ class KMeans(Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Cluster
 
     def _nearest(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         squares, labels = ExactIndex(n_jobs=self.n_jobs).fit(self.cluster_centers_).search(X, 1)
+        check_squares(squares[:, 0])
         return squares[:, 0], labels[:, 0]
 
     @property
@@ -310,9 +318,9 @@ def _weights(sample_weight: Any, X: np.ndarray) -> np.ndarray | None:
     return None if (weights == 1).all() else np.ascontiguousarray(weights)
 
 
-def mean_variance(X: np.ndarray, n_threads: int) -> float:
-    """Variance of a feature, on the mean; the unit of `tol`."""
-    return squares_about(X, column_sums(X, n_threads) / len(X), n_threads) / X.size
+def mean_variance(X: np.ndarray, n_threads: int, exponent: int = 0) -> float:
+    """Variance of a feature, on the mean, in squares of 2^exponent; the unit of `tol`."""
+    return squares_about(X, column_sums(X, n_threads) / len(X), n_threads, exponent) / X.size
 
 
 def column_sums(X: np.ndarray, n_threads: int) -> np.ndarray:
@@ -320,12 +328,14 @@ def column_sums(X: np.ndarray, n_threads: int) -> np.ndarray:
     return group_sums(X, np.zeros(len(X), np.int64), 1, None, n_threads)[0][0]
 
 
-def squares_about(X: np.ndarray, centre: np.ndarray, n_threads: int) -> float:
-    """Sum of the squared distances of the rows to `centre`."""
+def squares_about(X: np.ndarray, centre: np.ndarray, n_threads: int, exponent: int = 0) -> float:
+    """Sum of the squared distances of the rows to `centre`, in squares of 2^exponent."""
     squares = np.empty(-(-len(X) // _BLOCK))
 
     def work(task: int) -> None:
         centred = X[task * _BLOCK : (task + 1) * _BLOCK] - centre
+        if exponent:
+            centred *= 2.0**-exponent
         squares[task] = np.einsum("ij,ij->", centred, centred)
 
     run_tasks(work, len(squares), n_threads)

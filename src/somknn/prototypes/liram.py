@@ -13,6 +13,7 @@ import numpy as np
 from somknn.axes import leading_axes
 from somknn.prototypes import glvq
 from somknn.prototypes.metric import Metric, round_prototypes, rounded
+from somknn.scaling import BEYOND, exponent_of
 from somknn.threads import single_threaded_blas
 from somknn_kernels.codebook_codes import centre_rows
 from somknn_kernels.parallel import check_stopped, resolve_n_threads, run_tasks
@@ -34,12 +35,14 @@ class RowMap:
         self.center = shares @ some
         if rows.dtype == np.uint8:
             self.center = np.rint(self.center)
-        some -= self.center
+        exponent = exponent_of(rows)
+        some = (some - self.center) / 2.0**exponent
         spread = float(np.sqrt((shares @ some**2).mean()))
         # Bytes stay the whole numbers that they are; other rows are brought near 1.
-        self.scale = 1.0 if rows.dtype == np.uint8 or not spread > 0 else float(2.0 ** -np.rint(np.log2(spread)))
-        self.spread = spread * self.scale or 1.0
-        self._sample = some * (np.sqrt(shares)[:, None] * self.scale)
+        nearer = 1.0 if rows.dtype == np.uint8 or not spread > 0 else float(2.0 ** -np.rint(np.log2(spread)))
+        self.scale = nearer / 2.0**exponent
+        self.spread = spread * nearer or 1.0
+        self._sample = some * (np.sqrt(shares)[:, None] * nearer)
 
     def first_axes(self, rank: int) -> np.ndarray:
         """The leading principal axes (d, rank)."""
@@ -148,5 +151,10 @@ def train(
 
     history = glvq.descend(step, epochs, weights, report)
     row_map.apply(axes, mapped)
-    metric, units = rounded(axes.T, row_map.center, np.abs(mapped).max(axis=1), rows.dtype)
+    reach = np.abs(mapped).max(axis=1).astype(np.float64)
+    with np.errstate(over="ignore"):
+        farthest = 4.0 * rank * (reach.max() / row_map.scale) ** 2  # squared, of rows as the model will map them
+    if not np.isfinite(farthest):
+        raise ValueError(BEYOND)
+    metric, units = rounded(axes.T, row_map.center, reach, rows.dtype)
     return round_prototypes(metric, places * (units / row_map.scale)), metric, history

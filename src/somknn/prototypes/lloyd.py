@@ -8,6 +8,7 @@ import numpy as np
 
 from somknn.grouping import group_sums
 from somknn.neighbors.codebook import CodebookSearch
+from somknn.scaling import check_squares
 from somknn_kernels.parallel import resolve_n_threads
 
 
@@ -47,6 +48,7 @@ class Assigned:
         before = self._guess if self.labels is None else self.labels
         squares, labels = self.search.nearest(centres, 1, None if before is None else before[:, None])
         self.squares, labels = squares[:, 0], labels[:, 0]
+        check_squares(self.squares)
         changed = len(labels) if self.labels is None else int(np.count_nonzero(labels != self.labels))
         self.labels = labels
         return float((self.squares if self.weights is None else self.squares * self.weights).sum()), changed
@@ -90,9 +92,14 @@ def means(sums: np.ndarray, totals: np.ndarray, centres: np.ndarray) -> np.ndarr
 
 
 def lloyd(
-    data: Any, centres: np.ndarray, max_iter: int, tolerance: float, report: Callable[[dict], bool]
+    data: Any,
+    centres: np.ndarray,
+    max_iter: int,
+    tolerance: float,
+    report: Callable[[dict], bool],
+    exponent: int = 0,
 ) -> Clustering:
-    """Iterate until no label changes, the centres move by less than `tolerance` (squared, in all), or `max_iter`.
+    """Iterate until no label changes, the centres move by less than `tolerance` (squared, in all, in squares of 2^exponent), or `max_iter`.
 
     `data` (an `Assigned`) is then assigned to the centres returned. `report(entry)` hears of every iteration and ends the
     work by returning True.
@@ -105,13 +112,13 @@ def lloyd(
         sums, totals = data.sums(len(centres))
         relocate_empty(sums, totals, data.farthest)
         moved = means(sums, totals, centres)
-        shift = float(((moved - centres).astype(np.float64) ** 2).sum())
+        shift = float((((moved - centres).astype(np.float64) / 2.0**exponent) ** 2).sum())
         settled = changed == 0 and np.array_equal(moved, centres)
         centres = moved
         entry = {
             "inertia": inertia,
             "moved_rows": changed,
-            "center_shift": float(np.sqrt(shift)),
+            "center_shift": float(np.sqrt(shift)) * 2.0**exponent,
             "seconds": time.perf_counter() - start,
         }
         for name, value in entry.items():

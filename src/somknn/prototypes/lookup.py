@@ -9,6 +9,7 @@ from somknn.neighbors.byte_screen import ByteScreen, suits
 from somknn.neighbors.embedding import Embedding
 from somknn.neighbors.pruned import PrunedSearch
 from somknn.prototypes.metric import MappedBytes, Metric
+from somknn.scaling import exponent_of, fits_float32
 from somknn.threads import single_threaded_blas
 from somknn_kernels import isa
 from somknn_kernels.byte_screen import Vectors
@@ -61,7 +62,8 @@ class PrototypeLookup:
         return made
 
     def _make_index(self, n_jobs: int | None) -> BruteSearch | PrunedSearch:
-        if len(self.prototypes) >= _PRUNED_FROM and self.prototypes.shape[1] >= 48:
+        wide = len(self.prototypes) >= _PRUNED_FROM and self.prototypes.shape[1] >= 48
+        if wide and fits_float32(exponent_of(self.prototypes)):
             with single_threaded_blas():
                 embedding = Embedding(self.prototypes, isa.select(), _COLUMNS)
             index = PrunedSearch(self.prototypes, embedding, resolve_n_threads(n_jobs))

@@ -16,6 +16,7 @@ from somknn.prototypes.budget import split_budget
 from somknn.prototypes.kmeans import KMeans, mean_variance
 from somknn.prototypes.metric import Metric
 from somknn.prototypes.voting import PrototypeVoting
+from somknn.scaling import BEYOND, exponent_of
 from somknn_kernels import lvq as kernels
 from somknn_kernels.parallel import Steps, per_task, resolve_n_threads
 
@@ -197,10 +198,11 @@ class LVQ(PrototypeVoting):
             prototypes, metric, self.history_ = liram.train(*given, settings, self.n_jobs, self._report)
         elif self.algorithm == "glvq":
             search = glvq.ClassSearch(rows, codes, int(codes[-1]) + 1, self.n_jobs)
-            step = rate * float(np.sqrt(mean_variance(rows, resolve_n_threads(self.n_jobs))))
-            settings = self.max_iter, step, self.slope
+            exponent = exponent_of(rows)
+            deviation = float(np.sqrt(mean_variance(rows, resolve_n_threads(self.n_jobs), exponent))) * 2.0**exponent
+            settings = self.max_iter, rate * deviation, self.slope
             prototypes, self.history_ = glvq.train(
-                search, weights, prototypes, prototype_codes, *settings, self._report
+                search, weights, prototypes, prototype_codes, *settings, self._report, exponent
             )
         else:
             steps = rate * weights / weights.max()
@@ -220,9 +222,12 @@ class LVQ(PrototypeVoting):
                 nonlocal wrong
                 given = rows, codes, order[first:last], rates[first:last]
                 if self.algorithm == "lvq1":
-                    wrong += kernels.lvq1_epoch(*given, prototypes, prototype_codes)
+                    mistakes = kernels.lvq1_epoch(*given, prototypes, prototype_codes)
                 else:
-                    wrong += kernels.lvq21_epoch(*given, float(self.window), prototypes, prototype_codes)
+                    mistakes = kernels.lvq21_epoch(*given, float(self.window), prototypes, prototype_codes)
+                if mistakes < 0:
+                    raise ValueError(BEYOND)
+                wrong += mistakes
 
             Steps(per_task(len(rows), prototypes.size)).run(show, 0, len(rows))
             entry = {"error_rate": wrong / len(rows), "seconds": time.perf_counter() - start}

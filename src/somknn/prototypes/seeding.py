@@ -8,6 +8,7 @@ import numpy as np
 from somknn.neighbors.codebook import CodebookSearch
 from somknn.neighbors.embedding import Embedding
 from somknn.neighbors.pruned import LIFT
+from somknn.scaling import check_squares, exponent_of, squares_scale
 from somknn_kernels import seeding as kernels
 from somknn_kernels.parallel import per_task, resolve_n_threads, run_tasks
 from somknn_kernels.scan_tiles import scan_group, scan_panel_rows
@@ -166,6 +167,7 @@ class Potential:
         if self._sieve is not None:
             kernels.set_limits(self._sieve, self._moved[:n_moved], self.closest, self.search.rows.shape[1])
         if first:
+            check_squares(self.closest)
             starts = np.arange(0, len(self.closest), self._block)
             self._masses = np.add.reduceat(self.weights * self.closest, starts)
         self.total = float(self._totals[i] if self._whole else (self.weights * self.closest).sum())
@@ -187,6 +189,7 @@ class Owners:
         squares, nearest = self.search.nearest(self.search.rows[chosen])
         nearer = squares[:, 0] < self.closest
         self.closest[nearer] = squares[nearer, 0]
+        check_squares(self.closest)
         self.owner[nearer] = self.n_chosen + nearest[nearer, 0]
         self.n_chosen += len(chosen)
 
@@ -269,6 +272,8 @@ def initial_centres(
     init : one of `INITS`, an array (n_clusters, d), or a function of (X, n_clusters, random_state) that returns one; n_trials : of k-means++.
     """
     rows, nearest = search.rows, None
+    # Draws depend on the ratios of weight times squared distance alone: these are brought near one.
+    weights = weights * squares_scale(exponent_of(rows))
     if isinstance(init, str):
         if init == "random":
             chosen = random.choice(len(rows), n_clusters, replace=False, p=weights / weights.sum())

@@ -8,6 +8,7 @@ import itertools
 import numpy as np
 
 from somknn.axes import sample_rows
+from somknn.scaling import exponent_of
 from somknn.som.grid import Grid
 from somknn.threads import single_threaded_blas
 from somknn_kernels import codebook_codes, som_blocks, som_byte_blocks, som_update
@@ -39,7 +40,8 @@ class FloatBlocks:
         centre = sample_rows(X, _SAMPLE).mean(axis=0)
         self.X, self.centre, self.n_threads = X, np.rint(centre) if X.dtype == np.uint8 else centre, n_threads
         self.hexagonal, self.columns = grid.topology == "hexagonal", grid.n_columns
-        self.W = codebook.astype(np.float64) - self.centre
+        self.scale = 2.0 ** -exponent_of(X)  # brings squares of the rows near one
+        self.W = (codebook.astype(np.float64) - self.centre) * self.scale
         self.rows, self.squares = np.empty((BLOCK, d)), np.empty(BLOCK)
         # What is added to float32 weights need not be more exact than they are.
         self.product_type = np.float32 if codebook.dtype == np.float32 else np.float64
@@ -55,7 +57,8 @@ class FloatBlocks:
         run_tasks(lambda task: work(self.parts[task]), len(self.parts), self.n_threads)
 
     def codebook(self, dtype) -> np.ndarray:
-        return (self.W + self.centre).astype(dtype)
+        with np.errstate(over="ignore"):  # of neurons that a Mexican hat drives away
+            return (self.W / self.scale + self.centre).astype(dtype)
 
     def present(self, order: np.ndarray, edges: np.ndarray, tables: np.ndarray, which: np.ndarray, rates, upcoming):
         """Train with the rows `order`; their two units (n, 2) and squared distances (n,) in that order.
@@ -78,13 +81,13 @@ class FloatBlocks:
             for piece, table in zip(itertools.pairwise(edges.tolist()), which.tolist(), strict=True):
                 rows = slice(*piece)
                 self._present(order[rows], tables[table], rates[rows], units[rows], distances[rows])
-        return units, distances
+        return units, distances / self.scale / self.scale
 
     def _present(self, which, table, rates, units, distances) -> None:
         n = len(which)
         rows, dots, shares = self.rows[:n], self.dots[:n], self.shares[:n]
         block = np.ascontiguousarray(self.X[which])
-        codebook_codes.centre_rows(block, 0, n, self.centre, 1.0, rows, self.squares)
+        codebook_codes.centre_rows(block, 0, n, self.centre, self.scale, rows, self.squares)
 
         def multiply(part: slice) -> None:
             np.matmul(rows, self.W[part].T, out=dots[:, part])

@@ -25,6 +25,7 @@ from somknn.persistence.contents import (
     Optional,
     check_positions,
 )
+from somknn.scaling import check_squares, exponent_of
 from somknn.som import quality
 from somknn.som.frames import Axes
 from somknn.som.grid import Grid
@@ -274,6 +275,7 @@ class SOM(TrainedMap, Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin
             self._axes = Axes(rows.X, rule.n_threads)
         search = BMUSearch(rows.X, axes=getattr(self, "_axes", None), missing=rule.missing, n_threads=rule.n_threads)
         units, distances = search.search(codebook)
+        check_squares(distances)
         sums, totals = sums_by_unit(rows, units[:, 0], rule.grid.size, rule.missing, rule.n_threads)
         sums, totals = sums.astype(np.float64), totals.astype(np.float64)
         if hasattr(self, "sums_"):
@@ -304,16 +306,17 @@ class SOM(TrainedMap, Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin
         check_is_fitted(self)
         X = self._validate(X, reset=False, least=1)
         out = np.empty((len(X), len(self._flat())), self.codebook_.dtype)
-        codebook = self._flat().astype(np.float64)
+        unit = 2.0 ** exponent_of(self._flat())  # in which squares are within float64
+        codebook = self._flat().astype(np.float64) / unit
         centre = codebook.mean(axis=0)  # centred before squares are expanded
         codebook -= centre
         for first in range(0, len(X), _BLOCK):
-            rows = X[first : first + _BLOCK].astype(np.float64) - centre
+            rows = X[first : first + _BLOCK].astype(np.float64) / unit - centre
             present = ~np.isnan(rows)
             rows = np.where(present, rows, 0.0)
             squares = np.einsum("ij,ij->i", rows, rows)[:, None] - 2.0 * rows @ codebook.T
             squares += present.astype(np.float64) @ (codebook.T**2)
-            out[first : first + _BLOCK] = np.sqrt(np.maximum(squares, 0.0))
+            out[first : first + _BLOCK] = np.sqrt(np.maximum(squares, 0.0)) * unit
         return out
 
     @property
@@ -330,7 +333,9 @@ class SOM(TrainedMap, Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin
         check_is_fitted(self)
         X = self._validate(X, reset=False, least=1)
         missing = self.missing_values == "ignore"
-        return find(X, np.ascontiguousarray(self._flat()), missing, resolve_n_threads(self.n_jobs))
+        found = find(X, np.ascontiguousarray(self._flat()), missing, resolve_n_threads(self.n_jobs))
+        check_squares(found.distances)
+        return found
 
     def _validate(self, X, *, reset: bool, least: int = 2) -> np.ndarray:
         X = validate_data(

@@ -13,6 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 from somknn.fitted import one_state
 from somknn.persistence import ModelFileError, Savable
 from somknn.persistence.contents import COLUMNS, Array, Fitted, Kind
+from somknn.scaling import exponent_of
 from somknn.som.estimator import SOM
 
 CRITERIA = ("redundancy", "norm", "variance", "class_separation")
@@ -138,15 +139,19 @@ class SOMFeatureSelector(Savable, SelectorMixin, BaseEstimator):
         units = self.som_.labels_
         hits = np.bincount(units, weights=sample_weight, minlength=len(codebook)).astype(np.float64)
         count = min(int(self.n_features), self.n_features_in_)
+        unit = 2.0 ** exponent_of(codebook)  # in which squares, and their squares, are within float64
+        codebook = codebook / unit
         if self.criterion == "redundancy":
             share = hits / hits.sum()
             centred = codebook - share @ codebook
-            self.selected_, self.importances_ = select_without_redundancy((centred * share[:, None]).T @ centred, count)
+            covariance = (centred * share[:, None]).T @ centred
+            self.selected_, importances = select_without_redundancy(covariance, count)
+            self.importances_ = importances * unit * unit
             return self
         if self.criterion == "norm":
-            self.importances_ = weight_norms(codebook)
+            self.importances_ = weight_norms(codebook) * unit
         elif self.criterion == "variance":
-            self.importances_ = weight_variances(codebook, hits)
+            self.importances_ = weight_variances(codebook, hits) * unit * unit
         else:
             classes, codes = np.unique(y, return_inverse=True)
             votes = np.bincount(

@@ -76,7 +76,7 @@ class Axes:
         n, d = X.shape
         sample = X[np.linspace(0, n - 1, min(n, _SAMPLE)).astype(np.int64)]
         centre = sample.mean(axis=0, dtype=np.float64)
-        self.centre = np.rint(centre) if X.dtype == np.uint8 else centre
+        self.centre = np.rint(centre) if X.dtype == np.uint8 else np.where(np.isfinite(centre), centre, sample[0])
         if X.dtype == np.uint8:
             self.scale = 1.0
             sample = sample.astype(np.float32)
@@ -85,15 +85,18 @@ class Axes:
             sample = sample - self.centre
             spread = float(np.abs(sample).max(initial=0.0))
             # Keeps squares within float32 for data of any unit; bytes stay the integers that they are.
-            self.scale = float(2.0 ** -np.ceil(np.log2(spread))) if spread > 0 else 1.0
+            self.scale = float(2.0 ** -np.clip(np.ceil(np.log2(spread)), -1000, 1000)) if spread > 0 else 1.0
             sample = (sample * self.scale).astype(np.float32)
-        self.for_bytes = self.scale == 1.0 and bool((self.centre == np.rint(self.centre)).all())
+        whole = (self.centre == np.rint(self.centre)) & (self.centre >= 0) & (self.centre <= 255)
+        self.for_bytes = self.scale == 1.0 and bool(whole.all())
         squares = np.einsum("ij,ij->i", sample, sample).astype(np.float64)
         # The norm up to which rows get short vectors
         self.reach = float(min(_FAR * np.sqrt(squares.mean()), _ROOM * np.sqrt(squares.max()))) or 1.0
         with single_threaded_blas():
             vectors = leading_axes(_covariance(sample, n_threads), min(WIDTH - 2, d)).astype(np.float64)
-            self.frame = Frame(vectors, max(self.longest(np.dtype(np.uint8)), self.longest(np.dtype(np.float64))))
+            # A centre far from zero is no concern of rows that are centred: room for it would leave the axes no digits.
+            of_bytes = self.longest(np.dtype(np.uint8)) if self.for_bytes else 0.0
+            self.frame = Frame(vectors, max(of_bytes, self.longest(np.dtype(np.float64))))
 
     @functools.cached_property
     def basis(self) -> "_Basis":
@@ -260,6 +263,8 @@ def units_on(
     slack = np.array([1.02 * (leaning + held * rows.loss[0]), 1.02 * held * rounding])
     # Scores: what rounding leaves of the codebook, of rows that are no bytes, and of float64 sums and distances
     tiny = d * 2.0**-49 * (rows.rare + 1e-290)
+    # Squares below float64's smallest number are nothing in distances, which decide, and something in scores
+    lost = float(np.ldexp(d * axes.scale, int(np.log2(axes.scale)) - 1074))
     rounded_rows, centre = 0.0, 0.0
     if dtype == np.uint8:
         centre = float(np.linalg.norm(axes.centre)) * axes.scale
@@ -269,7 +274,7 @@ def units_on(
         [
             encoded.coarse + rounded_rows + tiny,
             encoded.step * encoded.fine * np.sqrt(d) * 0.51 + tiny,
-            d * 2.0**-49 * longest * (longest + centre),
+            d * 2.0**-49 * longest * (longest + centre) + lost,
         ]
     )
     columns = LEAD if own is None else len(own.panels) * AXES

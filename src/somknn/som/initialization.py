@@ -3,6 +3,7 @@
 import numpy as np
 
 from somknn.axes import leading_axes
+from somknn.scaling import exponent_of
 from somknn.som.grid import Grid
 
 INITIALIZATIONS = ("pca", "sample", "random")
@@ -54,8 +55,8 @@ def _filled(rows: np.ndarray, X: np.ndarray) -> np.ndarray:
 
 
 def _principal_plane(X: np.ndarray, grid: Grid, weights: np.ndarray | None) -> np.ndarray:
-    step = -(-len(X) // _SAMPLE)
-    rows = X[::step].astype(np.float64)
+    step, unit = -(-len(X) // _SAMPLE), 2.0 ** exponent_of(X)
+    rows = X[::step].astype(np.float64) / unit  # whose squares float64 holds
     weight = np.ones(len(rows)) if weights is None else weights[::step]
     if not weight.sum() > 0:
         weight = np.ones(len(rows))
@@ -78,7 +79,7 @@ def _principal_plane(X: np.ndarray, grid: Grid, weights: np.ndarray | None) -> n
     along_rows, along_columns = (0, 1) if grid.n_rows > grid.n_columns else (1, 0)
     a = _even(grid.n_rows)[:, None, None] * spread[:, along_rows]
     b = _even(grid.n_columns)[None, :, None] * spread[:, along_columns]
-    return (centre + a + b).reshape(grid.size, -1)
+    return ((centre + a + b) * unit).reshape(grid.size, -1)
 
 
 def _even(count: int) -> np.ndarray:

@@ -10,6 +10,7 @@ import time
 
 import numpy as np
 
+from somknn.scaling import check_squares
 from somknn.som.blocks import BLOCK, ByteBlocks, FloatBlocks, MissingBlocks, blocks_at_once
 from somknn.som.neighborhoods import evaluate
 from somknn.som.quality import quantization_error_of, topographic_error_of
@@ -79,6 +80,7 @@ def train_online(rows: Rows, codebook: np.ndarray, rule: Rule, random: np.random
             units[order[span]], distances[order[span]] = found
         if rule.grid.size == 1:
             units[:] = 0
+        check_squares(distances)
         qe = quantization_error_of(distances, rows.weights)
         errors.append(qe)
         te = topographic_error_of(units, rule.grid, rows.weights)
@@ -86,6 +88,12 @@ def train_online(rows: Rows, codebook: np.ndarray, rule: Rule, random: np.random
         if report(lambda: blocks.codebook(dtype), units, qe, te, rule.radii[epoch], seconds) or settled(errors, rule):
             break
     codebook = blocks.codebook(dtype)
+    if not np.isfinite(codebook).all():
+        raise ValueError(
+            f"neurons were pushed beyond {dtype.name}: take lower learning rates, or another neighborhood than {rule.neighborhood!r}"
+        )
     if isinstance(blocks, ByteBlocks) and n <= _FEW:
         return codebook, Found(rows.X, *blocks.find(codebook))
-    return codebook, find(rows.X, codebook, rule.missing, rule.n_threads)
+    found = find(rows.X, codebook, rule.missing, rule.n_threads)
+    check_squares(found.distances)
+    return codebook, found

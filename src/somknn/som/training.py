@@ -12,11 +12,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from somknn.grouping import group_sums
+from somknn.scaling import check_squares
 from somknn.som.grid import Grid
 from somknn.som.neighborhoods import smooth
 from somknn.som.quality import quantization_error_of, topographic_error_of
 from somknn.som.search import BMUSearch
 
+_USUAL = 100  # largest exponent of sums that are smoothed as they are
 _MEXICAN_FLOOR = 1e-3  # of the largest denominator; below it a Mexican hat's quotient means nothing
 
 
@@ -53,6 +55,15 @@ def sums_by_unit(rows: Rows, units: np.ndarray, size: int, missing: bool, n_thre
     return sums, totals
 
 
+def _column_units(sums: np.ndarray, least: float) -> np.ndarray | None:
+    """Powers of two (d,) near the columns' largest sums; None for sums whose products with influences down to `least` stay within float64."""
+    if sums.dtype == np.int64:
+        return None
+    exponents = np.frexp(np.maximum(sums.max(axis=0, initial=0.0), -sums.min(axis=0, initial=0.0)))[1]
+    usual = np.abs(exponents).max() <= _USUAL and least >= 2.0**-700
+    return None if usual else 2.0 ** np.clip(exponents, -1000, 1000)
+
+
 def batch_update(codebook: np.ndarray, sums: np.ndarray, totals: np.ndarray, rule: Rule, radius: float) -> np.ndarray:
     """The codebook after one update of the batch map, in the dtype of `codebook`."""
     arguments = (rule.grid, rule.neighborhood, radius, rule.compact_support, rule.n_threads)
@@ -60,10 +71,16 @@ def batch_update(codebook: np.ndarray, sums: np.ndarray, totals: np.ndarray, rul
     floor = _MEXICAN_FLOOR * denominator.max(initial=0.0) if rule.neighborhood == "mexican_hat" else 0.0
     reached = denominator > floor
     divisors = np.where(reached, denominator, 1.0)
+    least = float(np.min(denominator, where=reached, initial=1.0))
+    unit = _column_units(sums, least)
+    if unit is not None:
+        sums = sums / unit
     if divisors.shape[1] == 1:
         updated = smooth(sums, *arguments, divisors[:, 0], codebook.dtype)
     else:
         updated = (smooth(sums, *arguments) / divisors).astype(codebook.dtype)
+    if unit is not None:
+        updated = (updated * unit).astype(codebook.dtype)
     return updated if reached.all() else np.where(reached, updated, codebook)
 
 
@@ -81,6 +98,7 @@ class Assigned:
     def assign(self, codebook: np.ndarray) -> tuple[float, float]:
         """Find the two nearest units of every row; quantization and topographic error."""
         self.units, self.distances = self.search.search(codebook)
+        check_squares(self.distances)
         qe = quantization_error_of(self.distances, self.rows.weights)
         return qe, topographic_error_of(self.units, self.rule.grid, self.rows.weights)
 
