@@ -62,7 +62,7 @@ def test_columns_equal_the_single_answers(fitted):
 def test_one_search_is_enough(monkeypatch, name):
     rows = np.random.default_rng(6).integers(0, 256, (30, 42), dtype=np.uint8)
     model, calls, real = MODELS[name].fit(rows, rows[:, 0] % 2), [], ExactIndex.search
-    monkeypatch.setattr(ExactIndex, "search", lambda *arguments: calls.append(1) or real(*arguments))
+    monkeypatch.setattr(ExactIndex, "search", lambda *given, **named: calls.append(1) or real(*given, **named))
     predict_columns(model, rows, Wanted(proba=True, top=2, neighbors=True))
     assert calls == [1]
 
