@@ -82,8 +82,8 @@ def test_an_interrupted_fit_leaves_what_was_there(name, tmp_path):
         if vars(model).keys() == before.keys() and all(vars(model)[key] is before[key] for key in before):
             assert not finished
             continue
-        # In the last lines, when the new fit was there already: all of it.
-        assert place > places[-3]
+        # In the last lines, when the new fit was there already: all of it. How many lines a fit takes depends on how long its steps take.
+        assert place > 0.75 * everything.lines
         assert all(same(outcome(work, model, tmp_path / "model"), of_other[ask]) for ask, work in case.answers.items())
         model = case.make().fit(*case.fits[0])
         before = dict(vars(model))

@@ -159,9 +159,7 @@ def test_bytes_in_sq8_meet_queries_that_are_no_bytes():
     assert index.search_stats_["answered_exactly"] == 3
 
 
-@pytest.mark.parametrize(
-    "spec", ["sq8", "SQ8_direct", "IVF4,SQ8_direct", "HNSW16,SQ8_direct", "SQ8_direct,RFlat", "IDMap,SQ8_direct"]
-)
+@pytest.mark.parametrize("spec", ["sq8", "SQ8_direct", "IVF4,SQ8_direct", "HNSW16,SQ8_direct", "SQ8_direct,RFlat"])
 @pytest.mark.parametrize("d", [16, 20, 64])
 @pytest.mark.parametrize("kind", ["fractions", "out of range"])
 def test_bytes_in_faiss_meet_queries_that_are_no_bytes(spec, d, kind):
