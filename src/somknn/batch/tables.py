@@ -11,11 +11,13 @@ from typing import Any
 import numpy as np
 
 from somknn.batch.checks import BatchError, Chunk
+from somknn.batch.table_claims import check_pages, check_record_batch
 
 # Rows decoded at a time: 1,000 of a list column (its values and levels stay in the cache, and 20% of the time is saved
 # over 5,000), 4 MB of separate columns (each batch costs some microseconds for every column).
 _LIST_ROWS = 1000
 _COLUMN_BYTES = 4 << 20
+_ARROW_MAGIC = b"ARROW1"
 _BUFFER_BYTES = 16 << 20  # of compressed bytes read ahead, over all columns
 
 
@@ -55,7 +57,10 @@ class _TableSource:
             if isinstance(error, OSError) and error.errno is not None:
                 raise
             detail = " ".join(str(error).split())[:200]
-            raise BatchError(f"{self.path}: damaged or not in this format ({detail})") from None
+            what = (
+                "not enough memory, or damaged" if isinstance(error, MemoryError) else "damaged or not in this format"
+            )
+            raise BatchError(f"{self.path}: {what} ({detail})") from None
 
     def _values(self, batch: Any) -> np.ndarray:
         """The rows of a record batch; floats with NaN where values are missing."""
@@ -145,6 +150,7 @@ class ParquetSource(_TableSource):
 
     def _group(self, group: int, first: int, n: int) -> _Rows:
         """The rows of a row group from row `first` of the file."""
+        check_pages(self.path, self._metadata.row_group(group), self.width if self._list else 1)
         step = _LIST_ROWS if self._list else max(1, _COLUMN_BYTES // (self.width * self.dtype.itemsize))
         with self._damage():
             # Arrow decodes separate columns in threads, but a single one (of lists) in one only.
@@ -186,27 +192,43 @@ class ParquetSource(_TableSource):
 
 
 class ArrowSource(_TableSource):
-    """An Arrow file or stream."""
+    """An Arrow file or stream. Its arrays are parts of the mapped file, and are used only after they were found to lie in it."""
 
     def _open(self) -> Any:
-        with require_pyarrow().memory_map(str(self.path)) as mapped:
-            return self._reader(mapped).schema
+        with self._mapped() as (mapped, _):
+            return require_pyarrow().ipc.open_stream(mapped).schema
 
-    @staticmethod
-    def _reader(mapped: Any) -> Any:
+    @contextmanager
+    def _mapped(self) -> Iterator[tuple[Any, int | None]]:
+        """The mapped file where its stream of messages begins, and the number of batches where the file says it.
+
+        A file is a stream, with a magic number before it and an index behind it that must not be cut off.
+        """
         pa = require_pyarrow()
-        if mapped.read(6) == b"ARROW1":
-            return pa.ipc.open_file(mapped)
-        mapped.seek(0)
-        return pa.ipc.open_stream(mapped)
+        with pa.memory_map(str(self.path)) as mapped:
+            n_batches = pa.ipc.open_file(mapped).num_record_batches if mapped.read(6) == _ARROW_MAGIC else None
+            mapped.seek(0 if n_batches is None else 8)
+            yield mapped, n_batches
 
     def _batches(self) -> Iterator[Any]:
-        with require_pyarrow().memory_map(str(self.path)) as mapped:
-            reader = self._reader(mapped)
-            if hasattr(reader, "num_record_batches"):
-                yield from (reader.get_batch(i) for i in range(reader.num_record_batches))
-            else:
-                yield from reader
+        pa = require_pyarrow()
+        with self._mapped() as (mapped, n_batches), self._mapped() as (again, _):
+            messages, reader, n = pa.ipc.MessageReader.open_stream(again), pa.ipc.open_stream(mapped), 0
+            while n != n_batches:
+                message = next(messages, None)
+                if message is None:
+                    break
+                if message.type != "record batch":
+                    continue
+                check_record_batch(self.path, message)
+                batch = next(reader, None)  # the same message
+                if batch is None:
+                    break
+                batch.validate(full=True)
+                n += 1
+                yield batch
+        if n_batches is not None and n < n_batches:
+            raise BatchError(f"{self.path}: damaged ({n} record batches where its index has {n_batches})")
 
     def chunks(self, n: int, start: Any) -> Iterator[Chunk]:
         row = int(start or 0)
