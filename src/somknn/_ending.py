@@ -5,11 +5,20 @@ of weak references). A command that is told to end does not rely on that: it cal
 """
 
 import contextlib
+import os
 import threading
 from collections.abc import Callable, Iterator
 
 _pending: list[Callable[[], object]] = []
 _lock = threading.RLock()  # a signal's handler may interrupt the thread that holds it
+
+
+def _renew_lock_after_fork() -> None:
+    global _lock
+    _lock = threading.RLock()  # a thread that the child has not may have held it
+
+
+os.register_at_fork(after_in_child=_renew_lock_after_fork)
 
 
 @contextlib.contextmanager

@@ -260,6 +260,36 @@ def test_what_another_thread_is_writing_is_undone(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
+DOWNLOAD = """
+import os, pathlib, signal, sys
+from somknn.cli import signals
+from somknn.datasets import sources
+
+class Pooch:
+    HTTPDownloader = staticmethod(lambda **options: None)
+
+    class get_logger:
+        setLevel = staticmethod(lambda level: None)
+
+    @staticmethod
+    def retrieve(url, known_hash, fname, path, downloader):
+        (pathlib.Path(path) / fname).write_text("half")
+        os.kill(os.getpid(), signal.SIGHUP)
+
+signals.answer()
+sources._download(Pooch, "mnist", "test_labels", pathlib.Path(sys.argv[1]))
+"""
+
+
+def test_an_interrupted_download_leaves_nothing(tmp_path):
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", DOWNLOAD, tmp_path], env=environment, capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stderr) == (129, "somknn: interrupted by SIGHUP\n")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_signal_that_is_ignored_stays_ignored(tmp_path, files):
     """`nohup`, and jobs in the background of a script."""
     for number in (signal.SIGHUP, signal.SIGINT):

@@ -4,13 +4,17 @@ MNIST's files are checked by the SHA-256 of their decompressed bytes, which is t
 Fashion-MNIST the published digests are the MD5 of the .gz files, so those check the archive.
 """
 
+import functools
 import gzip
 import hashlib
+import importlib.util
 import os
+import shutil
 import sys
 import tempfile
 from pathlib import Path
 
+from somknn._ending import undone_unless_finished
 from somknn._files import replacing
 
 FILES = {
@@ -109,10 +113,14 @@ def _download(pooch, name: str, part: str, folder: Path) -> Path:
     if (folder / file).is_file():
         return folder / file
     failures = []
-    downloader = pooch.HTTPDownloader(progressbar=sys.stderr.isatty(), timeout=30)
+    shown = sys.stderr.isatty() and importlib.util.find_spec("tqdm") is not None
+    downloader = pooch.HTTPDownloader(progressbar=shown, timeout=30)
     pooch.get_logger().setLevel("WARNING")
     for mirror in MIRRORS[name]:
-        with tempfile.TemporaryDirectory() as scratch:
+        with (
+            tempfile.TemporaryDirectory() as scratch,
+            undone_unless_finished(functools.partial(shutil.rmtree, scratch, ignore_errors=True)),
+        ):
             try:
                 got = pooch.retrieve(mirror + file, None, fname=file, path=scratch, downloader=downloader)
                 check(Path(got), name, part)
