@@ -5,10 +5,19 @@ import subprocess
 import sys
 
 
-def python(code: str, *, unset: tuple[str, ...] = (), **settings) -> subprocess.CompletedProcess:
-    """Run `code` with the modules of this process in reach. settings : environment variables in capitals, else for `subprocess.run`."""
+def start(code: str, *, unset: tuple[str, ...] = (), **settings) -> subprocess.Popen:
+    """A process that runs `code` with the modules of this one in reach. settings : environment variables in capitals, else for `Popen`."""
     variables = {name: value for name, value in os.environ.items() if name not in unset}
     variables |= {name: settings.pop(name) for name in [*settings] if name.isupper()}
     variables["PYTHONPATH"] = os.pathsep.join(os.path.abspath(folder) for folder in sys.path)
-    command = [sys.executable, "-c", code]
-    return subprocess.run(command, env=variables, capture_output=True, text=True, timeout=300, **settings)
+    return subprocess.Popen([sys.executable, "-c", code], env=variables, text=True, **settings)
+
+
+def python(code: str, **settings) -> subprocess.CompletedProcess:
+    """Run such a process to its end."""
+    process = start(code, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **settings)
+    try:
+        out, errors = process.communicate(timeout=300)
+    finally:
+        process.kill()
+    return subprocess.CompletedProcess(process.args, process.returncode, out, errors)

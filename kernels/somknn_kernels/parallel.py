@@ -195,7 +195,8 @@ def run_tasks(work: Callable[[int], object], n_tasks: int, n_threads: int) -> No
         pass
     finally:
         # Nothing is called before this line: an interrupt comes between calls.
-        run.stopped = run.stopped or not drained
+        if not drained:
+            run.stopped = True
         while True:
             try:
                 for seat in seats:

@@ -5,7 +5,6 @@ import errno
 import os
 import pickle
 import stat
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -14,7 +13,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from processes import python
+from processes import python, start
 from somknn_kernels import cache_files, policy
 
 HOME_VARIABLES = ("HOME", "XDG_CACHE_HOME", "SOMKNN_CACHE_DIR", "NUMBA_CACHE_DIR")
@@ -279,8 +278,7 @@ for i in range(300):
 
 
 def test_processes_that_share_a_folder_see_whole_files(folder):
-    variables = {**os.environ, "PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path))}
-    children = [subprocess.Popen([sys.executable, "-c", WRITERS], env=variables) for _ in range(4)]
+    children = [start(WRITERS) for _ in range(4)]
     assert [child.wait(timeout=120) for child in children] == [0, 0, 0, 0]
     assert [path.name for path in (folder / "a").iterdir()] == ["b"]
 
