@@ -11,7 +11,6 @@ from sklearn.exceptions import ConvergenceWarning
 
 from reference import search as reference
 from somknn import LVQ, SOM, KMeans, SOMFeatureSelector
-from somknn.grouping import group_sums
 from somknn.neighbors import CodebookSearch, ExactIndex
 from somknn.scaling import exponent_of
 from somknn.som.search import BMUSearch
@@ -248,12 +247,6 @@ def test_a_hat_that_drives_neurons_away_says_so():
         som = SOM(6, 7, epochs=3, training="online", neighborhood="mexican_hat", missing_values=missing, random_state=0)
         with pytest.raises(ValueError, match="neurons were pushed beyond float32: take lower learning rates"):
             som.fit(X)
-
-
-def test_a_label_beyond_the_groups_is_refused():
-    for label in (-1, 3, 2**62):
-        with pytest.raises(ValueError, match=r"labels must lie in \[0, 3\)"):
-            group_sums(np.ones((4, 2)), np.array([0, 1, label, 2]), 3)
 
 
 def test_exponents():
