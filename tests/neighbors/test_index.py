@@ -446,3 +446,17 @@ def test_no_neighbours_at_all_is_an_error(algorithm, where):
         index = ExactIndex(algorithm).fit(rows)
         with pytest.raises(ValueError, match=f"^query 0 has fewer than k={k} neighbours: NaN"):
             index.search(queries, k)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_a_scan_in_many_steps_loses_nothing(monkeypatch, dtype):
+    """Calls of one block of panels and one tile each: a number that a step returned once ended the scan before its end."""
+    monkeypatch.setattr(pruned, "_BLOCK_BYTES", 1)
+    monkeypatch.setattr(pruned, "per_task", lambda most, operations, multiple=1: multiple)
+    rng = np.random.default_rng(8)
+    rows, queries = structured(rng, 1500, 60, dtype), structured(rng, 70, 60, dtype)
+    index = ExactIndex("pruned", n_jobs=2).fit(rows)
+    assert_same(index.search(queries, 5), reference.nearest(queries, rows, 5))
+    starts, distances, found = index.search_within(queries, 9000)
+    for got, expected in zip((starts, distances, found), reference.within(queries, rows, 9000), strict=True):
+        np.testing.assert_array_equal(got, expected)

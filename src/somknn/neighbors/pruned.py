@@ -145,7 +145,11 @@ def run_search(isa: Isa, queries, rows, screen: Screen, probes: Probes, ceilings
         else:
             between = min(max(screen.n_usual, from_panel), to_panel)
             n_turns = sum(-(-n // per_block) for n in (between - from_panel, to_panel - between))
-            steps.run(lambda *turns: tile_steps.run(lambda *some: scan(*some, *turns), first, last), 0, n_turns)
+
+            def scan_turns(*turns: int) -> None:  # and no number, which would tell `steps` how far it came
+                tile_steps.run(lambda *some: scan(*some, *turns), first, last)
+
+            steps.run(scan_turns, 0, n_turns)
 
     run_tasks(work, len(counts), n_threads)
     return counts.sum(axis=0) / max(1, len(queries))
