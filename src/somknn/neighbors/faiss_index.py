@@ -268,8 +268,8 @@ class FaissIndex:
 
     def restore(self, X: np.ndarray, screen: dict[str, np.ndarray]) -> "FaissIndex":
         """As `fit`, with what `screen_to_save` gave in place of the work. Raises ValueError where it does not fit `X`."""
-        if isinstance(self.index, str):
-            faiss_factory.check_storable(self.index, *as_rows(X, "X").shape)
+        if isinstance(self.index, str):  # before FAISS makes anything by it
+            faiss_factory.check_storable(self.index, *X.shape)
         fitted = self._empty(X)
         n, shortlist = len(fitted.rows), fitted.list
         arrays = {name.removeprefix(_PREFIX): array for name, array in screen.items()}
