@@ -28,7 +28,7 @@ from somknn.images import Deskew, GradientOrientation
 from somknn.images.deformation import cost_weights
 from somknn.neighbors import ExactIndex
 from somknn.neighbors.weighting import winning_codes
-from somknn_kernels import deformation
+from somknn_kernels.images import deformation
 
 BASE = {"n_candidates": 100, "warp_range": 2, "context": 1, "saturation": 2 / 3, "deskew": True}
 """What the variants of the distortion model are compared with; the defaults may be others."""

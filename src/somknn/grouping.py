@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 
-from somknn_kernels import group_sums as kernels
+from somknn_kernels.learn import group_sums as kernels
 from somknn_kernels.parallel import check_stopped, per_task, run_tasks
 
 # Columns of one task: few enough to share wide rows among threads, enough for whole cache lines at a time.

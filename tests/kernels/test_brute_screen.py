@@ -11,13 +11,14 @@ from reference import brute_screen as plain
 from reference import search as reference
 from somknn.neighbors import ExactIndex, brute_screen
 from somknn.neighbors.brute import BruteSearch
-from somknn_kernels import brute_screen as kernels
 from somknn_kernels import isa as isa_module
-from somknn_kernels import scan_tiles, tiles
+from somknn_kernels.exact.selection import NO_INDEX, Nearest, sorted_heaps
+from somknn_kernels.ir.shapes import query_tile, scan_group, scan_panel_rows
 from somknn_kernels.policy import kernel
-from somknn_kernels.selection import NO_INDEX, Nearest, sorted_heaps
+from somknn_kernels.search import brute_screen as kernels
+from somknn_kernels.tiles import scan_tiles
 
-TWO_BYTES = [name for name in isa_module.supported() if scan_tiles.scan_group(isa_module.select(name)) == 2]
+TWO_BYTES = [name for name in isa_module.supported() if scan_group(isa_module.select(name)) == 2]
 KINDS = ("near", "noise", "black and white", "equal", "bright")
 
 
@@ -48,7 +49,7 @@ def run_tile(isa, queries, groups, counts, panels, half_norms, panel, thresholds
 @pytest.mark.parametrize("left", [1, 4, 9])
 def test_the_tile_keeps_just_the_rows_in_the_interval(name, left):
     isa = isa_module.select(name)
-    g, n_queries, n_rows = scan_tiles.scan_group(isa), tiles.query_tile(isa), scan_tiles.scan_panel_rows(isa)
+    g, n_queries, n_rows = scan_group(isa), query_tile(isa), scan_panel_rows(isa)
     dtype, half_range = (np.int16, 2**15) if g == 2 else (np.int32, 2**31)
     random = np.random.default_rng(left)
     which = np.sort(random.permutation(9)[:left]).astype(np.int32)
@@ -106,7 +107,7 @@ def run(name, queries, rows, step, ceilings, k, cuts=()):
 
     cuts : rows where one call ends and the next begins."""
     isa = isa_module.select(name)
-    tile, panel, pairs = tiles.query_tile(isa), scan_tiles.scan_panel_rows(isa), -(-rows.shape[1] // 2)
+    tile, panel, pairs = query_tile(isa), scan_panel_rows(isa), -(-rows.shape[1] // 2)
     best = Nearest(np.full((len(queries), k), np.iinfo(np.int64).max), np.full((len(queries), k), NO_INDEX))
     n_tiles = -(-len(queries) // tile)
     scratch = kernels.CodeScratch(

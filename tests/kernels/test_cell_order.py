@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from reference.cell_order import order_cell
-from somknn_kernels.cell_order import order_cells
+from somknn_kernels.search.cell_order import order_cells
 
 
 def widths(vectors: np.ndarray, order: np.ndarray, panel_rows: int) -> float:

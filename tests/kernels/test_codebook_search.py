@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from reference.codebook_search import two_nearest
 from somknn.som.frames import Axes
 from somknn.som.search import BMUSearch
-from somknn_kernels import codebook_codes
+from somknn_kernels.bounds import codebook_codes
 from somknn_kernels.policy import kernel
-from somknn_kernels.row_products import AXES
+from somknn_kernels.tiles.row_products import AXES
 
 
 @given(

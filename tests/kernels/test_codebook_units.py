@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 
 from reference import codebook_units as reference
 from somknn.som.frames import Frame, _basis
-from somknn_kernels import codebook_units as kernels
-from somknn_kernels.codebook_codes import LEAD, WIDTH
+from somknn_kernels.bounds import codebook_units as kernels
+from somknn_kernels.bounds.codebook_codes import LEAD, WIDTH
 
 SHAPES = {"K": st.integers(1, 21), "d": st.integers(1, 50), "seed": st.integers(0, 2**32 - 1)}
 

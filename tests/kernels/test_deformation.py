@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from reference import deformation as reference
 from somknn.images.deformation import largest_level
-from somknn_kernels import deformation
+from somknn_kernels.images import deformation
 
 
 def rerank(queries, references, candidates, warp, context, k):

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reference import digit_centering as reference
-from somknn_kernels import digit_centering
+from somknn_kernels.images import digit_centering
 
 POLARITIES = (digit_centering.AUTO, digit_centering.BRIGHT, digit_centering.DARK)
 

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from reference import group_sums as reference
 from somknn.grouping import _blocks, group_sums
-from somknn_kernels import group_sums as kernels
+from somknn_kernels.learn import group_sums as kernels
 
 
 def _data(seed, n, d, groups, dtype):

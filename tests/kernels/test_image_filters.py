@@ -8,7 +8,7 @@ from hypothesis.extra.numpy import arrays
 
 from reference import image_filters as reference
 from somknn.images import Blur, Deskew, GradientOrientation
-from somknn_kernels import image_filters
+from somknn_kernels.images import image_filters
 
 SHAPES = st.tuples(st.integers(1, 12), st.integers(1, 17))
 IMAGES = SHAPES.flatmap(lambda shape: arrays(np.uint8, shape))

@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 from reference import linear_map as plain
 from somknn.panels import pack_int16
 from somknn_kernels import isa as isa_module
-from somknn_kernels import linear_map, tiles
-from somknn_kernels.row_products import AXES
+from somknn_kernels.ir.shapes import panel_rows
+from somknn_kernels.learn import linear_map
+from somknn_kernels.tiles.row_products import AXES
 
 PATHS = [*isa_module.supported(), "vnni-emulated"]
 
@@ -44,7 +45,7 @@ def test_bytes(name, seed, n, d, rank, p):
     width = packed.shape[0] * packed.shape[2]
     doubled = np.zeros((p, width), np.int16)
     doubled[:, :rank] = 2 * (vectors.astype(np.int16) - 128)
-    panels = pack_int16(doubled, tiles.panel_rows(isa))
+    panels = pack_int16(doubled, panel_rows(isa))
     starts = np.full(panels.shape[0] * panels.shape[2], -(2**31), np.int32)
     starts[:p] = -((vectors.astype(np.int64) - 128) ** 2).sum(axis=1)
     distances, indices = np.full(n, -1, np.int64), np.full(n, -1, np.int64)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from reference import lvq as plain
-from somknn_kernels import lvq
+from somknn_kernels.learn import lvq
 
 
 @pytest.mark.parametrize("kind", [np.uint8, np.float32, np.float64])

@@ -148,7 +148,7 @@ def test_one_form_of_a_kernel_for_read_only_arrays_is_only_an_economy():
 
 
 def test_without_the_compiler_one_sentence_says_so():
-    done = python("import somknn_kernels.selection", NUMBA_DISABLE_JIT="1")
+    done = python("import somknn_kernels.exact.selection", NUMBA_DISABLE_JIT="1")
     assert done.returncode == 1
     last = done.stderr.splitlines()[-1]
     assert last.startswith("ImportError: somknn's kernels need Numba's compiler")

@@ -14,9 +14,10 @@ from reference import byte_screen, lvq, search, seeding
 from somknn.neighbors import CodebookSearch, ExactIndex
 from somknn.neighbors.byte_screen import ByteScreen
 from somknn.prototypes.seeding import Potential
-from somknn_kernels import cell_order, isa
-from somknn_kernels import lvq as lvq_kernels
-from somknn_kernels.byte_screen import LEAD
+from somknn_kernels import isa
+from somknn_kernels.learn import lvq as lvq_kernels
+from somknn_kernels.search import cell_order
+from somknn_kernels.search.byte_screen import LEAD
 
 PATHS = [*isa.supported(), "vnni-emulated"]
 SEEDS, ROWS, COLUMNS, QUERIES = st.integers(0, 2**32 - 1), st.integers(1, 40), st.integers(1, 70), st.integers(1, 20)

@@ -9,9 +9,10 @@ from somknn.neighbors.embedding import Embedding
 from somknn.neighbors.pruned import PrunedSearch
 from somknn.neighbors.self_search import _places
 from somknn_kernels import isa as isa_module
-from somknn_kernels import place_seeds
+from somknn_kernels.ir.shapes import scan_group, scan_panel_rows
 from somknn_kernels.policy import kernel
-from somknn_kernels.scan_tiles import scan_group, scan_panel_rows
+from somknn_kernels.search import place_seeds
+from somknn_kernels.tiles import score_tiles
 
 ISAS = [None, "portable", "vnni-emulated"]
 
@@ -19,9 +20,9 @@ ISAS = [None, "portable", "vnni-emulated"]
 @kernel
 def up_to(isa, scores, n_panels, limit, counts, masks):
     for line in range(scores.shape[0]):
-        counts[line] = place_seeds.count_up_to(isa, scores, line, n_panels, limit)
+        counts[line] = score_tiles.count_up_to(isa, scores, line, n_panels, limit)
         for panel in range(n_panels):
-            masks[line, panel] = place_seeds.bits_up_to(isa, scores, line, panel, limit)
+            masks[line, panel] = score_tiles.bits_up_to(isa, scores, line, panel, limit)
 
 
 @pytest.mark.parametrize("name", ISAS)

@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import pkgutil
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,8 @@ from somknn_kernels import policy
 
 SEARCH = """
 import numpy as np
-from somknn_kernels import voting
-from somknn_kernels.selection import sorted_heaps
+from somknn_kernels.votes import voting
+from somknn_kernels.exact.selection import sorted_heaps
 print(sorted_heaps(np.array([[3, 1]]), np.array([[0, 1]]))[0].tolist())
 """
 
@@ -31,8 +32,9 @@ def test_compiling_is_announced_once_and_kept(tmp_path):
 
 def test_no_kernel_calls_another():
     """A cached kernel holds only what runs; what others are linked with is left out. What they share is `inlined`."""
-    for file in Path(policy.PACKAGE_FOLDER).glob("*.py"):
-        module = importlib.import_module(f"{policy.PACKAGE}.{file.stem}")
+    names = {module.name for module in pkgutil.walk_packages([str(policy.PACKAGE_FOLDER)], f"{policy.PACKAGE}.")}
+    assert {"somknn_kernels.search.pruned", "somknn_kernels.exact.selection"} <= names
+    for module in map(importlib.import_module, names):
         for name, function in vars(module).items():
             if isinstance(function, Dispatcher):
                 called = [vars(module).get(word) for word in function.py_func.__code__.co_names]
@@ -142,7 +144,9 @@ def test_one_compiled_form_serves_read_only_arrays_too(writable):
 
 def test_imports_are_found_as_python_finds_them():
     """Kernel files are searched for imports as text: a form of import that is overlooked would leave stale kernels in use."""
-    for path in policy.PACKAGE_FOLDER.glob("*.py"):
+    files = list(policy.PACKAGE_FOLDER.rglob("*.py"))
+    assert policy.PACKAGE_FOLDER / "search" / "pruned.py" in files
+    for path in files:
         imported = set()
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Import):
@@ -151,7 +155,7 @@ def test_imports_are_found_as_python_finds_them():
                 assert node.level == 0, path.name
                 parts = (node.module or "").split(".")
                 if parts[0] == policy.PACKAGE:
-                    imported |= set(parts[1:]) or {alias.name for alias in node.names}
+                    imported |= {"/".join(parts[1:])} | {"/".join([*parts[1:], alias.name]) for alias in node.names}
         direct = {policy.PACKAGE_FOLDER / f"{name}.py" for name in imported}
         assert {file for file in direct if file.is_file()} <= policy._imported_kernel_files(path)
         indirect = {path}.union(*(policy._imported_kernel_files(file) for file in direct if file.is_file()))

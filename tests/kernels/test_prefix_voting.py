@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reference import prefix_voting as reference
-from somknn_kernels import prefix_voting
+from somknn_kernels.votes import prefix_voting
 
 
 @st.composite

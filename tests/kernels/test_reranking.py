@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from reference.reranking import rerank as reference
 from somknn_kernels import isa as isa_module
-from somknn_kernels.reranking import rerank
-from somknn_kernels.selection import NO_INDEX
+from somknn_kernels.exact.reranking import rerank
+from somknn_kernels.exact.selection import NO_INDEX
 
 PATHS = [*isa_module.supported(), "vnni-emulated"]
 

@@ -5,8 +5,9 @@ import pytest
 
 from somknn.panels import aligned
 from somknn_kernels import isa as isa_module
-from somknn_kernels import row_products, tiles
+from somknn_kernels.ir.shapes import panel_rows, query_tile, tile_rows
 from somknn_kernels.policy import kernel
+from somknn_kernels.tiles import row_products
 
 PATHS = [*isa_module.supported(), "vnni-emulated"]
 
@@ -49,7 +50,7 @@ def run_project(isa, rows, first, axes, panel, out):
 @kernel
 def run_project_used(isa, rows, first, axes, panel, out, used, tile):
     pairs = rows.view(np.int32)
-    row_products.list_used(pairs, first, tiles.tile_rows(isa), np.empty(pairs.shape[1], np.int32), used, tile)
+    row_products.list_used(pairs, first, tile_rows(isa), np.empty(pairs.shape[1], np.int32), used, tile)
     row_products.project_used(isa, rows, first, axes, panel, out, used, tile)
 
 
@@ -81,7 +82,7 @@ def test_row_product_is_exact_up_to_the_stated_norms(name, width):
 @pytest.mark.parametrize("name", PATHS)
 def test_two_largest_lanes_are_the_two_largest_of_both_arrays(name):
     isa, random = isa_module.select(name), np.random.default_rng(5)
-    tile, panel = tiles.query_tile(isa), tiles.panel_rows(isa)
+    tile, panel = query_tile(isa), panel_rows(isa)
     for spread in (2, 10, 2**31):  # ties of all kinds, few, none
         for _ in range(20):
             both = np.sort(random.integers(-spread, spread, (2, tile, panel)), axis=0).astype(np.int32)
@@ -116,7 +117,7 @@ def _packed(values, per_tile):
 @pytest.mark.parametrize("name", PATHS)
 def test_tiles_compare_and_keep_the_two_largest(name):
     isa, random = isa_module.select(name), np.random.default_rng(0)
-    n_queries, n_rows, n_panels = tiles.query_tile(isa), tiles.panel_rows(isa), 3
+    n_queries, n_rows, n_panels = query_tile(isa), panel_rows(isa), 3
     queries = random.integers(-900, 900, (2 * n_queries, 32)).astype(np.int16)
     rows = random.integers(-900, 900, (n_panels * n_rows, 32)).astype(np.int16)
     starts = random.integers(-(2**20), 2**20, (n_panels, n_rows)).astype(np.int32)
@@ -144,7 +145,7 @@ def test_tiles_compare_and_keep_the_two_largest(name):
 @pytest.mark.parametrize("width", [32, 96])
 def test_rows_on_axes(name, width):
     isa, random = isa_module.select(name), np.random.default_rng(width)
-    n_queries, n_axes = tiles.query_tile(isa), row_products.AXES
+    n_queries, n_axes = query_tile(isa), row_products.AXES
     rows = random.integers(-900, 900, (n_queries + 3, width)).astype(np.int16)
     axes = random.integers(-900, 900, (2 * n_axes, width)).astype(np.int16)
     for first in (0, 3):
@@ -159,7 +160,7 @@ def test_rows_on_axes(name, width):
 @pytest.mark.parametrize("share", [0.0, 0.1, 1.0])
 def test_rows_on_axes_through_the_columns_that_they_use(name, share):
     isa, random, width = isa_module.select(name), np.random.default_rng(0), 64
-    n_queries, n_axes = tiles.query_tile(isa), row_products.AXES
+    n_queries, n_axes = query_tile(isa), row_products.AXES
     rows = random.integers(-900, 900, (n_queries + 3, width)).astype(np.int16)
     rows[random.random(rows.shape) >= share] = 0
     axes = random.integers(-900, 900, (n_axes, width)).astype(np.int16)
@@ -177,7 +178,7 @@ def test_rows_on_axes_through_the_columns_that_they_use(name, share):
 @pytest.mark.parametrize("name", PATHS)
 def test_entries_at_least_a_limit(name):
     isa, random = isa_module.select(name), np.random.default_rng(0)
-    n_rows = tiles.panel_rows(isa)
+    n_rows = panel_rows(isa)
     values = random.integers(-5, 5, (3, 4 * n_rows)).astype(np.int32)
     for row in range(3):
         for panel in range(4):

@@ -8,7 +8,7 @@ from somknn.neighbors.pruned import PrunedSearch
 from somknn.neighbors.self_search import _places
 from somknn_kernels import isa as isa_module
 from somknn_kernels.policy import kernel
-from somknn_kernels.scan_tiles import scan_pairs
+from somknn_kernels.tiles.scan_tiles import scan_pairs
 
 
 @kernel

@@ -8,9 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reference import selection as reference
-from somknn_kernels import packing, selection
+from somknn_kernels.exact import selection
+from somknn_kernels.exact.selection import NO_INDEX, Nearest, Within
 from somknn_kernels.policy import kernel
-from somknn_kernels.selection import NO_INDEX, Nearest, Within
+from somknn_kernels.tiles import packing
 
 WORST = np.iinfo(np.int64).max
 

@@ -5,8 +5,9 @@ import pytest
 
 from reference import seeding as reference
 from somknn_kernels import isa as isa_module
-from somknn_kernels import scan_tiles, sieve_tile
+from somknn_kernels.ir.shapes import scan_group, scan_panel_rows
 from somknn_kernels.policy import kernel
+from somknn_kernels.tiles import sieve_tile
 
 PATHS = [*isa_module.supported(), "vnni-emulated"]
 
@@ -27,7 +28,7 @@ def _grouped(values, g):
 @pytest.mark.parametrize("seed", range(3))
 def test_equals_the_plain_twin(name, columns, seed):
     isa = isa_module.select(name)
-    g, n_rows, m = scan_tiles.scan_group(isa), scan_tiles.scan_panel_rows(isa), 2 * sieve_tile.CANDIDATES
+    g, n_rows, m = scan_group(isa), scan_panel_rows(isa), 2 * sieve_tile.CANDIDATES
     bits, dtype = (16, np.int16) if g == 2 else (32, np.int32)
     limits = np.iinfo(dtype)
     random = np.random.default_rng(seed)

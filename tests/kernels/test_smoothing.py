@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from reference import smoothing as reference
 from somknn.som.neighborhoods import _in_blocks
-from somknn_kernels import smoothing as kernels
+from somknn_kernels.maps import smoothing as kernels
 
 
 @given(

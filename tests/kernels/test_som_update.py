@@ -10,9 +10,9 @@ from somknn.som.blocks import BLOCK, ByteBlocks, FloatBlocks
 from somknn.som.grid import Grid
 from somknn.som.neighborhoods import evaluate
 from somknn.som.online import _pieces
-from somknn_kernels import som_blocks
 from somknn_kernels.isa import select, supported
-from somknn_kernels.som_block_tiles import LANES
+from somknn_kernels.maps import som_blocks
+from somknn_kernels.maps.som_block_tiles import LANES
 
 
 def _present(kind, X, W, grid, name, radius, rates, n_threads=2, compact=False):

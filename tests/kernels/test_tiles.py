@@ -10,8 +10,11 @@ from llvmlite import ir
 
 from reference import search as reference
 from somknn_kernels import isa as isa_module
-from somknn_kernels import scan_tiles, tiles
+from somknn_kernels.ir.emit import quad_products_bytes
+from somknn_kernels.ir.shapes import integer_group, panel_rows, query_tile, scan_group, scan_panel_rows
 from somknn_kernels.policy import kernel
+from somknn_kernels.tiles import scan_tiles
+from somknn_kernels.tiles.products import dot_tile, dot_tile_of_groups
 
 PATHS = [*isa_module.supported(), "vnni-emulated"]
 ON_X86 = llvm.get_process_triple().startswith("x86_64")
@@ -19,12 +22,12 @@ ON_X86 = llvm.get_process_triple().startswith("x86_64")
 
 @kernel
 def run_dot(isa, queries, tile, panels, panel, out):
-    tiles.dot_tile(isa, queries, tile, panels, panel, out)
+    dot_tile(isa, queries, tile, panels, panel, out)
 
 
 @kernel
 def run_dot_of_groups(isa, queries, tile, groups, counts, panels, panel, out):
-    tiles.dot_tile_of_groups(isa, queries, tile, groups, counts, panels, panel, out)
+    dot_tile_of_groups(isa, queries, tile, groups, counts, panels, panel, out)
 
 
 @kernel
@@ -48,7 +51,7 @@ def packed(values, g, dtype):
 @pytest.mark.parametrize("values", ["random", "largest"])
 def test_integer_dot_tile_is_exact(name, groups, values):
     isa = isa_module.select(name)
-    g, n_queries, n_rows = tiles.integer_group(isa), tiles.query_tile(isa), tiles.panel_rows(isa)
+    g, n_queries, n_rows = integer_group(isa), query_tile(isa), panel_rows(isa)
     rng = np.random.default_rng(groups)
     low = 0 if values == "random" else 255
     queries = rng.integers(low, 256, (2, n_queries, groups * g))
@@ -68,7 +71,7 @@ def test_integer_dot_tile_is_exact(name, groups, values):
 @pytest.mark.parametrize("left", [1, 5, 11])
 def test_dot_tile_of_some_groups(name, left):
     isa = isa_module.select(name)
-    g, n_queries, n_rows = tiles.integer_group(isa), tiles.query_tile(isa), tiles.panel_rows(isa)
+    g, n_queries, n_rows = integer_group(isa), query_tile(isa), panel_rows(isa)
     rng = np.random.default_rng(left)
     flip, query_type, row_type = (128, np.uint8, np.int8) if g == 4 else (0, np.int16, np.int16)
     rows = rng.integers(0, 256, (2, n_rows, 11 * g)) - flip
@@ -87,7 +90,7 @@ def test_dot_tile_of_some_groups(name, left):
 @pytest.mark.parametrize("name", PATHS)
 def test_float_dot_tile_keeps_its_error_bound(name):
     isa = isa_module.select(name)
-    n_queries, n_rows, d = tiles.query_tile(isa), tiles.panel_rows(isa), 501
+    n_queries, n_rows, d = query_tile(isa), panel_rows(isa), 501
     rng = np.random.default_rng(1)
     queries = rng.standard_normal((n_queries, d)).astype(np.float32)
     rows = (rng.standard_normal((n_rows, d)) * 10.0 ** rng.integers(-9, 9, (n_rows, 1))).astype(np.float32)
@@ -101,8 +104,8 @@ def test_float_dot_tile_keeps_its_error_bound(name):
 
 def scan_case(isa, seed, first_top):
     """Codes, rows, half norms (3, rows) and thresholds (7, queries) with some survivors; first_top : of the first two sections."""
-    n_queries, n_rows, p = tiles.query_tile(isa), scan_tiles.scan_panel_rows(isa), 64
-    half_range = 2**15 if scan_tiles.scan_group(isa) == 2 else 2**31
+    n_queries, n_rows, p = query_tile(isa), scan_panel_rows(isa), 64
+    half_range = 2**15 if scan_group(isa) == 2 else 2**31
     rng = np.random.default_rng(seed)
     codes, rows = rng.integers(-91, 92, (n_queries, p)), rng.integers(0, 181, (n_rows, p))
     codes[0], rows[0] = 91, 180  # the largest pairs of products that must not saturate
@@ -126,7 +129,7 @@ def scan_case(isa, seed, first_top):
 
 def scan(isa, codes, rows, norms, thresholds):
     """The survivors that the tile finds, bool (queries, rows), and what it returns."""
-    g, n_rows = scan_tiles.scan_group(isa), scan_tiles.scan_panel_rows(isa)
+    g, n_rows = scan_group(isa), scan_panel_rows(isa)
     q = packed(codes, g, np.int8)
     if g == 2:
         q = np.concatenate([q, q], axis=2)
@@ -150,7 +153,7 @@ def scan(isa, codes, rows, norms, thresholds):
 def test_scan_tile_keeps_just_the_rows_in_the_interval(name, seed, first_top):
     isa = isa_module.select(name)
     case = scan_case(isa, seed, first_top)
-    expected = reference.scan_masks(*case, scan_tiles.scan_group(isa) == 2)
+    expected = reference.scan_masks(*case, scan_group(isa) == 2)
     found, some = scan(isa, *case)
     np.testing.assert_array_equal(found, expected)
     assert bool(some)
@@ -164,7 +167,7 @@ def test_scan_tile_keeps_just_the_rows_in_the_interval(name, seed, first_top):
 @pytest.mark.parametrize("section", [0, 1])
 def test_scan_tile_goes_on_for_a_single_query_and_only_then(name, query, section):
     isa = isa_module.select(name)
-    narrow = scan_tiles.scan_group(isa) == 2
+    narrow = scan_group(isa) == 2
     half_range = 2**15 if narrow else 2**31
     codes, rows, norms, thresholds = scan_case(isa, 7, 0)
     thresholds[5] = half_range - 1  # all survive the last section
@@ -229,7 +232,7 @@ def test_byte_products_become_vpdpbusd_on_a_machine_that_has_it(marker, lanes):
     module.triple = llvm.get_process_triple()
     function = ir.Function(module, ir.FunctionType(words, [words, words, words]), "product")
     builder = ir.IRBuilder(function.append_basic_block())
-    builder.ret(tiles._quad_products_bytes(builder, marker, *function.args))
+    builder.ret(quad_products_bytes(builder, marker, *function.args))
     machine = llvm.Target.from_triple(module.triple).create_target_machine(cpu="sapphirerapids", opt=3)
     parsed = llvm.parse_assembly(str(module))
     parsed.verify()

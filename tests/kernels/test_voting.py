@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy.stats import mode
 
 from reference import voting as reference
-from somknn_kernels import voting
+from somknn_kernels.votes import voting
 
 
 def vote(codes, neighbours, squared, weights, nearest_first, n_classes):

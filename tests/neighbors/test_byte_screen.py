@@ -10,7 +10,7 @@ from somknn.neighbors import CodebookSearch
 from somknn.neighbors.byte_screen import ByteScreen, suits
 from somknn.prototypes.lookup import PrototypeLookup
 from somknn_kernels import isa as isa_module
-from somknn_kernels.byte_screen import LEAD
+from somknn_kernels.search.byte_screen import LEAD
 
 PATHS = [*isa_module.supported(), "vnni-emulated"]
 

@@ -300,7 +300,7 @@ def test_import_is_light():
     code = (
         "import sys, somknn; heavy = {'numba', 'sklearn', 'scipy', 'numpy', 'rich'} & set(sys.modules); "
         "assert not heavy, heavy; "
-        "import somknn_kernels.voting as v, somknn.neighbors; "
+        "import somknn_kernels.votes.voting as v, somknn.neighbors; "
         "assert not any(getattr(f, 'signatures', None) for f in vars(v).values())"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

@@ -10,9 +10,9 @@ from somknn.neighbors.column_order import used_together
 from somknn.neighbors.index import ExactIndex
 from somknn.neighbors.self_search import _empty_lists, _ranges, _rounds, _run_pairs
 from somknn_kernels import isa as isa_module
+from somknn_kernels.exact.used_columns import copy_units, distances_through, find_used, squared_norms
 from somknn_kernels.parallel import run_tasks
 from somknn_kernels.policy import kernel
-from somknn_kernels.used_columns import copy_units, distances_through, find_used, squared_norms
 
 
 def blobs(n: int, d: int, dtype: type, seed: int = 0, spread: float = 12.0) -> np.ndarray:

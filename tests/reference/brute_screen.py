@@ -1,4 +1,4 @@
-"""What `somknn_kernels.brute_screen` rules out by coarser codes, in plain NumPy without any wrap-around."""
+"""What `somknn_kernels.search.brute_screen` rules out by coarser codes, in plain NumPy without any wrap-around."""
 
 import numpy as np
 

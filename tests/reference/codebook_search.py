@@ -1,4 +1,4 @@
-"""Readable twins of `somknn_kernels.codebook_search`."""
+"""Readable twins of `somknn_kernels.search.codebook_search`."""
 
 import numpy as np
 

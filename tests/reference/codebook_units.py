@@ -1,4 +1,4 @@
-"""Readable twins of `somknn_kernels.codebook_units`."""
+"""Readable twins of `somknn_kernels.bounds.codebook_units`."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""Readable twin of `somknn_kernels.deformation`."""
+"""Readable twin of `somknn_kernels.images.deformation`."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""Readable twin of `somknn_kernels.digit_centering`: NumPy, whole arrays, least squares by `numpy.linalg`."""
+"""Readable twin of `somknn_kernels.images.digit_centering`: NumPy, whole arrays, least squares by `numpy.linalg`."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""Readable twins of `somknn_kernels.group_sums`."""
+"""Readable twins of `somknn_kernels.learn.group_sums`."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""Readable twins of `somknn_kernels.image_filters`, on SciPy's filters and in float64."""
+"""Readable twins of `somknn_kernels.images.image_filters`, on SciPy's filters and in float64."""
 
 import numpy as np
 from scipy import ndimage

@@ -1,4 +1,4 @@
-"""What `somknn_kernels.linear_map` computes, in plain NumPy."""
+"""What `somknn_kernels.learn.linear_map` computes, in plain NumPy."""
 
 import numpy as np
 

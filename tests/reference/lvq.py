@@ -1,4 +1,4 @@
-"""What `somknn_kernels.lvq` computes, in plain NumPy."""
+"""What `somknn_kernels.learn.lvq` computes, in plain NumPy."""
 
 import numpy as np
 

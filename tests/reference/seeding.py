@@ -1,4 +1,4 @@
-"""What `somknn_kernels.seeding` computes, in plain NumPy."""
+"""What `somknn_kernels.learn.seeding` computes, in plain NumPy."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""Readable twin of `somknn_kernels.smoothing`."""
+"""Readable twin of `somknn_kernels.maps.smoothing`."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""Readable twins of `somknn_kernels.som_update`, and the batch map in plain NumPy."""
+"""Readable twins of `somknn_kernels.maps.som_update`, and the batch map in plain NumPy."""
 
 import numpy as np
 

@@ -5,9 +5,10 @@ import time
 import numpy as np
 
 from somknn_kernels import isa as isa_module
-from somknn_kernels import tiles
+from somknn_kernels.ir.shapes import integer_group, panel_rows, query_tile
 from somknn_kernels.parallel import available_threads, run_tasks
 from somknn_kernels.policy import kernel
+from somknn_kernels.tiles.products import dot_tile
 
 _SIZE = 2048
 
@@ -17,7 +18,7 @@ def repeat_tile(isa, queries, panels, out, repeats):
     """dot_tile on panels that lie in the level-1 cache, `repeats` times each."""
     for _ in range(repeats):
         for p in range(panels.shape[0]):
-            tiles.dot_tile(isa, queries, 0, panels, p, out)
+            dot_tile(isa, queries, 0, panels, p, out)
 
 
 class Peaks:
@@ -27,11 +28,11 @@ class Peaks:
         random = np.random.default_rng(0)
         self._left, self._right = random.random((2, _SIZE, _SIZE), np.float32)
         self._isa = isa_module.select()
-        bytes_at_once = tiles.integer_group(self._isa) == 4
-        self._groups = 784 // tiles.integer_group(self._isa)
-        shape = (1, self._groups, tiles.query_tile(self._isa), tiles.integer_group(self._isa))
+        bytes_at_once = integer_group(self._isa) == 4
+        self._groups = 784 // integer_group(self._isa)
+        shape = (1, self._groups, query_tile(self._isa), integer_group(self._isa))
         self._queries = np.ones(shape, np.uint8 if bytes_at_once else np.int16)
-        rows = tiles.panel_rows(self._isa)
+        rows = panel_rows(self._isa)
         self._panels = np.ones((1, self._groups, rows, shape[3]), np.int8 if bytes_at_once else np.int16)
         self.instruction_set = isa_module.name_of(self._isa)
         self.sgemm: list[float] = []

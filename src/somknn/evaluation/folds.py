@@ -23,7 +23,7 @@ from sklearn.utils.multiclass import check_classification_targets
 
 from somknn.neighbors.index import ExactIndex
 from somknn_kernels.parallel import resolve_n_threads, run_tasks
-from somknn_kernels.prefix_voting import keep_allowed
+from somknn_kernels.votes.prefix_voting import keep_allowed
 
 _SLICE = 2048  # queries per task: enough work for a thread, enough tasks for many
 _SHARED_AT_MOST = 1.3  # times the pairs that searches split by split would compare

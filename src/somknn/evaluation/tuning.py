@@ -17,7 +17,7 @@ from somknn.neighbors.base import rows_and_index
 from somknn.neighbors.validation import validate_rows_and_targets
 from somknn.neighbors.weighting import class_shares, neighbour_weights
 from somknn_kernels.parallel import resolve_n_threads, run_tasks
-from somknn_kernels.prefix_voting import vote_every_k
+from somknn_kernels.votes.prefix_voting import vote_every_k
 
 _SLICE = 2048
 

@@ -18,7 +18,7 @@ from somknn.neighbors.validation import check_n_neighbors, validate_rows, valida
 from somknn.neighbors.weighting import class_shares, winning_codes
 from somknn.persistence import Savable
 from somknn.persistence.contents import COLUMNS, ROWS, Array, Classes, Integer, Kind
-from somknn_kernels import deformation, image_filters
+from somknn_kernels.images import deformation, image_filters
 from somknn_kernels.parallel import resolve_n_threads
 
 _CHANNELS = 2

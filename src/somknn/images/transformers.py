@@ -14,7 +14,7 @@ from somknn.images.shapes import for_blocks, gaussian_matrix, resolve_image_shap
 from somknn.neighbors.validation import validate_rows
 from somknn.persistence import Savable
 from somknn.persistence.contents import COLUMNS, Kind
-from somknn_kernels import digit_centering, image_filters
+from somknn_kernels.images import digit_centering, image_filters
 
 # Square roots of smoothed Sobel magnitudes of uint8 images rarely exceed 21; beyond 255 they saturate.
 _UINT8_GAIN = 12.0

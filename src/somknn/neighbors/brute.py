@@ -5,10 +5,12 @@ import numpy as np
 from somknn.neighbors.brute_screen import codes_may_pay, search_by_codes, search_in_steps, seed_rows
 from somknn.neighbors.cells import similar_first
 from somknn.panels import aligned
-from somknn_kernels import brute, selection, tiles
+from somknn_kernels.exact import selection
+from somknn_kernels.exact.selection import Nearest, Within
+from somknn_kernels.ir.shapes import integer_group, panel_rows, query_tile
 from somknn_kernels.isa import Isa
 from somknn_kernels.parallel import Steps, per_task, run_tasks
-from somknn_kernels.selection import Nearest, Within
+from somknn_kernels.search import brute
 
 WIDEST_BYTES = 33_025  # above this a sum of squared byte differences can pass 2^31
 _BLOCK_BYTES = 200_000  # of packed rows: they stay in the level-2 cache beside a tile of queries
@@ -124,9 +126,9 @@ class BruteSearch:
             self._multiply_bytes(queries, q_start, q_stop, rows, r_start, r_stop, collector)
 
     def _multiply_bytes(self, queries, q_start, q_stop, rows, r_start, r_stop, collector) -> None:
-        g = tiles.integer_group(self.isa)
+        g = integer_group(self.isa)
         query_type, row_type, flip = (np.uint8, np.int8, 128) if g == 4 else (np.int16, np.int16, 0)
-        groups, tile = -(-rows.shape[1] // g), tiles.query_tile(self.isa)
+        groups, tile = -(-rows.shape[1] // g), query_tile(self.isa)
         packed, panels = self._scratch(q_stop - q_start, r_stop - r_start, groups, g, query_type, row_type)
         norms = np.zeros((len(packed), tile), np.int64)
         scratch = brute.ByteScratch(packed, panels, *_used(packed), np.zeros(norms.shape, np.int32), norms)
@@ -138,7 +140,7 @@ class BruteSearch:
         search_in_steps(search, packed, panels.shape[0] * panels.shape[2], r_start, r_stop)
 
     def _multiply_floats(self, queries, q_start, q_stop, rows, r_start, r_stop, collector) -> None:
-        d, tile = rows.shape[1], tiles.query_tile(self.isa)
+        d, tile = rows.shape[1], query_tile(self.isa)
         packed, panels = self._scratch(q_stop - q_start, r_stop - r_start, d, 1, np.float32, np.float32)
         squares = np.zeros((len(packed), tile))
         scratch = brute.FloatScratch(packed, panels, *_used(packed), squares, np.zeros(squares.shape))
@@ -166,7 +168,7 @@ class BruteSearch:
         return ceilings
 
     def _scratch(self, n_queries, n_rows, groups, g, query_type, row_type):
-        tile, panel = tiles.query_tile(self.isa), tiles.panel_rows(self.isa)
+        tile, panel = query_tile(self.isa), panel_rows(self.isa)
         n_panels = max(1, min(_BLOCK_BYTES // (groups * panel * 4), -(-n_rows // panel)))
         packed_queries = np.empty((-(-n_queries // tile), groups, tile, g), query_type)
         return packed_queries, aligned((n_panels, groups, panel, g), row_type)

@@ -1,13 +1,14 @@
-"""Brute force by coarser codes: when to try it, and with which codes. The loop is in `somknn_kernels.brute_screen`."""
+"""Brute force by coarser codes: when to try it, and with which codes. The loop is in `somknn_kernels.search.brute_screen`."""
 
 from collections.abc import Callable
 
 import numpy as np
 
 from somknn.axes import sample_rows
-from somknn_kernels import brute_screen, scan_tiles, tiles
+from somknn_kernels.ir.shapes import query_tile, scan_panel_rows
 from somknn_kernels.isa import Avx2, Isa
 from somknn_kernels.parallel import Steps, check_stopped, per_task
+from somknn_kernels.search import brute_screen
 
 _BLOCK_BYTES = 200_000  # of packed rows, as in `brute`
 _FEWEST_QUERIES = 64  # from here on the rows are worth encoding
@@ -36,7 +37,7 @@ def search_by_codes(isa: Isa, queries, q_start, q_stop, rows, r_start, r_stop, c
     step = _code_step(queries[q_start:q_stop], rows[r_start:r_stop], ceilings[q_start:q_stop])
     if step is None:
         return r_start
-    tile, panel = tiles.query_tile(isa), scan_tiles.scan_panel_rows(isa)
+    tile, panel = query_tile(isa), scan_panel_rows(isa)
     pairs, n_tiles = -(-rows.shape[1] // 2), -(-(q_stop - q_start) // tile)
     n_panels = max(1, min(_BLOCK_BYTES // (2 * pairs * panel), -(-(r_stop - r_start) // panel)))
     scratch = brute_screen.CodeScratch(

@@ -1,16 +1,16 @@
-"""Few vectors among which many rows of bytes seek their nearest: codes of both sides for `somknn_kernels.byte_screen`."""
+"""Few vectors among which many rows of bytes seek their nearest: codes of both sides for `somknn_kernels.search.byte_screen`."""
 
 import numpy as np
 
 from somknn.axes import principal_axes, sample_rows
 from somknn.panels import pack_int16
 from somknn.threads import single_threaded_blas
-from somknn_kernels import byte_screen as kernels
-from somknn_kernels import tiles
-from somknn_kernels.byte_screen import LEAD, NOWHERE, PIECE, WIDEST, ByteAxes, Vectors
+from somknn_kernels.ir.shapes import panel_rows
 from somknn_kernels.isa import Isa
 from somknn_kernels.parallel import per_task, run_tasks
-from somknn_kernels.row_products import AXES
+from somknn_kernels.search import byte_screen as kernels
+from somknn_kernels.search.byte_screen import LEAD, NOWHERE, PIECE, WIDEST, ByteAxes, Vectors
+from somknn_kernels.tiles.row_products import AXES
 
 ROWS = 384  # of a task; a multiple of every tile
 _SAMPLE = 1024  # rows that the axes are made from; with 2,048 a fit of K-Means took 25 ms more, and no search less
@@ -79,7 +79,7 @@ class ByteScreen:
         codes = np.zeros((len(vectors), LEAD), np.int16)
         codes[:, : LEAD - 1] = np.rint(inside / unit)
         codes[:, LEAD - 1] = np.ceil(beyond / unit)
-        panels = pack_int16(codes, tiles.panel_rows(self.isa))
+        panels = pack_int16(codes, panel_rows(self.isa))
         starts = np.full(panels.shape[0] * panels.shape[2], NOWHERE, np.int32)
         starts[: len(vectors)] = -np.floor(squares / 2 / (row_unit * unit))
         tallest = float(np.sqrt(np.einsum("ij,ij->i", inside, inside).max()))

@@ -14,10 +14,11 @@ from somknn.neighbors.pruned import build_probes, build_screen, nearest_cell, ru
 from somknn.scaling import exponent_of, fits_float32
 from somknn.threads import single_threaded_blas
 from somknn_kernels import isa as isa_module
-from somknn_kernels import pruned, selection
+from somknn_kernels.exact import selection
+from somknn_kernels.exact.selection import Improved, Nearest
 from somknn_kernels.parallel import per_task, resolve_n_threads, run_tasks
-from somknn_kernels.pruned import Probes
-from somknn_kernels.selection import Improved, Nearest
+from somknn_kernels.search import pruned
+from somknn_kernels.search.pruned import Probes
 
 _CHUNK = 4096
 _COLUMNS = 128

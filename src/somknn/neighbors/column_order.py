@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from somknn.threads import single_threaded_blas
-from somknn_kernels.used_columns import CHUNK, UNIT
+from somknn_kernels.exact.used_columns import CHUNK, UNIT
 
 _SAMPLE = 512  # rows; with 4,096 the rows of MNIST use as many chunks
 _WIDEST = 4096  # columns

@@ -47,7 +47,7 @@ class FloatRows:
 
         estimates : float32 (m, s), FAISS's squared distances of the shortlist, ascending
         norms : float64 (m,), of the queries' vectors
-        kth : squared distance of the k-th best row of each shortlist, as `somknn_kernels.distances` computes it
+        kth : squared distance of the k-th best row of each shortlist, as `somknn_kernels.exact.distances` computes it
 
         FAISS's estimate is |x|² + |y|² − 2x·y of the float32 vectors, or their summed squared differences. In any order of
         summation each is within γ·(|x| + |y|)² of the true value, γ = (d + 8)·2^-24/(1 − …) (N. Higham, "Accuracy and Stability

@@ -8,10 +8,10 @@ import numpy as np
 from somknn.neighbors import faiss_factory
 from somknn.neighbors.brute import BruteSearch
 from somknn.neighbors.faiss_rows import FloatRows
+from somknn_kernels.exact.reranking import rerank
+from somknn_kernels.exact.selection import NO_INDEX
 from somknn_kernels.isa import Isa
 from somknn_kernels.parallel import per_task, run_tasks
-from somknn_kernels.reranking import rerank
-from somknn_kernels.selection import NO_INDEX
 
 _QUERIES = 8192  # that are float32 at once
 _QUERIES_PER_TASK = 128

@@ -24,8 +24,8 @@ from somknn.neighbors.pruned import PrunedSearch, pays, worth_judging
 from somknn.neighbors.stored_screen import StoredSearch
 from somknn.threads import single_threaded_blas
 from somknn_kernels import isa as isa_module
+from somknn_kernels.exact.selection import NO_INDEX
 from somknn_kernels.parallel import resolve_n_threads
-from somknn_kernels.selection import NO_INDEX
 
 ALGORITHMS = ("auto", "brute", "pruned")
 DTYPES = (np.dtype(np.uint8), np.dtype(np.float32), np.dtype(np.float64))
@@ -108,7 +108,7 @@ class ExactIndex:
     Notes
     -----
     uint8 queries against uint8 rows give int64 distances, exact at any width. Everything else gives float64
-    distances, computed in one fixed order of summation (`somknn_kernels.distances`). Equal distances are ordered by row.
+    distances, computed in one fixed order of summation (`somknn_kernels.exact.distances`). Equal distances are ordered by row.
 
     Any number of threads may search one index while another thread fits it or adds rows: a search is over the rows that
     the index had when it began. `copy.copy(index)` has the same rows, and statistics and threads of its own.

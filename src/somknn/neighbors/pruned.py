@@ -9,11 +9,13 @@ from somknn.neighbors.brute import collect_within, merged_lists, sorted_lists
 from somknn.neighbors.cells import coarse_cells, nearest_cell, order_by_cells
 from somknn.neighbors.embedding import Embedding, ShortVectors
 from somknn.panels import aligned
-from somknn_kernels import pruned, scan_tiles, selection, tiles
+from somknn_kernels.exact import selection
+from somknn_kernels.exact.selection import Nearest, Within
+from somknn_kernels.ir.shapes import query_tile, scan_group, scan_panel_rows
 from somknn_kernels.isa import Isa
 from somknn_kernels.parallel import Steps, check_stopped, per_task, run_tasks
-from somknn_kernels.pruned import Probes, Screen
-from somknn_kernels.selection import Nearest, Within
+from somknn_kernels.search import pruned
+from somknn_kernels.search.pruned import Probes, Screen
 
 LIFT = 90  # makes the rows' codes unsigned
 _TASK_TILES = 40  # 240 queries: their codes stay in the level-1 and level-2 caches through a block of panels
@@ -46,7 +48,7 @@ def pack_codes(
     n_threads: int = 1,
 ) -> Screen:
     """The screen of the rows in `order`, whose codes are codes[lines] (n, P); errors : as in `Screen`."""
-    panel, g = scan_tiles.scan_panel_rows(embedding.isa), scan_tiles.scan_group(embedding.isa)
+    panel, g = scan_panel_rows(embedding.isa), scan_group(embedding.isa)
     n = len(order)
     first_rare = -(-n_usual // panel) * panel
     n_places = -(-(first_rare + n - n_usual) // panel) * panel
@@ -68,7 +70,7 @@ def pack_codes(
 
 def build_probes(embedding: Embedding, vectors: ShortVectors, order: np.ndarray, n_threads: int = 1) -> Probes:
     """The queries' short vectors in tiles, in the given order."""
-    tile, g = tiles.query_tile(embedding.isa), scan_tiles.scan_group(embedding.isa)
+    tile, g = query_tile(embedding.isa), scan_group(embedding.isa)
     n_slots = -(-len(order) // tile) * tile
     slots = np.full(n_slots, -1, np.int64)
     slots[: len(order)] = order
@@ -219,7 +221,7 @@ class PrunedSearch:
         self.rows, self.isa, self.embedding = rows, embedding.isa, embedding
         vectors = self.embedding.embed(rows, n_threads, probes=False)
         if arrangement is None:
-            arrangement = arrange(vectors, scan_tiles.scan_panel_rows(self.isa), n_threads)
+            arrangement = arrange(vectors, scan_panel_rows(self.isa), n_threads)
         self.cells, self.cell_edges, order, n_rare = arrangement
         self.screen = build_screen(self.embedding, vectors, order, n_rare, n_threads)
 

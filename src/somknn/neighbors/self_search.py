@@ -11,9 +11,11 @@ import numpy as np
 from somknn.neighbors.column_order import used_together
 from somknn.neighbors.pruned import PrunedSearch, scan_steps
 from somknn.panels import aligned
-from somknn_kernels import place_seeds, selection, self_search, tiles, used_columns
+from somknn_kernels.exact import selection, used_columns
+from somknn_kernels.ir.shapes import query_tile
 from somknn_kernels.parallel import check_stopped, run_tasks
-from somknn_kernels.self_search import Lists, Places
+from somknn_kernels.search import place_seeds, self_search
+from somknn_kernels.search.self_search import Lists, Places
 
 _BLOCK_BYTES = 131_072  # of the panels' first quarters
 _NEAR_ROWS = 768  # of the panels in which seeds are looked for
@@ -27,7 +29,7 @@ _LOOK = 0.05  # seconds, after which a thread that waits for another looks wheth
 
 
 def _places(search: PrunedSearch, apart: np.ndarray, n_threads: int) -> Places:
-    screen, tile = search.screen, tiles.query_tile(search.isa)
+    screen, tile = search.screen, query_tile(search.isa)
     _, n_panels, groups, panel_rows, _ = screen.panels.shape
     n_places = n_panels * panel_rows
     n_tiles = -(-n_places // tile)

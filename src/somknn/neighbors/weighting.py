@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from somknn.neighbors.validation import check_weights
-from somknn_kernels import voting
 from somknn_kernels.parallel import resolve_n_threads, run_tasks
+from somknn_kernels.votes import voting
 
 _QUERIES_PER_TASK = 8192  # some hundred microseconds of votes: worth waking a thread for
 

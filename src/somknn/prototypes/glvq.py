@@ -21,7 +21,7 @@ from somknn.grouping import group_sums
 from somknn.neighbors.codebook import CodebookSearch
 from somknn.neighbors.pruned import worth_judging
 from somknn.scaling import BEYOND, squares_scale
-from somknn_kernels import lvq as kernels
+from somknn_kernels.learn import lvq as kernels
 from somknn_kernels.parallel import per_task, resolve_n_threads, run_tasks
 
 _ROWS = 64  # of a task that compares all

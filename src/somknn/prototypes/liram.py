@@ -15,7 +15,7 @@ from somknn.prototypes import glvq
 from somknn.prototypes.metric import Metric, round_prototypes, rounded
 from somknn.scaling import BEYOND, exponent_of
 from somknn.threads import single_threaded_blas
-from somknn_kernels.codebook_codes import centre_rows
+from somknn_kernels.bounds.codebook_codes import centre_rows
 from somknn_kernels.parallel import check_stopped, resolve_n_threads, run_tasks
 
 _BLOCK = 1024  # rows that are floats at a time

@@ -12,8 +12,8 @@ from somknn.prototypes.metric import MappedBytes, Metric
 from somknn.scaling import exponent_of, fits_float32
 from somknn.threads import single_threaded_blas
 from somknn_kernels import isa
-from somknn_kernels.byte_screen import Vectors
 from somknn_kernels.parallel import resolve_n_threads
+from somknn_kernels.search.byte_screen import Vectors
 
 _PRUNED_FROM = 200  # prototypes, and 48 columns; below, comparing all is no slower
 _COLUMNS = 64  # of short vectors: half of the k-NN index's

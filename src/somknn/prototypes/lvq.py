@@ -17,7 +17,7 @@ from somknn.prototypes.kmeans import KMeans, mean_variance
 from somknn.prototypes.metric import Metric
 from somknn.prototypes.voting import PrototypeVoting
 from somknn.scaling import BEYOND, exponent_of
-from somknn_kernels import lvq as kernels
+from somknn_kernels.learn import lvq as kernels
 from somknn_kernels.parallel import Steps, per_task, resolve_n_threads
 
 _ROUNDS = 20  # of K-Means within a class

@@ -7,10 +7,10 @@ import numpy as np
 from somknn.panels import pack_int16
 from somknn.persistence.container import ModelFileError
 from somknn_kernels import isa as isa_module
-from somknn_kernels import linear_map as kernels
-from somknn_kernels import tiles
+from somknn_kernels.ir.shapes import panel_rows
+from somknn_kernels.learn import linear_map as kernels
 from somknn_kernels.parallel import per_task, resolve_n_threads, run_tasks
-from somknn_kernels.row_products import AXES
+from somknn_kernels.tiles.row_products import AXES
 
 _ROWS = 384  # of a task
 _COVERED = 0.999  # share of the training rows whose every coordinate fits a byte
@@ -132,7 +132,7 @@ class MappedBytes:
         axes = pack_int16(metric.axes, AXES)
         doubled = np.zeros((len(prototypes), axes.shape[0] * axes.shape[2]), np.int16)
         doubled[:, : prototypes.shape[1]] = prototypes.astype(np.int16) * 2 - 256
-        panels = pack_int16(doubled, tiles.panel_rows(self.isa))
+        panels = pack_int16(doubled, panel_rows(self.isa))
         starts = np.full((len(panels), panels.shape[2]), -(2**31), np.int32)
         starts.reshape(-1)[: len(prototypes)] = -((prototypes.astype(np.int64) - 128) ** 2).sum(axis=1)
         self._cost = metric.axes.size + prototypes.size  # multiply-adds of a row

@@ -9,10 +9,10 @@ from somknn.neighbors.codebook import CodebookSearch
 from somknn.neighbors.embedding import Embedding
 from somknn.neighbors.pruned import LIFT
 from somknn.scaling import check_squares, exponent_of, squares_scale
-from somknn_kernels import seeding as kernels
+from somknn_kernels.ir.shapes import scan_group, scan_panel_rows
+from somknn_kernels.learn import seeding as kernels
 from somknn_kernels.parallel import per_task, resolve_n_threads, run_tasks
-from somknn_kernels.scan_tiles import scan_group, scan_panel_rows
-from somknn_kernels.sieve_tile import CANDIDATES
+from somknn_kernels.tiles.sieve_tile import CANDIDATES
 
 INITS = ("k-means++", "k-means||", "random")
 _BLOCK = 2048  # rows; partial sums are added block by block, whoever computed them

@@ -13,12 +13,13 @@ from somknn.neighbors import ExactIndex
 from somknn.panels import aligned
 from somknn.som.frames import Axes, Encoded, deepened, encode_codebook, own_frame, units_on
 from somknn.threads import single_threaded_blas
-from somknn_kernels import codebook_codes, codebook_missing, codebook_search
-from somknn_kernels.codebook_codes import CODE_LIMIT, LEAD, WIDTH, Short, Units
+from somknn_kernels.bounds import codebook_codes
+from somknn_kernels.bounds.codebook_codes import CODE_LIMIT, LEAD, WIDTH, Short, Units
+from somknn_kernels.ir.shapes import query_tile
 from somknn_kernels.isa import Isa, select
 from somknn_kernels.parallel import per_task, run_tasks
-from somknn_kernels.row_products import AXES
-from somknn_kernels.tiles import query_tile
+from somknn_kernels.search import codebook_missing, codebook_search
+from somknn_kernels.tiles.row_products import AXES
 
 _ROWS_PER_TASK = 768
 _PILOTS, _PILOT_ROWS = 4, 128  # parts of the rows that tell what a search will cost

@@ -1,0 +1,16 @@
+"""What proposes: short integer vectors of rows, with a proof of how far a distance can be from theirs.
+
+| file | what it computes |
+| --- | --- |
+| `rounding.py` | factors that keep a bound true in spite of rounding |
+| `embedding.py` | short vectors of rows for the pruned search |
+| `codebook_codes.py` | short vectors of rows and units for the search of a codebook |
+| `codebook_units.py` | a codebook's side of these, remade in every epoch |
+
+With Π the projection on a few axes A and ρ(x) = ‖x - Πx‖ the norm that the axes leave out (the "rest"), Cauchy-Schwarz gives
+
+    ‖q - t‖² >= ‖Πq - Πt‖² + (ρ(q) - ρ(t))²
+
+    short = np.column_stack([X @ A.T, np.linalg.norm(X - X @ A.T @ A, axis=1)])       # A : orthonormal rows
+    assert (cdist(short, short) <= cdist(X, X)).all()
+"""

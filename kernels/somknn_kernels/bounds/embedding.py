@@ -1,0 +1,215 @@
+"""Short vectors: what a row looks like along the principal axes, in few bytes, with a proven error.
+
+For an orthogonal projection Π on the axes and ρ(x) = ‖x - Πx‖, the map F(x) = (Πx, ρ(x)) never stretches a distance (Cauchy-Schwarz):
+‖F(q) - F(t)‖ ≤ ‖q - t‖. A short vector is F(x) in three sections, the leading quarter of the
+coordinates, the next, and the other half, each rotated by a Hadamard matrix so that its coordinates have about the same spread, and
+rounded to multiples of one step. `errors` bounds the distance between what is stored and F(x), up to the end of each section: rounding,
+clipping, and every inexact operation on the way. docs/engine.md has the proof.
+"""
+
+import numpy as np
+
+from somknn_kernels.bounds.codebook_codes import SHORT, load_row, square_of
+from somknn_kernels.ir.shapes import tile_rows
+from somknn_kernels.policy import inlined, kernel
+from somknn_kernels.tiles.row_products import AXES, list_used, project_tile, project_used, row_product
+
+_LANES = 8  # sums side by side, whatever the registers
+_MOSTLY_USED = 0.8  # share of pairs of columns from which a list of them saves nothing
+
+
+@inlined
+def _hadamard(isa, columns, first, stop):
+    """Multiply columns[first:stop] by the orthonormal Hadamard matrix, in place; their number is a power of two.
+
+    columns : float64 (…, tile): the rows of a tile side by side, so that each turn is vector instructions.
+    """
+    size = stop - first
+    half = 1
+    while half < size:
+        for start in range(first, stop, 2 * half):
+            for i in range(start, start + half):
+                for j in range(tile_rows(isa)):
+                    a, b = columns[i, j], columns[i + half, j]
+                    columns[i, j], columns[i + half, j] = a + b, a - b
+        half *= 2
+    factor = 1.0 / np.sqrt(float(size))
+    for i in range(first, stop):
+        for j in range(tile_rows(isa)):
+            columns[i, j] *= factor
+
+
+@inlined
+def _pack_int16(source, row, centre, unit_norm, out, slot):
+    """out[slot] = rounded (x - centre) / unit; returns (unit, squared norm, squared error) of what was packed.
+
+    unit_norm : the norm that the packed integers may have.
+    """
+    d = source.shape[1]
+    square = 0.0
+    for c in range(d):
+        value = np.float64(source[row, c]) - centre[c]
+        square += value * value
+    unit = np.sqrt(square) / unit_norm
+    if not unit > 1e-290:  # also catches an overflow that became NaN: then nothing is certain and error says so
+        unit = 1e-290
+    inverse = 1.0 / unit
+    square = 0.0
+    error = 0.0
+    for c in range(d):
+        exact = np.float64(source[row, c]) - centre[c]
+        scaled = exact * inverse
+        rounded = np.rint(scaled) if abs(scaled) <= 32767.0 else 0.0
+        out[slot, c] = np.int16(rounded)
+        packed = rounded * unit
+        square += packed * packed
+        error += (exact - packed) * (exact - packed)
+    return unit, square, error
+
+
+@inlined
+def _pack_bytes(isa, source, row, centre, packed_centre, out, slot):
+    """out[slot] = the bytes as they are; returns their squared distance from the centre, integers, of which packed_centre[0] has int16."""
+    load_row(source, row, centre, 1.0, out, slot)
+    if source.shape[1] > SHORT:
+        return square_of(source, row, centre.astype(np.int32), centre, 1.0)
+    square = row_product(isa, out, slot, out, slot) - 2 * row_product(isa, out, slot, packed_centre, 0)
+    return np.float64(square + row_product(isa, packed_centre, 0, packed_centre, 0))
+
+
+@inlined
+def _project(isa, rows, pairs, count, axes, use_lists, seen, used, products):
+    """products[p, j] = the products of the packed rows with the axes of panel p. Columns that are zero in all of them are left out."""
+    n_panels, n_pairs = axes.shape[:2]
+    if use_lists:
+        list_used(pairs, 0, count, seen, used, 0)
+    if use_lists and used[0, 0] < _MOSTLY_USED * n_pairs:
+        for p in range(n_panels):
+            project_used(isa, rows, 0, axes, p, products[p], used, 0)
+    else:
+        for p in range(n_panels):
+            project_tile(isa, rows, 0, axes, p, products[p])
+
+
+@kernel
+def embed(isa, source, start, stop, centre, unit_norm, axes, shifts, inverse_scale, spectrum, vectors, errors):
+    """Short vectors, not yet rounded, of source[start:stop].
+
+    source : any number type (n, d). centre : float64 (d,), integers for bytes. unit_norm : see `_pack_int16`; 0 for bytes, which are
+    multiplied as they are. axes : int16 (panels, d in whole pieces / 2, AXES, 2), the axes times 1 / inverse_scale, rounded.
+    shifts : int32 (panels·AXES,), products of the integer centre with them, which bytes are multiplied without.
+    spectrum : (smallest, largest) eigenvalue of the rounded axes' Gram matrix (those axes that are not zero).
+    vectors : float32 (stop - start, P) for P - 1 axes: filled, the last coordinate is ρ before the rotation.
+    errors : float64 (stop - start,): bounds on their distances from F(x).
+    Cost per row: P·d int16 multiply-adds, exact (their sum fits 32 bits by the choice of `unit_norm` and the scale).
+    """
+    n_panels, n_pairs = axes.shape[:2]
+    tile = tile_rows(isa)
+    integers = unit_norm == 0.0
+    packed_centre = np.zeros((1, 2 * n_pairs), np.int16)
+    for c in range(source.shape[1] if integers else 0):
+        packed_centre[0, c] = np.int16(centre[c])
+    rows = np.zeros((tile, 2 * n_pairs), np.int16)
+    pairs = rows.view(np.int32)
+    use_lists = integers and n_pairs < 2**16
+    seen, used = np.empty(n_pairs, np.int32), np.empty((1, 1 + n_pairs), np.uint16)
+    products = np.empty((n_panels, tile, AXES), np.int32)
+    smallest, largest = spectrum
+    shrink = 1.0 / np.sqrt(largest)
+    middle = 0.5 * (1.0 / largest + 1.0 / smallest)
+    spread = 0.5 * (1.0 / smallest - 1.0 / largest)
+    width = vectors.shape[1]
+    columns = np.zeros((width, tile))
+    factors, projected, residuals = np.zeros(tile), np.empty(tile), np.empty(tile)
+    units = np.ones(tile)
+    squares = np.empty(tile)
+    packed_errors = np.zeros(tile)
+    for first in range(start, stop, tile):
+        count = min(tile, stop - first)
+        for j in range(count):
+            if integers:
+                squares[j] = _pack_bytes(isa, source, first + j, centre, packed_centre, rows, j)
+            else:
+                units[j], squares[j], packed_errors[j] = _pack_int16(source, first + j, centre, unit_norm, rows, j)
+            factors[j] = units[j] * inverse_scale
+        _project(isa, rows, pairs, count, axes, use_lists, seen, used, products)
+        projected[:] = 0.0
+        for a in range(width - 1):
+            for j in range(tile_rows(isa)):
+                product = products[a // AXES, j, a % AXES]
+                y = np.float64(product - shifts[a] if integers else product) * factors[j]
+                columns[a, j] = y * shrink
+                projected[j] += y * y
+        for j in range(count):
+            residuals[j] = np.sqrt(max(squares[j] - projected[j] * middle, 0.0))
+            columns[width - 1, j] = residuals[j]
+        _hadamard(isa, columns, 0, width // 4)
+        _hadamard(isa, columns, width // 4, width // 2)
+        _hadamard(isa, columns, width // 2, width)
+        for j in range(count):
+            place = first + j - start
+            uncertain = projected[j] * spread + 1e-12 * squares[j]
+            error = np.sqrt(uncertain)
+            if residuals[j] > 0.0:
+                error = min(error, uncertain / residuals[j])
+            # 2^-23: rounding to float32 below, twice over; it covers the float64 operations above as well. 2^-145: the same of up to 128
+            # coordinates below float32's smallest normal number, where steps are 2^-149; squares that are lost in float64 are smaller.
+            lost = 2.0**-145 * np.sqrt(width / 128.0)
+            errors[place] = error + np.sqrt(packed_errors[j]) + 2.0**-23 * np.sqrt(squares[j]) + lost
+            for a in range(width):
+                vectors[place, a] = np.float32(columns[a, j])
+
+
+@kernel
+def quantise(vectors, errors, middle, step, limit, codes, totals):
+    """codes = rounded (vectors - middle) / step, clipped to ±limit; adds what that moves to the errors.
+
+    vectors : float32 (m, P), P a multiple of 32; errors : float64 (m,); middle : float64 (P,); codes : int8 (m, P);
+    totals : float64 (m, 3), the total errors of the coordinates up to the end of each section.
+    """
+    inverse = 1.0 / step
+    width = vectors.shape[1]
+    lanes = np.empty(_LANES)
+    for i in range(vectors.shape[0]):
+        lanes[:] = 0.0
+        start = 0
+        for section in range(3):
+            stop = width >> (2 - section)
+            for a in range(start, stop, _LANES):
+                for lane in range(_LANES):
+                    exact = np.float64(vectors[i, a + lane]) - middle[a + lane]
+                    code = np.rint(min(max(exact * inverse, -limit), limit))
+                    lanes[lane] += (exact - code * step) * (exact - code * step)
+                    codes[i, a + lane] = np.int8(code)
+            moved = ((lanes[0] + lanes[1]) + (lanes[2] + lanes[3])) + ((lanes[4] + lanes[5]) + (lanes[6] + lanes[7]))
+            totals[i, section] = (errors[i] + np.sqrt(moved)) * (1.0 + 1e-9)
+            start = stop
+
+
+@kernel
+def nearest_centres(vectors, start, stop, centres, half_squares, labels):
+    """labels[i] = the centre nearest to vectors[i], for the rows in [start, stop); in float32, near ties as they fall.
+
+    vectors : float32 (m, p); centres : float32 (p, centres), one per column; half_squares : float32 (centres,), half the
+    centres' squared norms; labels : int64 (m,).
+    """
+    n_centres, whole = centres.shape[1], vectors.shape[1] // 4 * 4
+    scores = np.empty(n_centres, np.float32)
+    for i in range(start, stop):
+        for c in range(n_centres):
+            scores[c] = -half_squares[c]
+        for a in range(0, whole, 4):  # a score is loaded and stored once for four coordinates
+            v, w, x, y = vectors[i, a], vectors[i, a + 1], vectors[i, a + 2], vectors[i, a + 3]
+            for c in range(n_centres):
+                scores[c] += (v * centres[a, c] + w * centres[a + 1, c]) + (
+                    x * centres[a + 2, c] + y * centres[a + 3, c]
+                )
+        for a in range(whole, vectors.shape[1]):
+            value = vectors[i, a]
+            for c in range(n_centres):
+                scores[c] += value * centres[a, c]
+        best = 0
+        for c in range(1, n_centres):
+            if scores[c] > scores[best]:
+                best = c
+        labels[i] = best

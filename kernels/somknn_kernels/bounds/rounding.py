@@ -1,0 +1,22 @@
+"""What keeps a bound true in spite of rounding: factors for float64 distances."""
+
+import numpy as np
+
+from somknn_kernels.policy import inlined
+
+CERTAIN = 1.0 + 1e-9  # covers the rounding of the few float64 operations of a bound
+
+
+@inlined
+def codes_within(reach):
+    """Above every squared distance of integer codes that are no farther apart than `reach`, in steps of the codes. float64, NaN for NaN."""
+    return reach * reach * CERTAIN + 1.0
+
+
+@inlined
+def distance_within(squared, d):
+    """How far, exactly, a row of d features can be whose squared distance in float64 is at most `squared`.
+
+    2^-50·d covers the rounding of every square and sum, 1e-300 what squares below the smallest float64 lose.
+    """
+    return np.sqrt(np.float64(squared) * (1.0 + d * 2.0**-50) + 1e-300) * (1.0 + 2.0**-50)

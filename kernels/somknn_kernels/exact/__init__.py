@@ -1,0 +1,13 @@
+"""What decides: distances that are exact, and the k best of them.
+
+| file | what it computes |
+| --- | --- |
+| `distances.py` | the squared distance of two rows, in the documented order of summation |
+| `used_columns.py` | the same for one row of bytes and many others, through the columns that it uses |
+| `selection.py` | the k nearest, ordered by (distance, row), or all within a radius |
+| `reranking.py` | the k nearest of a short list that another engine proposed |
+
+    D(q, t) = Σ_c (q[c] - t[c])²             order = np.lexsort((rows, distances))[:k]
+
+Bytes give int64, anything else float64. What other layers rule out was proved to be farther than the k-th of these.
+"""

@@ -1,0 +1,137 @@
+"""Exact squared distances between single rows: the arithmetic that decides every neighbour list.
+
+Bytes: integers, exact in 64 bits at any width. Anything with a float in it: float64, by one order of summation that
+is the same on every machine: eight running sums, sum l taking the dimensions l, l+8, l+16, …, then
+((0+4)+(2+6)) + ((1+5)+(3+7)), then the last d mod 8 dimensions one by one. Products are not fused, so the result
+does not depend on whether the processor has FMA.
+"""
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic, overload
+
+from somknn_kernels.ir.emit import I8, I16, I32, I64, array_pointer, counted_loop, every_lane, pair_products_int16
+from somknn_kernels.ir.shapes import marker_of
+from somknn_kernels.policy import inlined
+
+_BLOCK = 16384  # dimensions whose squared byte differences fit an int32 lane: 16384 / 8 · 255² < 2^31
+
+
+@intrinsic
+def _byte_squares(typing_context, isa, a, i, b, j, start, length):
+    """Sum of (a[i] - b[j])² over `length` bytes (a multiple of 16, at most _BLOCK) from column `start` on, as int64."""
+    signature = types.int64(isa, a, types.int64, b, types.int64, types.int64, types.int64)
+    marker = marker_of(isa)
+
+    def codegen(context, builder, signature, arguments):
+        _, a, i, b, j, start, length = arguments
+        pa = builder.gep(array_pointer(context, builder, signature.args[1], a, I8, i), [start])
+        pb = builder.gep(array_pointer(context, builder, signature.args[3], b, I8, j), [start])
+        octets, shorts, words = ir.VectorType(I8, 16), ir.VectorType(I16, 16), ir.VectorType(I32, 8)
+
+        def body(index, sums):
+            """As many steps of 16 bytes as there are sums."""
+            following = []
+            for step, total in enumerate(sums):
+                at = builder.add(index, I64(16 * step))
+
+                def load(pointer, at=at):
+                    value = builder.load(builder.bitcast(builder.gep(pointer, [at]), octets.as_pointer()))
+                    value.align = 1
+                    return builder.zext(value, shorts)
+
+                difference = builder.sub(load(pa), load(pb))
+                following.append(pair_products_int16(builder, marker, total, difference, difference))
+            return following
+
+        whole = builder.and_(length, I64(-64))
+        sums = counted_loop(builder, I64(0), whole, 64, [ir.Constant(words, None)] * 4, body)
+        total = builder.add(builder.add(sums[0], sums[1]), builder.add(sums[2], sums[3]))
+        (total,) = counted_loop(builder, whole, length, 16, [total], body)
+        while total.type.count > 2:
+            total = builder.add(every_lane(builder, total, 0, 2), every_lane(builder, total, 1, 2))
+        ends = [builder.zext(builder.extract_element(total, I32(i)), I64) for i in range(2)]
+        return builder.add(*ends)
+
+    return signature, codegen
+
+
+@intrinsic
+def _eight_sums(typing_context, a, i, b, j, length, sums):
+    """sums[l] = sum of (a[i] - b[j])² over the dimensions l, l+8, … below `length` (a multiple of 8), in float64."""
+    signature = types.void(a, types.int64, b, types.int64, types.int64, sums)
+
+    def codegen(context, builder, signature, arguments):
+        a, i, b, j, length, sums = arguments
+        doubles = ir.VectorType(ir.DoubleType(), 8)
+
+        def pointer(position, array, row):
+            array_type = signature.args[position]
+            element = context.get_data_type(array_type.dtype)
+            return array_pointer(context, builder, array_type, array, element, row), element, array_type.dtype
+
+        pa, pb = pointer(0, a, i), pointer(2, b, j)
+
+        def load(source, index):
+            data, element, dtype = source
+            vector = ir.VectorType(element, 8)
+            value = builder.load(builder.bitcast(builder.gep(data, [index]), vector.as_pointer()))
+            value.align = 1
+            if isinstance(dtype, types.Integer):
+                return builder.sitofp(value, doubles) if dtype.signed else builder.uitofp(value, doubles)
+            return value if dtype == types.float64 else builder.fpext(value, doubles)
+
+        def body(index, totals):
+            difference = builder.fsub(load(pa, index), load(pb, index))
+            return [builder.fadd(totals[0], builder.fmul(difference, difference))]
+
+        (total,) = counted_loop(builder, I64(0), length, 8, [ir.Constant(doubles, None)], body)
+        target = array_pointer(context, builder, signature.args[5], sums, doubles)
+        builder.store(total, target).align = 8
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+@inlined
+def squared_distance_bytes(isa, a, i, b, j):
+    """Exact squared distance (int64) of rows a[i] and b[j], uint8, C-contiguous."""
+    d = a.shape[1]
+    whole = d - d % 16
+    total = np.int64(0)
+    for start in range(0, whole, _BLOCK):
+        length = min(_BLOCK, whole - start)
+        total += _byte_squares(isa, a, i, b, j, start, length)
+    for c in range(whole, d):
+        difference = np.int64(a[i, c]) - np.int64(b[j, c])
+        total += difference * difference
+    return total
+
+
+@inlined
+def squared_distance_float64(a, i, b, j, sums):
+    """Squared distance (float64, the module's order of summation) of rows a[i] and b[j] of any two number types.
+
+    sums : float64 (8,), scratch.
+    """
+    d = a.shape[1]
+    whole = d - d % 8
+    _eight_sums(a, i, b, j, whole, sums)
+    total = ((sums[0] + sums[4]) + (sums[2] + sums[6])) + ((sums[1] + sums[5]) + (sums[3] + sums[7]))
+    for c in range(whole, d):
+        difference = np.float64(a[i, c]) - np.float64(b[j, c])
+        total += difference * difference
+    return total
+
+
+def squared_distance(isa, a, i, b, j, sums):
+    """Squared distance of rows a[i] and b[j]: int64 between bytes, else float64. sums : float64 (8,), scratch."""
+    raise NotImplementedError("only inside kernels")
+
+
+@overload(squared_distance, inline="never")
+def _squared_distance(isa, a, i, b, j, sums):
+    if a.dtype == types.uint8 and b.dtype == types.uint8:
+        return lambda isa, a, i, b, j, sums: squared_distance_bytes(isa, a, i, b, j)
+    return lambda isa, a, i, b, j, sums: squared_distance_float64(a, i, b, j, sums)

@@ -1,0 +1,189 @@
+"""Exact squared distances of one row of bytes to many, through the columns that it uses.
+
+‖a-b‖² = ‖a‖² + ‖b‖² - 2 a·b, all integers, and only where a is not zero does a·b need a look: of the 16-byte chunks of an
+image of a digit less than half. So a comparison reads half of the row it is compared with, and takes 4 vector instructions a
+chunk where `distances.py` takes 5. Dense rows lose nothing but the index of each chunk. The order of the columns is free: where those that
+are used together lie together, there are fewer chunks.
+"""
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic, overload
+
+from somknn_kernels.exact.distances import squared_distance
+from somknn_kernels.ir.emit import (
+    I8,
+    I16,
+    I32,
+    I64,
+    array_pointer,
+    counted_loop,
+    every_lane,
+    joined_lanes,
+    pair_products_int16,
+)
+from somknn_kernels.ir.shapes import marker_of
+from somknn_kernels.policy import inlined, kernel
+
+CHUNK = 16  # columns
+UNIT = 4  # columns that stay together when columns are put in another order
+_AT_ONCE = 4096  # chunks whose products fit 32 bits: 4096·16·255² < 2^32
+_ROWS = 4  # compared at once
+
+
+@inlined
+def find_used(row, i, used, slot):
+    """used[slot, 1:] = the chunks in which row[i] : uint8 is not zero throughout, used[slot, 0] their number.
+
+    used : uint16 or int32 (slots, 1 + d // CHUNK); what lies behind the last whole chunk is not noted.
+    """
+    count = 0
+    for chunk in range(row.shape[1] // CHUNK):
+        any_bits = np.uint8(0)
+        for c in range(chunk * CHUNK, chunk * CHUNK + CHUNK):
+            any_bits |= row[i, c]
+        used[slot, 1 + count] = chunk
+        count += int(any_bits != 0)
+    used[slot, 0] = count
+
+
+@kernel
+def copy_units(rows, order, units, first, last, out):
+    """out[place] = rows[order[place]] : uint8, its columns in the order of the `units`, for the places [first, last); places without a row are zero.
+
+    units : int32 (d // UNIT,), a permutation: unit i holds the columns of unit units[i]; the last d % UNIT columns stay where they are.
+    """
+    d = rows.shape[1]
+    for place in range(first, last):
+        row = np.int64(order[place])
+        if row < 0:
+            out[place] = 0
+            continue
+        for i in range(units.shape[0]):
+            at, to = np.int64(units[i]) * UNIT, i * UNIT
+            a, b, c, e = rows[row, at], rows[row, at + 1], rows[row, at + 2], rows[row, at + 3]
+            out[place, to], out[place, to + 1], out[place, to + 2], out[place, to + 3] = a, b, c, e
+        for c in range(units.shape[0] * UNIT, d):
+            out[place, c] = rows[row, c]
+
+
+@kernel
+def squared_norms(rows, start, stop, out):
+    """out[i] = squared norm (int64) of rows[i] : uint8, for the rows [start, stop)."""
+    for i in range(start, stop):
+        total = np.int64(0)
+        for first in range(0, rows.shape[1], 16384):  # a sum of that many squares fits 32 bits
+            part = np.int32(0)
+            for c in range(first, min(first + 16384, rows.shape[1])):
+                part += np.int32(rows[i, c]) * np.int32(rows[i, c])
+            total += np.int64(part)
+        out[i] = total
+
+
+@intrinsic
+def _products(typing_context, isa, a, i, b, others, used, slot, first, last):
+    """Inner products (int64) of a[i] with b[j] for the numbers j in `others` (a tuple), over the chunks used[slot, first:last], at most _AT_ONCE."""
+    count = others.count
+    signature = types.UniTuple(types.int64, count)(
+        isa, a, types.int64, b, others, used, types.int64, types.int64, types.int64
+    )
+    marker = marker_of(isa)
+
+    def codegen(context, builder, signature, arguments):
+        _, a, i, b, others, used, slot, first, last = arguments
+        index_type = context.get_data_type(signature.args[5].dtype)
+        pa = array_pointer(context, builder, signature.args[1], a, I8, i)
+        rows = [
+            array_pointer(context, builder, signature.args[3], b, I8, builder.extract_value(others, place))
+            for place in range(count)
+        ]
+        pu = array_pointer(context, builder, signature.args[5], used, index_type, slot)
+        octets, shorts, words = ir.VectorType(I8, 16), ir.VectorType(I16, 16), ir.VectorType(I32, 8)
+        unroll = _ROWS // count  # as many sums as hide the latency of an addition
+
+        def body(index, sums):
+            following = []
+            for step in range(len(sums) // count):
+                chunk = builder.zext(builder.load(builder.gep(pu, [builder.add(index, I64(step))])), I64)
+                at = builder.mul(chunk, I64(CHUNK))
+
+                def load(pointer, at=at):
+                    value = builder.load(builder.bitcast(builder.gep(pointer, [at]), octets.as_pointer()))
+                    value.align = 1
+                    return builder.zext(value, shorts)
+
+                own = load(pa)
+                for total, row in zip(sums[step * count : (step + 1) * count], rows, strict=True):
+                    following.append(pair_products_int16(builder, marker, total, own, load(row)))
+            return following
+
+        whole = builder.add(first, builder.and_(builder.sub(last, first), I64(-unroll)))
+        zero = ir.Constant(words, None)
+        sums = counted_loop(builder, first, whole, unroll, [zero] * (unroll * count), body)
+        while len(sums) > count:
+            half = len(sums) // 2
+            sums = [builder.add(x, y) for x, y in zip(sums[:half], sums[half:], strict=True)]
+        if unroll > 1:
+            sums = counted_loop(builder, whole, last, 1, sums, body)
+        # The lanes of all sums side by side, until each has one left.
+        while len(sums) > 1:
+            sums = [joined_lanes(builder, x, y) for x, y in zip(sums[::2], sums[1::2], strict=True)]
+            sums = [builder.add(every_lane(builder, x, 0, 2), every_lane(builder, x, 1, 2)) for x in sums]
+        (total,) = sums
+        while total.type.count > count:
+            total = builder.add(every_lane(builder, total, 0, 2), every_lane(builder, total, 1, 2))
+        ends = [builder.zext(builder.extract_element(total, I32(place)), I64) for place in range(count)]
+        return context.make_tuple(builder, signature.return_type, ends)
+
+    return signature, codegen
+
+
+def distances_through(isa, a, i, b, others, count, used, slot, a_square, b_squares, sums, out):
+    """out[p] = squared distance of rows a[i] and b[others[p]], as `distances.squared_distance` gives it, for p < count.
+
+    Between bytes by the chunks used[slot] of a[i] (`find_used`), its squared norm and `b_squares`; else those play no part.
+    others : int32 (…,); sums : float64 (8,), scratch. Four rows at a time share the loads of a[i] and of the chunks' places.
+    """
+    raise NotImplementedError("only inside kernels")
+
+
+@overload(distances_through, inline="never")
+def _distances_through(isa, a, i, b, others, count, used, slot, a_square, b_squares, sums, out):
+    if a.dtype != types.uint8 or b.dtype != types.uint8:
+
+        def of_numbers(isa, a, i, b, others, count, used, slot, a_square, b_squares, sums, out):
+            for p in range(count):
+                out[p] = squared_distance(isa, a, i, b, np.int64(others[p]), sums)
+
+        return of_numbers
+
+    def of_bytes(isa, a, i, b, others, count, used, slot, a_square, b_squares, sums, out):
+        last = 1 + np.int64(used[slot, 0])
+        p = 0
+        while p < count and count >= _ROWS:
+            p = min(p, count - _ROWS)  # the last four may be some of those before again
+            four = np.int64(others[p]), np.int64(others[p + 1]), np.int64(others[p + 2]), np.int64(others[p + 3])
+            for place in range(_ROWS):
+                out[p + place] = 0
+            for first in range(1, last, _AT_ONCE):
+                found = _products(isa, a, i, b, four, used, slot, first, min(first + _AT_ONCE, last))
+                out[p] += found[0]
+                out[p + 1] += found[1]
+                out[p + 2] += found[2]
+                out[p + 3] += found[3]
+            p += _ROWS
+        while p < count:
+            out[p] = 0
+            for first in range(1, last, _AT_ONCE):
+                one = (np.int64(others[p]),)
+                out[p] += _products(isa, a, i, b, one, used, slot, first, min(first + _AT_ONCE, last))[0]
+            p += 1
+        for p in range(count):
+            other = np.int64(others[p])
+            product = np.int64(out[p])
+            for c in range(a.shape[1] // CHUNK * CHUNK, a.shape[1]):
+                product += np.int64(a[i, c]) * np.int64(b[other, c])
+            out[p] = a_square + b_squares[other] - 2 * product
+
+    return of_bytes

@@ -1,0 +1,39 @@
+"""Single instructions that Python has no word for, for any kernel."""
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from somknn_kernels.ir.emit import I1, I8, I32, I64, array_length, array_pointer, llvm_function
+
+
+@intrinsic
+def prefetch_row(typing_context, array, row):
+    """Ask for the cache lines of array[row] (two dimensions), if its type says that it is C-contiguous; changes nothing."""
+    signature = types.void(array, types.int64)
+
+    def codegen(context, builder, signature, arguments):
+        array, row = arguments
+        array_type = signature.args[0]
+        if array_type.layout != "C":
+            return context.get_dummy_value()
+        element_size = context.get_abi_sizeof(context.get_data_type(array_type.dtype))
+        size = builder.mul(array_length(context, builder, array_type, array, 1), I64(element_size))
+        pointer = array_pointer(context, builder, array_type, array, I8, row)
+        fetch = llvm_function(builder.module, "llvm.prefetch.p0", ir.VoidType(), [I8.as_pointer(), I32, I32, I32])
+        with cgutils.for_range_slice(builder, I64(0), size, I64(64), intp=I64) as (offset, _):
+            builder.call(fetch, [builder.gep(pointer, [offset]), I32(0), I32(3), I32(1)])
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+@intrinsic
+def trailing_zeros(typing_context, mask):
+    """Position of the lowest bit of a uint64 that is not zero, int64."""
+
+    def codegen(context, builder, signature, arguments):
+        return builder.cttz(arguments[0], ir.Constant(I1, 1))
+
+    return types.int64(types.uint64), codegen

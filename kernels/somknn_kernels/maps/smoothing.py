@@ -1,0 +1,127 @@
+"""Sums over a grid of neurons, smoothed by a neighbourhood that is a product of one of the columns and one of the rows.
+
+A few features of all neurons go through both steps while they lie in the level-2 cache, in tiles of four target neurons by eight
+features (`weighted_tiles`): the result depends on neither threads nor blocks nor the width of the registers.
+"""
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+from somknn_kernels.ir.emit import F32, F64, I64, array_pointer, splat
+from somknn_kernels.policy import kernel
+from somknn_kernels.tiles.weighted_tiles import FEATURES, TARGETS, weighted_tile
+
+
+def _vector(builder, pointer, element):
+    return builder.bitcast(pointer, ir.VectorType(element, FEATURES).as_pointer())
+
+
+@intrinsic
+def _load_numbers(typing_context, sums, row, first, line, place, at):
+    """line[place, at + v] = sums[row, first + v] as float64 for v below FEATURES; whole numbers in [0, 2^52), or floats."""
+    index = types.int64
+    signature = types.void(sums, index, index, line, index, index)
+    whole = sums.dtype == types.int64
+
+    def codegen(context, builder, signature, arguments):
+        _, row, first, _, place, at = arguments
+        element = I64 if whole else F64
+        source = builder.gep(array_pointer(context, builder, signature.args[0], arguments[0], element, row), [first])
+        value = builder.load(_vector(builder, source, element))
+        value.align = 8
+        if whole:  # AVX2 converts them one at a time: set below the exponent of 2^52, they become its last bits
+            exponent = ir.Constant(value.type, [0x4330000000000000] * FEATURES)
+            floats = ir.VectorType(F64, FEATURES)
+            value = builder.bitcast(builder.or_(value, exponent), floats)
+            value = builder.fsub(value, ir.Constant(floats, [2.0**52] * FEATURES))
+        target = builder.gep(array_pointer(context, builder, signature.args[3], arguments[3], F64, place), [at])
+        builder.store(value, _vector(builder, target, F64)).align = 8
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+@intrinsic
+def _store_quotients(typing_context, tile, q, divisor, out, row, first):
+    """out[row, first + v] = tile[q, v] / divisor for v below FEATURES, rounded to the type of `out`."""
+    index = types.int64
+    signature = types.void(tile, index, types.float64, out, index, index)
+
+    def codegen(context, builder, signature, arguments):
+        tile, q, divisor, _, row, first = arguments
+        value = builder.load(_vector(builder, array_pointer(context, builder, signature.args[0], tile, F64, q), F64))
+        value.align = 8
+        value = builder.fdiv(value, splat(builder, divisor, FEATURES))
+        element = F32 if signature.args[3].dtype == types.float32 else F64
+        if element is F32:
+            value = builder.fptrunc(value, ir.VectorType(F32, FEATURES))
+        target = builder.gep(array_pointer(context, builder, signature.args[3], arguments[3], element, row), [first])
+        builder.store(value, _vector(builder, target, element)).align = 4 if element is F32 else 8
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+@kernel
+def smooth_columns(sums, columns, across, across_spans, down, down_spans, divisors, first, last, out):
+    """out[k, f] = Σ h(k, i)·sums[i, f] / divisors[k] for the features [first, last).
+
+    h is a sum of some terms, each a factor of the columns times one of the rows; on a hexagonal grid the factor of the columns
+    depends on the parities of both rows, so there are as many of them as `parities`, 1 or 2.
+    sums : int64, at least 0 and below 2^52, or float64 (rows·columns, d); out : float32 or float64, likewise; divisors : float64 (rows·columns,)
+    across : float64 (parities, parities, terms, columns padded, columns), by the parity of the target and of the source row;
+    across_spans : int64 (…, columns padded / TARGETS, 2): the source columns whose factors are not zero for these targets
+    down : float64 (parities, target rows padded, terms·rows), by the parity of the target; down_spans : int64 (parities, target rows
+    padded / TARGETS, 2). Padded to whole TARGETS, with zeros.
+    Cost per feature: parities·terms·rows·columns² + terms·rows²·columns multiply-adds where no factor is zero.
+    """
+    parities, _, terms, padded, _ = across.shape
+    rows = down.shape[2] // terms
+    width = (last - first + FEATURES - 1) // FEATURES * FEATURES
+    whole = last - (last - first) % FEATURES
+    flat_across = across.reshape(-1, columns)
+    flat_down = down.reshape(-1, terms * rows)
+    line = np.zeros((columns, width))
+    # What lies between the steps: the sources of a target one after the other. A tile that reaches beyond the last column writes
+    # to the next parity, which follows, or to what is behind it.
+    half = np.empty(((parities * columns + TARGETS) * terms * rows, width))
+    tile = np.empty((TARGETS, FEATURES))
+    for r in range(rows):
+        for c in range(columns):
+            for f in range(first, whole, FEATURES):
+                _load_numbers(sums, r * columns + c, f, line, c, f - first)
+            for f in range(whole, last):
+                line[c, f - first] = np.float64(sums[r * columns + c, f])
+        for parity in range(parities):
+            for term in range(terms):
+                at = (parity * parities + r % parities) * terms + term
+                for block in range(padded // TARGETS):
+                    target = (parity * columns + block * TARGETS) * terms * rows + term * rows + r
+                    start = across_spans[parity, r % parities, term, block, 0]
+                    stop = across_spans[parity, r % parities, term, block, 1]
+                    for place in range(0, width, FEATURES):
+                        weighted_tile(
+                            flat_across, at * padded + block * TARGETS, line, 0, start, stop, place,
+                            half, target, terms * rows, place,
+                        )  # fmt: skip
+    for parity in range(parities):
+        for c in range(columns):
+            origin = (parity * columns + c) * terms * rows
+            for block in range(down.shape[1] // TARGETS):
+                row = parity * down.shape[1] + block * TARGETS
+                start, stop = down_spans[parity, block, 0], down_spans[parity, block, 1]
+                for place in range(0, width, FEATURES):
+                    weighted_tile(flat_down, row, half, origin, start, stop, place, tile, 0, 1, 0)
+                    begin = first + place
+                    used = min(FEATURES, last - begin)
+                    for q in range(TARGETS):
+                        r = (block * TARGETS + q) * parities + parity
+                        if r < rows:
+                            k = r * columns + c
+                            if used == FEATURES:
+                                _store_quotients(tile, q, divisors[k], out, k, begin)
+                            else:
+                                for f in range(used):
+                                    out[k, begin + f] = tile[q, f] / divisors[k]

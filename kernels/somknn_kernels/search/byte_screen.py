@@ -1,0 +1,240 @@
+"""The nearest of a few rows, bytes or floats, to many rows of bytes: prediction by prototypes, assignment of K-Means.
+
+With x and w the row and the vector, both minus one centre of whole numbers, on axes A (rows of a matrix, about orthonormal), y = Ax,
+ṽ = (AAᵀ)⁻¹Aw, and r, ρ the norms of what the axes leave out, Cauchy-Schwarz gives
+
+    x·w <= y·ṽ + r·ρ ,      ‖x - w‖² = ‖x‖² - 2·(x·w - ‖w‖²/2) .
+
+y is computed by integers, exactly; y, r and ṽ, ρ become 16-bit codes, whose products a register tile adds up for all vectors at once.
+What cannot be as near as the best so far is left out; the rest is measured exactly, by `distances.py`. One width of codes and no
+order of rows: for a few thousand vectors their preparation would cost more than it saves.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from somknn_kernels.bounds.rounding import distance_within
+from somknn_kernels.exact.distances import squared_distance
+from somknn_kernels.ir.operations import prefetch_row, trailing_zeros
+from somknn_kernels.ir.shapes import tile_rows
+from somknn_kernels.policy import inlined, kernel
+from somknn_kernels.tiles.row_products import (
+    AXES,
+    at_least,
+    first_of,
+    project_tile,
+    row_product,
+    screen_tile,
+    spread_tile,
+)
+
+LEAD = 2 * AXES  # columns of the codes: the axes, and the norm beyond them
+PIECE = 32  # rows are padded to whole pieces of this many columns
+WIDEST = 33_025  # columns: a sum of as many squared differences of bytes fits 32 bits
+NOWHERE = -(2**31)  # where a panel has no vector
+
+
+class ByteAxes(NamedTuple):
+    """What makes codes of rows of bytes.
+
+    centre : int16 (d,); axes : int16 (panels, d in whole fours / 2, AXES, 2), LEAD - 1 of them: A times `scale`
+    scale, unit : float64; codes are multiples of unit = 2^shift / scale; largest : float64, of AAᵀ's eigenvalues
+    """
+
+    centre: Any
+    axes: Any
+    shift: Any
+    scale: Any
+    unit: Any
+    largest: Any
+
+
+class Vectors(NamedTuple):
+    """What stands for the vectors.
+
+    panels : int16 (panels, LEAD / 2, panel rows, 2) and codes : int16 (K, LEAD): (ṽ, ρ) in multiples of its unit
+    starts : int32 (panels, panel rows), minus half the squared norms in multiples of `unit`, NOWHERE beyond K
+    unit : float64, of a product of codes; slack : float64 (2,): products of codes are off by at most slack[0]·‖x‖ + slack[1]
+    high : int16 (K, d in whole pieces), w = step·high within the distance `coarse`, and squares : float64 (K,), the squared norms:
+    a second look at vectors of floats, an eighth of the cost of their exact distance; for bytes `high` has no rows
+    """
+
+    panels: Any
+    codes: Any
+    starts: Any
+    unit: Any
+    slack: Any
+    high: Any
+    step: Any
+    coarse: Any
+    squares: Any
+
+
+@kernel
+def encode_bytes(isa, X, first, last, by, codes, squares):
+    """codes[i - first] of the rows X[i] and their squared norms about the centre, for the rows [first, last).
+
+    X : uint8 (n, d), d <= WIDEST; by : ByteAxes; codes : int16 (last - first, LEAD); squares : float64 (last - first,), whole numbers.
+    Cost per row: LEAD·d multiply-adds of 16 bits.
+    """
+    centre, axes, shift, unit = by.centre, by.axes, np.int32(by.shift), by.unit
+    share = 1.0 / (by.scale * by.scale * by.largest)
+    half = np.int32(1) << shift >> np.int32(1)
+    tile = tile_rows(isa)
+    rows = np.zeros((tile, -(-X.shape[1] // PIECE) * PIECE), np.int16)
+    dots = np.empty((tile, AXES), np.int32)
+    inside = np.empty(tile)
+    for start in range(first, last, tile):
+        count = min(tile, last - start)
+        for j in range(count):
+            for c in range(X.shape[1]):
+                rows[j, c] = np.int16(X[start + j, c]) - centre[c]
+            squares[start - first + j] = np.float64(row_product(isa, rows, j, rows, j))
+        inside[:] = 0.0
+        for p in range(axes.shape[0]):
+            project_tile(isa, rows, 0, axes, p, dots)
+            for j in range(count):
+                for r in range(AXES):
+                    codes[start - first + j, p * AXES + r] = (dots[j, r] + half) >> shift
+                s0, s1, s2, s3 = 0.0, 0.0, 0.0, 0.0
+                for r in range(0, AXES, 4):
+                    s0 += np.float64(dots[j, r]) * np.float64(dots[j, r])
+                    s1 += np.float64(dots[j, r + 1]) * np.float64(dots[j, r + 1])
+                    s2 += np.float64(dots[j, r + 2]) * np.float64(dots[j, r + 2])
+                    s3 += np.float64(dots[j, r + 3]) * np.float64(dots[j, r + 3])
+                inside[j] += (s0 + s1) + (s2 + s3)
+        for j in range(count):
+            square = squares[start - first + j]
+            # 1e-9 covers the rounding of these few lines.
+            rest = max(square * (1.0 + 1e-9) - inside[j] * share, 0.0)
+            codes[start - first + j, LEAD - 1] = np.int16(np.ceil(np.sqrt(rest) / unit))
+
+
+@inlined
+def _least(square, reach, norm, unit, slack):
+    """The least sum of products that a vector within `reach` of the row can have."""
+    bound = ((square - reach * reach) * 0.5 - slack[0] * norm - slack[1] - 1e-9 * (square + reach * reach)) / unit - 2.0
+    if not bound > -2147483647.0:  # a NaN rules nothing out
+        return np.int32(-2147483647)
+    return np.int32(min(np.floor(bound), 2147483647.0))
+
+
+@inlined
+def _gather(isa, values, j, panel, limit, alive):
+    """Write the positions k with values[j, k] >= limit to alive[j]; returns how many."""
+    found = 0
+    for place in range(values.shape[1] // panel):
+        mask = at_least(isa, values, j, place, limit)
+        while mask != 0:
+            alive[j, found] = place * panel + trailing_zeros(mask)
+            found += 1
+            mask &= mask - np.uint64(1)
+    return found
+
+
+@kernel
+def nearest_few(isa, X, W, first, last, centre, codes, squares, vectors, guided, indices, distances, counts):
+    """The nearest of W to the rows X[i], for the rows [first, last); ties go to the lowest.
+
+    X : uint8 (n, d); W : uint8, float32 or float64 (K, d); centre : int16 (d,); codes, squares : of the rows, from `first` on; vectors : Vectors
+    guided : whether indices[i] holds a vector that is likely to be near; indices : int64 (n,); distances : int64 (n,) for bytes, else
+    float64; counts : int64 (2,), vectors that the scan did not rule out and vectors measured are added.
+    Cost per row: LEAD·K multiply-adds of 16 bits, d for each vector measured.
+    """
+    panels, starts, vector_codes, unit, slack = (
+        vectors.panels,
+        vectors.starts,
+        vectors.codes,
+        vectors.unit,
+        vectors.slack,
+    )
+    high, step, coarse, vector_squares = vectors.high, vectors.step, vectors.coarse, vectors.squares
+    line = np.zeros((1, high.shape[1]), np.int16)
+    n_panels, groups, panel, _ = panels.shape
+    tile = tile_rows(isa)
+    pairs = codes.view(np.int32)
+    slots = np.zeros((groups, tile), np.int32)
+    queries = slots.view(np.int16).reshape(1, groups, tile, 2)
+    values = np.empty((tile, n_panels * panel), np.int32)
+    first_best = np.empty((tile, panel), np.int32)
+    second_best = np.empty((tile, panel), np.int32)
+    limits = np.full(tile, 2147483647, np.int32)
+    masks = np.empty(tile, np.uint64)
+    found = np.zeros(tile, np.int64)
+    alive = np.empty(values.shape, np.int32)
+    sums = np.empty(8)
+    for start in range(first, last, tile):
+        count = min(tile, last - start)
+        for j in range(count):
+            for g in range(groups):
+                slots[g, j] = pairs[start - first + j, g]
+        if not guided:
+            first_best[:] = np.int32(NOWHERE)
+            second_best[:] = np.int32(NOWHERE)
+            for p in range(n_panels):
+                spread_tile(isa, queries, 0, panels, starts, p, values, first_best, second_best)
+            for j in range(count):
+                best = first_of(isa, values, j, panel, first_best[j].max())
+                indices[start + j] = best
+                prefetch_row(W, best)
+        for j in range(count):
+            i = start + j
+            distances[i] = squared_distance(isa, X, i, W, indices[i], sums)
+            square = squares[i - first]
+            limits[j] = _least(square, distance_within(distances[i], X.shape[1]), np.sqrt(square), unit, slack)
+        if guided:
+            found[:] = 0
+            limits[count:] = 2147483647
+            for p in range(n_panels):
+                if screen_tile(isa, queries, 0, panels, starts, p, limits, masks) != 0:
+                    for j in range(count):
+                        mask = masks[j]
+                        while mask != 0:
+                            alive[j, found[j]] = p * panel + trailing_zeros(mask)
+                            found[j] += 1
+                            mask &= mask - np.uint64(1)
+        else:
+            for j in range(count):
+                found[j] = _gather(isa, values, j, panel, limits[j], alive)
+        for j in range(count):
+            for position in range(found[j]):
+                if high.shape[0] > 0:
+                    prefetch_row(high, np.int64(alive[j, position]))
+                else:
+                    prefetch_row(W, np.int64(alive[j, position]))
+        for j in range(count):
+            i = start + j
+            counts[0] += found[j]
+            counts[1] += 1
+            guess, limit, square = indices[i], limits[j], squares[i - first]
+            norm, loaded = np.sqrt(square), False
+            for position in range(found[j]):
+                k = np.int64(alive[j, position])
+                if k == guess:
+                    continue
+                # The best so far may have become better since the scan.
+                if guided:
+                    value = row_product(isa, codes, i - first, vector_codes, k) + np.int64(
+                        starts[k // panel, k % panel]
+                    )
+                else:
+                    value = np.int64(values[j, k])
+                if value < limit:
+                    continue
+                if high.shape[0] > 0:
+                    if not loaded:
+                        loaded = True
+                        for c in range(X.shape[1]):
+                            line[0, c] = np.int16(X[i, c]) - centre[c]
+                    about = square + vector_squares[k]
+                    error = 2.0 * coarse * norm + 1e-9 * about
+                    about -= 2.0 * step * row_product(isa, line, 0, high, k)
+                    if about - error > np.float64(distances[i]) * (1.0 + 1e-9):
+                        continue
+                counts[1] += 1
+                distance = squared_distance(isa, X, i, W, k, sums)
+                if distance < distances[i] or (distance == distances[i] and k < indices[i]):
+                    distances[i] = distance
+                    indices[i] = k
+                    limit = _least(square, distance_within(distance, X.shape[1]), norm, unit, slack)

@@ -1,0 +1,265 @@
+"""Every row's nearest rows among the other rows: each pair is looked at once, and serves both.
+
+The scan of `pruned.py`, where the queries are the rows. A pair is ruled out when it is of use to neither of its rows; what is left is
+compared exactly once and offered to both. The rows lie in the order of their places, so that near rows are near in memory and
+what a tile compares is still in the caches from the tile before. First limits come from `place_seeds.py`.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba import types
+from numba.extending import overload
+
+from somknn_kernels.bounds.rounding import codes_within, distance_within
+from somknn_kernels.exact.selection import push, sift_down_keys, sort_heap
+from somknn_kernels.exact.used_columns import distances_through, find_used
+from somknn_kernels.ir.operations import trailing_zeros
+from somknn_kernels.policy import inlined, kernel
+from somknn_kernels.tiles.scan_tiles import scan_pairs
+
+
+class Places(NamedTuple):
+    """The rows in the order of their places, and what stands for them in the scan.
+
+    rows : uint8, float32 or float64 (places, d), bytes with their columns in an order of their own; order : int32 (places,), the number of
+    the row at each place; apart : int32 (places,), rows of equal numbers are not each other's neighbours, -1 at places without a row; packed : int8 (tiles, groups, query
+    tile, 4), panels : uint8 (4, panels, groups / 4, panel rows, g), half_norms : int16 or int32 (3, panels, panel rows): the codes as queries and as
+    rows, as `scan_pairs` wants them; offsets : as half_norms (tiles, 3, query tile); reaches : uint16 or uint32 (3, panels, panel
+    rows), see `set_reaches`; errors : float64 (2, 3), the largest error of a usual and of a rare row up to the end of each section;
+    step : float64; squares : int64 (places,), squared norms of bytes; used : uint16 or int32 (places, 1 + d // 16), see `find_used`; first_rare : int64, the first place of a rare row.
+    """
+
+    rows: Any
+    order: Any
+    apart: Any
+    packed: Any
+    panels: Any
+    half_norms: Any
+    offsets: Any
+    reaches: Any
+    errors: Any
+    step: Any
+    squares: Any
+    used: Any
+    first_rare: Any
+
+
+class Lists(NamedTuple):
+    """The nearest rows so far.
+
+    distances : int64 or float64 (places, k), indices : int64 (places, k), heaps; or distances : uint64 (places, k), heaps of
+    distance · 2^32 + index, where distances are integers below 2^31: half the memory and the comparisons. limits : int64 or float64 (places,),
+    the largest distance that is still of use.
+    """
+
+    distances: Any
+    indices: Any
+    limits: Any
+
+
+def offer_pair(distances, indices, place, distance, index):
+    """Offer a row to the list of a place (the first fields of `Lists`); returns the largest distance in it."""
+    raise NotImplementedError("only inside kernels")
+
+
+@overload(offer_pair, inline="never")
+def _offer_pair(distances, indices, place, distance, index):
+    if distances.dtype == types.uint64:
+
+        def offer_key(distances, indices, place, distance, index):
+            key = np.uint64(distance) << np.uint64(32) | np.uint64(index)
+            if key < distances[place, 0]:
+                distances[place, 0] = key
+                sift_down_keys(distances, place, 0, distances.shape[1])
+            return np.int64(distances[place, 0] >> np.uint64(32))
+
+        return offer_key
+
+    def offer(distances, indices, place, distance, index):
+        push(distances, indices, place, distance, index)
+        return distances[place, 0]
+
+    return offer
+
+
+def take_list(heaps, heap_indices, place, distances, indices, row):
+    """Write the list of a place in ascending order to distances[row] and indices[row]; the heap is spoilt."""
+    raise NotImplementedError("only inside kernels")
+
+
+@overload(take_list, inline="never")
+def _take_list(heaps, heap_indices, place, distances, indices, row):
+    if heaps.dtype == types.uint64:
+
+        def take_keys(heaps, heap_indices, place, distances, indices, row):
+            for last in range(heaps.shape[1] - 1, -1, -1):
+                key = heaps[place, 0]
+                heaps[place, 0] = heaps[place, last]
+                sift_down_keys(heaps, place, 0, last)
+                distances[row, last] = np.int64(key >> np.uint64(32))
+                indices[row, last] = np.int64(key & np.uint64(2**32 - 1))
+
+        return take_keys
+
+    def take(heaps, heap_indices, place, distances, indices, row):
+        sort_heap(heaps, heap_indices, place)
+        for i in range(heaps.shape[1]):
+            distances[row, i] = heaps[place, i]
+            indices[row, i] = heap_indices[place, i]
+
+    return take
+
+
+@kernel
+def hand_over(lists, order, first, last, distances, indices):
+    """Write the lists of the places [first, last) to the lines of their rows, in ascending order; `lists` are spoilt.
+
+    order : int32 (places,); distances : int64 or float64 (n, k); indices : int64 (n, k).
+    """
+    for place in range(first, last):
+        if order[place] >= 0:
+            take_list(lists.distances, lists.indices, place, distances, indices, np.int64(order[place]))
+
+
+@kernel
+def pack_places(panels, half_norms, lift, packed, offsets, first_tile, last_tile):
+    """Fill `packed` and `offsets` of some tiles from the codes in `panels` (which are moved by `lift`)."""
+    _, n_panels, groups, panel_rows, g = panels.shape
+    tile = packed.shape[2]
+    for t in range(first_tile, last_tile):
+        for j in range(tile):
+            place = t * tile + j
+            panel, r = place // panel_rows, place % panel_rows
+            if panel >= n_panels:
+                continue
+            for section in range(3):
+                total = np.int64(0)
+                first, last = (section, section + 1) if section < 2 else (2, 4)
+                for quarter in range(first, last):
+                    for group in range(groups):
+                        for c in range(g):
+                            code = np.int64(panels[quarter, panel, group, r, c]) - lift
+                            total += code
+                            packed[t, quarter * groups + group, j, c] = code
+                            if g == 2:  # a broadcast takes 4 bytes: the pair twice
+                                packed[t, quarter * groups + group, j, 2 + c] = code
+                offsets[t, section, j] = -np.int64(half_norms[section, panel, r]) - lift * total
+
+
+@inlined
+def _set_reaches(reaches, place, reach, own_errors, own_kind, other_kind, step):
+    most = np.int64(2**16 - 4) if reaches.itemsize == 2 else np.int64(2**32 - 4)
+    panel_rows = reaches.shape[2]
+    panel, r = place // panel_rows, place % panel_rows
+    for section in range(3):
+        half = codes_within((reach + own_errors[own_kind, section] + own_errors[other_kind, section]) / step) * 0.5
+        # Also for NaN: everything survives.
+        reaches[section, panel, r] = np.int64(half) + 1 if half < most - 2 else most
+
+
+@kernel
+def set_reaches(places, lists, other_kind, first, last):
+    """reaches[section] of the places [first, last) = half the square, in steps and rounded up, of how far apart codes may be of rows within `limits`.
+
+    other_kind : 1 where the other row may be a rare one.
+    """
+    d = places.rows.shape[1]
+    reaches, limits, errors, step, apart = places.reaches, lists.limits, places.errors, places.step, places.apart
+    for place in range(first, last):
+        if apart[place] >= 0:
+            reach = distance_within(limits[place], d)
+            _set_reaches(reaches, place, reach, errors, int(place >= places.first_rare), other_kind, step)
+
+
+@kernel
+def find_all_used(rows, first, last, used):
+    """used[place] for the places [first, last)."""
+    for place in range(first, last):
+        find_used(rows, place, used, place)
+
+
+@inlined
+def _search_block(isa, places, lists, first_place, last_place, other_from, other_to, other_kind, scratch, counts):
+    """Offer every pair of the places [first_place, last_place) and of later places in panels [other_from, other_to) to both rows' lists."""
+    # Plain local names: reading a field of a tuple in a loop counts references, atomically.
+    rows, order, apart, packed, panels = places.rows, places.order, places.apart, places.packed, places.panels
+    half_norms, offsets, reaches, errors = places.half_norms, places.offsets, places.reaches, places.errors
+    step, first_rare, squares, used = places.step, places.first_rare, places.squares, places.used
+    distances, indices, limits = lists.distances, lists.indices, lists.limits
+    masks, tops, found, others, measured, sums = scratch
+    panel_rows, tile, d = panels.shape[3], packed.shape[2], rows.shape[1]
+    passed = compared = 0
+    last_tile = (min(last_place, other_to * panel_rows) + tile - 1) // tile
+    for t in range(first_place // tile, last_tile):
+        found[:] = 0
+        # Nothing is measured before all panels are scanned, so these hold for all of them.
+        tops[:] = 0
+        for place in range(t * tile, t * tile + tile):
+            reach = reaches[0, place // panel_rows, place % panel_rows]
+            tops[0] = max(tops[0], reach)
+            tops[1] = max(tops[1], reaches[1, place // panel_rows, place % panel_rows] - reach)
+        for panel in range(max(other_from, t * tile // panel_rows), other_to):
+            if scan_pairs(isa, packed, t, panels, half_norms, panel, offsets, reaches, tops, masks) == 0:
+                continue
+            for j in range(tile):
+                mask = masks[j]
+                one = t * tile + j
+                if mask == 0 or one < first_place or one >= last_place or apart[one] < 0:
+                    continue
+                while mask != 0:
+                    other = panel * panel_rows + trailing_zeros(mask)
+                    mask &= mask - np.uint64(1)
+                    passed += 1
+                    if other > one and apart[other] >= 0 and apart[other] != apart[one]:
+                        others[j, found[j]] = other
+                        found[j] += 1
+        for j in range(tile):
+            count = found[j]
+            if count == 0:
+                continue
+            compared += count
+            first = t * tile + j
+            distances_through(
+                isa, rows, first, rows, others[j], count, used, first, squares[first], squares, sums, measured
+            )
+            for i in range(count):
+                distance, other = measured[i], np.int64(others[j, i])
+                if distance > limits[first] and distance > limits[other]:
+                    continue
+                one = first
+                for _ in range(2):
+                    if distance <= limits[one]:
+                        largest = offer_pair(distances, indices, one, distance, np.int64(order[other]))
+                        if largest < limits[one]:
+                            limits[one] = largest
+                            reach = distance_within(largest, d)
+                            kind = int(one >= first_rare)
+                            _set_reaches(reaches, one, reach, errors, kind, other_kind, step)
+                    one, other = other, one
+    counts[0] += passed
+    counts[1] += compared
+
+
+@kernel
+def search_pairs(isa, places, lists, from_panel, to_panel, other_from, other_to, other_kind, panels_per_block, counts):
+    """Offer every pair of places, one of panels [from_panel, to_panel) and a later one of [other_from, other_to), to both rows' lists.
+
+    The two ranges are the same, or the second lies behind the first. other_kind : 1 if the second holds rare rows.
+    counts : int64 (2,), pairs that passed the scan and pairs compared are added.
+    Exact for any order of the places and of the calls; no two calls at once may share a place.
+    """
+    rows, tile = places.panels.shape[3], places.packed.shape[2]
+    width = min(panels_per_block, other_to - other_from) * rows
+    scratch = (
+        np.empty(tile, np.uint64),
+        np.empty(2, places.reaches.dtype),
+        np.zeros(tile, np.int64),
+        np.empty((tile, width), np.int32),
+        np.empty(width, lists.limits.dtype),
+        np.empty(8),
+    )
+    for block in range(other_from, other_to, panels_per_block):
+        end = min(block + panels_per_block, other_to)
+        given = from_panel * rows, to_panel * rows, block, end, other_kind
+        _search_block(isa, places, lists, *given, scratch, counts)

@@ -1,0 +1,246 @@
+"""The tiles of the pruned searches: 6 queries and a panel of rows in bytes, left as soon as nobody in it can be a neighbour.
+
+`search/pruned.py` and `search/self_search.py` pack what they multiply and set their thresholds.
+"""
+
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+from somknn_kernels.ir.emit import (
+    I32,
+    I64,
+    array_pointer,
+    joined_vectors,
+    saturated_sum,
+    signed_minimum,
+    splat,
+    tile_loop,
+    unsigned_maximum,
+    unsigned_minimum,
+)
+from somknn_kernels.ir.shapes import SCAN_VECTORS, TILE_SHAPES, marker_of
+from somknn_kernels.tiles.sections import SLACK, Sections, add_quarter, byte_products, survivor_masks
+
+
+@intrinsic
+def scan_tile(typing_context, isa, queries, tile, panels, half_norms, panel, thresholds, which, masks):
+    """masks[j] = bits of the rows of one panel that query j of one tile cannot rule out; returns them or-ed together.
+
+    The columns come in three sections: the first quarter, the second, and the other half. With A = (inner product of signed query
+    and unsigned row bytes up to the end of section i) - Σ half_norms[0…i, panel, row] + Σ thresholds[which, 0…i, j], modulo 2^16 (2^32 with
+    VNNI) and signed, a row is ruled out if A > thresholds[which, 3 + i, j]. After the first and the second section this is only asked of
+    the tile as a whole, with thresholds[which, 6, i]: if no row is left for anyone, 0 is returned and `masks` are not
+    written. docs/engine.md shows that no true neighbour is lost to the wrap-around.
+
+    queries : int8 (tiles, groups, query tile, 4), with two-byte groups each pair stored twice; panels : uint8 (4, panels,
+    groups / 4, panel rows, g), quarter by quarter: most panels are left after the first, and those lie side by side; groups / 4 is even;
+    half_norms : int16, with VNNI int32 (3, panels, panel rows); thresholds : as
+    half_norms (…, 7, query tile); tile, panel, which : int64; masks : uint64 (query tile,).
+    """
+    signature = types.uint64(isa, queries, types.int64, panels, half_norms, types.int64, thresholds, types.int64, masks)
+
+    def codegen(context, builder, signature, arguments):
+        sections = Sections(isa, context, builder, signature, arguments)
+        threshold_pointer = sections.pointer(6, sections.element, arguments[7])
+
+        def threshold(line, j, count=sections.lanes):
+            place = I64(line * sections.n_queries + j)
+            return splat(builder, builder.load(builder.gep(threshold_pointer, [place])), count)
+
+        def out_early(sums, section):
+            # One comparison, of the smallest sums with the largest top. Each query's own comparison spilled registers and
+            # cost half of what it saved.
+            smallest = sums[0][0]
+            for total in [total for row in sums for total in row][1:]:
+                smallest = signed_minimum(builder, smallest, total)
+            return builder.icmp_signed(">", smallest, threshold(6, section))
+
+        def survivors(sums):
+            tops = [threshold(5, j, sections.rows) for j in range(sections.n_queries)]
+            return survivor_masks(builder, sums, tops, sections.pointer(8, I64), builder.icmp_signed)
+
+        return sections.scan(threshold, out_early, survivors)
+
+    return signature, codegen
+
+
+@intrinsic
+def scan_pairs(typing_context, isa, queries, tile, panels, half_norms, panel, offsets, reaches, tops, masks):
+    """masks[j] = bits of the rows of one panel that may be neighbours of place j of one tile, or it of them; returns them or-ed together.
+
+    The rows are searched for themselves: `queries` and `panels` hold the same codes, and place p is query p mod 6 of tile p div 6 and row
+    p mod panel rows of panel p div panel rows. Sections as in `scan_tile`. With A = (inner product of signed query and unsigned row
+    bytes up to the end of section i) + Σ offsets[tile, 0…i, j] - Σ half_norms[0…i, panel, row] and h the larger one of the two places'
+    reaches[i], a pair is ruled out if A + h > h + 3, modulo 2^16 (2^32 with VNNI) and unsigned. After the first and
+    the second section A + h' is compared with the largest h' + 3 of the row and anyone in the tile, h' >= h, and this is only asked of the
+    tile as a whole; if no pair is left, 0 is returned and `masks` are not written. docs/engine.md, "Rows searched for themselves",
+    shows that no true neighbour is lost.
+
+    queries, panels, half_norms, tile, panel, masks : as in `scan_tile`; offsets : int16, with VNNI int32 (tiles, 3, query tile);
+    reaches : uint16 or uint32 (3, panels, panel rows), ascending along the first axis, at most 2^16 - 4 or 2^32 - 4, for all places of the
+    tiles; tops : as reaches (2,), the largest reaches[0] and the largest reaches[1] - reaches[0] of the tile's places.
+    """
+    signature = types.uint64(isa, queries, types.int64, panels, half_norms, types.int64, offsets, reaches, tops, masks)
+
+    def codegen(context, builder, signature, arguments):
+        sections = Sections(isa, context, builder, signature, arguments)
+        n_queries, lanes, rows = sections.n_queries, sections.lanes, sections.rows
+        offset_pointer = sections.pointer(6, sections.element, sections.tile)
+        reach_pointer, reach_vectors = sections.pointer(7, sections.element), sections.pointer(7, sections.accumulator)
+        n_reach_panels, top_pointer = sections.panels_of(7), sections.pointer(8, sections.element)
+        thresholds = []
+
+        def offset(section, j):
+            return splat(builder, builder.load(builder.gep(offset_pointer, [I64(section * n_queries + j)])), lanes)
+
+        def of_rows(section):
+            return sections.of_panel(reach_vectors, n_reach_panels, section)
+
+        def of_pairs(section):
+            """The larger one of the reaches of each place of the tile and each row."""
+            first = builder.mul(n_reach_panels, I64(section * rows))
+            first = builder.add(first, builder.mul(sections.tile, I64(n_queries)))
+            others, found = of_rows(section), []
+            for j in range(n_queries):
+                own = builder.load(builder.gep(reach_pointer, [builder.add(first, I64(j))]))
+                found.append([unsigned_maximum(builder, splat(builder, own, lanes), other) for other in others])
+            return found
+
+        def top(section):
+            return splat(builder, builder.load(builder.gep(top_pointer, [I64(section)])), lanes)
+
+        def rises():
+            """By how much no reach of the tile or a row rises from the first section to the second."""
+            rises = [builder.sub(after, before) for before, after in zip(of_rows(0), of_rows(1), strict=True)]
+            return [unsigned_maximum(builder, top(1), rise) for rise in rises]
+
+        slack = splat(builder, sections.element(SLACK), lanes)
+
+        def lift(section):
+            """What is added to a pair's sum. The first section's reach stays in it to the end of the second, for which the rise of others is enough."""
+            if section == 0:
+                thresholds.append(
+                    [saturated_sum(builder, unsigned_maximum(builder, top(0), other), slack) for other in of_rows(0)]
+                )
+                return of_pairs(0)
+            if section == 1:
+                thresholds.append([saturated_sum(builder, *both) for both in zip(thresholds[0], rises(), strict=True)])
+                return [rises()] * n_queries
+            moved = []
+            for last, first in zip(of_pairs(2), of_pairs(0), strict=True):
+                moved.append([builder.sub(a, builder.add(b, c)) for a, b, c in zip(last, first, rises(), strict=True)])
+            return moved
+
+        def out_early(sums, section):
+            out = None
+            for v, threshold in enumerate(thresholds[section]):
+                smallest = sums[0][v]
+                for row in sums[1:]:
+                    smallest = unsigned_minimum(builder, smallest, row[v])
+                beyond = builder.icmp_unsigned(">", smallest, threshold)
+                out = beyond if out is None else builder.and_(out, beyond)
+            return out
+
+        def survivors(sums):
+            tops = [
+                joined_vectors(builder, [builder.add(reach, slack) for reach in reaches]) for reaches in of_pairs(2)
+            ]
+            return survivor_masks(builder, sums, tops, sections.pointer(9, I64), builder.icmp_unsigned)
+
+        return sections.scan(offset, out_early, survivors, lift)
+
+    return signature, codegen
+
+
+@intrinsic
+def scan_products(typing_context, isa, queries, tile, panels, panel, out):
+    """out[j, r] = inner product of query j of one tile and row r of one panel, as `scan_tile` forms it over all columns.
+
+    queries, panels : as there; tile, panel : int64; out : int16, with VNNI int32 (query tile, panel rows), modulo its range.
+    """
+    signature = types.void(isa, queries, types.int64, panels, types.int64, out)
+    marker = marker_of(isa)
+    n_queries, n_vectors = TILE_SHAPES[marker][0], SCAN_VECTORS
+    element, lanes, multiply_bytes = byte_products(isa)
+
+    def codegen(context, builder, signature, arguments):
+        accumulator = ir.VectorType(element, lanes)
+
+        def pointer(position, element_type, index=None):
+            return array_pointer(context, builder, signature.args[position], arguments[position], element_type, index)
+
+        sums = [[ir.Constant(accumulator, None)] * n_vectors for _ in range(n_queries)]
+        for quarter in range(4):
+            sums = add_quarter(
+                context,
+                builder,
+                signature.args[3],
+                arguments[3],
+                arguments[4],
+                pointer(1, I32, arguments[2]),
+                sums,
+                lambda total, query, row: multiply_bytes(builder, marker, total, row, query),
+                quarter,
+            )
+        target = pointer(5, accumulator)
+        for j in range(n_queries):
+            for v in range(n_vectors):
+                stored = builder.store(sums[j][v], builder.gep(target, [I64(j * n_vectors + v)]))
+                stored.align = 2
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+@intrinsic
+def scan_tile_of_groups(
+    typing_context, isa, queries, tile, groups, counts, panels, half_norms, panel, thresholds, which, masks
+):
+    """masks[j] = bits of the rows of one panel that query j of one tile cannot rule out; returns them or-ed together.
+
+    With A = inner product - half_norms[panel, row] + thresholds[which, 0, j], modulo 2^16 (2^32 with VNNI) and signed, a row is ruled
+    out if A > thresholds[which, 1, j].
+
+    queries : int8 (tiles, groups, query tile, 4), with two-byte groups each pair stored twice, of which counts[tile] are left, that were
+    groups[tile] before, as in `products.dot_tile_of_groups`; panels : uint8 (panels, groups, panel rows, g), or one word for every g bytes;
+    half_norms : int16, with VNNI int32 (panels, panel rows); thresholds : as half_norms (…, 2, query tile); tile, panel, which : int64;
+    masks : uint64 (query tile,).
+    """
+    signature = types.uint64(
+        isa, queries, types.int64, groups, counts, panels, half_norms, types.int64, thresholds, types.int64, masks
+    )
+    marker = marker_of(isa)
+    n_queries, n_vectors = TILE_SHAPES[marker][0], SCAN_VECTORS
+    element, lanes, multiply_bytes = byte_products(isa)
+
+    def codegen(context, builder, signature, arguments):
+        accumulator = ir.VectorType(element, lanes)
+
+        def pointer(position, element_type, index=None):
+            return array_pointer(context, builder, signature.args[position], arguments[position], element_type, index)
+
+        tile, panel, which = arguments[2], arguments[7], arguments[9]
+        norm_pointer, threshold_pointer = pointer(6, accumulator, panel), pointer(8, element, which)
+
+        def threshold(line, j, count=lanes):
+            return splat(builder, builder.load(builder.gep(threshold_pointer, [I64(line * n_queries + j)])), count)
+
+        norms = []
+        for v in range(n_vectors):
+            norms.append(builder.load(builder.gep(norm_pointer, [I64(v)])))
+            norms[-1].align = 2
+        sums = tile_loop(
+            builder,
+            (n_queries, n_vectors),
+            builder.load(pointer(4, I64, tile)),
+            pointer(1, I32, tile),
+            pointer(5, accumulator, panel),
+            [[builder.sub(threshold(0, j), norm) for norm in norms] for j in range(n_queries)],
+            lambda total, query, row: multiply_bytes(builder, marker, total, row, query),
+            which=pointer(3, I32, tile),
+        )
+        tops = [threshold(1, j, lanes * n_vectors) for j in range(n_queries)]
+        return survivor_masks(builder, sums, tops, pointer(10, I64), builder.icmp_signed)
+
+    return signature, codegen

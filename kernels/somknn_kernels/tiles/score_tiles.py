@@ -1,0 +1,120 @@
+"""Scores of the rows of whole panels by their codes, and how many of them a limit leaves: what `search.place_seeds` ranks by."""
+
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+from somknn_kernels.ir.emit import (
+    I32,
+    I64,
+    array_length,
+    array_pointer,
+    counted_loop,
+    every_lane,
+    joined_vectors,
+    splat,
+)
+from somknn_kernels.ir.shapes import scan_panel_rows
+from somknn_kernels.tiles.sections import SLACK, Sections
+
+
+@intrinsic
+def score_panel(typing_context, isa, queries, tile, panels, half_norms, panel, offsets, apart, scores, number):
+    """scores[j, number · panel rows + r] = half the squared distance of the codes of place j of one tile and row r of one panel, or the largest score
+    where they are not each other's neighbours.
+
+    Up to 3 too large, modulo 2^16 (2^32 with VNNI): a row far away may seem to be near. queries … offsets : as `scan_pairs` takes them; apart :
+    int32 (places,), at least a tile's; scores : uint16, with VNNI uint32 (query tile, …); number : int64.
+    """
+    signature = types.void(
+        isa, queries, types.int64, panels, half_norms, types.int64, offsets, apart, scores, types.int64
+    )
+
+    def codegen(context, builder, signature, arguments):
+        sections = Sections(isa, context, builder, signature, arguments)
+        n_queries, lanes, rows, element = sections.n_queries, sections.lanes, sections.rows, sections.element
+        offset_pointer = sections.pointer(6, element, sections.tile)
+
+        def offset(section, j):
+            return splat(builder, builder.load(builder.gep(offset_pointer, [I64(section * n_queries + j)])), lanes)
+
+        sums: Any = None
+        for section in range(3):
+            sums = sections.start(section, offset, sums)
+        for quarter in range(4):
+            sums = sections.add_quarter(sums, quarter)
+        own_groups = sections.pointer(7, I32)
+        last = builder.sub(array_length(context, builder, signature.args[7], arguments[7], 0), I64(1))
+        groups = sections.pointer(7, ir.VectorType(I32, rows))
+        groups = builder.load(builder.gep(groups, [sections.panel]))
+        groups.align = 4
+        nobody = builder.icmp_signed("<", groups, ir.Constant(groups.type, None))
+        whole = ir.VectorType(element, rows)
+        never, slack = (splat(builder, element(value), rows) for value in (-1, SLACK))
+        for j in range(n_queries):
+            place = builder.add(builder.mul(sections.tile, I64(n_queries)), I64(j))
+            place = builder.select(builder.icmp_signed("<", place, last), place, last)
+            own = splat(builder, builder.load(builder.gep(own_groups, [place])), rows)
+            out = builder.or_(builder.icmp_signed("==", groups, own), nobody)
+            score = builder.select(out, never, builder.sub(slack, joined_vectors(builder, sums[j])))
+            target = sections.pointer(8, whole, I64(j))
+            builder.store(score, builder.gep(target, [arguments[9]])).align = element.width // 8
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+def _score_vectors(context, builder, signature, arguments):
+    """(function that loads a panel's scores of a line, lanes, limit as a vector) of `count_up_to` and `bits_up_to`."""
+    scores = signature.args[1]
+    lanes = scan_panel_rows(signature.args[0].instance_class())
+    element = context.get_data_type(scores.dtype)
+    vector = ir.VectorType(element, lanes)
+    pointer = array_pointer(context, builder, scores, arguments[1], vector, arguments[2])
+    limit = splat(builder, builder.trunc(arguments[4], element), lanes)
+
+    def not_above(panel):
+        value = builder.load(builder.gep(pointer, [panel]))
+        value.align = 2
+        return builder.icmp_unsigned("<=", value, limit)
+
+    return not_above, vector
+
+
+@intrinsic
+def count_up_to(typing_context, isa, scores, line, n_panels, limit):
+    """How many of the scores of the first panels of a line are not above the limit.
+
+    scores : uint16, with VNNI uint32 (lines, panels · panel rows); line, n_panels, limit : int64; fewer than 2^16 panels.
+    """
+    signature = types.int64(isa, scores, types.int64, types.int64, types.int64)
+
+    def codegen(context, builder, signature, arguments):
+        not_above, vector = _score_vectors(context, builder, signature, arguments)
+
+        def body(panel, counts):
+            return [builder.sub(counts[0], builder.sext(not_above(panel), vector))]
+
+        (counts,) = counted_loop(builder, I64(0), arguments[3], 1, [ir.Constant(vector, None)], body)
+        if vector.element != I32:
+            counts = builder.zext(counts, ir.VectorType(I32, vector.count))
+        while counts.type.count > 1:
+            counts = builder.add(every_lane(builder, counts, 0, 2), every_lane(builder, counts, 1, 2))
+        return builder.zext(builder.extract_element(counts, I32(0)), I64)
+
+    return signature, codegen
+
+
+@intrinsic
+def bits_up_to(typing_context, isa, scores, line, panel, limit):
+    """Bits of the scores of one panel of a line that are not above the limit, uint64; arguments as of `count_up_to`."""
+    signature = types.uint64(isa, scores, types.int64, types.int64, types.int64)
+
+    def codegen(context, builder, signature, arguments):
+        not_above, vector = _score_vectors(context, builder, signature, arguments)
+        bits = builder.bitcast(not_above(arguments[3]), ir.IntType(vector.count))
+        return bits if vector.count == 64 else builder.zext(bits, I64)
+
+    return signature, codegen

@@ -1,0 +1,163 @@
+"""What the tiles of the pruned searches share: bytes that meet bytes, section of columns by section, and masks of survivors."""
+
+from typing import Any
+
+from llvmlite import ir
+
+from somknn_kernels.ir.emit import (
+    I8,
+    I16,
+    I32,
+    I64,
+    array_length,
+    array_pointer,
+    every_lane,
+    joined_vectors,
+    llvm_function,
+    quad_products_bytes,
+    tile_loop,
+)
+from somknn_kernels.ir.shapes import BYTE_PRODUCTS, SCAN_VECTORS, TILE_SHAPES, marker_of
+from somknn_kernels.isa import Portable
+
+SLACK = 3  # of `scan_pairs`: six half norms, rounded down
+
+
+def _pair_products_bytes(builder, marker, accumulator, unsigned, signed):
+    """accumulator[i] + the two products of bytes 2i, 2i+1, modulo 2^16; the caller excludes saturation of a pair."""
+    lanes = accumulator.type.count
+    octets = ir.VectorType(I8, 2 * lanes)
+    unsigned, signed = builder.bitcast(unsigned, octets), builder.bitcast(signed, octets)
+    if marker is not Portable and lanes == 16:
+        madd = llvm_function(builder.module, "llvm.x86.avx2.pmadd.ub.sw", accumulator.type, [octets, octets])
+        return builder.add(accumulator, builder.call(madd, [unsigned, signed]))
+    wide = accumulator.type
+    for start in (0, 1):
+        product = builder.mul(
+            builder.zext(every_lane(builder, unsigned, start, 2), wide),
+            builder.sext(every_lane(builder, signed, start, 2), wide),
+        )
+        accumulator = builder.add(accumulator, product)
+    return accumulator
+
+
+def byte_products(isa):
+    """(element, lanes, multiply) of tiles of signed queries and unsigned rows in bytes: sums modulo 2^16, with VNNI modulo 2^32."""
+    marker = marker_of(isa)
+    _, _, width = TILE_SHAPES[marker]
+    words = marker in BYTE_PRODUCTS
+    multiply = quad_products_bytes if words else _pair_products_bytes
+    return I32 if words else I16, width // (4 if words else 2), multiply
+
+
+def add_quarter(context, builder, panels_type, panels, panel, queries, sums, multiply, quarter):
+    """`sums` and the products of one quarter of the columns of a panel; panels : as `scan_tile` wants them."""
+    n_panels, groups = (array_length(context, builder, panels_type, panels, axis) for axis in (1, 2))
+    first = builder.mul(groups, I64(quarter))
+    # As if the panel's other quarters lay before this one: then queries and panel count their groups alike.
+    place = builder.sub(builder.add(builder.mul(n_panels, I64(quarter)), panel), I64(quarter))
+    vectors = array_pointer(context, builder, panels_type, panels, sums[0][0].type)
+    vectors = builder.gep(vectors, [builder.mul(builder.mul(place, groups), I64(len(sums[0])))])
+    shape, stop = (len(sums), len(sums[0])), builder.add(first, groups)
+    return tile_loop(builder, shape, stop, queries, vectors, sums, multiply, unroll=2, first=first)
+
+
+def survivor_masks(builder, sums, tops, masks, compare):
+    """Store masks[j], the bits of the rows whose sum for query j is not above tops[j], a vector as wide as a panel; returns them or-ed."""
+    combined = I64(0)
+    for j, (parts, top) in enumerate(zip(sums, tops, strict=True)):
+        # One comparison of the panel's whole width: LLVM then packs the lanes before it takes their signs.
+        bits = ir.IntType(top.type.count)
+        out = builder.bitcast(compare(">", joined_vectors(builder, parts), top), bits)
+        alive = builder.xor(out, bits(2**bits.width - 1))
+        mask = alive if bits.width == 64 else builder.zext(alive, I64)
+        builder.store(mask, builder.gep(masks, [I64(j)]))
+        combined = builder.or_(combined, mask)
+    return combined
+
+
+class Sections:
+    """The way of `scan_tile` and `scan_pairs` from section to section; their arguments 1 to 5 are the same."""
+
+    def __init__(self, isa, context, builder, signature, arguments):
+        self.context, self.builder, self.types, self.arguments = context, builder, signature.args, arguments
+        self.marker = marker_of(isa)
+        self.n_queries, self.n_vectors = TILE_SHAPES[self.marker][0], SCAN_VECTORS
+        self.element, self.lanes, self.multiply_bytes = byte_products(isa)
+        self.rows = self.lanes * self.n_vectors
+        self.accumulator = ir.VectorType(self.element, self.lanes)
+        self.tile, self.panel = arguments[2], arguments[5]
+        self.queries = self.pointer(1, I32, self.tile)
+        self.half_norms = self.pointer(4, self.accumulator)
+
+    def pointer(self, position, element_type, index=None):
+        """To the data of an argument, or to its item `index`."""
+        return array_pointer(
+            self.context, self.builder, self.types[position], self.arguments[position], element_type, index
+        )
+
+    def panels_of(self, position):
+        """Number of panels in an argument whose second axis they are."""
+        return array_length(self.context, self.builder, self.types[position], self.arguments[position], 1)
+
+    def of_panel(self, source, n_panels, section):
+        """The panel's vectors of one section from an array (3, panels, panel rows)."""
+        first = self.builder.mul(
+            self.builder.add(self.builder.mul(n_panels, I64(section)), self.panel), I64(self.n_vectors)
+        )
+        found = []
+        for v in range(self.n_vectors):
+            found.append(self.builder.load(self.builder.gep(source, [self.builder.add(first, I64(v))])))
+            found[-1].align = 2
+        return found
+
+    def start(self, section, offset, sums=None, lift=None):
+        """`sums` with the section's offsets, half norms and, for each query and row, `lift(section)`, so that the comparison needs nothing else."""
+        norms = self.of_panel(self.half_norms, self.panels_of(4), section)
+        lifts = None if lift is None else lift(section)
+        started = []
+        for j in range(self.n_queries):
+            by = offset(section, j)
+            moved = [self.builder.sub(by, norm) for norm in norms]
+            if lifts is not None:
+                moved = [self.builder.add(part, more) for part, more in zip(moved, lifts[j], strict=True)]
+            if sums is not None:
+                moved = [self.builder.add(total, part) for total, part in zip(sums[j], moved, strict=True)]
+            started.append(moved)
+        return started
+
+    def add_quarter(self, sums, quarter):
+        """`sums` and the products of one quarter of the columns."""
+
+        def multiply(total, query, row):
+            return self.multiply_bytes(self.builder, self.marker, total, row, query)
+
+        given = self.types[3], self.arguments[3], self.panel, self.queries, sums, multiply, quarter
+        return add_quarter(self.context, self.builder, *given)
+
+    def scan(self, offset, out_early, survivors, lift=None):
+        """Emit the scan; returns what the tile returns.
+
+        offset(section, j) : a vector; lift(section) : for each query a vector for each of the panel's, added to its sums; out_early(sums, section) : a vector of i1, whether all that a lane stands for is ruled out;
+        survivors(sums) : stores the masks and returns them or-ed together.
+        """
+        builder = self.builder
+        done = builder.append_basic_block("scan_done")
+        leaving = []
+        sums: Any = None
+        for section in range(2):
+            sums = self.add_quarter(self.start(section, offset, sums, lift), section)
+            out = builder.bitcast(out_early(sums, section), ir.IntType(self.lanes))
+            on = builder.append_basic_block("scan_goes_on")
+            leaving.append(builder.block)
+            builder.cbranch(builder.icmp_unsigned("==", out, ir.IntType(self.lanes)(2**self.lanes - 1)), done, on)
+            builder.position_at_end(on)
+        combined = survivors(self.add_quarter(self.add_quarter(self.start(2, offset, sums, lift), 2), 3))
+        at_end = builder.block
+        builder.branch(done)
+        builder.position_at_end(done)
+        result = builder.phi(I64)
+        for block in leaving:
+            result.add_incoming(I64(0), block)
+        result.add_incoming(combined, at_end)
+        return result
