@@ -11,6 +11,13 @@ along, would spin while they wait for each other. Tests of threads are about som
 """
 
 import os
+import signal
+
+# A run in a script's background ignores Ctrl-C, and so would the commands that tests interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 if int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 1)) > 1:  # before scikit-learn is imported
     os.environ.setdefault("OMP_NUM_THREADS", "1")

@@ -1,7 +1,7 @@
 """The compiled code of every kernel that a test run compiled, as text that two versions of the sources can be compared by.
 
-    SOMKNN_CACHE_DIR=$(mktemp -d) pytest tests/kernels tests/neighbors --kernel-code=before     in one version
-    SOMKNN_CACHE_DIR=$(mktemp -d) pytest tests/kernels tests/neighbors --kernel-code=after      in the other
+    SOMKNN_CACHE_DIR=$(mktemp -d) pytest tests/kernels tests/search tests/neighbors --kernel-code=before     in one version
+    SOMKNN_CACHE_DIR=$(mktemp -d) pytest tests/kernels tests/search tests/neighbors --kernel-code=after      in the other
     diff -r before after
 
 One file for each kernel and signature (an instruction set is part of the signature): LLVM's optimised intermediate representation, in

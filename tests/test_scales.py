@@ -13,7 +13,7 @@ from reference import search as reference
 from somknn import LVQ, SOM, KMeans, SOMFeatureSelector
 from somknn.neighbors import CodebookSearch, ExactIndex
 from somknn.scaling import exponent_of
-from somknn.som.search import BMUSearch
+from somknn.search.best_units import BMUSearch
 
 KINDS = (
     "normal", "grid", "few directions", "duplicates", "constant columns", "columns of all units", "outliers", "one row again and again"

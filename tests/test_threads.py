@@ -14,8 +14,8 @@ import pytest
 from reference import search as reference
 from somknn import SOM, KMeans, KNeighborsClassifier, NearestNeighbors
 from somknn.neighbors import ExactIndex, FaissIndex
-from somknn.prototypes import lookup
-from somknn.prototypes.lookup import PrototypeLookup
+from somknn.search import few_vectors
+from somknn.search.few_vectors import FewVectorsSearch
 from two_fits import CASES, DIGITS, FEW, MANY, QUERIES, Case, outcome, same
 
 THREADS = 8
@@ -142,19 +142,19 @@ def test_a_search_goes_on_by_codes_that_another_gives_up_meanwhile(monkeypatch):
     random = np.random.default_rng(0)
     rows, prototypes = (random.integers(0, 256, (n, 100)).astype(np.uint8) for n in (7000, 70))
     expected = reference.nearest(rows[:50], prototypes, 1)
-    shared = PrototypeLookup(prototypes)
-    shared.prepare(None)
+    shared = FewVectorsSearch(prototypes)
+    shared.prepare(2)
     between = []
 
     def empty(*arguments):
         if not between:
-            between.append(threading.Thread(target=shared.search, args=(rows, 1, 1)))
+            between.append(threading.Thread(target=shared.search, args=(rows, 1), kwargs={"n_threads": 1}))
             between[0].start()
             between[0].join(60)
         return np.empty(*arguments)
 
-    monkeypatch.setattr(lookup, "np", SimpleNamespace(**{**vars(np), "empty": empty}))
-    squares, nearest = shared.search(rows, 1, 1)
+    monkeypatch.setattr(few_vectors, "np", SimpleNamespace(**{**vars(np), "empty": empty}))
+    squares, nearest = shared.search(rows, 1, n_threads=1)
     assert between
     assert not shared._by_codes
     assert same((squares[:50], nearest[:50]), expected)

@@ -33,7 +33,7 @@ def describe() -> dict[str, Any]:
     Raises ValueError when `$SOMKNN_ISA` asks for an instruction set that this machine lacks.
     """
     import somknn
-    from somknn_kernels import isa, parallel, policy
+    from somknn import machine
 
     return {
         "somknn": somknn.__version__,
@@ -42,10 +42,10 @@ def describe() -> dict[str, Any]:
         "platform": f"{platform.system()} {platform.release()} {platform.machine()}",
         "processor": _processor(),
         "processors": _processors_allowed(),
-        "instruction_set": isa.name_of(isa.select()),
-        "instruction_sets": isa.supported(),
-        "threads": parallel.available_threads(),
+        "instruction_set": machine.name_of(machine.select()),
+        "instruction_sets": machine.supported(),
+        "threads": machine.available_threads(),
         "threading_layer": "Python threads; kernels release the GIL"
         + ("" if getattr(sys, "_is_gil_enabled", lambda: True)() else " (this Python has none)"),
-        "cache_folder": str(policy.cache_folder() or "none: every process compiles anew"),
+        "cache_folder": str(machine.cache_folder() or "none: every process compiles anew"),
     }

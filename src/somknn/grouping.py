@@ -4,8 +4,8 @@ import itertools
 
 import numpy as np
 
+from somknn.machine import check_stopped, per_task, run_tasks
 from somknn_kernels.learn import group_sums as kernels
-from somknn_kernels.parallel import check_stopped, per_task, run_tasks
 
 # Columns of one task: few enough to share wide rows among threads, enough for whole cache lines at a time.
 _COLUMNS = 256

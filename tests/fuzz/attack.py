@@ -25,8 +25,8 @@ from fuzz.mutants import mutant
 from fuzz.saved_models import QUERIES, ROWS
 from reference import search as reference
 from somknn.neighbors.base import NeighborsBase
-from somknn.neighbors.index import ExactIndex
 from somknn.persistence import ModelFileError, container, load
+from somknn.search.index import ExactIndex
 
 _SECONDS = 60  # for one mutant
 _MEMORY = 3_000_000_000  # bytes that a mutant may ask for beyond what the process has

@@ -14,7 +14,7 @@ from somknn_kernels.isa import supported
 
 TESTS = Path(__file__).parent.parent
 # All that call kernels on arrays of their own making: no command, no other process, no other engine.
-FOLDERS = ("kernels", "neighbors", "som", "prototypes", "images")
+FOLDERS = ("kernels", "search", "neighbors", "som", "prototypes", "images")
 FAULT = {signal.SIGSEGV, signal.SIGBUS}
 WRITTEN_OVER = {signal.SIGABRT}
 FAR = {"within": {0}, "read far behind": FAULT, "read far before": FAULT, "read of nothing": FAULT}

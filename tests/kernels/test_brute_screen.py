@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from reference import brute_screen as plain
 from reference import search as reference
-from somknn.neighbors import ExactIndex, brute_screen
-from somknn.neighbors.brute import BruteSearch
+from somknn.neighbors import ExactIndex
+from somknn.search import brute_screen
+from somknn.search.brute import BruteSearch
 from somknn_kernels import isa as isa_module
 from somknn_kernels.exact.selection import NO_INDEX, Nearest, sorted_heaps
 from somknn_kernels.ir.shapes import query_tile, scan_group, scan_panel_rows
@@ -181,16 +182,16 @@ def test_codes_are_used_where_they_pay_and_only_there(monkeypatch):
         stops.append((brute_screen.search_by_codes(*given), given[6]))
         return stops[-1][0]
 
-    monkeypatch.setattr("somknn.neighbors.brute.search_by_codes", watched)
+    monkeypatch.setattr("somknn.search.brute.search_by_codes", watched)
     random = np.random.default_rng(9)
     along = 128 + 20 * random.standard_normal((9300, 4)) @ random.standard_normal((4, 64))
     for data, pays in ((np.clip(along, 0, 255).astype(np.uint8), True), (bytes_of("noise", random, 9300, 400), False)):
         rows, queries = data[300:], data[:300]
         stops.clear()
-        BruteSearch(rows, isa_module.select("avx2")).nearest(queries, 3, 1)
+        BruteSearch(rows, isa_module.select("avx2")).search(queries, 3, n_threads=1)
         assert stops
         assert all((stop == len(rows)) == pays for stop, _ in stops)
-        BruteSearch(rows, isa_module.select("portable")).nearest(queries[:70], 3, 1)
+        BruteSearch(rows, isa_module.select("portable")).search(queries[:70], 3, n_threads=1)
     n_before = len(stops)
-    BruteSearch(rows, isa_module.select("avx2")).nearest(queries[:30], 3, 1)
+    BruteSearch(rows, isa_module.select("avx2")).search(queries[:30], 3, n_threads=1)
     assert len(stops) == n_before

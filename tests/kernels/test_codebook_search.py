@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reference.codebook_search import two_nearest
-from somknn.som.frames import Axes
-from somknn.som.search import BMUSearch
+from somknn.search.best_units import BMUSearch
+from somknn.search.frames import Axes
 from somknn_kernels.bounds import codebook_codes
 from somknn_kernels.policy import kernel
 from somknn_kernels.tiles.row_products import AXES

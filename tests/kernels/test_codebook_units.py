@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reference import codebook_units as reference
-from somknn.som.frames import Frame, _basis
+from somknn.search.frames import Frame, _basis
 from somknn_kernels.bounds import codebook_units as kernels
 from somknn_kernels.bounds.codebook_codes import LEAD, WIDTH
 

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from reference import byte_screen, lvq, search, seeding
 from somknn.neighbors import CodebookSearch, ExactIndex
-from somknn.neighbors.byte_screen import ByteScreen
 from somknn.prototypes.seeding import Potential
+from somknn.search.byte_screen import ByteScreen
 from somknn_kernels import isa
 from somknn_kernels.learn import lvq as lvq_kernels
 from somknn_kernels.search import cell_order

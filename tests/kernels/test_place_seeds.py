@@ -5,9 +5,9 @@ import pytest
 
 from reference.place_seeds import bound
 from reference.self_search import nearest_apart
-from somknn.neighbors.embedding import Embedding
-from somknn.neighbors.pruned import PrunedSearch
-from somknn.neighbors.self_search import _places
+from somknn.search.embedding import Embedding
+from somknn.search.pruned import PrunedSearch
+from somknn.search.self_search import _places
 from somknn_kernels import isa as isa_module
 from somknn_kernels.ir.shapes import scan_group, scan_panel_rows
 from somknn_kernels.policy import kernel

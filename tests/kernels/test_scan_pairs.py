@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from somknn.neighbors.embedding import Embedding
-from somknn.neighbors.pruned import PrunedSearch
-from somknn.neighbors.self_search import _places
+from somknn.search.embedding import Embedding
+from somknn.search.pruned import PrunedSearch
+from somknn.search.self_search import _places
 from somknn_kernels import isa as isa_module
 from somknn_kernels.policy import kernel
 from somknn_kernels.tiles.scan_tiles import scan_pairs

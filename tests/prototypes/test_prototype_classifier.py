@@ -11,7 +11,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 import somknn
 from somknn import PrototypeClassifier
 from somknn.prototypes.budget import split_budget
-from somknn.prototypes.lookup import PrototypeLookup
+from somknn.search.few_vectors import FewVectorsSearch
 
 SOURCES = ["kmeans", "lvq", "som", "sample"]
 
@@ -101,6 +101,6 @@ def test_lookup_is_exact(dtype):
     rows = np.clip(128 + 15 * low, 0, 255).astype(dtype)
     prototypes = rows[:300]
     squares = ((rows[:, None].astype(float) - prototypes[None].astype(float)) ** 2).sum(axis=2)
-    found, nearest = PrototypeLookup(prototypes).search(rows, 2, None)
+    found, nearest = FewVectorsSearch(prototypes).search(rows, 2, n_threads=2)
     np.testing.assert_array_equal(nearest, np.argsort(squares, axis=1, kind="stable")[:, :2])
     np.testing.assert_allclose(found, np.sort(squares, axis=1)[:, :2])

@@ -173,7 +173,7 @@ def indexed_ahead(data: Any, k: int) -> tuple[Any, Future | None]:
     """
     if (data.X_train.dtype, data.X_test.dtype) != ("uint8", "uint8"):
         return data.X_train, None
-    from somknn.neighbors.index import ExactIndex
+    from somknn.search.index import ExactIndex
 
     index = ExactIndex().fit(data.X_train)
     beside = copy.copy(index)

@@ -13,8 +13,8 @@ import numpy as np
 from distributed import CancelledError, Client, Future
 from distributed.scheduler import KilledWorker
 
-from somknn.neighbors.finite import check_finite
-from somknn.neighbors.index import DTYPES
+from somknn.search.finite import check_finite
+from somknn.search.index import DTYPES
 
 _FAN = 8  # results added by one task: the sums of a thousand blocks pass through four levels
 

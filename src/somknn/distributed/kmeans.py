@@ -9,12 +9,12 @@ from sklearn.utils import check_random_state
 
 from somknn.distributed.cluster import combine, given, turn
 from somknn.distributed.parts import Part, Parts, forget_rows, key_of
-from somknn.neighbors import CodebookSearch
 from somknn.prototypes import KMeans
 from somknn.prototypes.kmeans import column_sums, squares_about
 from somknn.prototypes.lloyd import Assigned, Far
 from somknn.prototypes.seeding import centres_dtype, given_centres, parallel, plus_plus
 from somknn.scaling import exponent_of
+from somknn.search.codebook import CodebookSearch
 
 
 def _search(part: Part, n_threads: int) -> CodebookSearch:

@@ -19,8 +19,8 @@ from somknn.distributed.cluster import (
     turn,
 )
 from somknn.fitted import one_state
-from somknn.neighbors.index import ALGORITHMS, ExactIndex, as_rows
 from somknn.neighbors.weighting import class_shares, neighbour_weights, winning_codes
+from somknn.search.index import ALGORITHMS, ExactIndex, as_rows
 
 _QUERY_BYTES = 8_000_000  # of queries sent at a time
 _QUERIES = 16_384

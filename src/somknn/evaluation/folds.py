@@ -21,11 +21,9 @@ import numpy as np
 from sklearn.model_selection import check_cv
 from sklearn.utils.multiclass import check_classification_targets
 
-from somknn.neighbors.index import ExactIndex
-from somknn_kernels.parallel import resolve_n_threads, run_tasks
-from somknn_kernels.votes.prefix_voting import keep_allowed
+from somknn.neighbors.weighting import first_allowed
+from somknn.search.index import ExactIndex
 
-_SLICE = 2048  # queries per task: enough work for a thread, enough tasks for many
 _SHARED_AT_MOST = 1.3  # times the pairs that searches split by split would compare
 
 Split = tuple[np.ndarray, np.ndarray]
@@ -136,28 +134,14 @@ class FoldNeighbors:
     def _from_shared(self, train: np.ndarray, test: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         allowed = np.zeros(len(self._X), np.bool_)
         allowed[train] = True
+        wanted = self._k, allowed, self._codes, self._n_jobs
         place = self._place[test]
-        codes, squared, found = self._keep(self._indices[place], self._squared[place], allowed)
+        codes, squared, found = first_allowed((self._squared[place], self._indices[place]), *wanted)
         length, short = self._length, np.flatnonzero(found < self._k)
         self.searched_again += len(short)
         while len(short):
             length = min(len(self._X), 2 * length)
             longer, indices = self._index.search(self._X[test[short]], length)
-            codes[short], squared[short], found = self._keep(indices, longer, allowed)
+            codes[short], squared[short], found = first_allowed((longer, indices), *wanted)
             short = short[found < self._k]
         return codes, squared
-
-    def _keep(
-        self, indices: np.ndarray, squared: np.ndarray, allowed: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        m = len(indices)
-        codes = np.zeros((m, self._k), np.int32)
-        kept = np.zeros((m, self._k), squared.dtype)
-        found = np.zeros(m, np.int64)
-
-        def work(task: int) -> None:
-            s = slice(task * _SLICE, (task + 1) * _SLICE)
-            keep_allowed(indices[s], squared[s], allowed, self._codes, codes[s], kept[s], found[s])
-
-        run_tasks(work, -(-m // _SLICE), resolve_n_threads(self._n_jobs))
-        return codes, kept, found

@@ -15,11 +15,7 @@ from somknn.fitted import one_state
 from somknn.neighbors import KNeighborsClassifier
 from somknn.neighbors.base import rows_and_index
 from somknn.neighbors.validation import validate_rows_and_targets
-from somknn.neighbors.weighting import class_shares, neighbour_weights
-from somknn_kernels.parallel import resolve_n_threads, run_tasks
-from somknn_kernels.votes.prefix_voting import vote_every_k
-
-_SLICE = 2048
+from somknn.neighbors.weighting import class_shares, neighbour_weights, winners_of_every_k
 
 
 @one_state
@@ -152,21 +148,9 @@ class KNeighborsClassifierCV(ClassifierMixin, BaseEstimator):
         return predictions
 
     def _vote(self, codes: np.ndarray, squared: np.ndarray, weights: np.ndarray | None) -> np.ndarray:
-        m, k = codes.shape
-        codes, squared = np.ascontiguousarray(codes), np.ascontiguousarray(squared)
-        out = np.empty((k, m), np.int32)
-        n_classes = len(self.classes_)
-
-        def work(task: int) -> None:
-            s = slice(task * _SLICE, min(m, (task + 1) * _SLICE))
-            mine = np.empty((k, s.stop - s.start), np.int32)
-            own_weights = None if weights is None else weights[s]
-            scratch = np.zeros(n_classes), np.full(n_classes, -1)
-            vote_every_k(codes[s], squared[s], own_weights, self.tie_break == "nearest", *scratch, mine)
-            out[:, s] = mine
-
-        run_tasks(work, -(-m // _SLICE), resolve_n_threads(self.n_jobs))
-        return out
+        nearest_first = self.tie_break == "nearest"
+        given = codes, squared, weights, len(self.classes_)
+        return winners_of_every_k(*given, nearest_first=nearest_first, n_jobs=self.n_jobs)
 
     def _score(
         self,

@@ -13,13 +13,13 @@ from sklearn.utils.validation import check_is_fitted, column_or_1d
 from somknn.fitted import one_state
 from somknn.images.shapes import for_blocks, resolve_image_shape
 from somknn.images.transformers import SMALLEST_TO_DESKEW, Deskew, GradientOrientation
-from somknn.neighbors import ExactIndex
+from somknn.machine import resolve_n_threads
 from somknn.neighbors.validation import check_n_neighbors, validate_rows, validate_rows_and_targets
 from somknn.neighbors.weighting import class_shares, winning_codes
 from somknn.persistence import Savable
 from somknn.persistence.contents import COLUMNS, ROWS, Array, Classes, Integer, Kind
+from somknn.search.index import ExactIndex
 from somknn_kernels.images import deformation, image_filters
-from somknn_kernels.parallel import resolve_n_threads
 
 _CHANNELS = 2
 _LARGEST_SOBEL = 4.0  # of pixels in [0, 1]

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from somknn_kernels.parallel import per_task, resolve_n_threads, run_tasks
+from somknn.machine import per_task, resolve_n_threads, run_tasks
 
 _IMAGES_PER_TASK = 256
 

@@ -10,7 +10,7 @@ _TUNING_ROWS = 1000
 
 # name: (module, class, the extra that installs what it needs)
 BACKENDS: dict[str, tuple[str, str, str | None]] = {
-    "numba": ("somknn.neighbors.index", "ExactIndex", None),
+    "numba": ("somknn.search.index", "ExactIndex", None),
     "faiss": ("somknn.neighbors.faiss_index", "FaissIndex", "faiss"),
 }
 

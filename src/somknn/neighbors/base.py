@@ -11,12 +11,12 @@ from sklearn.base import BaseEstimator
 from sklearn.utils._param_validation import Interval, Options, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
+from somknn.machine import resolve_n_threads
 from somknn.neighbors.backends import BACKENDS, make_index
-from somknn.neighbors.index import ExactIndex
 from somknn.neighbors.validation import check_n_neighbors, validate_rows
 from somknn.persistence import Savable
 from somknn.persistence.contents import COLUMNS, ROWS, Array, Integer, Kind, Saved, Text
-from somknn_kernels.parallel import resolve_n_threads
+from somknn.search.index import ExactIndex
 
 
 class NeighborsBase(Savable, BaseEstimator):

@@ -18,14 +18,14 @@ from typing import Any
 
 import numpy as np
 
+from somknn import machine
 from somknn.fitted import turn
+from somknn.machine import resolve_n_threads
 from somknn.neighbors import faiss_arrays, faiss_factory, faiss_tuning, recall
-from somknn.neighbors.brute import BruteSearch
 from somknn.neighbors.faiss_rows import FloatRows
 from somknn.neighbors.faiss_shortlist import Setting, Shortlist
-from somknn.neighbors.index import ALGORITHMS, ExactIndex, as_rows
-from somknn_kernels import isa as isa_module
-from somknn_kernels.parallel import resolve_n_threads
+from somknn.search.brute import BruteSearch
+from somknn.search.index import ALGORITHMS, ExactIndex, as_rows
 
 _DEFAULT_TARGET = 0.99
 _LOCK = threading.Lock()  # of all: one in each would keep an estimator from being pickled
@@ -216,7 +216,7 @@ class FaissIndex:
         distances, indices, complete = shortlist.search(np.ascontiguousarray(queries), int(k), n_threads, setting)
         rest = np.flatnonzero(~complete)
         if len(rest):
-            distances[rest], indices[rest] = fitted.brute.nearest(queries[rest], int(k), n_threads)
+            distances[rest], indices[rest] = fitted.brute.search(queries[rest], int(k), n_threads=n_threads)
         self.search_stats_ = {
             "queries": len(queries),
             "shortlist": shortlist.length(k, setting),
@@ -352,7 +352,7 @@ class FaissIndex:
             _in_range("target_recall", self.target_recall, Real, 0, 1)
             if self.nprobe is not None or self.ef_search is not None:
                 raise ValueError("give target_recall, or nprobe or ef_search, not both: the first chooses the others")
-        rows, isa = as_rows(X, "X"), isa_module.select()
+        rows, isa = as_rows(X, "X"), machine.select()
         brute = BruteSearch(rows, isa)
         vectors = FloatRows(rows, brute)
         engine = faiss_factory.make(self.index, *rows.shape, nlist=self.nlist, as_bytes=vectors.unchanged)

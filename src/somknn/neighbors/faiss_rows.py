@@ -4,7 +4,7 @@ from functools import cached_property
 
 import numpy as np
 
-from somknn.neighbors.brute import BruteSearch
+from somknn.search.brute import BruteSearch
 
 _BLOCK = 8192  # rows that are float32 at once
 _LARGEST = 1e15  # a float32 square above this one's can become infinite

@@ -5,16 +5,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from somknn.machine import Isa
 from somknn.neighbors import faiss_factory
-from somknn.neighbors.brute import BruteSearch
 from somknn.neighbors.faiss_rows import FloatRows
-from somknn_kernels.exact.reranking import rerank
-from somknn_kernels.exact.selection import NO_INDEX
-from somknn_kernels.isa import Isa
-from somknn_kernels.parallel import per_task, run_tasks
+from somknn.search.brute import NO_INDEX, BruteSearch
 
 _QUERIES = 8192  # that are float32 at once
-_QUERIES_PER_TASK = 128
 _LOCK = threading.Lock()  # of all: one in each would keep an estimator from being pickled
 
 
@@ -100,7 +96,7 @@ class Shortlist:
             part = slice(start, min(start + _QUERIES, m))
             floats = self.vectors.of(queries[part])
             estimates, candidates = self._ask(floats, self.length(k, setting), setting.effort, n_threads)
-            found = self._reorder(queries[part], candidates, distances[part], indices[part], n_threads)
+            found = self._brute.rerank(queries[part], candidates, distances[part], indices[part], n_threads)
             norms = self.vectors.norms(floats)
             complete[part] = (found == k) & self.vectors.bounded(norms)
             if self.spec == "flat":
@@ -127,18 +123,3 @@ class Shortlist:
         if self.order is not None:
             found = np.where(found < 0, -1, self.order[found])
         return estimates, np.ascontiguousarray(found, dtype=np.int64)
-
-    def _reorder(
-        self, queries: np.ndarray, candidates: np.ndarray, distances: np.ndarray, indices: np.ndarray, n_threads: int
-    ) -> np.ndarray:
-        """Fill `distances` and `indices`; how many of them each query has, -1 where FAISS named a row twice."""
-        m = len(queries)
-        found = np.empty(m, np.int64)
-        at_once = per_task(_QUERIES_PER_TASK, candidates.shape[1] * queries.shape[1])
-
-        def work(task: int) -> None:
-            first, last = task * at_once, min((task + 1) * at_once, m)
-            rerank(self._isa, queries, self._brute.rows, candidates, first, last, distances, indices, found)
-
-        run_tasks(work, -(-m // at_once), n_threads)
-        return found

@@ -9,9 +9,9 @@ from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted
 
 from somknn.fitted import one_state
+from somknn.machine import resolve_n_threads
 from somknn.neighbors.base import NeighborsBase, as_csr, rows_and_index
 from somknn.neighbors.validation import validate_rows
-from somknn_kernels.parallel import resolve_n_threads
 
 
 @one_state

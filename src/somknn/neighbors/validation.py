@@ -16,7 +16,7 @@ import numpy as np
 import sklearn
 from sklearn.utils.validation import validate_data
 
-from somknn.neighbors.finite import check_finite
+from somknn.search.finite import check_finite
 
 _KEPT = (np.dtype(np.uint8), np.dtype(np.float32), np.dtype(np.float64))
 _LARGEST_INTEGER = 2**53

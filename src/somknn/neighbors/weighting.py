@@ -5,20 +5,21 @@ from typing import Any
 
 import numpy as np
 
+from somknn.machine import resolve_n_threads, run_tasks
 from somknn.neighbors.validation import check_weights
-from somknn_kernels.parallel import resolve_n_threads, run_tasks
-from somknn_kernels.votes import voting
+from somknn_kernels.votes import prefix_voting, voting
 
 _QUERIES_PER_TASK = 8192  # some hundred microseconds of votes: worth waking a thread for
+_LISTS_PER_TASK = 2048  # whose votes are counted for every k
 
 
-def _over_queries(n_queries: int, n_jobs: int | None, work: Callable[[slice], object]) -> None:
-    n_tasks = -(-n_queries // _QUERIES_PER_TASK)
-
+def _over_queries(
+    n_queries: int, n_jobs: int | None, work: Callable[[slice], object], at_once: int = _QUERIES_PER_TASK
+) -> None:
     def task(i: int) -> None:
-        work(slice(i * _QUERIES_PER_TASK, (i + 1) * _QUERIES_PER_TASK))
+        work(slice(i * at_once, (i + 1) * at_once))
 
-    run_tasks(task, n_tasks, resolve_n_threads(n_jobs))
+    run_tasks(task, -(-n_queries // at_once), resolve_n_threads(n_jobs))
 
 
 def neighbour_weights(weights: Any, squared_distances: np.ndarray, n_jobs: int | None) -> np.ndarray | None:
@@ -34,6 +35,53 @@ def neighbour_weights(weights: Any, squared_distances: np.ndarray, n_jobs: int |
 
     _over_queries(len(out), n_jobs, work)
     return out
+
+
+def winners_of_every_k(
+    neighbour_codes: np.ndarray,
+    squared_distances: np.ndarray,
+    weights: np.ndarray | None,
+    n_classes: int,
+    *,
+    nearest_first: bool,
+    n_jobs: int | None,
+) -> np.ndarray:
+    """The class code that wins the vote of the first k neighbours, for every k, (K, m) int32.
+
+    neighbour_codes : (m, K) int32, class codes of the neighbours, nearest first; squared_distances, weights : (m, K).
+    """
+    m, k = neighbour_codes.shape
+    codes, squared = np.ascontiguousarray(neighbour_codes), np.ascontiguousarray(squared_distances)
+    out = np.empty((k, m), np.int32)
+
+    def work(part: slice) -> None:
+        mine = np.empty((k, len(codes[part])), np.int32)
+        scratch = np.zeros(n_classes), np.full(n_classes, -1)
+        prefix_voting.vote_every_k(codes[part], squared[part], _part(weights, part), nearest_first, *scratch, mine)
+        out[:, part] = mine
+
+    _over_queries(m, n_jobs, work, _LISTS_PER_TASK)
+    return out
+
+
+def first_allowed(
+    neighbours: tuple[np.ndarray, np.ndarray], k: int, allowed: np.ndarray, codes: np.ndarray, n_jobs: int | None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Class codes (m, k) and squared distances (m, k) of each query's first k neighbours that are allowed, and how many there were.
+
+    neighbours : squared distances and rows, (m, L); allowed : (n,) bool; codes : (n,) int32, of all rows. Entries beyond the number are 0.
+    """
+    squared_distances, indices = neighbours
+    m = len(indices)
+    found_codes, squared = np.zeros((m, k), np.int32), np.zeros((m, k), squared_distances.dtype)
+    found = np.zeros(m, np.int64)
+
+    def work(part: slice) -> None:
+        lists = indices[part], squared_distances[part]
+        prefix_voting.keep_allowed(*lists, allowed, codes, found_codes[part], squared[part], found[part])
+
+    _over_queries(m, n_jobs, work, _LISTS_PER_TASK)
+    return found_codes, squared, found
 
 
 def _check_rows(neighbours: np.ndarray, n_rows: int) -> None:

@@ -9,11 +9,11 @@ import numpy as np
 
 import somknn
 from somknn.fitted import snapshot
+from somknn.machine import resolve_n_threads
 from somknn.persistence import container
 from somknn.persistence.container import ModelFileError
 from somknn.persistence.contents import Kind, check_contents
 from somknn.persistence.encoding import decode, encode
-from somknn_kernels.parallel import resolve_n_threads
 
 # Every class that a model file may name, and where it lives. A file cannot cause any other import.
 CLASSES: dict[str, str] = {

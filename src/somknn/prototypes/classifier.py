@@ -8,12 +8,13 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from somknn.fitted import one_state
+from somknn.machine import resolve_n_threads
 from somknn.neighbors.backends import BACKENDS, make_index
 from somknn.neighbors.weighting import class_shares
 from somknn.prototypes.budget import split_budget
-from somknn.prototypes.lookup import PrototypeLookup
 from somknn.prototypes.lvq import LVQ, class_centres
 from somknn.prototypes.voting import PrototypeVoting
+from somknn.search.few_vectors import FewVectorsSearch
 from somknn.som import SOM
 
 _PILOT = 10  # the pilot of budget="difficulty" has this part of the prototypes
@@ -131,7 +132,8 @@ class PrototypeClassifier(PrototypeVoting):
         if self.budget == "difficulty":
             pilot = split_budget(counts, self.n_prototypes // _PILOT)
             found, labels = self._by_class("kmeans", rows, codes, weights, pilot, random)
-            nearest = PrototypeLookup(found.astype(np.float64)).search(rows, 1, self.n_jobs)[1][:, 0]
+            pilots = FewVectorsSearch(found.astype(np.float64))
+            nearest = pilots.search(rows, 1, n_threads=resolve_n_threads(self.n_jobs))[1][:, 0]
             mistakes = np.bincount(codes, weights=weights * (labels[nearest] != codes))
             budget = split_budget(counts, self.n_prototypes, np.sqrt(mistakes + 1))
         source, metric = "kmeans" if self.prototypes == "lvq" else self.prototypes, None

@@ -18,11 +18,11 @@ from typing import NamedTuple
 import numpy as np
 
 from somknn.grouping import group_sums
-from somknn.neighbors.codebook import CodebookSearch
-from somknn.neighbors.pruned import worth_judging
+from somknn.machine import per_task, resolve_n_threads, run_tasks
 from somknn.scaling import BEYOND, squares_scale
+from somknn.search.codebook import CodebookSearch
+from somknn.search.pruned import worth_judging
 from somknn_kernels.learn import lvq as kernels
-from somknn_kernels.parallel import per_task, resolve_n_threads, run_tasks
 
 _ROWS = 64  # of a task that compares all
 _FEW = 128

@@ -15,14 +15,15 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 
 from somknn.fitted import one_state
 from somknn.grouping import group_sums
-from somknn.neighbors import CodebookSearch, ExactIndex
+from somknn.machine import resolve_n_threads, run_tasks
 from somknn.neighbors.validation import validate_rows
 from somknn.persistence import Savable
 from somknn.persistence.contents import COLUMNS, FLOATS, Array, History, Integer, Kind, Number, Optional
 from somknn.prototypes.lloyd import Assigned, Clustering, lloyd, means, relocate_empty
 from somknn.prototypes.seeding import INITS, initial_centres
 from somknn.scaling import check_squares, exponent_of
-from somknn_kernels.parallel import resolve_n_threads, run_tasks
+from somknn.search.codebook import CodebookSearch
+from somknn.search.index import ExactIndex
 
 _BLOCK = 1024
 

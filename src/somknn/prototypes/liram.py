@@ -11,12 +11,11 @@ from collections.abc import Callable
 import numpy as np
 
 from somknn.axes import leading_axes
+from somknn.machine import check_stopped, resolve_n_threads, run_tasks
 from somknn.prototypes import glvq
-from somknn.prototypes.metric import Metric, round_prototypes, rounded
+from somknn.prototypes.metric import Metric, centre_rows, round_prototypes, rounded
 from somknn.scaling import BEYOND, exponent_of
 from somknn.threads import single_threaded_blas
-from somknn_kernels.bounds.codebook_codes import centre_rows
-from somknn_kernels.parallel import check_stopped, resolve_n_threads, run_tasks
 
 _BLOCK = 1024  # rows that are floats at a time
 _PARTS = 8  # sums of the rows' pulls at the axes, added in order: the result does not depend on the threads

@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from somknn.grouping import group_sums
-from somknn.neighbors.codebook import CodebookSearch
+from somknn.machine import resolve_n_threads
 from somknn.scaling import check_squares
-from somknn_kernels.parallel import resolve_n_threads
+from somknn.search.codebook import CodebookSearch
 
 
 class Clustering(NamedTuple):

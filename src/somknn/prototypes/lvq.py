@@ -11,6 +11,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from somknn.fitted import one_state
+from somknn.machine import Steps, per_task, resolve_n_threads
 from somknn.prototypes import glvq, liram
 from somknn.prototypes.budget import split_budget
 from somknn.prototypes.kmeans import KMeans, mean_variance
@@ -18,7 +19,6 @@ from somknn.prototypes.metric import Metric
 from somknn.prototypes.voting import PrototypeVoting
 from somknn.scaling import BEYOND, exponent_of
 from somknn_kernels.learn import lvq as kernels
-from somknn_kernels.parallel import Steps, per_task, resolve_n_threads
 
 _ROUNDS = 20  # of K-Means within a class
 _RANK = 64  # of the metric: 32 lose 0.2 point on MNIST, 96 gain nothing

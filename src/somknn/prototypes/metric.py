@@ -4,12 +4,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from somknn import machine
+from somknn.machine import per_task, resolve_n_threads, run_tasks
 from somknn.panels import pack_int16
 from somknn.persistence.container import ModelFileError
-from somknn_kernels import isa as isa_module
+from somknn_kernels.bounds.codebook_codes import centre_rows as centre_rows
 from somknn_kernels.ir.shapes import panel_rows
 from somknn_kernels.learn import linear_map as kernels
-from somknn_kernels.parallel import per_task, resolve_n_threads, run_tasks
 from somknn_kernels.tiles.row_products import AXES
 
 _ROWS = 384  # of a task
@@ -43,7 +44,7 @@ class Metric(NamedTuple):
         out = np.empty((len(rows), len(self.axes)), np.uint8 if self.bytes else self.axes.dtype)
         at_once = per_task(_ROWS, self.axes.size, 48)
         if self.bytes and rows.dtype == np.uint8:
-            isa = isa_module.select()
+            isa = machine.select()
             prepared = self.center.astype(np.int16), pack_int16(self.axes, AXES), self.shift
 
             def work(task: int) -> None:
@@ -128,7 +129,7 @@ class MappedBytes:
     """The nearest of `prototypes` (p, rank), uint8, to rows of bytes under `metric`: map and search in one pass over the rows."""
 
     def __init__(self, metric: Metric, prototypes: np.ndarray):
-        self.isa = isa_module.select()
+        self.isa = machine.select()
         axes = pack_int16(metric.axes, AXES)
         doubled = np.zeros((len(prototypes), axes.shape[0] * axes.shape[2]), np.int16)
         doubled[:, : prototypes.shape[1]] = prototypes.astype(np.int16) * 2 - 256

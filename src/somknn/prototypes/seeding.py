@@ -5,13 +5,13 @@ from typing import Any
 
 import numpy as np
 
-from somknn.neighbors.codebook import CodebookSearch
-from somknn.neighbors.embedding import Embedding
-from somknn.neighbors.pruned import LIFT
+from somknn.machine import per_task, resolve_n_threads, run_tasks
 from somknn.scaling import check_squares, exponent_of, squares_scale
+from somknn.search.codebook import CodebookSearch
+from somknn.search.embedding import Embedding
+from somknn.search.pruned import LIFT
 from somknn_kernels.ir.shapes import scan_group, scan_panel_rows
 from somknn_kernels.learn import seeding as kernels
-from somknn_kernels.parallel import per_task, resolve_n_threads, run_tasks
 from somknn_kernels.tiles.sieve_tile import CANDIDATES
 
 INITS = ("k-means++", "k-means||", "random")

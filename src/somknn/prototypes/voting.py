@@ -8,6 +8,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, column_or_1d, validate_data
 
+from somknn.machine import resolve_n_threads
 from somknn.neighbors.backends import fit_codebook_index, make_index
 from somknn.neighbors.validation import prepare_rows, validate_rows
 from somknn.neighbors.weighting import class_shares, neighbour_weights, winning_codes
@@ -24,8 +25,10 @@ from somknn.persistence.contents import (
     Optional,
     Saved,
 )
-from somknn.prototypes.lookup import BackendLookup, MappedLookup, PrototypeLookup
+from somknn.prototypes.lookup import BackendLookup, MappedLookup
 from somknn.prototypes.metric import Metric, read_metric
+from somknn.search.few_vectors import FewVectorsSearch
+from somknn.search.protocol import Searcher
 
 
 class PrototypeVoting(Savable, ClassifierMixin, BaseEstimator):
@@ -77,19 +80,20 @@ class PrototypeVoting(Savable, ClassifierMixin, BaseEstimator):
             prototypes = np.clip(np.rint(prototypes), 0, 255)
         self.prototypes_ = np.ascontiguousarray(prototypes, dtype=rows.dtype)
         self.prototype_codes_ = codes.astype(np.int32)
-        self._lookup: PrototypeLookup | BackendLookup
+        self._lookup: Searcher
         if self._backend == "numba":
-            self._lookup = self._own_lookup(metric)
-            self._lookup.prepare(self.n_jobs)
+            lookup = self._own_lookup(metric)
+            lookup.prepare(resolve_n_threads(self.n_jobs))
+            self._lookup = lookup
         else:
             k = min(getattr(self, "n_neighbors", 1), len(self.prototypes_))
             settings = self._backend, getattr(self, "backend_params", None), self.n_jobs, k
             searched = rows if metric is None else metric.apply(rows, self.n_jobs)
             self._lookup = BackendLookup(fit_codebook_index(self.prototypes_, searched, *settings), metric)
 
-    def _own_lookup(self, metric: Metric | None) -> PrototypeLookup:
+    def _own_lookup(self, metric: Metric | None) -> FewVectorsSearch:
         if metric is None:
-            return PrototypeLookup(self.prototypes_)
+            return FewVectorsSearch(self.prototypes_)
         return MappedLookup(metric, self.prototypes_)
 
     @property
@@ -129,7 +133,7 @@ class PrototypeVoting(Savable, ClassifierMixin, BaseEstimator):
         check_is_fitted(self)
         X = validate_rows(self, X, reset=False)
         k = min(getattr(self, "n_neighbors", 1), len(self.prototypes_))
-        neighbours = self._lookup.search(X, k, self.n_jobs)
+        neighbours = self._lookup.search(X, k, n_threads=resolve_n_threads(self.n_jobs))
         return neighbours, neighbour_weights(getattr(self, "weights", None), neighbours[0], self.n_jobs)
 
     def predict(self, X: Any) -> np.ndarray:

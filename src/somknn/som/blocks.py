@@ -8,16 +8,15 @@ import itertools
 import numpy as np
 
 from somknn.axes import sample_rows
+from somknn.machine import Isa, Steps, per_task, run_tasks, select
 from somknn.scaling import exponent_of
 from somknn.som.grid import Grid
 from somknn.threads import single_threaded_blas
 from somknn_kernels.bounds import codebook_codes
 from somknn_kernels.ir.shapes import panel_rows, query_tile
-from somknn_kernels.isa import Isa, select
 from somknn_kernels.maps import som_blocks, som_byte_blocks, som_update
 from somknn_kernels.maps.som_block_tiles import LANES
 from somknn_kernels.maps.som_byte_blocks import SECTION, Packed, Panels
-from somknn_kernels.parallel import Steps, per_task, run_tasks
 
 BLOCK = 96  # rows at most; 64 and 128 took as long
 _PART = 200  # units of a task, whatever the number of threads: BLAS may round a product of another shape differently

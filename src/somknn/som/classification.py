@@ -9,11 +9,11 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 
 from somknn.fitted import one_state
+from somknn.machine import resolve_n_threads
 from somknn.neighbors.backends import BACKENDS, fit_codebook_index, make_index
 from somknn.persistence import ModelFileError, Savable
 from somknn.persistence.contents import COLUMNS, Array, Classes, Fitted, Kind, Labels, Saved
 from somknn.som.estimator import SOM
-from somknn_kernels.parallel import resolve_n_threads
 
 
 @one_state

@@ -11,6 +11,7 @@ from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, column_or_1d, validate_data
 
 from somknn.fitted import one_state
+from somknn.machine import resolve_n_threads
 from somknn.neighbors.validation import prepare_rows
 from somknn.persistence import ModelFileError, Savable
 from somknn.persistence.contents import (
@@ -26,17 +27,16 @@ from somknn.persistence.contents import (
     check_positions,
 )
 from somknn.scaling import check_squares, exponent_of
+from somknn.search.best_units import BMUSearch, Found, find
+from somknn.search.frames import Axes
 from somknn.som import quality
-from somknn.som.frames import Axes
 from somknn.som.grid import Grid
 from somknn.som.initialization import initial_codebook
 from somknn.som.neighborhoods import check_neighborhood
 from somknn.som.online import train_online
 from somknn.som.schedules import schedule_values
-from somknn.som.search import BMUSearch, Found, find
 from somknn.som.trained import TrainedMap
 from somknn.som.training import Assigned, Rows, Rule, batch_update, sums_by_unit, train_batch
-from somknn_kernels.parallel import resolve_n_threads
 
 _HISTORY = ("quantization_error", "topographic_error", "radius", "seconds")
 _BLOCK = 8192
@@ -198,7 +198,7 @@ class SOM(TrainedMap, Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin
         rows = Rows(X, *self._targets(len(X), y, sample_weight))
         random = check_random_state(self.random_state)
         codebook = initial_codebook(rows.X, rule.grid, self.initialization, rows.weights, random)
-        codebook = codebook.astype(_codebook_dtype(rows.X.dtype))
+        codebook = codebook.astype(codebook_dtype(rows.X.dtype))
         report = self._recorder(rule, rows)
         if self.training == "online":
             codebook, search = train_online(rows, codebook, rule, random, report)
@@ -259,7 +259,7 @@ class SOM(TrainedMap, Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin
         if first:
             random = check_random_state(self.random_state)
             start = initial_codebook(rows.X, rule.grid, self.initialization, rows.weights, random)
-            self.codebook_ = start.astype(_codebook_dtype(rows.X.dtype)).reshape(
+            self.codebook_ = start.astype(codebook_dtype(rows.X.dtype)).reshape(
                 rule.grid.n_rows, rule.grid.n_columns, -1
             )
             self.history_ = {name: [] for name in _HISTORY}
@@ -419,5 +419,5 @@ class SOM(TrainedMap, Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin
         return tags
 
 
-def _codebook_dtype(rows: np.dtype) -> type:
+def codebook_dtype(rows: np.dtype) -> type:
     return np.float64 if rows == np.float64 else np.float32

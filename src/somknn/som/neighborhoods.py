@@ -21,10 +21,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from somknn.machine import check_stopped, per_task, run_tasks
 from somknn.som.grid import Grid
 from somknn_kernels.maps import smoothing
 from somknn_kernels.maps.som_update import weighted_sums
-from somknn_kernels.parallel import check_stopped, per_task, run_tasks
 from somknn_kernels.tiles.weighted_tiles import FEATURES, TARGETS
 
 NEIGHBORHOODS = ("gaussian", "bubble", "mexican_hat", "triangle", "epanechnikov")

@@ -11,10 +11,10 @@ import time
 import numpy as np
 
 from somknn.scaling import check_squares
+from somknn.search.best_units import Found, find
 from somknn.som.blocks import BLOCK, ByteBlocks, FloatBlocks, MissingBlocks, blocks_at_once
 from somknn.som.neighborhoods import evaluate
 from somknn.som.quality import quantization_error_of, topographic_error_of
-from somknn.som.search import Found, find
 from somknn.som.training import Rows, Rule, settled
 
 _SEGMENTS = 32  # of an epoch at most, each with its radius

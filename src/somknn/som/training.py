@@ -13,10 +13,10 @@ import numpy as np
 
 from somknn.grouping import group_sums
 from somknn.scaling import check_squares
+from somknn.search.best_units import BMUSearch
 from somknn.som.grid import Grid
 from somknn.som.neighborhoods import smooth
 from somknn.som.quality import quantization_error_of, topographic_error_of
-from somknn.som.search import BMUSearch
 
 _USUAL = 100  # largest exponent of sums that are smoothed as they are
 _MEXICAN_FLOOR = 1e-3  # of the largest denominator; below it a Mexican hat's quotient means nothing

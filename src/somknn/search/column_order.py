@@ -5,25 +5,26 @@ from typing import Any
 import numpy as np
 
 from somknn.threads import single_threaded_blas
-from somknn_kernels.exact.used_columns import CHUNK, UNIT
 
 _SAMPLE = 512  # rows; with 4,096 the rows of MNIST use as many chunks
 _WIDEST = 4096  # columns
 _DENSE = 0.8
 
 
-def used_together(rows: np.ndarray) -> np.ndarray:
-    """An order of the units of columns of `rows` : uint8 (n, d), int32 (d // UNIT,), for `used_columns.copy_units`.
+def used_together(rows: np.ndarray, unit: int, chunk_bytes: int) -> np.ndarray:
+    """An order of the units of columns of `rows` : uint8 (n, d), int32 (d // unit,), for `used_columns.copy_units`.
+
+    unit, chunk_bytes : columns of a unit, and of the chunks that whole units make up.
 
     Chunk by chunk, from the most used units on: each chunk takes the units whose use in a sample of the rows is most like its own so far
     (shared rows divided by rows of either). On MNIST a row uses 18 chunks of 49, of which 28 in the order of the columns.
     """
-    n_units = rows.shape[1] // UNIT
+    n_units = rows.shape[1] // unit
     given = np.arange(n_units, dtype=np.int32)
-    if not CHUNK < rows.shape[1] <= _WIDEST:
+    if not chunk_bytes < rows.shape[1] <= _WIDEST:
         return given
-    sample = rows[np.linspace(0, len(rows) - 1, min(len(rows), _SAMPLE)).astype(np.int64), : n_units * UNIT]
-    used: Any = sample.reshape(len(sample), n_units, UNIT).any(axis=2).astype(np.float32)
+    sample = rows[np.linspace(0, len(rows) - 1, min(len(rows), _SAMPLE)).astype(np.int64), : n_units * unit]
+    used: Any = sample.reshape(len(sample), n_units, unit).any(axis=2).astype(np.float32)
     if used.mean() > _DENSE:
         return given
     counts = used.sum(axis=0)
@@ -31,7 +32,7 @@ def used_together(rows: np.ndarray) -> np.ndarray:
     order = np.empty(n_units, np.int32)
     with single_threaded_blas():
         for i in range(n_units):
-            if i % (CHUNK // UNIT) == 0:
+            if i % (chunk_bytes // unit) == 0:
                 chunk = np.zeros(len(used), np.float32)
                 likeness = counts
             else:

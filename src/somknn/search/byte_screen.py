@@ -3,11 +3,10 @@
 import numpy as np
 
 from somknn.axes import principal_axes, sample_rows
+from somknn.machine import Isa, per_task, run_tasks
 from somknn.panels import pack_int16
 from somknn.threads import single_threaded_blas
 from somknn_kernels.ir.shapes import panel_rows
-from somknn_kernels.isa import Isa
-from somknn_kernels.parallel import per_task, run_tasks
 from somknn_kernels.search import byte_screen as kernels
 from somknn_kernels.search.byte_screen import LEAD, NOWHERE, PIECE, WIDEST, ByteAxes, Vectors
 from somknn_kernels.tiles.row_products import AXES

@@ -3,8 +3,8 @@
 import numpy as np
 
 from somknn.axes import sample_rows
+from somknn.machine import check_stopped, per_task, run_tasks
 from somknn_kernels.bounds import embedding as embedding_kernels
-from somknn_kernels.parallel import check_stopped, per_task, run_tasks
 from somknn_kernels.search import cell_order
 
 _CELL_ROWS = 512  # vectors that a task gives their cells

@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reference import search as reference
-from somknn.neighbors import CodebookSearch, ExactIndex, pruned
-from somknn.neighbors.embedding import Embedding
+from somknn.neighbors import CodebookSearch, ExactIndex
+from somknn.search import pruned
+from somknn.search.embedding import Embedding
 from somknn_kernels import isa as isa_module
 
 PATHS = [*isa_module.supported(), "vnni-emulated"]
@@ -173,7 +174,7 @@ def test_pruned_equals_the_reference_on_data_made_to_break_it(rows, data):
         queries = (queries * data.draw(st.sampled_from([0.5, 3.0, 1e6]))).astype(np.float64)
     # Straight to the pruned search: the index would take brute force for a large k.
     index = ExactIndex("pruned").fit(rows)
-    got = index._fitted.pruned.nearest(np.ascontiguousarray(queries), k, 2)[:2]
+    got = index._fitted.pruned.search(np.ascontiguousarray(queries), k, n_threads=2)
     assert_same(got, reference.nearest(queries, rows, k))
 
 
@@ -239,7 +240,7 @@ def test_panels_split_over_threads_change_nothing(monkeypatch, dtype, n_queries)
     expected = reference.nearest(queries, rows, 9)
     search = pruned.PrunedSearch(rows, Embedding(rows, isa_module.select()), 1)
     for n_threads in (1, 2, 7):
-        assert_same(search.nearest(queries, 9, n_threads), expected)
+        assert_same(search.search(queries, 9, n_threads=n_threads), expected)
 
 
 def test_upper_bounds_may_be_exact_but_not_too_low():

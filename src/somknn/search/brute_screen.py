@@ -5,9 +5,9 @@ from collections.abc import Callable
 import numpy as np
 
 from somknn.axes import sample_rows
+from somknn.machine import Isa, Steps, check_stopped, per_task
 from somknn_kernels.ir.shapes import query_tile, scan_panel_rows
-from somknn_kernels.isa import Avx2, Isa
-from somknn_kernels.parallel import Steps, check_stopped, per_task
+from somknn_kernels.isa import Avx2
 from somknn_kernels.search import brute_screen
 
 _BLOCK_BYTES = 200_000  # of packed rows, as in `brute`

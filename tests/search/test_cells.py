@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from somknn.neighbors.cells import similar_first
+from somknn.search.cells import similar_first
 
 
 def test_queries_with_the_same_blanks_come_to_lie_together():

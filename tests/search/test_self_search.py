@@ -6,11 +6,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reference.self_search import nearest_apart
-from somknn.neighbors.column_order import used_together
-from somknn.neighbors.index import ExactIndex
-from somknn.neighbors.self_search import _empty_lists, _ranges, _rounds, _run_pairs
+from somknn.search.column_order import used_together
+from somknn.search.index import ExactIndex
+from somknn.search.self_search import _empty_lists, _ranges, _rounds, _run_pairs
 from somknn_kernels import isa as isa_module
-from somknn_kernels.exact.used_columns import copy_units, distances_through, find_used, squared_norms
+from somknn_kernels.exact.used_columns import CHUNK, UNIT, copy_units, distances_through, find_used, squared_norms
 from somknn_kernels.parallel import run_tasks
 from somknn_kernels.policy import kernel
 
@@ -137,7 +137,7 @@ def test_columns_in_another_order(d):
     """An order of all units; every row keeps its values, the last columns their places."""
     rows = np.random.default_rng(d).integers(0, 3, (90, d)).astype(np.uint8)
     rows[:, ::3] = 0
-    units = used_together(rows)
+    units = used_together(rows, UNIT, CHUNK)
     assert sorted(units) == list(range(d // 4))
     order = np.array([7, -1, 89], np.int32)
     out = np.full((3, d), 9, np.uint8)
@@ -153,7 +153,7 @@ def test_columns_used_together_share_chunks():
     rows = np.zeros((200, 128), np.uint8)
     for kind in (0, 1):
         rows[kind::2].reshape(100, 16, 2, 4)[:, :, kind] = 5
-    units = used_together(rows).reshape(-1, 4)
+    units = used_together(rows, UNIT, CHUNK).reshape(-1, 4)
     assert (units % 2 == units[:, :1] % 2).all()
 
 

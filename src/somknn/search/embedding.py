@@ -5,11 +5,10 @@ from collections.abc import Iterator
 import numpy as np
 
 from somknn.axes import principal_axes, sample_rows
+from somknn.machine import Isa, per_task, run_tasks
 from somknn.panels import pack_int16
 from somknn_kernels.bounds import embedding as kernels
 from somknn_kernels.bounds.codebook_codes import PIECE
-from somknn_kernels.isa import Isa
-from somknn_kernels.parallel import per_task, run_tasks
 from somknn_kernels.tiles.row_products import AXES
 
 # Rows that the axes and the steps are made from; 4,096 took 0.13 s more on MNIST for 5% fewer exact distances.

@@ -8,12 +8,12 @@ from collections.abc import Callable
 
 import numpy as np
 
-from somknn.neighbors.column_order import used_together
-from somknn.neighbors.pruned import PrunedSearch, scan_steps
+from somknn.machine import check_stopped, run_tasks
 from somknn.panels import aligned
+from somknn.search.column_order import used_together
+from somknn.search.pruned import PrunedSearch, scan_steps
 from somknn_kernels.exact import selection, used_columns
 from somknn_kernels.ir.shapes import query_tile
-from somknn_kernels.parallel import check_stopped, run_tasks
 from somknn_kernels.search import place_seeds, self_search
 from somknn_kernels.search.self_search import Lists, Places
 
@@ -42,7 +42,7 @@ def _places(search: PrunedSearch, apart: np.ndarray, n_threads: int) -> Places:
     )
     squares = np.zeros(n_places, np.int64)
     used = np.zeros((n_places if integers else 0, 1 + d // used_columns.CHUNK), np.uint16 if d < 2**20 else np.int32)
-    units = used_together(search.rows) if integers else None
+    units = used_together(search.rows, used_columns.UNIT, used_columns.CHUNK) if integers else None
 
     def work(task: int) -> None:
         first, last = task * _PACKED_TILES, min((task + 1) * _PACKED_TILES, n_tiles)

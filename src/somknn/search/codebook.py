@@ -6,21 +6,28 @@ units that were nearest before give every row a tight bound before the scan begi
 
 import numpy as np
 
-from somknn.neighbors import byte_screen
-from somknn.neighbors.brute import BruteSearch, sorted_lists
-from somknn.neighbors.embedding import Embedding
-from somknn.neighbors.index import as_rows
-from somknn.neighbors.pruned import build_probes, build_screen, nearest_cell, run_search, split_rare, worth_judging
+from somknn import machine
+from somknn.machine import resolve_n_threads
 from somknn.scaling import exponent_of, fits_float32
+from somknn.search import byte_screen
+from somknn.search.brute import NO_INDEX, BruteSearch, sorted_lists
+from somknn.search.embedding import Embedding
+from somknn.search.index import as_rows
+from somknn.search.pruned import (
+    Improved,
+    Nearest,
+    Probes,
+    build_probes,
+    build_screen,
+    find_seeds,
+    measured,
+    nearest_cell,
+    run_search,
+    split_rare,
+    worth_judging,
+)
 from somknn.threads import single_threaded_blas
-from somknn_kernels import isa as isa_module
-from somknn_kernels.exact import selection
-from somknn_kernels.exact.selection import Improved, Nearest
-from somknn_kernels.parallel import per_task, resolve_n_threads, run_tasks
-from somknn_kernels.search import pruned
-from somknn_kernels.search.pruned import Probes
 
-_CHUNK = 4096
 _COLUMNS = 128
 _SAMPLE = 1024  # rows that the axes are made from
 _FIRST_LOOK = 512  # units among which a first call seeks its bounds
@@ -57,7 +64,7 @@ class CodebookSearch:
             raise ValueError(f"algorithm must be auto, brute or pruned; got {algorithm!r}")
         self.rows = as_rows(X, "X")
         self.n_jobs, self.algorithm = n_jobs, algorithm
-        self.isa = isa_module.select(isa)
+        self.isa = machine.select(isa)
         self.survivors_ = np.zeros(2)
         self._embedding: Embedding | None = None
         self._prepared: tuple[Embedding, Probes, np.ndarray] | None = None
@@ -115,13 +122,13 @@ class CodebookSearch:
         n_threads = resolve_n_threads(self.n_jobs)
         small = len(units) < 64 or self.rows.shape[1] < 48 or self._hopeless
         if self.algorithm == "brute" or not self._short or (self.algorithm == "auto" and small):
-            return BruteSearch(units, self.isa).nearest(self.rows, k, n_threads)
+            return BruteSearch(units, self.isa).search(self.rows, k, n_threads=n_threads)
         if k == 1 and byte_screen.suits(self.rows, len(units)):
             found = self._among_few(units, previous, n_threads)
             if found is not None:
                 return found
             if self.algorithm == "auto":
-                return BruteSearch(units, self.isa).nearest(self.rows, k, n_threads)
+                return BruteSearch(units, self.isa).search(self.rows, k, n_threads=n_threads)
         embedding, probes, coarse = self._prepare(n_threads)
         n = len(self.rows)
         integers = self.rows.dtype == np.uint8 and units.dtype == np.uint8
@@ -137,15 +144,15 @@ class CodebookSearch:
         before = None
         collector: Improved | Nearest
         if likely is not None:
-            collector = self._measured(units, likely, dtype, k, n_threads)
+            collector = measured(self.isa, self.rows, units, likely, dtype, n_threads)
         else:
-            collector = Nearest(np.full((n, k), worst, dtype), np.full((n, k), selection.NO_INDEX, np.int64))
+            collector = Nearest(np.full((n, k), worst, dtype), np.full((n, k), NO_INDEX, np.int64))
             places = min(len(screen.order), max(_FIRST_LOOK, 2 * k))
             windows = np.tile(np.array([0, places]), (len(probes.order), 1))
 
             def before(first: int, last: int) -> int:
                 span = (windows, first, last, min(k + 1, len(units)), ceilings, k)
-                pruned.seed(self.isa, self.rows, units, screen, probes, *span)
+                find_seeds(self.isa, self.rows, units, screen, probes, *span)
                 return 0
 
         self.survivors_ = run_search(
@@ -169,18 +176,3 @@ class CodebookSearch:
             return None
         self.survivors_ = found[1]
         return found[0][:, None], indices[:, None]
-
-    def _measured(self, units: np.ndarray, likely: np.ndarray, dtype: type, k: int, n_threads: int) -> Improved:
-        """The units `likely` of every row with their exact distances, to be improved upon."""
-        indices = np.array(likely, np.int64, order="C").reshape(len(self.rows), k)
-        distances: np.ndarray = np.empty(indices.shape, dtype)
-
-        chunk = per_task(_CHUNK, k * units.shape[1])
-
-        def work(task: int) -> None:
-            at = slice(task * chunk, min((task + 1) * chunk, len(indices)))
-            pruned.distances_to(self.isa, self.rows, units, indices, at.start, at.stop, distances)
-            selection.make_heaps(distances[at], indices[at])
-
-        run_tasks(work, -(-len(indices) // chunk), n_threads)
-        return Improved(distances, indices)

@@ -15,17 +15,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from somknn import machine
 from somknn.fitted import turn
-from somknn.neighbors import self_search, stored_screen
-from somknn.neighbors.brute import BruteSearch
-from somknn.neighbors.embedding import Embedding
-from somknn.neighbors.finite import check_finite
-from somknn.neighbors.pruned import PrunedSearch, pays, worth_judging
-from somknn.neighbors.stored_screen import StoredSearch
+from somknn.machine import resolve_n_threads
+from somknn.search import self_search, stored
+from somknn.search.brute import NO_INDEX, BruteSearch
+from somknn.search.embedding import Embedding
+from somknn.search.finite import check_finite
+from somknn.search.pruned import PrunedSearch, pays, worth_judging
+from somknn.search.stored import StoredSearch
 from somknn.threads import single_threaded_blas
-from somknn_kernels import isa as isa_module
-from somknn_kernels.exact.selection import NO_INDEX
-from somknn_kernels.parallel import resolve_n_threads
 
 ALGORITHMS = ("auto", "brute", "pruned")
 DTYPES = (np.dtype(np.uint8), np.dtype(np.float32), np.dtype(np.float64))
@@ -135,7 +134,7 @@ class ExactIndex:
         """Take the rows `X` (n, d), uint8, float32 or float64; they must not change while the index is in use."""
         if self.algorithm not in ALGORITHMS:
             raise ValueError(f"algorithm must be one of {', '.join(ALGORITHMS)}; got {self.algorithm!r}")
-        rows, isa = as_rows(X, "X"), isa_module.select(self.isa)
+        rows, isa = as_rows(X, "X"), machine.select(self.isa)
         n_threads = resolve_n_threads(self.n_jobs)
         pruned: PrunedSearch | None = None
         # Data beyond float32's range overflows in the short vectors: their errors say so, and nothing is ruled out.
@@ -144,7 +143,7 @@ class ExactIndex:
                 embedding = Embedding(rows, isa)
                 if self.algorithm == "pruned" or pays(rows, embedding, n_threads):
                     pruned = PrunedSearch(rows, embedding, n_threads)
-        return self._become(_Fitted(rows, isa_module.name_of(isa), BruteSearch(rows, isa), pruned))
+        return self._become(_Fitted(rows, machine.name_of(isa), BruteSearch(rows, isa), pruned))
 
     def add(self, X: Any) -> "ExactIndex":
         """Append rows (same dtype and width) without a new fit: they get the indices from n on.
@@ -210,12 +209,13 @@ class ExactIndex:
         # A large share of all rows cannot be had by ruling rows out.
         pruned = None if k > len(rows) // 8 else fitted.pruned_for(len(queries), n_threads)
         if pruned is None:
-            return _complete(*fitted.brute.nearest(queries, int(k), n_threads))
+            return _complete(*fitted.brute.search(queries, int(k), n_threads=n_threads))
         if upper_bounds is not None:
             upper_bounds = np.asarray(upper_bounds)
             if upper_bounds.shape != (len(queries),):
                 raise ValueError(f"upper_bounds must have the shape ({len(queries)},), got {upper_bounds.shape}")
-        distances, indices, survivors = pruned.nearest(queries, int(k), n_threads, upper_bounds)
+        survivors = np.empty(2)
+        distances, indices = pruned.search(queries, int(k), upper_bounds, n_threads=n_threads, survivors=survivors)
         if upper_bounds is not None and (indices[:, -1] == NO_INDEX).any():
             query = int(np.argmax(indices[:, -1] == NO_INDEX))
             raise ValueError(f"upper_bounds[{query}] is too low: fewer than k={k} rows are that near")
@@ -274,15 +274,12 @@ class ExactIndex:
         queries = _as_queries(Q, fitted.rows.shape[1])
         if not squared_radius >= 0:
             raise ValueError(f"squared_radius must not be negative or NaN, got {squared_radius}")
-        if fitted.brute.integers(queries):
-            limits = np.full(len(queries), min(np.floor(squared_radius), 2**62), np.int64)
-        else:
-            limits = np.full(len(queries), squared_radius, np.float64)
         n_threads = n_threads or resolve_n_threads(self.n_jobs)
         pruned = fitted.pruned_for(len(queries), n_threads)
         if pruned is None:
-            return fitted.brute.within(queries, limits, n_threads)
-        found, survivors = pruned.within(queries, limits, n_threads)
+            return fitted.brute.search_within(queries, squared_radius, n_threads=n_threads)
+        survivors = np.empty(2)
+        found = pruned.search_within(queries, squared_radius, n_threads=n_threads, survivors=survivors)
         self._record(survivors, len(queries))
         return found
 
@@ -318,7 +315,7 @@ class ExactIndex:
         pruned = self._taken().pruned
         if isinstance(pruned, StoredSearch):
             return pruned.arrays
-        return {} if pruned is None else stored_screen.pack(pruned)
+        return {} if pruned is None else stored.pack(pruned)
 
     def restore(self, X: np.ndarray, screen: dict[str, np.ndarray]) -> "ExactIndex":
         """As `fit`, with what `screen_to_save` gave in place of the work. Raises ValueError where it does not fit `X`.
@@ -326,10 +323,10 @@ class ExactIndex:
         No answer depends on `screen`, which may come from a file: the codes of the rows are made anew, when enough queries have
         come to be worth it.
         """
-        rows, isa = as_rows(X, "X"), isa_module.select(self.isa)
+        rows, isa = as_rows(X, "X"), machine.select(self.isa)
         with single_threaded_blas():
-            pruned = stored_screen.unpack(screen, rows, isa) if screen else None
-        return self._become(_Fitted(rows, isa_module.name_of(isa), BruteSearch(rows, isa), pruned))
+            pruned = stored.unpack(screen, rows, isa) if screen else None
+        return self._become(_Fitted(rows, machine.name_of(isa), BruteSearch(rows, isa), pruned))
 
 
 def _as_queries(Q: Any, n_features: int) -> np.ndarray:

@@ -12,13 +12,12 @@ from typing import NamedTuple
 import numpy as np
 
 from somknn.axes import leading_axes
+from somknn.machine import Isa, run_tasks
 from somknn.panels import aligned, pack_int16
 from somknn.threads import single_threaded_blas
 from somknn_kernels.bounds import codebook_units
 from somknn_kernels.bounds.codebook_codes import CODE_LIMIT, LEAD, NOWHERE, PIECE, WIDTH, Short, Units
 from somknn_kernels.ir.shapes import panel_rows
-from somknn_kernels.isa import Isa
-from somknn_kernels.parallel import run_tasks
 from somknn_kernels.tiles.row_products import AXES
 from somknn_kernels.tiles.weighted_tiles import FEATURES, TARGETS
 

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from reference import byte_screen as plain
 from somknn.neighbors import CodebookSearch
-from somknn.neighbors.byte_screen import ByteScreen, suits
-from somknn.prototypes.lookup import PrototypeLookup
+from somknn.search.byte_screen import ByteScreen, suits
+from somknn.search.few_vectors import FewVectorsSearch
 from somknn_kernels import isa as isa_module
 from somknn_kernels.search.byte_screen import LEAD
 
@@ -105,8 +105,8 @@ def test_vectors_far_beyond_bytes_are_left_to_others():
 def test_noise_is_left_to_brute_force_and_the_answer_is_the_same():
     random = np.random.default_rng(0)
     rows, prototypes = _rows(random, 20_000, 100, "noise"), _rows(random, 300, 100, "noise")
-    lookup = PrototypeLookup(prototypes)
-    found = [lookup.search(rows, 1, n_jobs) for n_jobs in (1, 2)]
+    lookup = FewVectorsSearch(prototypes)
+    found = [lookup.search(rows, 1, n_threads=n_threads) for n_threads in (1, 2)]
     assert lookup._screen is None
     wanted = plain.nearest_few(rows[:200], prototypes)
     for squares, nearest in found:
@@ -126,10 +126,10 @@ def test_lookup_and_codebook_search_agree_however_rows_are_cut(dtype):
     again = search.nearest(vectors, 1, (nearest + 1) % 200)
     np.testing.assert_array_equal(again[1], nearest)
     np.testing.assert_array_equal(again[0], squares)
-    lookup = PrototypeLookup(vectors)
-    parts = [lookup.search(rows[i : i + 311], 1, None) for i in range(0, 5000, 311)]
+    lookup = FewVectorsSearch(vectors)
+    parts = [lookup.search(rows[i : i + 311], 1, n_threads=2) for i in range(0, 5000, 311)]
     np.testing.assert_array_equal(np.concatenate([part[1] for part in parts]), nearest)
-    two = lookup.search(rows, 2, None)
+    two = lookup.search(rows, 2, n_threads=2)
     np.testing.assert_array_equal(two[1][:, :1], nearest)
 
 

@@ -2,14 +2,14 @@
 
 import numpy as np
 
-from somknn.neighbors.brute_screen import codes_may_pay, search_by_codes, search_in_steps, seed_rows
-from somknn.neighbors.cells import similar_first
+from somknn.machine import Isa, Steps, per_task, run_tasks
 from somknn.panels import aligned
-from somknn_kernels.exact import selection
+from somknn.search.brute_screen import codes_may_pay, search_by_codes, search_in_steps, seed_rows
+from somknn.search.cells import similar_first
+from somknn_kernels.exact import reranking, selection
+from somknn_kernels.exact.selection import NO_INDEX as NO_INDEX
 from somknn_kernels.exact.selection import Nearest, Within
 from somknn_kernels.ir.shapes import integer_group, panel_rows, query_tile
-from somknn_kernels.isa import Isa
-from somknn_kernels.parallel import Steps, per_task, run_tasks
 from somknn_kernels.search import brute
 
 WIDEST_BYTES = 33_025  # above this a sum of squared byte differences can pass 2^31
@@ -20,6 +20,7 @@ _QUERIES_PER_TASK = (
 _WORTH_ORDER = 512  # rows; a query is compared with 64 leaders to find its place
 _SAMPLE = 256  # rows among which zeros are counted
 _LISTS, _SORTING = 16_384, 20  # lists that a task sorts, and operations for each of their pairs
+_RERANKED = 128  # queries of a task
 _FEW_QUERIES = 4  # up to here packing costs more than it saves
 
 
@@ -44,8 +45,8 @@ class BruteSearch:
         """Whether squared distances to these queries are computed, and returned, as integers."""
         return self.rows.dtype == np.uint8 and queries.dtype == np.uint8
 
-    def nearest(self, queries: np.ndarray, k: int, n_threads: int) -> tuple[np.ndarray, np.ndarray]:
-        """Squared distances (int64 or float64) and rows (int64) of the k nearest, both (m, k), ascending."""
+    def search(self, queries: np.ndarray, k: int, *, n_threads: int) -> tuple[np.ndarray, np.ndarray]:
+        """As `Searcher.search`; int64 where `integers`, else float64."""
         order = None
         if len(self.rows) >= _WORTH_ORDER:
             order = similar_first(queries, 0 if self.integers(queries) else self.centre, n_threads)
@@ -64,7 +65,7 @@ class BruteSearch:
         # Few queries: the rows are split instead, and every part keeps its own k best.
         n_parts = 1 if n_chunks >= n_threads or m == 0 else max(1, min(n_threads // n_chunks, n // max(64, k)))
         distances = np.full((n_parts, m, k), worst, dtype)
-        indices = np.full((n_parts, m, k), selection.NO_INDEX, np.int64)
+        indices = np.full((n_parts, m, k), NO_INDEX, np.int64)
         row_edges = np.linspace(0, n, n_parts + 1).astype(np.int64)
 
         def work(task: int) -> None:
@@ -81,14 +82,11 @@ class BruteSearch:
             return sorted_lists(distances[0], indices[0], n_threads)
         return merged_lists(distances, indices)
 
-    def within(
-        self, queries: np.ndarray, limits: np.ndarray, n_threads: int
+    def search_within(
+        self, queries: np.ndarray, squared_radius: float, *, n_threads: int
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """All rows whose squared distance is at most limits[query], in ascending row order.
-
-        Returns starts (m + 1,), and distances and rows (starts[-1],): those of query i at starts[i]:starts[i + 1].
-        """
-        m = len(queries)
+        """As `Searcher.search_within`."""
+        m, limits = len(queries), limits_within(squared_radius, len(queries), self.integers(queries))
         edges = self._query_edges(m, n_threads)
 
         def run(collector: Within) -> None:
@@ -98,6 +96,24 @@ class BruteSearch:
             run_tasks(work, len(edges) - 1, n_threads)
 
         return collect_within(run, limits, np.int64 if self.integers(queries) else np.float64)
+
+    def rerank(
+        self, queries: np.ndarray, candidates: np.ndarray, distances: np.ndarray, indices: np.ndarray, n_threads: int
+    ) -> np.ndarray:
+        """Fill `distances` and `indices` (m, k) with the nearest among `candidates`; how many of them each query has, (m,).
+
+        candidates : int64 (m, s), rows that another engine proposes, -1 where it has none. -1 is returned for a query for which it names a row twice.
+        """
+        m = len(queries)
+        found = np.empty(m, np.int64)
+        at_once = per_task(_RERANKED, candidates.shape[1] * queries.shape[1])
+
+        def work(task: int) -> None:
+            first, last = task * at_once, min((task + 1) * at_once, m)
+            reranking.rerank(self.isa, queries, self.rows, candidates, first, last, distances, indices, found)
+
+        run_tasks(work, -(-m // at_once), n_threads)
+        return found
 
     @staticmethod
     def _query_edges(m: int, n_threads: int) -> np.ndarray:
@@ -161,7 +177,7 @@ class BruteSearch:
             return None
         seeds = self.rows[np.linspace(r_start, r_stop - 1, n_seeds).astype(np.int64)]
         m = q_stop - q_start
-        best = Nearest(np.full((m, k), np.iinfo(np.int64).max), np.full((m, k), selection.NO_INDEX))
+        best = Nearest(np.full((m, k), np.iinfo(np.int64).max), np.full((m, k), NO_INDEX))
         self._multiply_bytes(queries[q_start:q_stop], 0, m, seeds, 0, n_seeds, best)
         ceilings = np.empty(len(queries), np.int64)
         ceilings[q_start:q_stop] = best.distances[:, 0]
@@ -209,6 +225,13 @@ def merged_lists(distances: np.ndarray, indices: np.ndarray) -> tuple[np.ndarray
     merged = np.empty(distances.shape[1:], distances.dtype), np.empty(indices.shape[1:], np.int64)
     selection.merge_parts(distances, indices, *merged)
     return merged
+
+
+def limits_within(squared_radius: float, m: int, integers: bool) -> np.ndarray:
+    """The radius for each of m queries, of the type of their distances."""
+    if integers:
+        return np.full(m, min(np.floor(squared_radius), 2**62), np.int64)
+    return np.full(m, squared_radius, np.float64)
 
 
 def collect_within(run, limits: np.ndarray, dtype) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

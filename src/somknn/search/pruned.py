@@ -5,17 +5,18 @@ from typing import NamedTuple
 
 import numpy as np
 
-from somknn.neighbors.brute import collect_within, merged_lists, sorted_lists
-from somknn.neighbors.cells import coarse_cells, nearest_cell, order_by_cells
-from somknn.neighbors.embedding import Embedding, ShortVectors
+from somknn.machine import Isa, Steps, check_stopped, per_task, run_tasks
 from somknn.panels import aligned
+from somknn.search.brute import collect_within, limits_within, merged_lists, sorted_lists
+from somknn.search.cells import coarse_cells, nearest_cell, order_by_cells
+from somknn.search.embedding import Embedding, ShortVectors
 from somknn_kernels.exact import selection
-from somknn_kernels.exact.selection import Nearest, Within
+from somknn_kernels.exact.selection import Improved, Nearest, Within
 from somknn_kernels.ir.shapes import query_tile, scan_group, scan_panel_rows
-from somknn_kernels.isa import Isa
-from somknn_kernels.parallel import Steps, check_stopped, per_task, run_tasks
 from somknn_kernels.search import pruned
-from somknn_kernels.search.pruned import Probes, Screen
+from somknn_kernels.search.pruned import Probes as Probes
+from somknn_kernels.search.pruned import Screen
+from somknn_kernels.search.pruned import seed as find_seeds
 
 LIFT = 90  # makes the rows' codes unsigned
 _TASK_TILES = 40  # 240 queries: their codes stay in the level-1 and level-2 caches through a block of panels
@@ -23,6 +24,7 @@ _BLOCK_BYTES = 131_072  # of the panels' first quarters, half of them in use at 
 _PART_BYTES = 16_000_000  # of panels, a scan of 0.8 ms; halving 4 MB lost: waking a thread took 0.2 ms
 _PACKED_TILES = 256  # packed by a task
 _PACKED_PLACES = 2048
+_MEASURED = 4096  # queries of a task of `measured`
 SCANNED = 32  # columns, of every row
 _JUDGED = 4096  # rows among which `pays` searches
 _USUAL = 1.2  # rows whose error is larger than this times the median are screened apart
@@ -157,6 +159,23 @@ def run_search(isa: Isa, queries, rows, screen: Screen, probes: Probes, ceilings
     return counts.sum(axis=0) / max(1, len(queries))
 
 
+def measured(
+    isa: Isa, queries: np.ndarray, rows: np.ndarray, likely: np.ndarray, dtype: type, n_threads: int
+) -> Improved:
+    """The rows `likely` (m, k) of every query with their exact distances, to be improved upon."""
+    indices = np.array(likely, np.int64, order="C").reshape(len(queries), -1)
+    distances: np.ndarray = np.empty(indices.shape, dtype)
+    chunk = per_task(_MEASURED, indices.shape[1] * rows.shape[1])
+
+    def work(task: int) -> None:
+        at = slice(task * chunk, min((task + 1) * chunk, len(indices)))
+        pruned.distances_to(isa, queries, rows, indices, at.start, at.stop, distances)
+        selection.make_heaps(distances[at], indices[at])
+
+    run_tasks(work, -(-len(indices) // chunk), n_threads)
+    return Improved(distances, indices)
+
+
 def scan_steps(n: int, pairs: int, d: int) -> Steps:
     """Steps for scans of n units, each of `pairs` pairs of rows in d columns.
 
@@ -181,8 +200,9 @@ def pays(rows: np.ndarray, embedding: Embedding, n_threads: int) -> bool:
     sample = np.ascontiguousarray(rows[np.linspace(0, n - 1, min(n, _JUDGED)).astype(np.int64)])
     probes = np.ascontiguousarray(sample[:: len(sample) // 32][:32])
     search = PrunedSearch(sample, embedding, n_threads)
-    exact = search.nearest(probes, 6, n_threads)[2][1] / len(sample)
-    return 0.5 + (30.0 + d / 8) * exact < 0.9 + d / 100
+    survivors = np.empty(2)
+    search.search(probes, 6, n_threads=n_threads, survivors=survivors)
+    return 0.5 + (30.0 + d / 8) * survivors[1] / len(sample) < 0.9 + d / 100
 
 
 class Arrangement(NamedTuple):
@@ -261,13 +281,18 @@ class PrunedSearch:
         stop = np.minimum(np.maximum(self.cell_edges[labels + 1], start + wanted), n_places)
         return np.stack([start, stop], axis=1)
 
-    def nearest(
-        self, queries: np.ndarray, k: int, n_threads: int, ceilings: np.ndarray | None = None
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Squared distances (int64 or float64) and rows of the k nearest, both (m, k), ascending; and the survivors.
+    def search(
+        self,
+        queries: np.ndarray,
+        k: int,
+        upper_bounds: np.ndarray | None = None,
+        *,
+        n_threads: int,
+        survivors: np.ndarray | None = None,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """As `Searcher.search`; int64 where `integers`, else float64. Without upper bounds they are found from the queries' cells.
 
-        ceilings : upper bounds on each query's k-th smallest squared distance; where there are none, found from the
-        query's cell.
+        survivors : float64 (2,), to be filled with this search's.
         """
         m = len(queries)
         dtype, worst = (np.int64, np.iinfo(np.int64).max) if self.integers(queries) else (np.float64, np.inf)
@@ -277,7 +302,7 @@ class PrunedSearch:
         n_parts = 1 if n_tiles >= n_threads else max(1, min(n_threads, self.screen.panels.nbytes // _PART_BYTES))
         distances = np.full((n_parts, m, k), worst, dtype)
         indices = np.full((n_parts, m, k), selection.NO_INDEX, np.int64)
-        limits = np.full(m, worst, dtype) if ceilings is None else np.ascontiguousarray(ceilings, dtype)
+        limits = np.full(m, worst, dtype) if upper_bounds is None else np.ascontiguousarray(upper_bounds, dtype)
         windows = self._windows(labels, k)
 
         def lower(first: int, last: int) -> int:
@@ -287,30 +312,34 @@ class PrunedSearch:
             for start in range(first, last, at_once):
                 check_stopped()
                 span = (windows, start, min(last, start + at_once), k + self.spare_seeds, limits, k)
-                pruned.seed(self.isa, queries, self.rows, self.screen, probes, *span)
+                find_seeds(self.isa, queries, self.rows, self.screen, probes, *span)
             return int(windows[(first + last) // 2 * tile, 0])
 
-        before = lower if ceilings is None else None
+        before = lower if upper_bounds is None else None
         if before is not None and n_parts > 1:
             before(0, n_tiles)
             before = None
         collectors = [Nearest(*part) for part in zip(distances, indices, strict=True)]
-        survivors = run_search(self.isa, queries, self.rows, self.screen, probes, limits, collectors, n_threads, before)
+        passed = run_search(self.isa, queries, self.rows, self.screen, probes, limits, collectors, n_threads, before)
+        if survivors is not None:
+            survivors[:] = passed
         if n_parts == 1:
-            return *sorted_lists(distances[0], indices[0], n_threads), survivors
-        return *merged_lists(distances, indices), survivors
+            return sorted_lists(distances[0], indices[0], n_threads)
+        return merged_lists(distances, indices)
 
-    def within(
-        self, queries: np.ndarray, limits: np.ndarray, n_threads: int
-    ) -> tuple[tuple[np.ndarray, np.ndarray, np.ndarray], np.ndarray]:
-        """As `BruteSearch.within`; and the survivors."""
+    def search_within(
+        self, queries: np.ndarray, squared_radius: float, *, n_threads: int, survivors: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """As `Searcher.search_within`; survivors : as in `search`."""
+        limits = limits_within(squared_radius, len(queries), self.integers(queries))
         probes, _ = self._probes(queries, n_threads)
-        survivors = np.zeros(2)
 
         def run(collector: Within) -> None:
-            survivors[:] = run_search(self.isa, queries, self.rows, self.screen, probes, limits, [collector], n_threads)
+            passed = run_search(self.isa, queries, self.rows, self.screen, probes, limits, [collector], n_threads)
+            if survivors is not None:
+                survivors[:] = passed
 
         starts, distances, indices = collect_within(run, limits, np.int64 if self.integers(queries) else np.float64)
         owner = np.repeat(np.arange(len(queries)), np.diff(starts))
         order = np.lexsort((indices, owner))
-        return (starts, distances[order], indices[order]), survivors
+        return starts, distances[order], indices[order]

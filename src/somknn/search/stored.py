@@ -8,9 +8,9 @@ force, which needs no preparation, answers. What is read is checked for all that
 
 import numpy as np
 
-from somknn.neighbors.embedding import Embedding
-from somknn.neighbors.pruned import Arrangement, PrunedSearch
-from somknn_kernels.isa import Isa
+from somknn.machine import Isa
+from somknn.search.embedding import Embedding
+from somknn.search.pruned import Arrangement, PrunedSearch
 
 _SCALARS = ("inverse_scale", "unit_norm", "step")
 # Searches by brute force that take as long as making the codes: so many single queries, or so many of a batch, which

@@ -1,0 +1,22 @@
+"""What computation runs on: threads, steps that Ctrl-C can end, the instruction set, the cache of kernels.
+
+Everything in `somknn` that computes takes these from here; what they do is told in `somknn_kernels.parallel` and `somknn_kernels.isa`.
+"""
+
+from somknn_kernels.cache_files import cache_folder
+from somknn_kernels.isa import Isa, name_of, select, supported
+from somknn_kernels.parallel import Steps, available_threads, check_stopped, per_task, resolve_n_threads, run_tasks
+
+__all__ = [
+    "Isa",
+    "Steps",
+    "available_threads",
+    "cache_folder",
+    "check_stopped",
+    "name_of",
+    "per_task",
+    "resolve_n_threads",
+    "run_tasks",
+    "select",
+    "supported",
+]

@@ -1,0 +1,19 @@
+"""The search room: whoever needs the nearest of something asks here.
+
+    who asks                    what answers                      what is fixed, what comes anew
+    KNeighbors*, evaluation     index.ExactIndex                  rows; queries
+    prototypes, SOM.predict     few_vectors.FewVectorsSearch      some hundred vectors; queries
+    K-Means, GLVQ               codebook.CodebookSearch           rows; a codebook, which moves
+    SOM                         best_units.BMUSearch              rows; a codebook, whose two nearest units are wanted
+
+`protocol.Searcher` is what the first two have in common with the indexes of other backends. Below them:
+
+    brute, brute_screen         every pair
+    pruned, cells, embedding    short vectors first, which rule most rows out
+    self_search, column_order   rows searched for themselves
+    byte_screen, frames         codes of few vectors, and of a codebook
+    stored                      what a model file keeps of a pruned index
+
+Threads come as an argument, and the instruction set is asked for once, when something is fitted. What is searched never changes: a fit makes
+another. No answer depends on who answers: all are ordered by (distance, row), by the distances of `somknn_kernels.exact`.
+"""

@@ -1,0 +1,86 @@
+"""Nearest of a few vectors, such as prototypes: a set so small that the search's own preparations are what costs."""
+
+from typing import Any
+
+import numpy as np
+
+from somknn import machine
+from somknn.scaling import exponent_of, fits_float32
+from somknn.search.brute import BruteSearch
+from somknn.search.byte_screen import ByteScreen, Vectors, suits
+from somknn.search.embedding import Embedding
+from somknn.search.pruned import PrunedSearch
+from somknn.threads import single_threaded_blas
+
+_PRUNED_FROM = 200  # vectors, and 48 columns; below, comparing all is no slower
+_COLUMNS = 64  # of short vectors: half of the k-NN index's
+
+
+class FewVectorsSearch:
+    """Exact nearest rows of `vectors` (K, d), K in the hundreds or thousands; ties to the lowest.
+
+    What the search is prepared with is made when it is first needed, by two threads at once twice, alike; no pickle holds it.
+    """
+
+    def __init__(self, vectors: np.ndarray):
+        self.vectors = vectors
+        self._forget()
+
+    def _forget(self) -> None:
+        self._screen: tuple[ByteScreen, Vectors | None] | None = None
+        self._index: BruteSearch | PrunedSearch | None = None
+        self._by_codes = suits(self.vectors, len(self.vectors))  # until they turn out to rule too little out
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"vectors": self.vectors}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._forget()
+
+    def prepare(self, n_threads: int) -> None:
+        """Make ready for the first search among bytes, or, where codes do not suit, any rows."""
+        if self._by_codes:
+            self._made_screen()
+        else:
+            self._made_index(n_threads)
+
+    def _made_screen(self) -> tuple[ByteScreen, Vectors | None]:
+        made = self._screen
+        if made is None:
+            screen = ByteScreen(self.vectors, machine.select())
+            self._screen = made = screen, screen.vectors(self.vectors)
+        return made
+
+    def _made_index(self, n_threads: int) -> BruteSearch | PrunedSearch:
+        made = self._index
+        if made is None:
+            self._index = made = self._make_index(n_threads)
+        return made
+
+    def _make_index(self, n_threads: int) -> BruteSearch | PrunedSearch:
+        wide = len(self.vectors) >= _PRUNED_FROM and self.vectors.shape[1] >= 48
+        if wide and fits_float32(exponent_of(self.vectors)):
+            with single_threaded_blas():
+                embedding = Embedding(self.vectors, machine.select(), _COLUMNS)
+            index = PrunedSearch(self.vectors, embedding, n_threads)
+            index.spare_seeds = 0
+            return index
+        return BruteSearch(self.vectors, machine.select())
+
+    def search(self, rows: np.ndarray, k: int, *, n_threads: int) -> tuple[np.ndarray, np.ndarray]:
+        """As `Searcher.search`."""
+        if self._by_codes and k == 1 and rows.dtype == np.uint8:
+            screen, codes = self._made_screen()
+            nearest = np.empty(len(rows), np.int64)
+            found = screen.nearest(rows, self.vectors, nearest, False, n_threads, codes)
+            if found is not None:
+                return found[0][:, None], nearest[:, None]
+            self._by_codes, self._screen = False, None
+        return self._made_index(n_threads).search(rows, k, n_threads=n_threads)
+
+    def search_within(
+        self, rows: np.ndarray, squared_radius: float, *, n_threads: int
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """As `Searcher.search_within`."""
+        return self._made_index(n_threads).search_within(rows, squared_radius, n_threads=n_threads)
