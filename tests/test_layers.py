@@ -29,7 +29,6 @@ SOMKNN = [
         "fitted",
         "grouping",
         "machine",
-        "panels",
         "scaling",
         "threads",
     },

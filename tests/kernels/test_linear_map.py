@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reference import linear_map as plain
-from somknn.panels import pack_int16
 from somknn_kernels import isa as isa_module
+from somknn_kernels.ir.layout import pair_panels
 from somknn_kernels.ir.shapes import panel_rows
 from somknn_kernels.learn import linear_map
 from somknn_kernels.tiles.row_products import AXES
@@ -36,7 +36,7 @@ def _problem(seed, n, d, rank, p):
 def test_bytes(name, seed, n, d, rank, p):
     X, centre, axes, shift, vectors = _problem(seed, n, d, rank, p)
     isa = isa_module.select(name)
-    packed = pack_int16(axes, AXES)
+    packed = pair_panels(AXES).pack(axes)
     codes = np.full((n, rank), 7, np.uint8)
     linear_map.map_bytes(isa, X, 0, n, centre, packed, shift, codes)
     np.testing.assert_array_equal(codes, plain.map_bytes(X, centre, axes, shift))
@@ -45,7 +45,7 @@ def test_bytes(name, seed, n, d, rank, p):
     width = packed.shape[0] * packed.shape[2]
     doubled = np.zeros((p, width), np.int16)
     doubled[:, :rank] = 2 * (vectors.astype(np.int16) - 128)
-    panels = pack_int16(doubled, panel_rows(isa))
+    panels = pair_panels(panel_rows(isa)).pack(doubled)
     starts = np.full(panels.shape[0] * panels.shape[2], -(2**31), np.int32)
     starts[:p] = -((vectors.astype(np.int64) - 128) ** 2).sum(axis=1)
     distances, indices = np.full(n, -1, np.int64), np.full(n, -1, np.int64)

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from somknn.panels import aligned
 from somknn_kernels import isa as isa_module
+from somknn_kernels.ir.layout import aligned
 from somknn_kernels.ir.shapes import panel_rows, query_tile, tile_rows
 from somknn_kernels.policy import kernel
 from somknn_kernels.tiles import row_products

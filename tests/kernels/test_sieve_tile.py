@@ -5,6 +5,7 @@ import pytest
 
 from reference import seeding as reference
 from somknn_kernels import isa as isa_module
+from somknn_kernels.ir.layout import scan_panels, scan_queries
 from somknn_kernels.ir.shapes import scan_group, scan_panel_rows
 from somknn_kernels.policy import kernel
 from somknn_kernels.tiles import sieve_tile
@@ -15,12 +16,6 @@ PATHS = [*isa_module.supported(), "vnni-emulated"]
 @kernel
 def run_sieve(isa, candidates, tile, offsets, panels, starts, tops, panel, masks):
     return sieve_tile.sieve_tile(isa, candidates, tile, offsets, panels, starts, tops, panel, masks)
-
-
-def _grouped(values, g):
-    """(rows, d) as (groups, rows, g)."""
-    rows, d = values.shape
-    return values.reshape(rows, d // g, g).transpose(1, 0, 2)
 
 
 @pytest.mark.parametrize("name", PATHS)
@@ -42,11 +37,10 @@ def test_equals_the_plain_twin(name, columns, seed):
     tops[:, 1] = limits.min
     tops[:, 2] = limits.max  # everyone passes
 
-    queries = np.stack([_grouped(part, g) for part in codes.reshape(2, -1, columns)])
-    queries = (np.concatenate([queries, queries], axis=3) if g == 2 else queries).astype(np.int8)
-    panels = np.stack([_grouped(part, g) for part in rows]).astype(np.uint8)
+    queries = scan_queries(isa, sieve_tile.CANDIDATES).pack(codes)
+    panels = scan_panels(isa, quarters=1).pack(rows.reshape(-1, columns))
     masks = np.zeros(sieve_tile.CANDIDATES, np.uint64)
-    given = np.ascontiguousarray(queries), offsets.reshape(2, -1).astype(dtype), np.ascontiguousarray(panels)
+    given = queries, offsets.reshape(2, -1).astype(dtype), panels
     for panel in range(3):
         for tile in range(2):
             some = run_sieve(

@@ -11,23 +11,26 @@ from llvmlite import ir
 from reference import search as reference
 from somknn_kernels import isa as isa_module
 from somknn_kernels.ir.emit import quad_products_bytes
-from somknn_kernels.ir.shapes import integer_group, panel_rows, query_tile, scan_group, scan_panel_rows
+from somknn_kernels.ir.layout import byte_panels, byte_queries, float_panels, float_queries, scan_panels, scan_queries
+from somknn_kernels.ir.shapes import integer_group, panel_rows, query_tile, scan_group, scan_panel_rows, scan_sums
 from somknn_kernels.policy import kernel
 from somknn_kernels.tiles import scan_tiles
-from somknn_kernels.tiles.products import dot_tile, dot_tile_of_groups
+from somknn_kernels.tiles.products import dot_tile_of_groups
 
 PATHS = [*isa_module.supported(), "vnni-emulated"]
 ON_X86 = llvm.get_process_triple().startswith("x86_64")
 
 
 @kernel
-def run_dot(isa, queries, tile, panels, panel, out):
-    dot_tile(isa, queries, tile, panels, panel, out)
-
-
-@kernel
 def run_dot_of_groups(isa, queries, tile, groups, counts, panels, panel, out):
     dot_tile_of_groups(isa, queries, tile, groups, counts, panels, panel, out)
+
+
+def run_dot(isa, queries, tile, panels, panel, out):
+    """All groups of a tile."""
+    n_groups = panels.shape[1]
+    groups = np.tile(np.arange(n_groups, dtype=np.int32), (len(queries), 1))
+    run_dot_of_groups(isa, queries, tile, groups, np.full(len(queries), n_groups), panels, panel, out)
 
 
 @kernel
@@ -40,12 +43,6 @@ def run_products(isa, queries, tile, panels, panel, out):
     scan_tiles.scan_products(isa, queries, tile, panels, panel, out)
 
 
-def packed(values, g, dtype):
-    """(rows, d) as (groups, rows, g)."""
-    rows, d = values.shape
-    return np.ascontiguousarray(values.reshape(rows, d // g, g).transpose(1, 0, 2)).astype(dtype)
-
-
 @pytest.mark.parametrize("name", PATHS)
 @pytest.mark.parametrize("groups", [1, 2, 97])
 @pytest.mark.parametrize("values", ["random", "largest"])
@@ -56,14 +53,13 @@ def test_integer_dot_tile_is_exact(name, groups, values):
     low = 0 if values == "random" else 255
     queries = rng.integers(low, 256, (2, n_queries, groups * g))
     rows = rng.integers(low, 256, (3, n_rows, groups * g))
-    flip, query_type, row_type = (128, np.uint8, np.int8) if g == 4 else (0, np.int16, np.int16)
-    q = np.stack([packed(x, g, query_type) for x in queries])
-    t = np.stack([packed(x - flip, g, row_type) for x in rows])
+    q = byte_queries(isa).pack(queries.reshape(-1, groups * g))
+    t = byte_panels(isa).pack(rows.reshape(-1, groups * g))
     out = np.empty((n_queries, n_rows), np.int32)
     for tile in range(2):
         for panel in range(3):
             run_dot(isa, q, tile, t, panel, out)
-            expected = queries[tile].astype(np.int64) @ (rows[panel].astype(np.int64) - flip).T
+            expected = queries[tile].astype(np.int64) @ (rows[panel].astype(np.int64) + byte_panels(isa).lift).T
             np.testing.assert_array_equal(out, expected)
 
 
@@ -73,18 +69,18 @@ def test_dot_tile_of_some_groups(name, left):
     isa = isa_module.select(name)
     g, n_queries, n_rows = integer_group(isa), query_tile(isa), panel_rows(isa)
     rng = np.random.default_rng(left)
-    flip, query_type, row_type = (128, np.uint8, np.int8) if g == 4 else (0, np.int16, np.int16)
-    rows = rng.integers(0, 256, (2, n_rows, 11 * g)) - flip
+    panels = byte_panels(isa)
+    rows = rng.integers(0, 256, (2, n_rows, 11 * g))
     which = np.sort(rng.permutation(11)[:left])
     queries = np.zeros((2, n_queries, 11, g), np.int64)
     queries[1, :, which] = rng.integers(0, 256, (left, n_queries, g))
-    q = np.zeros((2, 11, n_queries, g), query_type)
+    q = byte_queries(isa).zeros(2 * n_queries, 11 * g)
     q[1, :left] = queries[1].transpose(1, 0, 2)[which]
     groups, counts = np.zeros((2, 11), np.int32), np.array([1, left])
     groups[1, :left] = which
     out = np.empty((n_queries, n_rows), np.int32)
-    run_dot_of_groups(isa, q, 1, groups, counts, np.stack([packed(x, g, row_type) for x in rows]), 1, out)
-    np.testing.assert_array_equal(out, queries[1].reshape(n_queries, -1) @ rows[1].T)
+    run_dot_of_groups(isa, q, 1, groups, counts, panels.pack(rows.reshape(-1, 11 * g)), 1, out)
+    np.testing.assert_array_equal(out, queries[1].reshape(n_queries, -1) @ (rows[1] + panels.lift).T)
 
 
 @pytest.mark.parametrize("name", PATHS)
@@ -95,7 +91,7 @@ def test_float_dot_tile_keeps_its_error_bound(name):
     queries = rng.standard_normal((n_queries, d)).astype(np.float32)
     rows = (rng.standard_normal((n_rows, d)) * 10.0 ** rng.integers(-9, 9, (n_rows, 1))).astype(np.float32)
     out = np.empty((n_queries, n_rows), np.float32)
-    run_dot(isa, packed(queries, 1, np.float32)[None], 0, packed(rows, 1, np.float32)[None], 0, out)
+    run_dot(isa, float_queries(isa).pack(queries), 0, float_panels(isa).pack(rows), 0, out)
     exact = queries.astype(np.float64) @ rows.astype(np.float64).T
     sizes = np.abs(queries).astype(np.float64) @ np.abs(rows).astype(np.float64).T
     unit = 2.0**-24
@@ -129,20 +125,17 @@ def scan_case(isa, seed, first_top):
 
 def scan(isa, codes, rows, norms, thresholds):
     """The survivors that the tile finds, bool (queries, rows), and what it returns."""
-    g, n_rows = scan_group(isa), scan_panel_rows(isa)
-    q = packed(codes, g, np.int8)
-    if g == 2:
-        q = np.concatenate([q, q], axis=2)
-    dtype = np.int16 if g == 2 else np.int32
+    n_rows, dtype = scan_panel_rows(isa), scan_sums(isa)
+    q = scan_queries(isa).pack(codes)
     masks = np.zeros(len(codes), np.uint64)
     # The second of three panels, the others full of what would survive.
-    panels = np.full((4, 3, 16 // g, n_rows, g), 90, np.uint8)
-    panels[:, 1] = packed(rows, g, np.uint8).reshape(4, 16 // g, n_rows, g)
+    panels = np.full(scan_panels(isa).shape(3 * n_rows, 64), 90, np.uint8)
+    panels[:, 1] = scan_panels(isa).pack(rows)[:, 0]
     half_norms = np.zeros((3, 3, n_rows), dtype)
     half_norms[:, 1] = norms.astype(dtype)
-    some = run_scan(isa, q[None], 0, panels, half_norms, 1, thresholds[None].astype(dtype), 0, masks)
+    some = run_scan(isa, q, 0, panels, half_norms, 1, thresholds[None].astype(dtype), 0, masks)
     products = np.empty((len(codes), n_rows), dtype)
-    run_products(isa, q[None], 0, panels, 1, products)
+    run_products(isa, q, 0, panels, 1, products)
     np.testing.assert_array_equal(products, (codes @ rows.T).astype(dtype))
     return ((masks[:, None] >> np.arange(n_rows, dtype=np.uint64)) & np.uint64(1)).astype(bool), some
 
@@ -192,9 +185,9 @@ def test_scan_tile_goes_on_for_a_single_query_and_only_then(name, query, section
 @pytest.mark.skipif("avx2" not in PATHS, reason="this machine has no AVX2")
 def test_compiled_tiles_hold_the_avx2_instructions():
     marker = numba.typeof(isa_module.Avx2())
-    dot, tile = numba.njit(run_dot.py_func), numba.njit(run_scan.py_func)
+    dot, tile = numba.njit(run_dot_of_groups.py_func), numba.njit(run_scan.py_func)
     shorts, ints = numba.int16[:, :, :, ::1], numba.int32[:, ::1]
-    dot.compile((marker, shorts, numba.int64, shorts, numba.int64, ints))
+    dot.compile((marker, shorts, numba.int64, ints, numba.int64[::1], shorts, numba.int64, ints))
     assembly = next(iter(dot.inspect_asm().values()))
     assert "vpmaddwd" in assembly or "vpdpwssd" in assembly  # which adds as well, and is taken where there is VNNI
     octets, panels = numba.int8[:, :, :, ::1], numba.uint8[:, :, :, :, ::1]
@@ -206,7 +199,7 @@ def test_compiled_tiles_hold_the_avx2_instructions():
 @pytest.mark.skipif("vnni" not in PATHS, reason="this machine has no AVX-512-VNNI")
 def test_compiled_tiles_hold_the_vnni_instructions_on_whole_registers():
     marker = numba.typeof(isa_module.Vnni512())
-    dot, tile = numba.njit(run_dot.py_func), numba.njit(run_scan.py_func)
+    dot, tile = numba.njit(run_dot_of_groups.py_func), numba.njit(run_scan.py_func)
     ints, index = numba.int32[:, ::1], numba.int64
     products = {
         "vpdpbusd": (numba.uint8[:, :, :, ::1], numba.int8[:, :, :, ::1]),

@@ -10,7 +10,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic, overload
 
-from somknn_kernels.ir.emit import F64, I32, array_pointer, every_lane, llvm_function, splat
+from somknn_kernels.ir.emit import F64, I32, Operands, load, pairwise_sums, rounded_to_integers, splat, store
 from somknn_kernels.ir.shapes import tile_rows
 from somknn_kernels.policy import inlined, kernel
 from somknn_kernels.tiles.row_products import AXES, list_used, project_tile, project_used, row_product
@@ -119,24 +119,14 @@ def round_codes(typing_context, products, j, factor, shifts, from_shift, line):
     numbers, integers = ir.VectorType(F64, AXES), ir.VectorType(I32, AXES)
 
     def codegen(context, builder, signature, arguments):
-        products, j, factor, shifts, from_shift, line = arguments
-
-        def load(pointer, vector):
-            value = builder.load(builder.bitcast(pointer, vector.as_pointer()))
-            value.align = 4
-            return value
-
-        source = array_pointer(context, builder, signature.args[0], products, I32, j)
-        shift = builder.gep(array_pointer(context, builder, signature.args[3], shifts, F64), [from_shift])
-        scaled = builder.fmul(builder.sitofp(load(source, integers), numbers), splat(builder, factor, AXES))
-        rint = llvm_function(builder.module, f"llvm.rint.v{AXES}f64", numbers, [numbers])
-        rounded = builder.call(rint, [builder.fsub(scaled, load(shift, numbers))])
-        target = builder.bitcast(array_pointer(context, builder, signature.args[5], line, I32), integers.as_pointer())
-        builder.store(builder.fptosi(rounded, integers), target).align = 4
-        total = builder.fmul(rounded, rounded)
-        while total.type.count > 1:
-            total = builder.fadd(every_lane(builder, total, 0, 2), every_lane(builder, total, 1, 2))
-        return builder.extract_element(total, I32(0))
+        given = Operands(context, builder, signature, arguments)
+        _, j, factor, _, from_shift, _ = arguments
+        source, shift = given.pointer(0, I32, j), builder.gep(given.pointer(3, F64), [from_shift])
+        products = builder.sitofp(load(builder, source, 4, integers), numbers)
+        scaled = builder.fmul(products, splat(builder, factor, AXES))
+        rounded = rounded_to_integers(builder, builder.fsub(scaled, load(builder, shift, 4, numbers)))
+        store(builder, builder.fptosi(rounded, integers), given.pointer(5, I32), 4)
+        return pairwise_sums(builder, builder.fmul(rounded, rounded))
 
     return signature, codegen
 

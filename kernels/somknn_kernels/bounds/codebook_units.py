@@ -15,11 +15,15 @@ from somknn_kernels.ir.emit import (
     I16,
     I32,
     I64,
-    array_pointer,
+    Operands,
+    call,
     counted_loop,
     every_lane,
-    llvm_function,
+    load,
+    pairwise_sums,
+    rounded_to_integers,
     splat,
+    store,
 )
 from somknn_kernels.policy import kernel
 from somknn_kernels.tiles.weighted_tiles import FEATURES, TARGETS, weighted_tile
@@ -29,37 +33,17 @@ _FLOATS = ir.VectorType(F64, _LANES)
 _ZERO = ir.Constant(_FLOATS, [0.0] * _LANES)
 
 
-class _Lines:
+class _Lines(Operands):
     """Vectors of rows of the arrays that an intrinsic was given."""
 
-    def __init__(self, context, builder, signature, arguments):
-        self.context, self.builder, self.signature, self.arguments = context, builder, signature, arguments
-
-    def base(self, position, element, row=None):
-        return array_pointer(
-            self.context, self.builder, self.signature.args[position], self.arguments[position], element, row
-        )
-
-    def _at(self, base, index):
-        pointer = self.builder.gep(base, [index])
-        return self.builder.bitcast(pointer, ir.VectorType(base.type.pointee, _LANES).as_pointer())
-
     def load(self, base, index):
-        value = self.builder.load(self._at(base, index))
-        value.align = 4 if base.type.pointee is F32 else 8
-        return self.builder.fpext(value, _FLOATS) if base.type.pointee is F32 else value
+        pointer = self.builder.gep(base, [index])
+        if base.type.pointee is F32:
+            return self.builder.fpext(load(self.builder, pointer, 4, ir.VectorType(F32, _LANES)), _FLOATS)
+        return load(self.builder, pointer, 8, ir.VectorType(base.type.pointee, _LANES))
 
     def store(self, value, base, index):
-        self.builder.store(value, self._at(base, index)).align = 2 if base.type.pointee is I16 else 8
-
-    def rounded(self, value):
-        name = f"llvm.rint.v{_LANES}f64"
-        return self.builder.call(llvm_function(self.builder.module, name, _FLOATS, [_FLOATS]), [value])
-
-    def total(self, value):
-        while value.type.count > 1:
-            value = self.builder.fadd(every_lane(self.builder, value, 0, 2), every_lane(self.builder, value, 1, 2))
-        return self.builder.extract_element(value, I32(0))
+        store(self.builder, value, self.builder.gep(base, [index]), 2 if base.type.pointee is I16 else 8)
 
     def largest(self, value):
         while value.type.count > 1:
@@ -77,9 +61,9 @@ def _centre_line(typing_context, W, k, centre, scale, columns, units):
     def codegen(context, builder, signature, arguments):
         lines = _Lines(context, builder, signature, arguments)
         source, middle, target = (
-            lines.base(0, element, arguments[1]),
-            lines.base(2, F64),
-            lines.base(5, F64, arguments[1]),
+            lines.pointer(0, element, arguments[1]),
+            lines.pointer(2, F64),
+            lines.pointer(5, F64, arguments[1]),
         )
         scale = splat(builder, arguments[3], _LANES)
 
@@ -87,14 +71,12 @@ def _centre_line(typing_context, W, k, centre, scale, columns, units):
             square, top = results
             value = builder.fmul(builder.fsub(lines.load(source, index), lines.load(middle, index)), scale)
             lines.store(value, target, index)
-            magnitude = builder.call(
-                llvm_function(builder.module, f"llvm.fabs.v{_LANES}f64", _FLOATS, [_FLOATS]), [value]
-            )
+            magnitude = call(builder, f"llvm.fabs.v{_LANES}f64", _FLOATS, value)
             larger = builder.select(builder.fcmp_ordered(">", magnitude, top), magnitude, top)
             return [builder.fadd(square, builder.fmul(value, value)), larger]
 
         square, top = counted_loop(builder, I64(0), arguments[4], _LANES, [_ZERO, _ZERO], body)
-        return context.make_tuple(builder, signature.return_type, [lines.total(square), lines.largest(top)])
+        return context.make_tuple(builder, signature.return_type, [pairwise_sums(builder, square), lines.largest(top)])
 
     return signature, codegen
 
@@ -130,8 +112,8 @@ def _round_line(typing_context, units, k, inverse, inverse_fine, centre, columns
     def codegen(context, builder, signature, arguments):
         lines = _Lines(context, builder, signature, arguments)
         k = arguments[1]
-        source, middle = lines.base(0, F64, k), lines.base(4, F64)
-        high, low = lines.base(6, I16, k), lines.base(7, I16, k)
+        source, middle = lines.pointer(0, F64, k), lines.pointer(4, F64)
+        high, low = lines.pointer(6, I16, k), lines.pointer(7, I16, k)
         inverse, inverse_fine = (splat(builder, arguments[at], _LANES) for at in (2, 3))
         shorts = ir.VectorType(I16, _LANES)
 
@@ -142,8 +124,8 @@ def _round_line(typing_context, units, k, inverse, inverse_fine, centre, columns
         def body(index, results):
             square, of_high, of_low = results
             value = builder.fmul(lines.load(source, index), inverse)
-            whole = lines.rounded(value)
-            rest = lines.rounded(builder.fmul(builder.fsub(value, whole), inverse_fine))
+            whole = rounded_to_integers(builder, value)
+            rest = rounded_to_integers(builder, builder.fmul(builder.fsub(value, whole), inverse_fine))
             store(whole, high, index)
             store(rest, low, index)
             factor = lines.load(middle, index)
@@ -154,7 +136,7 @@ def _round_line(typing_context, units, k, inverse, inverse_fine, centre, columns
             ]
 
         sums = counted_loop(builder, I64(0), arguments[5], _LANES, [_ZERO] * 3, body)
-        return context.make_tuple(builder, signature.return_type, [lines.total(each) for each in sums])
+        return context.make_tuple(builder, signature.return_type, [pairwise_sums(builder, each) for each in sums])
 
     return signature, codegen
 

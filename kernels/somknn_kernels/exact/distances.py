@@ -11,7 +11,19 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic, overload
 
-from somknn_kernels.ir.emit import I8, I16, I32, I64, array_pointer, counted_loop, every_lane, pair_products_int16
+from somknn_kernels.ir.emit import (
+    F64,
+    I8,
+    I16,
+    I32,
+    I64,
+    Operands,
+    counted_loop,
+    load,
+    pair_products_int16,
+    pairwise_sums,
+    store,
+)
 from somknn_kernels.ir.shapes import marker_of
 from somknn_kernels.policy import inlined
 
@@ -25,9 +37,10 @@ def _byte_squares(typing_context, isa, a, i, b, j, start, length):
     marker = marker_of(isa)
 
     def codegen(context, builder, signature, arguments):
-        _, a, i, b, j, start, length = arguments
-        pa = builder.gep(array_pointer(context, builder, signature.args[1], a, I8, i), [start])
-        pb = builder.gep(array_pointer(context, builder, signature.args[3], b, I8, j), [start])
+        given = Operands(context, builder, signature, arguments)
+        _, _, i, _, j, start, length = arguments
+        pa = builder.gep(given.pointer(1, I8, i), [start])
+        pb = builder.gep(given.pointer(3, I8, j), [start])
         octets, shorts, words = ir.VectorType(I8, 16), ir.VectorType(I16, 16), ir.VectorType(I32, 8)
 
         def body(index, sums):
@@ -35,13 +48,9 @@ def _byte_squares(typing_context, isa, a, i, b, j, start, length):
             following = []
             for step, total in enumerate(sums):
                 at = builder.add(index, I64(16 * step))
-
-                def load(pointer, at=at):
-                    value = builder.load(builder.bitcast(builder.gep(pointer, [at]), octets.as_pointer()))
-                    value.align = 1
-                    return builder.zext(value, shorts)
-
-                difference = builder.sub(load(pa), load(pb))
+                bytes_a = builder.zext(load(builder, builder.gep(pa, [at]), 1, octets), shorts)
+                bytes_b = builder.zext(load(builder, builder.gep(pb, [at]), 1, octets), shorts)
+                difference = builder.sub(bytes_a, bytes_b)
                 following.append(pair_products_int16(builder, marker, total, difference, difference))
             return following
 
@@ -49,8 +58,7 @@ def _byte_squares(typing_context, isa, a, i, b, j, start, length):
         sums = counted_loop(builder, I64(0), whole, 64, [ir.Constant(words, None)] * 4, body)
         total = builder.add(builder.add(sums[0], sums[1]), builder.add(sums[2], sums[3]))
         (total,) = counted_loop(builder, whole, length, 16, [total], body)
-        while total.type.count > 2:
-            total = builder.add(every_lane(builder, total, 0, 2), every_lane(builder, total, 1, 2))
+        total = pairwise_sums(builder, total, 2)
         ends = [builder.zext(builder.extract_element(total, I32(i)), I64) for i in range(2)]
         return builder.add(*ends)
 
@@ -63,32 +71,30 @@ def _eight_sums(typing_context, a, i, b, j, length, sums):
     signature = types.void(a, types.int64, b, types.int64, types.int64, sums)
 
     def codegen(context, builder, signature, arguments):
-        a, i, b, j, length, sums = arguments
-        doubles = ir.VectorType(ir.DoubleType(), 8)
+        given = Operands(context, builder, signature, arguments)
+        _, i, _, j, length, _ = arguments
+        doubles = ir.VectorType(F64, 8)
 
-        def pointer(position, array, row):
-            array_type = signature.args[position]
-            element = context.get_data_type(array_type.dtype)
-            return array_pointer(context, builder, array_type, array, element, row), element, array_type.dtype
+        def row_of(position, row):
+            dtype = given.types[position].dtype
+            element = context.get_data_type(dtype)
+            return given.pointer(position, element, row), ir.VectorType(element, 8), dtype
 
-        pa, pb = pointer(0, a, i), pointer(2, b, j)
+        row_a, row_b = row_of(0, i), row_of(2, j)
 
-        def load(source, index):
-            data, element, dtype = source
-            vector = ir.VectorType(element, 8)
-            value = builder.load(builder.bitcast(builder.gep(data, [index]), vector.as_pointer()))
-            value.align = 1
+        def numbers(row, index):
+            data, vector, dtype = row
+            value = load(builder, builder.gep(data, [index]), 1, vector)
             if isinstance(dtype, types.Integer):
                 return builder.sitofp(value, doubles) if dtype.signed else builder.uitofp(value, doubles)
             return value if dtype == types.float64 else builder.fpext(value, doubles)
 
         def body(index, totals):
-            difference = builder.fsub(load(pa, index), load(pb, index))
+            difference = builder.fsub(numbers(row_a, index), numbers(row_b, index))
             return [builder.fadd(totals[0], builder.fmul(difference, difference))]
 
         (total,) = counted_loop(builder, I64(0), length, 8, [ir.Constant(doubles, None)], body)
-        target = array_pointer(context, builder, signature.args[5], sums, doubles)
-        builder.store(total, target).align = 8
+        store(builder, total, given.pointer(5, doubles), 8)
         return context.get_dummy_value()
 
     return signature, codegen

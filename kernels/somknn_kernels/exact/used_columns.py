@@ -17,11 +17,13 @@ from somknn_kernels.ir.emit import (
     I16,
     I32,
     I64,
-    array_pointer,
+    Operands,
     counted_loop,
     every_lane,
     joined_lanes,
+    load,
     pair_products_int16,
+    pairwise_sums,
 )
 from somknn_kernels.ir.shapes import marker_of
 from somknn_kernels.policy import inlined, kernel
@@ -91,31 +93,23 @@ def _products(typing_context, isa, a, i, b, others, used, slot, first, last):
     marker = marker_of(isa)
 
     def codegen(context, builder, signature, arguments):
-        _, a, i, b, others, used, slot, first, last = arguments
-        index_type = context.get_data_type(signature.args[5].dtype)
-        pa = array_pointer(context, builder, signature.args[1], a, I8, i)
-        rows = [
-            array_pointer(context, builder, signature.args[3], b, I8, builder.extract_value(others, place))
-            for place in range(count)
-        ]
-        pu = array_pointer(context, builder, signature.args[5], used, index_type, slot)
+        given = Operands(context, builder, signature, arguments)
+        _, _, i, _, others, _, slot, first, last = arguments
+        own_row = given.pointer(1, I8, i)
+        rows = [given.pointer(3, I8, builder.extract_value(others, place)) for place in range(count)]
+        chunks = given.pointer(5, context.get_data_type(given.types[5].dtype), slot)
         octets, shorts, words = ir.VectorType(I8, 16), ir.VectorType(I16, 16), ir.VectorType(I32, 8)
         unroll = _ROWS // count  # as many sums as hide the latency of an addition
 
         def body(index, sums):
             following = []
             for step in range(len(sums) // count):
-                chunk = builder.zext(builder.load(builder.gep(pu, [builder.add(index, I64(step))])), I64)
+                chunk = builder.zext(builder.load(builder.gep(chunks, [builder.add(index, I64(step))])), I64)
                 at = builder.mul(chunk, I64(CHUNK))
-
-                def load(pointer, at=at):
-                    value = builder.load(builder.bitcast(builder.gep(pointer, [at]), octets.as_pointer()))
-                    value.align = 1
-                    return builder.zext(value, shorts)
-
-                own = load(pa)
+                own = builder.zext(load(builder, builder.gep(own_row, [at]), 1, octets), shorts)
                 for total, row in zip(sums[step * count : (step + 1) * count], rows, strict=True):
-                    following.append(pair_products_int16(builder, marker, total, own, load(row)))
+                    other = builder.zext(load(builder, builder.gep(row, [at]), 1, octets), shorts)
+                    following.append(pair_products_int16(builder, marker, total, own, other))
             return following
 
         whole = builder.add(first, builder.and_(builder.sub(last, first), I64(-unroll)))
@@ -131,9 +125,11 @@ def _products(typing_context, isa, a, i, b, others, used, slot, first, last):
             sums = [joined_lanes(builder, x, y) for x, y in zip(sums[::2], sums[1::2], strict=True)]
             sums = [builder.add(every_lane(builder, x, 0, 2), every_lane(builder, x, 1, 2)) for x in sums]
         (total,) = sums
-        while total.type.count > count:
-            total = builder.add(every_lane(builder, total, 0, 2), every_lane(builder, total, 1, 2))
-        ends = [builder.zext(builder.extract_element(total, I32(place)), I64) for place in range(count)]
+        if count == 1:
+            ends = [builder.zext(pairwise_sums(builder, total), I64)]
+        else:
+            total = pairwise_sums(builder, total, count)
+            ends = [builder.zext(builder.extract_element(total, I32(place)), I64) for place in range(count)]
         return context.make_tuple(builder, signature.return_type, ends)
 
     return signature, codegen

@@ -18,7 +18,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from somknn_kernels.ir.emit import I16, I64, array_pointer
+from somknn_kernels.ir.emit import I16, I64, Operands, last_tested_loop, load, store, unsigned_minimum
 from somknn_kernels.policy import inlined, kernel
 
 BLOCKED = np.iinfo(np.int64).max
@@ -39,20 +39,17 @@ LANES = 16
 _VECTOR = ir.VectorType(I16, LANES)
 
 
-def _at(context, builder, kind, array, offset):
-    """Pointer to LANES 16-bit numbers from flat position `offset` of a C-contiguous array."""
-    data = array_pointer(context, builder, kind, array, I16)
-    return builder.bitcast(builder.gep(data, [offset]), _VECTOR.as_pointer())
+class _Pixels(Operands):
+    """LANES 16-bit numbers from flat positions of C-contiguous arrays."""
 
+    def at(self, position, offset):
+        return self.builder.gep(self.pointer(position, I16), [offset])
 
-def _load(builder, pointer):
-    vector = builder.load(pointer)
-    vector.align = 2
-    return vector
+    def load(self, pointer):
+        return load(self.builder, pointer, 2, _VECTOR)
 
-
-def _store(builder, vector, pointer):
-    builder.store(vector, pointer).align = 2
+    def store(self, vector, pointer):
+        store(self.builder, vector, pointer, 2)
 
 
 @intrinsic
@@ -66,20 +63,20 @@ def take_in_row(typingctx, query, query_at, reference, reference_at, next_channe
     signature = types.void(query, int64, reference, int64, int64, ring, int64, total, int64)
 
     def codegen(context, builder, sig, args):
-        query, query_at, reference, reference_at, next_channel, ring, ring_at, total, total_at = args
+        pixels = _Pixels(context, builder, sig, args)
+        _, query_at, _, reference_at, next_channel, _, ring_at, _, total_at = args
         squared = ir.Constant(_VECTOR, None)
         for channel in range(2):
             if channel:
                 query_at = builder.add(query_at, next_channel)
                 reference_at = builder.add(reference_at, next_channel)
-            q = _load(builder, _at(context, builder, sig.args[0], query, query_at))
-            t = _load(builder, _at(context, builder, sig.args[2], reference, reference_at))
+            q = pixels.load(pixels.at(0, query_at))
+            t = pixels.load(pixels.at(2, reference_at))
             difference = builder.sub(q, t)
             squared = builder.add(squared, builder.mul(difference, difference))
-        ring = _at(context, builder, sig.args[5], ring, ring_at)
-        total = _at(context, builder, sig.args[7], total, total_at)
-        _store(builder, builder.add(_load(builder, total), builder.sub(squared, _load(builder, ring))), total)
-        _store(builder, squared, ring)
+        ring, total = pixels.at(5, ring_at), pixels.at(7, total_at)
+        pixels.store(builder.add(pixels.load(total), builder.sub(squared, pixels.load(ring))), total)
+        pixels.store(squared, ring)
         return context.get_dummy_value()
 
     return signature, codegen
@@ -91,26 +88,15 @@ def lower_best(typingctx, total, total_at, span, best, best_at):
     signature = types.void(total, types.int64, types.int64, best, types.int64)
 
     def codegen(context, builder, sig, args):
-        total, total_at, span, best, best_at = args
-        before = builder.block
-        loop = builder.append_basic_block("context")
-        done = builder.append_basic_block("done")
-        builder.branch(loop)
-        builder.position_at_end(loop)
-        u = builder.phi(I64)
-        summed = builder.phi(_VECTOR)
-        u.add_incoming(I64(0), before)
-        summed.add_incoming(ir.Constant(_VECTOR, None), before)
-        one = _load(builder, _at(context, builder, sig.args[0], total, builder.add(total_at, u)))
-        larger = builder.add(summed, one)
-        following = builder.add(u, I64(1))
-        u.add_incoming(following, loop)
-        summed.add_incoming(larger, loop)
-        builder.cbranch(builder.icmp_signed("<", following, span), loop, done)
-        builder.position_at_end(done)
-        place = _at(context, builder, sig.args[3], best, best_at)
-        old = _load(builder, place)
-        _store(builder, builder.select(builder.icmp_unsigned("<", larger, old), larger, old), place)
+        pixels = _Pixels(context, builder, sig, args)
+        _, total_at, span, _, best_at = args
+
+        def body(u, sums):
+            return [builder.add(sums[0], pixels.load(pixels.at(0, builder.add(total_at, u))))]
+
+        (summed,) = last_tested_loop(builder, I64(0), span, 1, [ir.Constant(_VECTOR, None)], body)
+        place = pixels.at(3, best_at)
+        pixels.store(unsigned_minimum(builder, summed, pixels.load(place)), place)
         return context.get_dummy_value()
 
     return signature, codegen

@@ -10,15 +10,14 @@ from numba.core import cgutils
 from somknn_kernels.isa import Portable, Vnni512, Vnni512Emulated
 
 I1, I8, I16, I32, I64 = (ir.IntType(bits) for bits in (1, 8, 16, 32, 64))
-
-
 F32, F64 = ir.FloatType(), ir.DoubleType()
 
 
-def llvm_function(module, name, result, arguments):
-    """The function of this name, declared in the module if it is not yet."""
-    found = module.globals.get(name)
-    return found or ir.Function(module, ir.FunctionType(result, arguments), name)
+def call(builder, name, result, *arguments):
+    """Call a function of LLVM's or of the C library, declared in the module if it is not yet."""
+    module, types = builder.module, [value.type for value in arguments]
+    function = module.globals.get(name) or ir.Function(module, ir.FunctionType(result, types), name)
+    return builder.call(function, arguments)
 
 
 def splat(builder, scalar, lanes):
@@ -59,8 +58,7 @@ def unsigned_maximum(builder, a, b):
 
 def saturated_sum(builder, a, b):
     """a + b, unsigned, and the largest number where that is beyond it."""
-    name = f"llvm.uadd.sat.v{a.type.count}i{a.type.element.width}"
-    return builder.call(llvm_function(builder.module, name, a.type, [a.type, a.type]), [a, b])
+    return call(builder, f"llvm.uadd.sat.v{a.type.count}i{a.type.element.width}", a.type, a, b)
 
 
 def joined_vectors(builder, vectors):
@@ -70,122 +68,93 @@ def joined_vectors(builder, vectors):
     return vectors[0]
 
 
-def pair_products_int16(builder, marker, accumulator, a, b):
-    """accumulator[i] + a[2i]·b[2i] + a[2i+1]·b[2i+1] for int16 vectors, int32 lanes."""
-    lanes = accumulator.type.count
+def widened_products(builder, sums, a, b, extend_a, extend_b):
+    """sums[i] + Σ a[g·i + e]·b[g·i + e] over e below g, each lane of a and b widened to the sums' type first: no instruction of one machine."""
+    group = a.type.count // sums.type.count
+    for start in range(group):
+        wide_a = extend_a(every_lane(builder, a, start, group), sums.type)
+        product = builder.mul(wide_a, extend_b(every_lane(builder, b, start, group), sums.type))
+        sums = builder.add(sums, product)
+    return sums
+
+
+def pair_products_int16(builder, marker, sums, a, b):
+    """sums[i] + a[2i]·b[2i] + a[2i+1]·b[2i+1] for int16 vectors, int32 lanes: `vpmaddwd`."""
+    lanes = sums.type.count
     shorts = ir.VectorType(I16, 2 * lanes)
     a, b = builder.bitcast(a, shorts), builder.bitcast(b, shorts)
     if marker is not Portable and lanes == 8:
-        madd = llvm_function(builder.module, "llvm.x86.avx2.pmadd.wd", accumulator.type, [shorts, shorts])
-        return builder.add(accumulator, builder.call(madd, [a, b]))
+        return builder.add(sums, call(builder, "llvm.x86.avx2.pmadd.wd", sums.type, a, b))
     if marker is Vnni512:
-        name = "llvm.x86.avx512.pmaddw.d.512"
-        madd = llvm_function(builder.module, name, accumulator.type, [shorts, shorts])
-        return builder.add(accumulator, builder.call(madd, [a, b]))
-    wide = accumulator.type
-    for start in (0, 1):
-        product = builder.mul(
-            builder.sext(every_lane(builder, a, start, 2), wide), builder.sext(every_lane(builder, b, start, 2), wide)
-        )
-        accumulator = builder.add(accumulator, product)
-    return accumulator
+        return builder.add(sums, call(builder, "llvm.x86.avx512.pmaddw.d.512", sums.type, a, b))
+    return widened_products(builder, sums, a, b, builder.sext, builder.sext)
 
 
-def quad_products_bytes(builder, marker, accumulator, unsigned, signed):
-    """accumulator[i] + the four products of bytes 4i … 4i+3, one operand unsigned: `vpdpbusd`."""
-    lanes = accumulator.type.count
+def pair_products_bytes(builder, marker, sums, unsigned, signed):
+    """sums[i] + the two products of bytes 2i, 2i+1, modulo 2^16: `vpmaddubsw`. The caller excludes that a pair passes 2^15."""
+    lanes = sums.type.count
+    octets = ir.VectorType(I8, 2 * lanes)
+    unsigned, signed = builder.bitcast(unsigned, octets), builder.bitcast(signed, octets)
+    if marker is not Portable and lanes == 16:
+        return builder.add(sums, call(builder, "llvm.x86.avx2.pmadd.ub.sw", sums.type, unsigned, signed))
+    return widened_products(builder, sums, unsigned, signed, builder.zext, builder.sext)
+
+
+def quad_products_bytes(builder, marker, sums, unsigned, signed):
+    """sums[i] + the four products of bytes 4i … 4i+3, one operand unsigned: `vpdpbusd`."""
+    lanes = sums.type.count
     octets = ir.VectorType(I8, 4 * lanes)
     if marker is Vnni512Emulated:
-        wide = accumulator.type
         unsigned, signed = builder.bitcast(unsigned, octets), builder.bitcast(signed, octets)
-        for start in range(4):
-            product = builder.mul(
-                builder.zext(every_lane(builder, unsigned, start, 4), wide),
-                builder.sext(every_lane(builder, signed, start, 4), wide),
-            )
-            accumulator = builder.add(accumulator, product)
-        return accumulator
+        return widened_products(builder, sums, unsigned, signed, builder.zext, builder.sext)
     # LLVM 22 changed the operands of this intrinsic from int32 to int8 vectors.
-    operand = octets if llvmlite.binding.llvm_version_info[0] >= 22 else accumulator.type
-    name = f"llvm.x86.avx512.vpdpbusd.{lanes * 32}"
-    instruction = llvm_function(builder.module, name, accumulator.type, [accumulator.type, operand, operand])
-    return builder.call(
-        instruction, [accumulator, builder.bitcast(unsigned, operand), builder.bitcast(signed, operand)]
-    )
+    operand = octets if llvmlite.binding.llvm_version_info[0] >= 22 else sums.type
+    unsigned, signed = builder.bitcast(unsigned, operand), builder.bitcast(signed, operand)
+    return call(builder, f"llvm.x86.avx512.vpdpbusd.{lanes * 32}", sums.type, sums, unsigned, signed)
 
 
-def tile_loop(builder, shape, groups, queries, panel, initial, multiply, unroll=1, which=None, first=None):
-    """Emit the loop over the groups [first, groups); returns the accumulators [query][vector].
-
-    `queries` points to 4-byte (or 2-byte) broadcast units, `panel` to whole vectors, `initial[query][vector]` are the
-    starting values and `multiply(accumulator, query vector, panel vector)` adds one group's products. There are groups, and
-    their number is a multiple of `unroll`. `which` points to int32: the panel's group for each of the queries'; without it, the same.
-    """
-    n_queries, n_vectors = shape
-    before = builder.block
-    loop = builder.append_basic_block("tile")
-    done = builder.append_basic_block("tile_done")
-    builder.branch(loop)
-    builder.position_at_end(loop)
-    group = builder.phi(I64)
-    group.add_incoming(I64(0) if first is None else first, before)
-    sums = [[builder.phi(value.type) for value in row] for row in initial]
-    results = sums
-    for step in range(unroll):
-        here = builder.add(group, I64(step)) if step else group
-        there = here if which is None else builder.zext(builder.load(builder.gep(which, [here])), I64)
-        vector_index = builder.mul(there, I64(n_vectors))
-        rows = []
-        for v in range(n_vectors):
-            row = builder.load(builder.gep(panel, [builder.add(vector_index, I64(v))]))
-            row.align = 4
-            rows.append(row)
-        query_index = builder.mul(here, I64(n_queries))
-        following_results = []
-        for j in range(n_queries):
-            unit = builder.load(builder.gep(queries, [builder.add(query_index, I64(j))]))
-            unit.align = 1
-            lanes = rows[0].type.count
-            if unit.type != F32:
-                lanes = lanes * rows[0].type.element.width // unit.type.width
-            query = splat(builder, unit, lanes)
-            following_results.append([multiply(results[j][v], query, rows[v]) for v in range(n_vectors)])
-        results = following_results
-    following = builder.add(group, I64(unroll))
-    group.add_incoming(following, loop)
-    for j in range(n_queries):
-        for v in range(n_vectors):
-            sums[j][v].add_incoming(initial[j][v], before)
-            sums[j][v].add_incoming(results[j][v], loop)
-    builder.cbranch(builder.icmp_signed("<", following, groups), loop, done)
-    builder.position_at_end(done)
-    return results
+def load(builder, pointer, align, kind=None):
+    """What lies at `pointer`, whose address is a multiple of `align` bytes; kind : a type to see there in place of the pointer's."""
+    if kind is not None:
+        pointer = builder.bitcast(pointer, kind.as_pointer())
+    value = builder.load(pointer)
+    value.align = align
+    return value
 
 
-def array_pointer(context, builder, array_type, array, element_type, index=None):
-    """Pointer to an array's data, or to its item `index` along the first axis, seen as elements of another type.
-
-    Kernels hand over whole arrays and an index: a slice would be a new array object, and counting references to
-    it, atomically and in every thread, costs as much as a tile of short vectors (measured).
-    Raises TypeError, when the kernel is compiled, for an array whose type does not say that it is C-contiguous.
-    """
-    if array_type.layout != "C":
-        raise TypeError(f"a tile was given {array_type}, but reads C-contiguous arrays only")
-    struct = context.make_array(array_type)(context, builder, array)
-    data = struct.data
-    if index is not None:
-        lengths = cgutils.unpack_tuple(builder, struct.shape, array_type.ndim)[1:]
-        for length in lengths:
-            index = builder.mul(index, length)
-        data = builder.gep(data, [index])
-    return builder.bitcast(data, element_type.as_pointer())
+def load_vectors(builder, pointer, count, align):
+    """`count` vectors that lie side by side."""
+    return [load(builder, builder.gep(pointer, [I64(v)]), align) for v in range(count)]
 
 
-def array_length(context, builder, array_type, array, axis):
-    """An array's length along one axis, int64."""
-    return cgutils.unpack_tuple(
-        builder, context.make_array(array_type)(context, builder, array).shape, array_type.ndim
-    )[axis]
+def store(builder, value, pointer, align):
+    """Write `value` where `pointer` leads, whatever type it points to."""
+    if pointer.type.pointee != value.type:
+        pointer = builder.bitcast(pointer, value.type.as_pointer())
+    builder.store(value, pointer).align = align
+
+
+def store_masks(builder, masks, pointer):
+    """Write integers of as many bits as there are rows to uint64 `pointer`[j]; returns them or-ed together."""
+    combined = I64(0)
+    for j, bits in enumerate(masks):
+        mask = bits if bits.type.width == 64 else builder.zext(bits, I64)
+        builder.store(mask, builder.gep(pointer, [I64(j)]))
+        combined = builder.or_(combined, mask)
+    return combined
+
+
+def pairwise_sums(builder, vector, count=1):
+    """Sums of neighbouring lanes, then of neighbouring sums, until `count` are left: a vector, or a number for count = 1."""
+    add = builder.fadd if isinstance(vector.type.element, ir.DoubleType) else builder.add
+    while vector.type.count > count:
+        vector = add(every_lane(builder, vector, 0, 2), every_lane(builder, vector, 1, 2))
+    return builder.extract_element(vector, I32(0)) if count == 1 else vector
+
+
+def rounded_to_integers(builder, vector):
+    """Vector of float64 rounded to whole numbers, halves to even; still float64."""
+    return call(builder, f"llvm.rint.v{vector.type.count}f64", vector.type, vector)
 
 
 def counted_loop(builder, start, stop, step, carried, body):
@@ -209,3 +178,95 @@ def counted_loop(builder, start, stop, step, carried, body):
     builder.branch(head)
     builder.position_at_end(done)
     return values
+
+
+def last_tested_loop(builder, start, stop, step, carried, body):
+    """As `counted_loop`, for start < stop: tested after each turn. Tested before it, sums are alive twice and no longer fit the registers."""
+    before = builder.block
+    loop, done = (builder.append_basic_block(name) for name in ("loop", "loop_done"))
+    builder.branch(loop)
+    builder.position_at_end(loop)
+    index = builder.phi(I64)
+    index.add_incoming(start, before)
+    values = [builder.phi(value.type) for value in carried]
+    results = body(index, values)
+    following = builder.add(index, I64(step))
+    index.add_incoming(following, builder.block)
+    for phi, first, result in zip(values, carried, results, strict=True):
+        phi.add_incoming(first, before)
+        phi.add_incoming(result, builder.block)
+    builder.cbranch(builder.icmp_signed("<", following, stop), loop, done)
+    builder.position_at_end(done)
+    return results
+
+
+def tile_loop(builder, groups, queries, panel, initial, multiply, unroll=1, which=None, first=None):
+    """Emit the loop over the groups [first, groups); returns the sums [query][vector].
+
+    `queries` points to units that are broadcast, of 4 bytes (or 2), `panel` to whole vectors, `initial[query][vector]` are the
+    starting values and `multiply(sum, query vector, panel vector)` adds one group's products. There are groups, and
+    their number is a multiple of `unroll`. `which` points to int32: the panel's group for each of the queries'; without it, the same.
+    """
+    n_queries, n_vectors = len(initial), len(initial[0])
+
+    def body(group, sums):
+        results = [sums[j * n_vectors : (j + 1) * n_vectors] for j in range(n_queries)]
+        for step in range(unroll):
+            here = builder.add(group, I64(step)) if step else group
+            there = here if which is None else builder.zext(builder.load(builder.gep(which, [here])), I64)
+            vector_index = builder.mul(there, I64(n_vectors))
+            rows = [load(builder, builder.gep(panel, [builder.add(vector_index, I64(v))]), 4) for v in range(n_vectors)]
+            query_index = builder.mul(here, I64(n_queries))
+            following = []
+            for j in range(n_queries):
+                unit = load(builder, builder.gep(queries, [builder.add(query_index, I64(j))]), 1)
+                lanes = rows[0].type.count
+                if unit.type != F32:
+                    lanes = lanes * rows[0].type.element.width // unit.type.width
+                query = splat(builder, unit, lanes)
+                following.append([multiply(results[j][v], query, rows[v]) for v in range(n_vectors)])
+            results = following
+        return [total for row in results for total in row]
+
+    start = I64(0) if first is None else first
+    sums = last_tested_loop(builder, start, groups, unroll, [total for row in initial for total in row], body)
+    return [sums[j * n_vectors : (j + 1) * n_vectors] for j in range(n_queries)]
+
+
+class Operands:
+    """The arguments of an intrinsic, while the code of a call is emitted: `given = Operands(context, builder, signature, arguments)`.
+
+    given[i] is argument i, counted from 0; `pointer` and `length` are those of array i.
+    """
+
+    def __init__(self, context, builder, signature, arguments):
+        self.context, self.builder, self.types, self.arguments = context, builder, signature.args, arguments
+
+    def __getitem__(self, position):
+        return self.arguments[position]
+
+    def _array(self, position):
+        return self.context.make_array(self.types[position])(self.context, self.builder, self.arguments[position])
+
+    def length(self, position, axis):
+        """An array's length along one axis, int64."""
+        shape, dimensions = self._array(position).shape, self.types[position].ndim
+        return cgutils.unpack_tuple(self.builder, shape, dimensions)[axis]
+
+    def pointer(self, position, element_type, index=None):
+        """Pointer to an array's data, or to its item `index` along the first axis, seen as elements of another type.
+
+        Kernels hand over whole arrays and an index: a slice would be a new array object, and counting references to
+        it, atomically and in every thread, costs as much as a tile of short vectors (measured).
+        Raises TypeError, when the kernel is compiled, for an array whose type does not say that it is C-contiguous.
+        """
+        array_type = self.types[position]
+        if array_type.layout != "C":
+            raise TypeError(f"a tile was given {array_type}, but reads C-contiguous arrays only")
+        array = self._array(position)
+        data = array.data
+        if index is not None:
+            for length in cgutils.unpack_tuple(self.builder, array.shape, array_type.ndim)[1:]:
+                index = self.builder.mul(index, length)
+            data = self.builder.gep(data, [index])
+        return self.builder.bitcast(data, element_type.as_pointer())

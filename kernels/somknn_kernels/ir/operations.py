@@ -5,7 +5,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from somknn_kernels.ir.emit import I1, I8, I32, I64, array_length, array_pointer, llvm_function
+from somknn_kernels.ir.emit import I1, I8, I32, I64, Operands, call
 
 
 @intrinsic
@@ -14,16 +14,15 @@ def prefetch_row(typing_context, array, row):
     signature = types.void(array, types.int64)
 
     def codegen(context, builder, signature, arguments):
-        array, row = arguments
+        given = Operands(context, builder, signature, arguments)
         array_type = signature.args[0]
         if array_type.layout != "C":
             return context.get_dummy_value()
         element_size = context.get_abi_sizeof(context.get_data_type(array_type.dtype))
-        size = builder.mul(array_length(context, builder, array_type, array, 1), I64(element_size))
-        pointer = array_pointer(context, builder, array_type, array, I8, row)
-        fetch = llvm_function(builder.module, "llvm.prefetch.p0", ir.VoidType(), [I8.as_pointer(), I32, I32, I32])
+        size = builder.mul(given.length(0, 1), I64(element_size))
+        pointer = given.pointer(0, I8, given[1])
         with cgutils.for_range_slice(builder, I64(0), size, I64(64), intp=I64) as (offset, _):
-            builder.call(fetch, [builder.gep(pointer, [offset]), I32(0), I32(3), I32(1)])
+            call(builder, "llvm.prefetch.p0", ir.VoidType(), builder.gep(pointer, [offset]), I32(0), I32(3), I32(1))
         return context.get_dummy_value()
 
     return signature, codegen

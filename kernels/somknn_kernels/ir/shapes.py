@@ -5,6 +5,7 @@ vectors, 1 broadcast and 1 product fill the 16 registers; on AMD Zen 3 it reache
 12×1 95%). With 32 registers (AVX-512) 6 by 4 was best on Cascade Lake, 12 and 14 by 2 slower; on AMD Zen 5 12 by 2 is a tenth quicker.
 """
 
+import numpy as np
 from numba.extending import overload
 
 from somknn_kernels.isa import Avx2, Isa, Portable, Vnni256, Vnni512, Vnni512Emulated
@@ -66,3 +67,8 @@ def scan_panel_rows(isa: Isa) -> int:
 def scan_group(isa: Isa) -> int:
     """Dimensions per group of `scan_tile`: 4 bytes with VNNI, else 2 bytes."""
     return 4 if isinstance(isa, BYTE_PRODUCTS) else 2
+
+
+def scan_sums(isa: Isa) -> type:
+    """Type of the sums in a scan: they repeat beyond its range."""
+    return np.int32 if isinstance(isa, BYTE_PRODUCTS) else np.int16

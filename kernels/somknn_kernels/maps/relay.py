@@ -11,7 +11,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from somknn_kernels.ir.emit import I32, I64, array_pointer, llvm_function
+from somknn_kernels.ir.emit import I32, I64, Operands, call
 
 _SPINS = 1000  # before a waiting thread yields: some 20 microseconds
 _PAD = 8  # counters, of which one is used: threads that write to different cache lines do not disturb each other
@@ -24,8 +24,9 @@ def as_counters(numbers: np.ndarray) -> np.ndarray:
     return padded.ravel()
 
 
-def _place(context, builder, array_type, array, index):
-    return array_pointer(context, builder, array_type, array, I64, builder.mul(index, I64(_PAD)))
+def _place(given):
+    """Pointer to the counter that the first two arguments, array and index, mean."""
+    return given.pointer(0, I64, given.builder.mul(given[1], I64(_PAD)))
 
 
 @intrinsic
@@ -34,7 +35,7 @@ def advance(typing_context, array, index):
     signature = types.int64(array, types.int64)
 
     def codegen(context, builder, signature, arguments):
-        pointer = _place(context, builder, signature.args[0], arguments[0], arguments[1])
+        pointer = _place(Operands(context, builder, signature, arguments))
         return builder.atomic_rmw("add", pointer, I64(1), "seq_cst")
 
     return signature, codegen
@@ -47,7 +48,7 @@ def wait_for(typing_context, array, index, number):
     x86 = llvmlite.binding.get_process_triple().startswith(("x86_64", "i386", "i686"))
 
     def codegen(context, builder, signature, arguments):
-        pointer = _place(context, builder, signature.args[0], arguments[0], arguments[1])
+        pointer = _place(Operands(context, builder, signature, arguments))
         names = ("wait", "wait_spin", "wait_yield", "wait_again", "wait_done")
         look, spin, leave, again, done = (builder.append_basic_block(name) for name in names)
         before = builder.block
@@ -59,10 +60,10 @@ def wait_for(typing_context, array, index, number):
         builder.cbranch(builder.icmp_signed(">=", found, arguments[2]), done, spin)
         builder.position_at_end(spin)
         if x86:
-            builder.call(llvm_function(builder.module, "llvm.x86.sse2.pause", ir.VoidType(), []), [])
+            call(builder, "llvm.x86.sse2.pause", ir.VoidType())
         builder.cbranch(builder.icmp_signed(">=", spins, I64(_SPINS)), leave, again)
         builder.position_at_end(leave)
-        builder.call(llvm_function(builder.module, "sched_yield", I32, []), [])
+        call(builder, "sched_yield", I32)
         builder.branch(again)
         builder.position_at_end(again)
         spins.add_incoming(builder.add(spins, I64(1)), again)

@@ -9,13 +9,9 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from somknn_kernels.ir.emit import F32, F64, I64, array_pointer, splat
+from somknn_kernels.ir.emit import F32, F64, I64, Operands, load, splat, store
 from somknn_kernels.policy import kernel
 from somknn_kernels.tiles.weighted_tiles import FEATURES, TARGETS, weighted_tile
-
-
-def _vector(builder, pointer, element):
-    return builder.bitcast(pointer, ir.VectorType(element, FEATURES).as_pointer())
 
 
 @intrinsic
@@ -26,18 +22,17 @@ def _load_numbers(typing_context, sums, row, first, line, place, at):
     whole = sums.dtype == types.int64
 
     def codegen(context, builder, signature, arguments):
+        given = Operands(context, builder, signature, arguments)
         _, row, first, _, place, at = arguments
         element = I64 if whole else F64
-        source = builder.gep(array_pointer(context, builder, signature.args[0], arguments[0], element, row), [first])
-        value = builder.load(_vector(builder, source, element))
-        value.align = 8
+        source = builder.gep(given.pointer(0, element, row), [first])
+        value = load(builder, source, 8, ir.VectorType(element, FEATURES))
         if whole:  # AVX2 converts them one at a time: set below the exponent of 2^52, they become its last bits
             exponent = ir.Constant(value.type, [0x4330000000000000] * FEATURES)
             floats = ir.VectorType(F64, FEATURES)
             value = builder.bitcast(builder.or_(value, exponent), floats)
             value = builder.fsub(value, ir.Constant(floats, [2.0**52] * FEATURES))
-        target = builder.gep(array_pointer(context, builder, signature.args[3], arguments[3], F64, place), [at])
-        builder.store(value, _vector(builder, target, F64)).align = 8
+        store(builder, value, builder.gep(given.pointer(3, F64, place), [at]), 8)
         return context.get_dummy_value()
 
     return signature, codegen
@@ -50,15 +45,15 @@ def _store_quotients(typing_context, tile, q, divisor, out, row, first):
     signature = types.void(tile, index, types.float64, out, index, index)
 
     def codegen(context, builder, signature, arguments):
-        tile, q, divisor, _, row, first = arguments
-        value = builder.load(_vector(builder, array_pointer(context, builder, signature.args[0], tile, F64, q), F64))
-        value.align = 8
+        given = Operands(context, builder, signature, arguments)
+        _, q, divisor, _, row, first = arguments
+        value = load(builder, given.pointer(0, F64, q), 8, ir.VectorType(F64, FEATURES))
         value = builder.fdiv(value, splat(builder, divisor, FEATURES))
         element = F32 if signature.args[3].dtype == types.float32 else F64
         if element is F32:
             value = builder.fptrunc(value, ir.VectorType(F32, FEATURES))
-        target = builder.gep(array_pointer(context, builder, signature.args[3], arguments[3], element, row), [first])
-        builder.store(value, _vector(builder, target, element)).align = 4 if element is F32 else 8
+        target = builder.gep(given.pointer(3, element, row), [first])
+        store(builder, value, target, 4 if element is F32 else 8)
         return context.get_dummy_value()
 
     return signature, codegen

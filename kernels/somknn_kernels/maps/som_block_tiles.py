@@ -9,36 +9,28 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from somknn_kernels.ir.emit import F64, I64, array_length, array_pointer, splat
+from somknn_kernels.ir.emit import F64, I64, Operands, call, last_tested_loop, load, splat, store
 
 LANES = 16  # units at once; a learning row takes a quarter of them
 STEP = 8  # rows after which the rows that are left of a block learn what has become of the units
 
 
-class _Rows:
+class _Rows(Operands):
     """Loads and stores of `lanes` float64 at row, place of the arrays that an intrinsic was given."""
 
     def __init__(self, context, builder, signature, arguments, lanes):
-        self.context, self.builder, self.signature, self.arguments = context, builder, signature, arguments
+        super().__init__(context, builder, signature, arguments)
         self.lanes = lanes
         self.vector = ir.VectorType(F64, lanes)
 
     def base(self, position, row=None):
-        array = self.signature.args[position]
-        return array_pointer(self.context, self.builder, array, self.arguments[position], F64, row)
-
-    def length(self, position, axis):
-        return array_length(self.context, self.builder, self.signature.args[position], self.arguments[position], axis)
+        return self.pointer(position, F64, row)
 
     def load(self, base, place):
-        pointer = self.builder.bitcast(self.builder.gep(base, [place]), self.vector.as_pointer())
-        value = self.builder.load(pointer)
-        value.align = 8
-        return value
+        return load(self.builder, self.builder.gep(base, [place]), 8, self.vector)
 
     def store(self, value, base, place):
-        pointer = self.builder.bitcast(self.builder.gep(base, [place]), self.vector.as_pointer())
-        self.builder.store(value, pointer).align = 8
+        store(self.builder, value, self.builder.gep(base, [place]), 8)
 
     def scalar(self, base, place):
         return self.builder.load(self.builder.gep(base, [place]))
@@ -51,12 +43,7 @@ class _Rows:
 
     def multiply_add(self, a, b, c):
         """a·b + c, in one rounding where the hardware has it."""
-        name = f"llvm.fmuladd.v{self.lanes}f64"
-        module = self.builder.module
-        function = module.globals.get(name) or ir.Function(
-            module, ir.FunctionType(self.vector, [self.vector] * 3), name
-        )
-        return self.builder.call(function, [a, b, c])
+        return call(self.builder, f"llvm.fmuladd.v{self.lanes}f64", self.vector, a, b, c)
 
     def chosen(self, comparison, a, b):
         return self.builder.select(self.builder.fcmp_ordered(comparison, a, b), a, b)
@@ -78,24 +65,15 @@ def least_two(typing_context, halves, dots, row, found):
         rows = _Rows(context, builder, signature, arguments, LANES)
         base_half, base_dot, base_found = rows.base(0), rows.base(1, arguments[2]), rows.base(3)
         start = [rows.constant(float("inf")), rows.constant(float("inf")), rows.constant(0.0)]
-        before = builder.block
-        loop, done = builder.append_basic_block("least"), builder.append_basic_block("least_done")
-        builder.branch(loop)
-        builder.position_at_end(loop)
-        place = builder.phi(I64)
-        place.add_incoming(I64(0), before)
-        least, second, longest = phis = [builder.phi(rows.vector) for _ in start]
-        half = rows.load(base_half, place)
-        score = builder.fsub(half, rows.load(base_dot, place))
-        larger = rows.chosen(">", score, least)
-        results = [rows.chosen("<", score, least), rows.chosen("<", larger, second), rows.chosen(">", half, longest)]
-        following = builder.add(place, I64(LANES))
-        place.add_incoming(following, loop)
-        for phi, first, result in zip(phis, start, results, strict=True):
-            phi.add_incoming(first, before)
-            phi.add_incoming(result, loop)
-        builder.cbranch(builder.icmp_signed("<", following, rows.length(0, 0)), loop, done)
-        builder.position_at_end(done)
+
+        def body(place, results):
+            least, second, longest = results
+            half = rows.load(base_half, place)
+            score = builder.fsub(half, rows.load(base_dot, place))
+            larger = rows.chosen(">", score, least)
+            return [rows.chosen("<", score, least), rows.chosen("<", larger, second), rows.chosen(">", half, longest)]
+
+        results = last_tested_loop(builder, I64(0), rows.length(0, 0), LANES, start, body)
         for i, result in enumerate(results):
             rows.store(result, base_found, I64(i * LANES))
         return context.get_dummy_value()

@@ -8,43 +8,36 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from somknn_kernels.ir.emit import F64, I32, I64, array_pointer, splat
+from somknn_kernels.ir.emit import F64, I32, I64, Operands, load, rounded_to_integers, splat, store
 from somknn_kernels.ir.shapes import marker_of, panel_rows
 
 
-class _Panel:
+class _Panel(Operands):
     """Vectors of one number for each unit of a panel, at places of the arrays that an intrinsic was given."""
 
     def __init__(self, context, builder, signature, arguments):
-        self.context, self.builder, self.signature, self.arguments = context, builder, signature, arguments
+        super().__init__(context, builder, signature, arguments)
         self.lanes = panel_rows(marker_of(signature.args[0])())
         self.floats, self.integers = (ir.VectorType(kind, self.lanes) for kind in (F64, I32))
 
     def place(self, position, index, offset=None):
-        """Pointer to the vector at array[index], `offset` numbers further; the array is argument `position`."""
-        array = self.signature.args[position]
-        kind = F64 if array.dtype == types.float64 else I32
-        pointer = array_pointer(self.context, self.builder, array, self.arguments[position], kind, index)
-        if offset is not None:
-            pointer = self.builder.gep(pointer, [offset])
-        return self.builder.bitcast(pointer, (self.floats if kind is F64 else self.integers).as_pointer())
+        """(pointer to, type of) the vector at array[index], `offset` numbers further; the array is argument `position`."""
+        kind = self.floats if self.types[position].dtype == types.float64 else self.integers
+        pointer = self.pointer(position, kind.element, index)
+        return pointer if offset is None else self.builder.gep(pointer, [offset]), kind
 
     def load(self, *where):
-        value = self.builder.load(self.place(*where))
-        value.align = 4
-        return value
+        pointer, kind = self.place(*where)
+        return load(self.builder, pointer, 4, kind)
 
     def store(self, value, *where):
-        self.builder.store(value, self.place(*where)).align = 4
+        store(self.builder, value, self.place(*where)[0], 4)
 
     def float(self, vector):
         return self.builder.sitofp(vector, self.floats)
 
     def rounded(self, vector):
-        name = f"llvm.rint.v{self.lanes}f64"
-        module = self.builder.module
-        function = module.globals.get(name) or ir.Function(module, ir.FunctionType(self.floats, [self.floats]), name)
-        return self.builder.fptosi(self.builder.call(function, [vector]), self.integers)
+        return self.builder.fptosi(rounded_to_integers(self.builder, vector), self.integers)
 
     def all(self, scalar):
         return splat(self.builder, scalar, self.lanes)

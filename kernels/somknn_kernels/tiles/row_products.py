@@ -14,14 +14,19 @@ from somknn_kernels.ir.emit import (
     I16,
     I32,
     I64,
-    array_length,
-    array_pointer,
+    Operands,
+    call,
     counted_loop,
     every_lane,
     joined_lanes,
-    llvm_function,
+    joined_vectors,
+    last_tested_loop,
+    load,
+    load_vectors,
     pair_products_int16,
     splat,
+    store,
+    store_masks,
     tile_loop,
 )
 from somknn_kernels.ir.operations import trailing_zeros
@@ -31,30 +36,24 @@ from somknn_kernels.policy import inlined
 AXES = 16  # axes in a panel of `project_tile`, whatever the width of the registers
 
 
-def _row_products(marker, context, builder, signature, arguments, others):
+def _row_products(marker, given, others):
     """Inner products of row a[i] with the rows b[j] for j in `others`, as vectors of sums: arguments (isa, a, i, b, …)."""
-    count = len(others)
+    builder, count = given.builder, len(others)
     columns = max(16, TILE_SHAPES[marker][2] // 2)  # of a vector
     shorts, words = ir.VectorType(I16, columns), ir.VectorType(I32, columns // 2)
-    pa = array_pointer(context, builder, signature.args[1], arguments[1], I16, arguments[2])
-    rows = [array_pointer(context, builder, signature.args[3], arguments[3], I16, j) for j in others]
-    length = array_length(context, builder, signature.args[1], arguments[1], 1)
+    own = given.pointer(1, I16, given[2])
+    rows = [given.pointer(3, I16, j) for j in others]
+    length = given.length(1, 1)
 
     def steps(parts):
         def body(index, sums):
             results = []
             for part in range(parts):
                 at = builder.add(index, I64(columns * part))
-
-                def load(pointer, at=at):
-                    value = builder.load(builder.bitcast(builder.gep(pointer, [at]), shorts.as_pointer()))
-                    value.align = 2
-                    return value
-
-                value = load(pa)
+                value = load(builder, builder.gep(own, [at]), 2, shorts)
                 for place, row in enumerate(rows):
-                    total = sums[part * count + place]
-                    results.append(pair_products_int16(builder, marker, total, value, load(row)))
+                    total, other = sums[part * count + place], load(builder, builder.gep(row, [at]), 2, shorts)
+                    results.append(pair_products_int16(builder, marker, total, value, other))
             return results + sums[parts * count :]
 
         return body
@@ -73,8 +72,7 @@ def _row_products(marker, context, builder, signature, arguments, others):
 
 
 def _total(builder, sums):
-    name = f"llvm.vector.reduce.add.v{sums.type.count}i32"
-    return builder.sext(builder.call(llvm_function(builder.module, name, I32, [sums.type]), [sums]), I64)
+    return builder.sext(call(builder, f"llvm.vector.reduce.add.v{sums.type.count}i32", I32, sums), I64)
 
 
 @intrinsic
@@ -84,7 +82,8 @@ def row_product(typing_context, isa, a, i, b, j):
     marker = marker_of(isa)
 
     def codegen(context, builder, signature, arguments):
-        return _total(builder, *_row_products(marker, context, builder, signature, arguments, arguments[4:]))
+        given = Operands(context, builder, signature, arguments)
+        return _total(builder, *_row_products(marker, given, arguments[4:]))
 
     return signature, codegen
 
@@ -96,7 +95,8 @@ def two_row_products(typing_context, isa, a, i, b, j, k):
     marker = marker_of(isa)
 
     def codegen(context, builder, signature, arguments):
-        sums = _row_products(marker, context, builder, signature, arguments, arguments[4:])
+        given = Operands(context, builder, signature, arguments)
+        sums = _row_products(marker, given, arguments[4:])
         return context.make_tuple(builder, signature.return_type, [_total(builder, each) for each in sums])
 
     return signature, codegen
@@ -113,14 +113,14 @@ def four_row_products(typing_context, isa, a, i, b, rows, row, place, out):
     marker = marker_of(isa)
 
     def codegen(context, builder, signature, arguments):
+        given = Operands(context, builder, signature, arguments)
         row, place = arguments[5:7]
 
         def at(position):
-            pointer = array_pointer(context, builder, signature.args[position], arguments[position], I32, row)
-            return builder.gep(pointer, [place])
+            return builder.gep(given.pointer(position, I32, row), [place])
 
         chosen = [builder.sext(builder.load(builder.gep(at(4), [I64(p)])), I64) for p in range(4)]
-        sums = _row_products(marker, context, builder, signature, arguments, chosen)
+        sums = _row_products(marker, given, chosen)
         while sums[0].type.count > 4:
             half = sums[0].type.count // 2
             low, high = (ir.Constant(ir.VectorType(I32, half), [start + i for i in range(half)]) for start in (0, half))
@@ -128,62 +128,51 @@ def four_row_products(typing_context, isa, a, i, b, rows, row, place, out):
         while len(sums) > 1:
             joined = [joined_lanes(builder, x, y) for x, y in zip(sums[::2], sums[1::2], strict=True)]
             sums = [builder.add(every_lane(builder, each, 0, 2), every_lane(builder, each, 1, 2)) for each in joined]
-        builder.store(sums[0], builder.bitcast(at(7), sums[0].type.as_pointer())).align = 4
+        store(builder, sums[0], at(7), 4)
         return context.get_dummy_value()
 
     return signature, codegen
 
 
+def _panel_sums(marker, given):
+    """starts[panel, r] + (query j)·(row r): arguments (isa, queries, tile, panels, starts, panel, …)."""
+    builder = given.builder
+    n_queries, n_vectors, width = TILE_SHAPES[marker]
+    accumulator = ir.VectorType(I32, width // 4)
+    initial = load_vectors(builder, given.pointer(4, accumulator, given[5]), n_vectors, 4)
+    return tile_loop(
+        builder,
+        given.length(3, 1),
+        given.pointer(1, I32, given[2]),
+        given.pointer(3, accumulator, given[5]),
+        [initial] * n_queries,
+        lambda sums, query, row: pair_products_int16(builder, marker, sums, query, row),
+        unroll=2,
+    )
+
+
 @intrinsic
-def screen_tile(typing_context, isa, queries, tile, panels, starts, panel, limits, masks):
-    """masks[j] = bits of the rows r of one panel with starts[panel, r] + (query j)·(row r) >= limits[j]; returns them or-ed.
+def screen_tile(typing_context, isa, queries, tile, panels, starts, panel, thresholds, masks):
+    """masks[j] = bits of the rows r of one panel with starts[panel, r] + (query j)·(row r) >= thresholds[j]; returns them or-ed.
 
     queries : int16 (tiles, groups, query tile, 2), C-contiguous; panels : int16 (panels, groups, panel rows, 2), groups even;
-    starts : int32 (panels, panel rows); tile, panel : int64; limits : int32 (query tile,); masks : uint64 (query tile,).
+    starts : int32 (panels, panel rows); tile, panel : int64; thresholds : int32 (query tile,); masks : uint64 (query tile,).
     """
-    signature = types.uint64(isa, queries, types.int64, panels, starts, types.int64, limits, masks)
+    signature = types.uint64(isa, queries, types.int64, panels, starts, types.int64, thresholds, masks)
     marker = marker_of(isa)
-    n_queries, n_vectors, width = TILE_SHAPES[marker]
-    lanes = width // 4
 
     def codegen(context, builder, signature, arguments):
-        accumulator = ir.VectorType(I32, lanes)
+        given = Operands(context, builder, signature, arguments)
+        sums = _panel_sums(marker, given)
+        threshold_pointer, mask_pointer = given.pointer(6, I32), given.pointer(7, I64)
 
-        def pointer(position, element_type, index=None):
-            return array_pointer(context, builder, signature.args[position], arguments[position], element_type, index)
+        def reached(j):
+            values = joined_vectors(builder, sums[j])
+            rows = values.type.count
+            threshold = splat(builder, builder.load(builder.gep(threshold_pointer, [I64(j)])), rows)
+            return builder.bitcast(builder.icmp_signed(">=", values, threshold), ir.IntType(rows))
 
-        def multiply(total, query, row):
-            return pair_products_int16(builder, marker, total, query, row)
-
-        start_pointer = pointer(4, accumulator, arguments[5])
-        initial = []
-        for v in range(n_vectors):
-            loaded = builder.load(builder.gep(start_pointer, [I64(v)]))
-            loaded.align = 4
-            initial.append(loaded)
-        sums = tile_loop(
-            builder,
-            (n_queries, n_vectors),
-            array_length(context, builder, signature.args[3], arguments[3], 1),
-            pointer(1, I32, arguments[2]),
-            pointer(3, accumulator, arguments[5]),
-            [initial] * n_queries,
-            multiply,
-            unroll=2,
-        )
-        combined = I64(0)
-        limit_pointer, mask_pointer = pointer(6, I32), pointer(7, I64)
-        rows = lanes * n_vectors
-        for j in range(n_queries):
-            joined = sums[j]
-            while len(joined) > 1:
-                joined = [joined_lanes(builder, a, b) for a, b in zip(joined[::2], joined[1::2], strict=True)]
-            limit = splat(builder, builder.load(builder.gep(limit_pointer, [I64(j)])), rows)
-            bits = builder.bitcast(builder.icmp_signed(">=", joined[0], limit), ir.IntType(rows))
-            mask = bits if rows == 64 else builder.zext(bits, I64)
-            builder.store(mask, builder.gep(mask_pointer, [I64(j)]))
-            combined = builder.or_(combined, mask)
-        return combined
+        return store_masks(builder, map(reached, range(len(sums))), mask_pointer)
 
     return signature, codegen
 
@@ -196,48 +185,28 @@ def spread_tile(typing_context, isa, queries, tile, panels, starts, panel, value
     """
     signature = types.void(isa, queries, types.int64, panels, starts, types.int64, values, first, second)
     marker = marker_of(isa)
-    n_queries, n_vectors, width = TILE_SHAPES[marker]
-    lanes = width // 4
 
     def codegen(context, builder, signature, arguments):
-        accumulator = ir.VectorType(I32, lanes)
-
-        def pointer(position, element_type, index=None):
-            return array_pointer(context, builder, signature.args[position], arguments[position], element_type, index)
-
-        def load(place):
-            loaded = builder.load(place)
-            loaded.align = 4
-            return loaded
+        given = Operands(context, builder, signature, arguments)
 
         def larger(a, b):
             return builder.select(builder.icmp_signed(">", a, b), a, b)
 
-        start_pointer = pointer(4, accumulator, arguments[5])
-        initial = [load(builder.gep(start_pointer, [I64(v)])) for v in range(n_vectors)]
-        sums = tile_loop(
-            builder,
-            (n_queries, n_vectors),
-            array_length(context, builder, signature.args[3], arguments[3], 1),
-            pointer(1, I32, arguments[2]),
-            pointer(3, accumulator, arguments[5]),
-            [initial] * n_queries,
-            lambda total, query, row: pair_products_int16(builder, marker, total, query, row),
-            unroll=2,
-        )
-        first_pointer, second_pointer = pointer(7, accumulator), pointer(8, accumulator)
-        for j in range(n_queries):
-            row = pointer(6, accumulator, I64(j))
+        sums = _panel_sums(marker, given)
+        n_vectors, accumulator = len(sums[0]), sums[0][0].type
+        first_pointer, second_pointer = given.pointer(7, accumulator), given.pointer(8, accumulator)
+        for j in range(len(sums)):
+            row = given.pointer(6, accumulator, I64(j))
             for v in range(n_vectors):
                 value = sums[j][v]
-                place = builder.add(builder.mul(arguments[5], I64(n_vectors)), I64(v))
-                builder.store(value, builder.gep(row, [place])).align = 4
+                place = builder.add(builder.mul(given[5], I64(n_vectors)), I64(v))
+                store(builder, value, builder.gep(row, [place]), 4)
                 first_place = builder.gep(first_pointer, [I64(j * n_vectors + v)])
                 second_place = builder.gep(second_pointer, [I64(j * n_vectors + v)])
-                top = load(first_place)
+                top = load(builder, first_place, 4)
                 lower = builder.select(builder.icmp_signed("<", value, top), value, top)
-                builder.store(larger(value, top), first_place).align = 4
-                builder.store(larger(load(second_place), lower), second_place).align = 4
+                store(builder, larger(value, top), first_place, 4)
+                store(builder, larger(load(builder, second_place, 4), lower), second_place, 4)
         return context.get_dummy_value()
 
     return signature, codegen
@@ -256,81 +225,60 @@ def two_largest_lanes(typing_context, isa, first, second, j):
     vector = ir.VectorType(I32, rows)
 
     def codegen(context, builder, signature, arguments):
-        _, first, second, j = arguments
-
-        def load(position, array):
-            pointer = array_pointer(context, builder, signature.args[position], array, I32, j)
-            value = builder.load(builder.bitcast(pointer, vector.as_pointer()))
-            value.align = 4
-            return value
+        given = Operands(context, builder, signature, arguments)
 
         def largest(values):
-            reduce = llvm_function(builder.module, f"llvm.vector.reduce.smax.v{rows}i32", I32, [vector])
-            top = builder.call(reduce, [values])
+            top = call(builder, f"llvm.vector.reduce.smax.v{rows}i32", I32, values)
             bits = builder.bitcast(builder.icmp_signed("==", values, splat(builder, top, rows)), ir.IntType(rows))
             lane = builder.cttz(bits, ir.Constant(I1, 1))
             return lane if rows == 64 else builder.zext(lane, I64), top
 
-        values = load(1, first)
+        values = load(builder, given.pointer(1, I32, given[3]), 4, vector)
         lane, top = largest(values)
         lanes = ir.Constant(vector, list(range(rows)))
         taken = builder.icmp_signed("==", lanes, splat(builder, builder.trunc(lane, I32), rows))
-        next_lane, next_top = largest(builder.select(taken, load(2, second), values))
+        others = load(builder, given.pointer(2, I32, given[3]), 4, vector)
+        next_lane, next_top = largest(builder.select(taken, others, values))
         return context.make_tuple(builder, signature.return_type, [lane, top, next_lane, next_top])
 
     return signature, codegen
 
 
-def _project(marker, context, builder, signature, arguments, used):
+def _project(marker, given, used):
     """The body of `project_tile` and of `project_used`, which has the places of its `used` and `tile` among the arguments."""
+    builder = given.builder
     n_queries, _, width = TILE_SHAPES[marker]
     lanes = width // 4
     n_vectors = AXES // lanes
     accumulator = ir.VectorType(I32, lanes)
-
-    def pointer(position, element_type, index=None):
-        return array_pointer(context, builder, signature.args[position], arguments[position], element_type, index)
-
-    row_pointers = [pointer(1, I32, builder.add(arguments[2], I64(j))) for j in range(n_queries)]
-    panel_pointer = pointer(3, accumulator, arguments[4])
+    row_pointers = [given.pointer(1, I32, builder.add(given[2], I64(j))) for j in range(n_queries)]
+    panel_pointer = given.pointer(3, accumulator, given[4])
     if used:
-        numbers = pointer(6, I16, arguments[7])
+        numbers = given.pointer(6, I16, given[7])
         turns = builder.zext(builder.load(numbers), I64)
     else:
-        turns = array_length(context, builder, signature.args[3], arguments[3], 1)
-    before = builder.block
-    loop, done = builder.append_basic_block("project"), builder.append_basic_block("project_done")
-    builder.branch(loop)
-    builder.position_at_end(loop)
-    index = builder.phi(I64)
-    index.add_incoming(I64(0), before)
-    totals = [builder.phi(accumulator) for _ in range(n_queries * n_vectors)]
-    following = builder.add(index, I64(1))
-    group = builder.zext(builder.load(builder.gep(numbers, [following])), I64) if used else index
-    place = builder.mul(group, I64(n_vectors))
-    vectors = []
-    for v in range(n_vectors):
-        vector = builder.load(builder.gep(panel_pointer, [builder.add(place, I64(v))]))
-        vector.align = 2
-        vectors.append(vector)
-    results = []
-    for j, row in enumerate(row_pointers):
-        pair = builder.load(builder.gep(row, [group]))
-        pair.align = 2
-        query = splat(builder, pair, lanes)
-        for v, vector in enumerate(vectors):
-            results.append(pair_products_int16(builder, marker, totals[j * n_vectors + v], query, vector))
-    index.add_incoming(following, loop)
-    for total, result in zip(totals, results, strict=True):
-        total.add_incoming(ir.Constant(accumulator, None), before)
-        total.add_incoming(result, loop)
-    # At the end, as in `tile_loop`: a test at the head keeps the sums alive twice, and they no longer fit the registers.
-    builder.cbranch(builder.icmp_signed("<", following, turns), loop, done)
-    builder.position_at_end(done)
-    target = pointer(5, accumulator)
+        turns = given.length(3, 1)
+
+    def body(index, sums):
+        following = builder.add(index, I64(1))
+        group = builder.zext(builder.load(builder.gep(numbers, [following])), I64) if used else index
+        vectors = []
+        place = builder.mul(group, I64(n_vectors))
+        for v in range(n_vectors):
+            vectors.append(load(builder, builder.gep(panel_pointer, [builder.add(place, I64(v))]), 2))
+        results = []
+        for j, row in enumerate(row_pointers):
+            query = splat(builder, load(builder, builder.gep(row, [group]), 2), lanes)
+            for v, vector in enumerate(vectors):
+                results.append(pair_products_int16(builder, marker, sums[j * n_vectors + v], query, vector))
+        return results
+
+    zeros = [ir.Constant(accumulator, None)] * (n_queries * n_vectors)
+    results = last_tested_loop(builder, I64(0), turns, 1, zeros, body)
+    target = given.pointer(5, accumulator)
     for place, value in enumerate(results):
-        builder.store(value, builder.gep(target, [I64(place)])).align = 4
-    return context.get_dummy_value()
+        store(builder, value, builder.gep(target, [I64(place)]), 4)
+    return given.context.get_dummy_value()
 
 
 @intrinsic
@@ -344,7 +292,7 @@ def project_tile(typing_context, isa, rows, first, axes, panel, out):
     marker = marker_of(isa)
 
     def codegen(context, builder, signature, arguments):
-        return _project(marker, context, builder, signature, arguments, used=False)
+        return _project(marker, Operands(context, builder, signature, arguments), used=False)
 
     return signature, codegen
 
@@ -359,7 +307,7 @@ def project_used(typing_context, isa, rows, first, axes, panel, out, used, tile)
     marker = marker_of(isa)
 
     def codegen(context, builder, signature, arguments):
-        return _project(marker, context, builder, signature, arguments, used=True)
+        return _project(marker, Operands(context, builder, signature, arguments), used=True)
 
     return signature, codegen
 
@@ -393,12 +341,10 @@ def at_least(typing_context, isa, values, row, panel, limit):
     rows = n_vectors * width // 4
 
     def codegen(context, builder, signature, arguments):
+        given = Operands(context, builder, signature, arguments)
         _, _, row, panel, limit = arguments
-        vector = ir.VectorType(I32, rows)
-        pointer = array_pointer(context, builder, signature.args[1], arguments[1], I32, row)
-        pointer = builder.gep(pointer, [builder.mul(panel, I64(rows))])
-        value = builder.load(builder.bitcast(pointer, vector.as_pointer()))
-        value.align = 4
+        pointer = builder.gep(given.pointer(1, I32, row), [builder.mul(panel, I64(rows))])
+        value = load(builder, pointer, 4, ir.VectorType(I32, rows))
         bits = builder.bitcast(builder.icmp_signed(">=", value, splat(builder, limit, rows)), ir.IntType(rows))
         return bits if rows == 64 else builder.zext(bits, I64)
 

@@ -10,11 +10,13 @@ from numba.extending import intrinsic
 from somknn_kernels.ir.emit import (
     I32,
     I64,
-    array_pointer,
+    Operands,
     joined_vectors,
+    load_vectors,
     saturated_sum,
     signed_minimum,
     splat,
+    store,
     tile_loop,
     unsigned_maximum,
     unsigned_minimum,
@@ -88,7 +90,7 @@ def scan_pairs(typing_context, isa, queries, tile, panels, half_norms, panel, of
         n_queries, lanes, rows = sections.n_queries, sections.lanes, sections.rows
         offset_pointer = sections.pointer(6, sections.element, sections.tile)
         reach_pointer, reach_vectors = sections.pointer(7, sections.element), sections.pointer(7, sections.accumulator)
-        n_reach_panels, top_pointer = sections.panels_of(7), sections.pointer(8, sections.element)
+        n_reach_panels, top_pointer = sections.length(7, 1), sections.pointer(8, sections.element)
         thresholds = []
 
         def offset(section, j):
@@ -165,29 +167,19 @@ def scan_products(typing_context, isa, queries, tile, panels, panel, out):
     element, lanes, multiply_bytes = byte_products(isa)
 
     def codegen(context, builder, signature, arguments):
+        given = Operands(context, builder, signature, arguments)
         accumulator = ir.VectorType(element, lanes)
 
-        def pointer(position, element_type, index=None):
-            return array_pointer(context, builder, signature.args[position], arguments[position], element_type, index)
+        def multiply(total, query, row):
+            return multiply_bytes(builder, marker, total, row, query)
 
         sums = [[ir.Constant(accumulator, None)] * n_vectors for _ in range(n_queries)]
         for quarter in range(4):
-            sums = add_quarter(
-                context,
-                builder,
-                signature.args[3],
-                arguments[3],
-                arguments[4],
-                pointer(1, I32, arguments[2]),
-                sums,
-                lambda total, query, row: multiply_bytes(builder, marker, total, row, query),
-                quarter,
-            )
-        target = pointer(5, accumulator)
+            sums = add_quarter(given, 3, given[4], given.pointer(1, I32, given[2]), sums, multiply, quarter)
+        target = given.pointer(5, accumulator)
         for j in range(n_queries):
             for v in range(n_vectors):
-                stored = builder.store(sums[j][v], builder.gep(target, [I64(j * n_vectors + v)]))
-                stored.align = 2
+                store(builder, sums[j][v], builder.gep(target, [I64(j * n_vectors + v)]), 2)
         return context.get_dummy_value()
 
     return signature, codegen
@@ -215,32 +207,25 @@ def scan_tile_of_groups(
     element, lanes, multiply_bytes = byte_products(isa)
 
     def codegen(context, builder, signature, arguments):
+        given = Operands(context, builder, signature, arguments)
         accumulator = ir.VectorType(element, lanes)
-
-        def pointer(position, element_type, index=None):
-            return array_pointer(context, builder, signature.args[position], arguments[position], element_type, index)
-
-        tile, panel, which = arguments[2], arguments[7], arguments[9]
-        norm_pointer, threshold_pointer = pointer(6, accumulator, panel), pointer(8, element, which)
+        tile, panel, which = given[2], given[7], given[9]
+        norm_pointer, threshold_pointer = given.pointer(6, accumulator, panel), given.pointer(8, element, which)
 
         def threshold(line, j, count=lanes):
             return splat(builder, builder.load(builder.gep(threshold_pointer, [I64(line * n_queries + j)])), count)
 
-        norms = []
-        for v in range(n_vectors):
-            norms.append(builder.load(builder.gep(norm_pointer, [I64(v)])))
-            norms[-1].align = 2
+        norms = load_vectors(builder, norm_pointer, n_vectors, 2)
         sums = tile_loop(
             builder,
-            (n_queries, n_vectors),
-            builder.load(pointer(4, I64, tile)),
-            pointer(1, I32, tile),
-            pointer(5, accumulator, panel),
+            builder.load(given.pointer(4, I64, tile)),
+            given.pointer(1, I32, tile),
+            given.pointer(5, accumulator, panel),
             [[builder.sub(threshold(0, j), norm) for norm in norms] for j in range(n_queries)],
             lambda total, query, row: multiply_bytes(builder, marker, total, row, query),
-            which=pointer(3, I32, tile),
+            which=given.pointer(3, I32, tile),
         )
         tops = [threshold(1, j, lanes * n_vectors) for j in range(n_queries)]
-        return survivor_masks(builder, sums, tops, pointer(10, I64), builder.icmp_signed)
+        return survivor_masks(builder, sums, tops, given.pointer(10, I64), builder.icmp_signed)
 
     return signature, codegen

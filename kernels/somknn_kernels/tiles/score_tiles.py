@@ -6,16 +6,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from somknn_kernels.ir.emit import (
-    I32,
-    I64,
-    array_length,
-    array_pointer,
-    counted_loop,
-    every_lane,
-    joined_vectors,
-    splat,
-)
+from somknn_kernels.ir.emit import I32, I64, Operands, counted_loop, joined_vectors, load, pairwise_sums, splat, store
 from somknn_kernels.ir.shapes import scan_panel_rows
 from somknn_kernels.tiles.sections import SLACK, Sections
 
@@ -46,10 +37,9 @@ def score_panel(typing_context, isa, queries, tile, panels, half_norms, panel, o
         for quarter in range(4):
             sums = sections.add_quarter(sums, quarter)
         own_groups = sections.pointer(7, I32)
-        last = builder.sub(array_length(context, builder, signature.args[7], arguments[7], 0), I64(1))
+        last = builder.sub(sections.length(7, 0), I64(1))
         groups = sections.pointer(7, ir.VectorType(I32, rows))
-        groups = builder.load(builder.gep(groups, [sections.panel]))
-        groups.align = 4
+        groups = load(builder, builder.gep(groups, [sections.panel]), 4)
         nobody = builder.icmp_signed("<", groups, ir.Constant(groups.type, None))
         whole = ir.VectorType(element, rows)
         never, slack = (splat(builder, element(value), rows) for value in (-1, SLACK))
@@ -60,25 +50,23 @@ def score_panel(typing_context, isa, queries, tile, panels, half_norms, panel, o
             out = builder.or_(builder.icmp_signed("==", groups, own), nobody)
             score = builder.select(out, never, builder.sub(slack, joined_vectors(builder, sums[j])))
             target = sections.pointer(8, whole, I64(j))
-            builder.store(score, builder.gep(target, [arguments[9]])).align = element.width // 8
+            store(builder, score, builder.gep(target, [arguments[9]]), element.width // 8)
         return context.get_dummy_value()
 
     return signature, codegen
 
 
-def _score_vectors(context, builder, signature, arguments):
-    """(function that loads a panel's scores of a line, lanes, limit as a vector) of `count_up_to` and `bits_up_to`."""
-    scores = signature.args[1]
-    lanes = scan_panel_rows(signature.args[0].instance_class())
-    element = context.get_data_type(scores.dtype)
+def _score_vectors(given):
+    """(function that tells which of a panel's scores are not above the limit, type of its scores), for `count_up_to` and `bits_up_to`."""
+    builder, scores = given.builder, given.types[1]
+    lanes = scan_panel_rows(given.types[0].instance_class())
+    element = given.context.get_data_type(scores.dtype)
     vector = ir.VectorType(element, lanes)
-    pointer = array_pointer(context, builder, scores, arguments[1], vector, arguments[2])
-    limit = splat(builder, builder.trunc(arguments[4], element), lanes)
+    pointer = given.pointer(1, vector, given[2])
+    limit = splat(builder, builder.trunc(given[4], element), lanes)
 
     def not_above(panel):
-        value = builder.load(builder.gep(pointer, [panel]))
-        value.align = 2
-        return builder.icmp_unsigned("<=", value, limit)
+        return builder.icmp_unsigned("<=", load(builder, builder.gep(pointer, [panel]), 2), limit)
 
     return not_above, vector
 
@@ -92,7 +80,7 @@ def count_up_to(typing_context, isa, scores, line, n_panels, limit):
     signature = types.int64(isa, scores, types.int64, types.int64, types.int64)
 
     def codegen(context, builder, signature, arguments):
-        not_above, vector = _score_vectors(context, builder, signature, arguments)
+        not_above, vector = _score_vectors(Operands(context, builder, signature, arguments))
 
         def body(panel, counts):
             return [builder.sub(counts[0], builder.sext(not_above(panel), vector))]
@@ -100,9 +88,7 @@ def count_up_to(typing_context, isa, scores, line, n_panels, limit):
         (counts,) = counted_loop(builder, I64(0), arguments[3], 1, [ir.Constant(vector, None)], body)
         if vector.element != I32:
             counts = builder.zext(counts, ir.VectorType(I32, vector.count))
-        while counts.type.count > 1:
-            counts = builder.add(every_lane(builder, counts, 0, 2), every_lane(builder, counts, 1, 2))
-        return builder.zext(builder.extract_element(counts, I32(0)), I64)
+        return builder.zext(pairwise_sums(builder, counts), I64)
 
     return signature, codegen
 
@@ -113,7 +99,7 @@ def bits_up_to(typing_context, isa, scores, line, panel, limit):
     signature = types.uint64(isa, scores, types.int64, types.int64, types.int64)
 
     def codegen(context, builder, signature, arguments):
-        not_above, vector = _score_vectors(context, builder, signature, arguments)
+        not_above, vector = _score_vectors(Operands(context, builder, signature, arguments))
         bits = builder.bitcast(not_above(arguments[3]), ir.IntType(vector.count))
         return bits if vector.count == 64 else builder.zext(bits, I64)
 

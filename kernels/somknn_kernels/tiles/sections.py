@@ -5,40 +5,20 @@ from typing import Any
 from llvmlite import ir
 
 from somknn_kernels.ir.emit import (
-    I8,
     I16,
     I32,
     I64,
-    array_length,
-    array_pointer,
-    every_lane,
+    Operands,
     joined_vectors,
-    llvm_function,
+    load,
+    pair_products_bytes,
     quad_products_bytes,
+    store_masks,
     tile_loop,
 )
 from somknn_kernels.ir.shapes import BYTE_PRODUCTS, SCAN_VECTORS, TILE_SHAPES, marker_of
-from somknn_kernels.isa import Portable
 
 SLACK = 3  # of `scan_pairs`: six half norms, rounded down
-
-
-def _pair_products_bytes(builder, marker, accumulator, unsigned, signed):
-    """accumulator[i] + the two products of bytes 2i, 2i+1, modulo 2^16; the caller excludes saturation of a pair."""
-    lanes = accumulator.type.count
-    octets = ir.VectorType(I8, 2 * lanes)
-    unsigned, signed = builder.bitcast(unsigned, octets), builder.bitcast(signed, octets)
-    if marker is not Portable and lanes == 16:
-        madd = llvm_function(builder.module, "llvm.x86.avx2.pmadd.ub.sw", accumulator.type, [octets, octets])
-        return builder.add(accumulator, builder.call(madd, [unsigned, signed]))
-    wide = accumulator.type
-    for start in (0, 1):
-        product = builder.mul(
-            builder.zext(every_lane(builder, unsigned, start, 2), wide),
-            builder.sext(every_lane(builder, signed, start, 2), wide),
-        )
-        accumulator = builder.add(accumulator, product)
-    return accumulator
 
 
 def byte_products(isa):
@@ -46,41 +26,40 @@ def byte_products(isa):
     marker = marker_of(isa)
     _, _, width = TILE_SHAPES[marker]
     words = marker in BYTE_PRODUCTS
-    multiply = quad_products_bytes if words else _pair_products_bytes
+    multiply = quad_products_bytes if words else pair_products_bytes
     return I32 if words else I16, width // (4 if words else 2), multiply
 
 
-def add_quarter(context, builder, panels_type, panels, panel, queries, sums, multiply, quarter):
-    """`sums` and the products of one quarter of the columns of a panel; panels : as `scan_tile` wants them."""
-    n_panels, groups = (array_length(context, builder, panels_type, panels, axis) for axis in (1, 2))
+def add_quarter(given, position, panel, queries, sums, multiply, quarter):
+    """`sums` and the products of one quarter of the columns of a panel; argument `position` holds the panels as `scan_tile` wants them."""
+    builder = given.builder
+    n_panels, groups = (given.length(position, axis) for axis in (1, 2))
     first = builder.mul(groups, I64(quarter))
     # As if the panel's other quarters lay before this one: then queries and panel count their groups alike.
     place = builder.sub(builder.add(builder.mul(n_panels, I64(quarter)), panel), I64(quarter))
-    vectors = array_pointer(context, builder, panels_type, panels, sums[0][0].type)
+    vectors = given.pointer(position, sums[0][0].type)
     vectors = builder.gep(vectors, [builder.mul(builder.mul(place, groups), I64(len(sums[0])))])
-    shape, stop = (len(sums), len(sums[0])), builder.add(first, groups)
-    return tile_loop(builder, shape, stop, queries, vectors, sums, multiply, unroll=2, first=first)
+    stop = builder.add(first, groups)
+    return tile_loop(builder, stop, queries, vectors, sums, multiply, unroll=2, first=first)
 
 
 def survivor_masks(builder, sums, tops, masks, compare):
     """Store masks[j], the bits of the rows whose sum for query j is not above tops[j], a vector as wide as a panel; returns them or-ed."""
-    combined = I64(0)
-    for j, (parts, top) in enumerate(zip(sums, tops, strict=True)):
+
+    def survive(j):
         # One comparison of the panel's whole width: LLVM then packs the lanes before it takes their signs.
-        bits = ir.IntType(top.type.count)
-        out = builder.bitcast(compare(">", joined_vectors(builder, parts), top), bits)
-        alive = builder.xor(out, bits(2**bits.width - 1))
-        mask = alive if bits.width == 64 else builder.zext(alive, I64)
-        builder.store(mask, builder.gep(masks, [I64(j)]))
-        combined = builder.or_(combined, mask)
-    return combined
+        bits = ir.IntType(tops[j].type.count)
+        out = builder.bitcast(compare(">", joined_vectors(builder, sums[j]), tops[j]), bits)
+        return builder.xor(out, bits(2**bits.width - 1))
+
+    return store_masks(builder, map(survive, range(len(sums))), masks)
 
 
-class Sections:
+class Sections(Operands):
     """The way of `scan_tile` and `scan_pairs` from section to section; their arguments 1 to 5 are the same."""
 
     def __init__(self, isa, context, builder, signature, arguments):
-        self.context, self.builder, self.types, self.arguments = context, builder, signature.args, arguments
+        super().__init__(context, builder, signature, arguments)
         self.marker = marker_of(isa)
         self.n_queries, self.n_vectors = TILE_SHAPES[self.marker][0], SCAN_VECTORS
         self.element, self.lanes, self.multiply_bytes = byte_products(isa)
@@ -90,30 +69,15 @@ class Sections:
         self.queries = self.pointer(1, I32, self.tile)
         self.half_norms = self.pointer(4, self.accumulator)
 
-    def pointer(self, position, element_type, index=None):
-        """To the data of an argument, or to its item `index`."""
-        return array_pointer(
-            self.context, self.builder, self.types[position], self.arguments[position], element_type, index
-        )
-
-    def panels_of(self, position):
-        """Number of panels in an argument whose second axis they are."""
-        return array_length(self.context, self.builder, self.types[position], self.arguments[position], 1)
-
     def of_panel(self, source, n_panels, section):
         """The panel's vectors of one section from an array (3, panels, panel rows)."""
-        first = self.builder.mul(
-            self.builder.add(self.builder.mul(n_panels, I64(section)), self.panel), I64(self.n_vectors)
-        )
-        found = []
-        for v in range(self.n_vectors):
-            found.append(self.builder.load(self.builder.gep(source, [self.builder.add(first, I64(v))])))
-            found[-1].align = 2
-        return found
+        builder = self.builder
+        first = builder.mul(builder.add(builder.mul(n_panels, I64(section)), self.panel), I64(self.n_vectors))
+        return [load(builder, builder.gep(source, [builder.add(first, I64(v))]), 2) for v in range(self.n_vectors)]
 
     def start(self, section, offset, sums=None, lift=None):
         """`sums` with the section's offsets, half norms and, for each query and row, `lift(section)`, so that the comparison needs nothing else."""
-        norms = self.of_panel(self.half_norms, self.panels_of(4), section)
+        norms = self.of_panel(self.half_norms, self.length(4, 1), section)
         lifts = None if lift is None else lift(section)
         started = []
         for j in range(self.n_queries):
@@ -132,8 +96,7 @@ class Sections:
         def multiply(total, query, row):
             return self.multiply_bytes(self.builder, self.marker, total, row, query)
 
-        given = self.types[3], self.arguments[3], self.panel, self.queries, sums, multiply, quarter
-        return add_quarter(self.context, self.builder, *given)
+        return add_quarter(self, 3, self.panel, self.queries, sums, multiply, quarter)
 
     def scan(self, offset, out_early, survivors, lift=None):
         """Emit the scan; returns what the tile returns.

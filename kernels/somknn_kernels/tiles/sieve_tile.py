@@ -7,9 +7,9 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from somknn_kernels.ir.emit import I32, I64, array_length, array_pointer, joined_lanes, splat, tile_loop
+from somknn_kernels.ir.emit import I32, I64, Operands, load, load_vectors, splat, tile_loop
 from somknn_kernels.ir.shapes import SCAN_VECTORS, marker_of
-from somknn_kernels.tiles.sections import byte_products
+from somknn_kernels.tiles.sections import byte_products, survivor_masks
 
 CANDIDATES = 4  # in a tile: two make the eight that k-means++ tries for 404 to 1,096 clusters
 
@@ -32,45 +32,25 @@ def sieve_tile(typing_context, isa, candidates, tile, offsets, panels, starts, t
     rows = lanes * n_vectors
 
     def codegen(context, builder, signature, arguments):
-        _, _, tile, _, panels, _, _, panel, _ = arguments
+        given = Operands(context, builder, signature, arguments)
+        tile, panel = given[2], given[7]
         accumulator = ir.VectorType(element, lanes)
-
-        def pointer(position, element_type, index=None):
-            return array_pointer(context, builder, signature.args[position], arguments[position], element_type, index)
-
-        def load(place, align=2):
-            value = builder.load(place)
-            value.align = align
-            return value
-
-        offset_pointer, start_pointer = pointer(3, element, tile), pointer(5, accumulator, panel)
-        row_starts = [load(builder.gep(start_pointer, [I64(v)])) for v in range(n_vectors)]
+        offset_pointer, start_pointer = given.pointer(3, element, tile), given.pointer(5, accumulator, panel)
+        row_starts = load_vectors(builder, start_pointer, n_vectors, 2)
         initial = []
         for j in range(CANDIDATES):
-            offset = splat(builder, load(builder.gep(offset_pointer, [I64(j)])), lanes)
+            offset = splat(builder, load(builder, builder.gep(offset_pointer, [I64(j)]), 2), lanes)
             initial.append([builder.add(start, offset) for start in row_starts])
         sums = tile_loop(
             builder,
-            (CANDIDATES, n_vectors),
-            array_length(context, builder, signature.args[4], panels, 1),
-            pointer(1, I32, tile),
-            pointer(4, accumulator, panel),
+            given.length(4, 1),
+            given.pointer(1, I32, tile),
+            given.pointer(4, accumulator, panel),
             initial,
             lambda total, query, row: multiply_bytes(builder, marker, total, row, query),
             unroll=2,
         )
-        top = load(pointer(6, ir.VectorType(element, rows), panel))
-        every = ir.IntType(rows)(2**rows - 1)
-        combined, mask_pointer = I64(0), pointer(8, I64)
-        for j in range(CANDIDATES):
-            joined = sums[j]
-            while len(joined) > 1:
-                joined = [joined_lanes(builder, a, b) for a, b in zip(joined[::2], joined[1::2], strict=True)]
-            out = builder.bitcast(builder.icmp_signed(">", joined[0], top), ir.IntType(rows))
-            alive = builder.xor(out, every)
-            mask = alive if rows == 64 else builder.zext(alive, I64)
-            builder.store(mask, builder.gep(mask_pointer, [I64(j)]))
-            combined = builder.or_(combined, mask)
-        return combined
+        top = load(builder, given.pointer(6, ir.VectorType(element, rows), panel), 2)
+        return survivor_masks(builder, sums, [top] * CANDIDATES, given.pointer(8, I64), builder.icmp_signed)
 
     return signature, codegen

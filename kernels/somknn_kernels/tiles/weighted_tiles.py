@@ -8,7 +8,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from somknn_kernels.ir.emit import F64, I64, array_length, array_pointer, splat
+from somknn_kernels.ir.emit import F64, I64, Operands, last_tested_loop, load, splat, store
 
 TARGETS, FEATURES = 4, 8  # of a tile: 8 vectors of sums on AVX2, which is what two multiplications a cycle keep busy
 
@@ -24,39 +24,23 @@ def weighted_tile(typing_context, factors, first, source, origin, start, stop, p
     vector = ir.VectorType(F64, FEATURES)
 
     def codegen(context, builder, signature, arguments):
+        given = Operands(context, builder, signature, arguments)
         _, first, _, origin, start, stop, place, _, target, step, out_place = arguments
+        weights = [given.pointer(0, F64, builder.add(first, I64(q))) for q in range(TARGETS)]
+        sources, source_width = builder.gep(given.pointer(2, F64, origin), [place]), given.length(2, 1)
 
-        def base(position, row):
-            return array_pointer(context, builder, signature.args[position], arguments[position], F64, row)
+        def body(term, sums):
+            value = load(builder, builder.gep(sources, [builder.mul(term, source_width)]), 8, vector)
+            results = []
+            for total, weight in zip(sums, weights, strict=True):
+                factor = splat(builder, builder.load(builder.gep(weight, [term])), FEATURES)
+                results.append(builder.fadd(total, builder.fmul(factor, value)))
+            return results
 
-        def width(position):
-            return array_length(context, builder, signature.args[position], arguments[position], 1)
-
-        weights = [base(0, builder.add(first, I64(q))) for q in range(TARGETS)]
-        sources, source_width = builder.gep(base(2, origin), [place]), width(2)
-        before = builder.block
-        loop, done = builder.append_basic_block("weighted"), builder.append_basic_block("weighted_done")
-        builder.branch(loop)
-        builder.position_at_end(loop)
-        term = builder.phi(I64)
-        term.add_incoming(start, before)
-        sums = [builder.phi(vector) for _ in range(TARGETS)]
-        pointer = builder.gep(sources, [builder.mul(term, source_width)])
-        value = builder.load(builder.bitcast(pointer, vector.as_pointer()))
-        value.align = 8
-        for total, weight in zip(sums, weights, strict=True):
-            factor = splat(builder, builder.load(builder.gep(weight, [term])), FEATURES)
-            total.add_incoming(ir.Constant(vector, [0.0] * FEATURES), before)
-            total.add_incoming(builder.fadd(total, builder.fmul(factor, value)), loop)
-        following = builder.add(term, I64(1))
-        term.add_incoming(following, loop)
-        results = [total.incomings[1][0] for total in sums]
-        builder.cbranch(builder.icmp_signed("<", following, stop), loop, done)
-        builder.position_at_end(done)
-        for q, result in enumerate(results):
-            row = base(7, builder.add(target, builder.mul(step, I64(q))))
-            pointer = builder.bitcast(builder.gep(row, [out_place]), vector.as_pointer())
-            builder.store(result, pointer).align = 8
+        zeros = [ir.Constant(vector, [0.0] * FEATURES)] * TARGETS
+        for q, result in enumerate(last_tested_loop(builder, start, stop, 1, zeros, body)):
+            row = given.pointer(7, F64, builder.add(target, builder.mul(step, I64(q))))
+            store(builder, result, builder.gep(row, [out_place]), 8)
         return context.get_dummy_value()
 
     return signature, codegen

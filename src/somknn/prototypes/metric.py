@@ -6,9 +6,9 @@ import numpy as np
 
 from somknn import machine
 from somknn.machine import per_task, resolve_n_threads, run_tasks
-from somknn.panels import pack_int16
 from somknn.persistence.container import ModelFileError
 from somknn_kernels.bounds.codebook_codes import centre_rows as centre_rows
+from somknn_kernels.ir.layout import pair_panels
 from somknn_kernels.ir.shapes import panel_rows
 from somknn_kernels.learn import linear_map as kernels
 from somknn_kernels.tiles.row_products import AXES
@@ -45,7 +45,7 @@ class Metric(NamedTuple):
         at_once = per_task(_ROWS, self.axes.size, 48)
         if self.bytes and rows.dtype == np.uint8:
             isa = machine.select()
-            prepared = self.center.astype(np.int16), pack_int16(self.axes, AXES), self.shift
+            prepared = self.center.astype(np.int16), pair_panels(AXES).pack(self.axes), self.shift
 
             def work(task: int) -> None:
                 first = task * at_once
@@ -130,10 +130,10 @@ class MappedBytes:
 
     def __init__(self, metric: Metric, prototypes: np.ndarray):
         self.isa = machine.select()
-        axes = pack_int16(metric.axes, AXES)
+        axes = pair_panels(AXES).pack(metric.axes)
         doubled = np.zeros((len(prototypes), axes.shape[0] * axes.shape[2]), np.int16)
         doubled[:, : prototypes.shape[1]] = prototypes.astype(np.int16) * 2 - 256
-        panels = pack_int16(doubled, panel_rows(self.isa))
+        panels = pair_panels(panel_rows(self.isa)).pack(doubled)
         starts = np.full((len(panels), panels.shape[2]), -(2**31), np.int32)
         starts.reshape(-1)[: len(prototypes)] = -((prototypes.astype(np.int64) - 128) ** 2).sum(axis=1)
         self._cost = metric.axes.size + prototypes.size  # multiply-adds of a row

@@ -10,7 +10,8 @@ from somknn.scaling import check_squares, exponent_of, squares_scale
 from somknn.search.codebook import CodebookSearch
 from somknn.search.embedding import Embedding
 from somknn.search.pruned import LIFT
-from somknn_kernels.ir.shapes import scan_group, scan_panel_rows
+from somknn_kernels.ir.layout import scan_panels, scan_queries
+from somknn_kernels.ir.shapes import scan_sums
 from somknn_kernels.learn import seeding as kernels
 from somknn_kernels.tiles.sieve_tile import CANDIDATES
 
@@ -29,10 +30,10 @@ _OVERSAMPLING = 0.5  # rows drawn in a round of k-means||, per centre wanted: 2.
 def _build_sieve(embedding: Embedding, rows: np.ndarray, n_threads: int) -> kernels.Sieve:
     """The sieve of `rows`, as yet without their limits."""
     isa, n, width = embedding.isa, len(rows), embedding.n_columns
-    panel, g = scan_panel_rows(isa), scan_group(isa)
-    n_panels, narrow = -(-n // panel), np.int16 if g == 2 else np.int32
+    panels, narrow = scan_panels(isa, quarters=1).zeros(n, width // 2), scan_sums(isa)
+    n_panels, _, panel, _ = panels.shape
     sieve = kernels.Sieve(
-        panels=np.zeros((n_panels, width // 2 // g, panel, g), np.uint8),
+        panels=panels,
         squares=np.empty(n, np.int64),
         errors=np.empty(n),
         step=embedding.step,
@@ -131,9 +132,9 @@ class Potential:
 
     def _try_sieved(self, sieve: kernels.Sieve, candidates: np.ndarray) -> np.ndarray:
         m, (isa, rows) = len(candidates), (self.search.isa, self.search.rows)
-        n_tiles = -(-m // CANDIDATES)
-        packed = np.zeros((n_tiles, sieve.panels.shape[1], CANDIDATES, 4), np.int8)
-        offsets = np.zeros((n_tiles, CANDIDATES), sieve.starts.dtype)
+        layout = scan_queries(isa, CANDIDATES)
+        packed = layout.zeros(m, sieve.panels.shape[1] * layout.group)
+        offsets = np.zeros((len(packed), CANDIDATES), sieve.starts.dtype)
         kernels.pack_candidates(sieve, candidates, packed, offsets)
         most = np.zeros((len(self._counts), m))
         own = candidates, self.closest, self.weights

@@ -10,12 +10,12 @@ from typing import NamedTuple
 import numpy as np
 
 from somknn.machine import Isa, per_task, run_tasks, select
-from somknn.panels import aligned
 from somknn.search.frames import Axes, Encoded, deepened, encode_codebook, own_frame, units_on
 from somknn.search.index import ExactIndex
 from somknn.threads import single_threaded_blas
 from somknn_kernels.bounds import codebook_codes
 from somknn_kernels.bounds.codebook_codes import CODE_LIMIT, LEAD, WIDTH, Short, Units
+from somknn_kernels.ir.layout import aligned
 from somknn_kernels.ir.shapes import query_tile
 from somknn_kernels.search import codebook_missing, codebook_search
 from somknn_kernels.tiles.row_products import AXES

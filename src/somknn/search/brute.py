@@ -3,13 +3,12 @@
 import numpy as np
 
 from somknn.machine import Isa, Steps, per_task, run_tasks
-from somknn.panels import aligned
 from somknn.search.brute_screen import codes_may_pay, search_by_codes, search_in_steps, seed_rows
 from somknn.search.cells import similar_first
 from somknn_kernels.exact import reranking, selection
 from somknn_kernels.exact.selection import NO_INDEX as NO_INDEX
 from somknn_kernels.exact.selection import Nearest, Within
-from somknn_kernels.ir.shapes import integer_group, panel_rows, query_tile
+from somknn_kernels.ir.layout import Layout, byte_panels, byte_queries, float_panels, float_queries
 from somknn_kernels.search import brute
 
 WIDEST_BYTES = 33_025  # above this a sum of squared byte differences can pass 2^31
@@ -142,23 +141,21 @@ class BruteSearch:
             self._multiply_bytes(queries, q_start, q_stop, rows, r_start, r_stop, collector)
 
     def _multiply_bytes(self, queries, q_start, q_stop, rows, r_start, r_stop, collector) -> None:
-        g = integer_group(self.isa)
-        query_type, row_type, flip = (np.uint8, np.int8, 128) if g == 4 else (np.int16, np.int16, 0)
-        groups, tile = -(-rows.shape[1] // g), query_tile(self.isa)
-        packed, panels = self._scratch(q_stop - q_start, r_stop - r_start, groups, g, query_type, row_type)
-        norms = np.zeros((len(packed), tile), np.int64)
+        layouts = byte_queries(self.isa), byte_panels(self.isa)
+        packed, panels = self._scratch(layouts, q_stop - q_start, r_stop - r_start)
+        norms = np.zeros((len(packed), layouts[0].rows), np.int64)
         scratch = brute.ByteScratch(packed, panels, *_used(packed), np.zeros(norms.shape, np.int32), norms)
 
         def search(first: int, last: int, *to_pack: int) -> None:
             span = (queries, q_start, q_stop, rows, first, last)
-            brute.brute_bytes(self.isa, *span, scratch, *to_pack, flip, collector)
+            brute.brute_bytes(self.isa, *span, scratch, *to_pack, -layouts[1].lift, collector)
 
         search_in_steps(search, packed, panels.shape[0] * panels.shape[2], r_start, r_stop)
 
     def _multiply_floats(self, queries, q_start, q_stop, rows, r_start, r_stop, collector) -> None:
-        d, tile = rows.shape[1], query_tile(self.isa)
-        packed, panels = self._scratch(q_stop - q_start, r_stop - r_start, d, 1, np.float32, np.float32)
-        squares = np.zeros((len(packed), tile))
+        layouts = float_queries(self.isa), float_panels(self.isa)
+        packed, panels = self._scratch(layouts, q_stop - q_start, r_stop - r_start)
+        squares = np.zeros((len(packed), layouts[0].rows))
         scratch = brute.FloatScratch(packed, panels, *_used(packed), squares, np.zeros(squares.shape))
 
         def search(first: int, last: int, *to_pack: int) -> None:
@@ -183,11 +180,13 @@ class BruteSearch:
         ceilings[q_start:q_stop] = best.distances[:, 0]
         return ceilings
 
-    def _scratch(self, n_queries, n_rows, groups, g, query_type, row_type):
-        tile, panel = query_tile(self.isa), panel_rows(self.isa)
-        n_panels = max(1, min(_BLOCK_BYTES // (groups * panel * 4), -(-n_rows // panel)))
-        packed_queries = np.empty((-(-n_queries // tile), groups, tile, g), query_type)
-        return packed_queries, aligned((n_panels, groups, panel, g), row_type)
+    def _scratch(self, layouts: tuple[Layout, Layout], n_queries: int, n_rows: int) -> tuple[np.ndarray, np.ndarray]:
+        """Room for all queries, and for a block of the rows."""
+        queries, rows = layouts
+        d = self.rows.shape[1]
+        groups = rows.width(d) // rows.group
+        n_panels = max(1, min(_BLOCK_BYTES // (groups * rows.rows * 4), -(-n_rows // rows.rows)))
+        return queries.zeros(n_queries, d), rows.zeros(n_panels * rows.rows, d)
 
 
 def _extremes(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -6,7 +6,8 @@ import numpy as np
 
 from somknn.axes import sample_rows
 from somknn.machine import Isa, Steps, check_stopped, per_task
-from somknn_kernels.ir.shapes import query_tile, scan_panel_rows
+from somknn_kernels.ir.layout import scan_queries
+from somknn_kernels.ir.shapes import scan_panel_rows
 from somknn_kernels.isa import Avx2
 from somknn_kernels.search import brute_screen
 
@@ -37,11 +38,12 @@ def search_by_codes(isa: Isa, queries, q_start, q_stop, rows, r_start, r_stop, c
     step = _code_step(queries[q_start:q_stop], rows[r_start:r_stop], ceilings[q_start:q_stop])
     if step is None:
         return r_start
-    tile, panel = query_tile(isa), scan_panel_rows(isa)
-    pairs, n_tiles = -(-rows.shape[1] // 2), -(-(q_stop - q_start) // tile)
+    layout, panel = scan_queries(isa), scan_panel_rows(isa)
+    packed = layout.zeros(q_stop - q_start, rows.shape[1])
+    n_tiles, pairs, tile, _ = packed.shape
     n_panels = max(1, min(_BLOCK_BYTES // (2 * pairs * panel), -(-(r_stop - r_start) // panel)))
     scratch = brute_screen.CodeScratch(
-        queries=np.zeros((n_tiles, pairs, tile, 4), np.int8),
+        queries=packed,
         panels=np.empty((n_panels, pairs, panel), np.uint16),
         groups=np.empty((n_tiles, pairs), np.int32),
         n_groups=np.empty(n_tiles, np.int64),

@@ -4,8 +4,8 @@ import numpy as np
 
 from somknn.axes import principal_axes, sample_rows
 from somknn.machine import Isa, per_task, run_tasks
-from somknn.panels import pack_int16
 from somknn.threads import single_threaded_blas
+from somknn_kernels.ir.layout import pair_panels
 from somknn_kernels.ir.shapes import panel_rows
 from somknn_kernels.search import byte_screen as kernels
 from somknn_kernels.search.byte_screen import LEAD, NOWHERE, PIECE, WIDEST, ByteAxes, Vectors
@@ -42,7 +42,7 @@ class ByteScreen:
         largest = float(np.linalg.eigvalsh(self.gram)[-1]) * (1 + 1e-9)
         shift = max(0, int(np.ceil(np.log2(1.05 * farthest * scale / _CODE_LIMIT))))
         self._by = ByteAxes(
-            self.centre.astype(np.int16), pack_int16(whole, AXES), shift, scale, 2.0**shift / scale, largest
+            self.centre.astype(np.int16), pair_panels(AXES).pack(whole), shift, scale, 2.0**shift / scale, largest
         )
 
     def encode(self, rows: np.ndarray, first: int, last: int, codes: np.ndarray, squares: np.ndarray) -> None:
@@ -78,7 +78,7 @@ class ByteScreen:
         codes = np.zeros((len(vectors), LEAD), np.int16)
         codes[:, : LEAD - 1] = np.rint(inside / unit)
         codes[:, LEAD - 1] = np.ceil(beyond / unit)
-        panels = pack_int16(codes, panel_rows(self.isa))
+        panels = pair_panels(panel_rows(self.isa)).pack(codes)
         starts = np.full(panels.shape[0] * panels.shape[2], NOWHERE, np.int32)
         starts[: len(vectors)] = -np.floor(squares / 2 / (row_unit * unit))
         tallest = float(np.sqrt(np.einsum("ij,ij->i", inside, inside).max()))

@@ -13,10 +13,10 @@ import numpy as np
 
 from somknn.axes import leading_axes
 from somknn.machine import Isa, run_tasks
-from somknn.panels import aligned, pack_int16
 from somknn.threads import single_threaded_blas
 from somknn_kernels.bounds import codebook_units
 from somknn_kernels.bounds.codebook_codes import CODE_LIMIT, LEAD, NOWHERE, PIECE, WIDTH, Short, Units
+from somknn_kernels.ir.layout import aligned, pair_panels
 from somknn_kernels.ir.shapes import panel_rows
 from somknn_kernels.tiles.row_products import AXES
 from somknn_kernels.tiles.weighted_tiles import FEATURES, TARGETS
@@ -48,7 +48,7 @@ class Frame:
         rounded = np.rint(vectors * scale)
         self.inverse = 1.0 / scale
         self.matrix = rounded * self.inverse
-        self.panels = pack_int16(rounded.T, AXES, PIECE)
+        self.panels = pair_panels(AXES, PIECE).pack(rounded.T)
         self.gram = self.matrix.T @ self.matrix
         self.deviation = deviation_of(self.gram)
 
@@ -243,7 +243,7 @@ def _coordinates(basis: _Basis, encoded: Encoded, unit: float, n_threads: int) -
 
 def deepened(staged: Units, isa: Isa) -> Units:
     """The same codebook, all axes to be scanned at once."""
-    return staged._replace(panels=pack_int16(staged.second, panel_rows(isa)), second=staged.second[:0])
+    return staged._replace(panels=pair_panels(panel_rows(isa)).pack(staged.second), second=staged.second[:0])
 
 
 def units_on(
@@ -278,7 +278,7 @@ def units_on(
     )
     columns = LEAD if own is None else len(own.panels) * AXES
     codes[:, columns - 1] = codes[:, LEAD - 1]
-    panels = pack_int16(codes[:, :columns], panel_rows(isa))
+    panels = pair_panels(panel_rows(isa)).pack(codes[:, :columns])
     starts = np.full((len(panels), panels.shape[2]), NOWHERE, np.int32)
     starts.ravel()[:K] = -np.rint(encoded.squares / 2 / (rows.unit * unit))
     codes[:, LEAD - 1] = 0

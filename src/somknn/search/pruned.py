@@ -6,13 +6,13 @@ from typing import NamedTuple
 import numpy as np
 
 from somknn.machine import Isa, Steps, check_stopped, per_task, run_tasks
-from somknn.panels import aligned
 from somknn.search.brute import collect_within, limits_within, merged_lists, sorted_lists
 from somknn.search.cells import coarse_cells, nearest_cell, order_by_cells
 from somknn.search.embedding import Embedding, ShortVectors
 from somknn_kernels.exact import selection
 from somknn_kernels.exact.selection import Improved, Nearest, Within
-from somknn_kernels.ir.shapes import query_tile, scan_group, scan_panel_rows
+from somknn_kernels.ir.layout import aligned, scan_panels, scan_queries
+from somknn_kernels.ir.shapes import scan_panel_rows, scan_sums
 from somknn_kernels.search import pruned
 from somknn_kernels.search.pruned import Probes as Probes
 from somknn_kernels.search.pruned import Screen
@@ -50,8 +50,8 @@ def pack_codes(
     n_threads: int = 1,
 ) -> Screen:
     """The screen of the rows in `order`, whose codes are codes[lines] (n, P); errors : as in `Screen`."""
-    panel, g = scan_panel_rows(embedding.isa), scan_group(embedding.isa)
-    n = len(order)
+    layout = scan_panels(embedding.isa)
+    panel, n = layout.rows, len(order)
     first_rare = -(-n_usual // panel) * panel
     n_places = -(-(first_rare + n - n_usual) // panel) * panel
     places = np.full(n_places, -1, np.int32)
@@ -59,8 +59,8 @@ def pack_codes(
     for start, stop, to in ((0, n_usual, 0), (n_usual, n, first_rare)):
         places[to : to + stop - start] = order[start:stop]
         source[to : to + stop - start] = lines[start:stop]
-    panels = aligned((4, n_places // panel, embedding.n_columns // 4 // g, panel, g), np.uint8)
-    half_norms = aligned((3, n_places // panel, panel), np.int16 if g == 2 else np.int32)
+    panels = layout.zeros(n_places, embedding.n_columns)
+    half_norms = aligned((3, n_places // panel, panel), scan_sums(embedding.isa))
 
     def work(task: int) -> None:
         last = min((task + 1) * _PACKED_PLACES, n_places)
@@ -72,17 +72,18 @@ def pack_codes(
 
 def build_probes(embedding: Embedding, vectors: ShortVectors, order: np.ndarray, n_threads: int = 1) -> Probes:
     """The queries' short vectors in tiles, in the given order."""
-    tile, g = query_tile(embedding.isa), scan_group(embedding.isa)
+    layout = scan_queries(embedding.isa)
+    tile = layout.rows
     n_slots = -(-len(order) // tile) * tile
     slots = np.full(n_slots, -1, np.int64)
     slots[: len(order)] = order
-    packed = np.zeros((n_slots // tile, embedding.n_columns // g, tile, 4), np.int8)
+    packed = layout.zeros(n_slots, embedding.n_columns)
     sums, squares = np.zeros((n_slots, 3), np.int64), np.zeros((n_slots, 3), np.int64)
 
     def work(task: int) -> None:
         first, last = task * _PACKED_TILES, min((task + 1) * _PACKED_TILES, len(packed))
         at = slice(first * tile, last * tile)
-        pruned.pack_probes(vectors.codes, slots[at], g, packed[first:last], sums[at], squares[at])
+        pruned.pack_probes(vectors.codes, slots[at], layout.group, packed[first:last], sums[at], squares[at])
 
     run_tasks(work, -(-len(packed) // _PACKED_TILES), n_threads)
     return Probes(slots, packed, sums, squares, vectors.errors[np.maximum(slots, 0)])

@@ -9,11 +9,10 @@ from collections.abc import Callable
 import numpy as np
 
 from somknn.machine import check_stopped, run_tasks
-from somknn.panels import aligned
 from somknn.search.column_order import used_together
 from somknn.search.pruned import PrunedSearch, scan_steps
 from somknn_kernels.exact import selection, used_columns
-from somknn_kernels.ir.shapes import query_tile
+from somknn_kernels.ir.layout import aligned, scan_queries
 from somknn_kernels.search import place_seeds, self_search
 from somknn_kernels.search.self_search import Lists, Places
 
@@ -29,11 +28,11 @@ _LOOK = 0.05  # seconds, after which a thread that waits for another looks wheth
 
 
 def _places(search: PrunedSearch, apart: np.ndarray, n_threads: int) -> Places:
-    screen, tile = search.screen, query_tile(search.isa)
+    screen, layout = search.screen, scan_queries(search.isa)
     _, n_panels, groups, panel_rows, _ = screen.panels.shape
     n_places = n_panels * panel_rows
-    n_tiles = -(-n_places // tile)
-    packed = np.zeros((n_tiles, 4 * groups, tile, 4), np.int8)
+    packed = layout.zeros(n_places, 4 * groups * layout.group)
+    n_tiles, _, tile, _ = packed.shape
     offsets = np.zeros((n_tiles, 3, tile), screen.half_norms.dtype)
     d, integers = search.rows.shape[1], search.rows.dtype == np.uint8
     rows = np.empty((n_places, d), search.rows.dtype)

@@ -1,0 +1,136 @@
+"""Layouts: how rows lie in memory for a tile. What is a panel?
+
+A tile multiplies a few queries with some rows at once, one in each lane of a register. So the same columns of all these rows must lie
+side by side. A panel is a block of rows that lie so, a group of columns at a time:
+
+    rows as they come            a panel of 4 rows, groups of 2 columns
+
+    a0 a1 a2 a3                  a0 a1  b0 b1  c0 c1  d0 d1      group 0: one vector load
+    b0 b1 b2 b3                  a2 a3  b2 b3  c2 c3  d2 d3      group 1: the next one
+    c0 c1 c2 c3
+    d0 d1 d2 d3
+
+The queries of a tile lie in the same way. One group of one query is broadcast to all lanes.
+
+Kernels pack in compiled loops of their own, block by block. `Layout.pack` says in NumPy what they must give, and packs what is small.
+"""
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from somknn_kernels.ir.shapes import integer_group, panel_rows, query_tile, scan_group, scan_panel_rows
+from somknn_kernels.isa import Isa
+
+_LINE = 64  # bytes of a cache line, and of the widest register
+
+
+def aligned(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+    """Zeros of a shape and dtype that begin with a cache line: a load of 64 bytes elsewhere reads two lines."""
+    n_bytes = math.prod(shape) * np.dtype(dtype).itemsize
+    room = np.zeros(n_bytes + _LINE, np.uint8)
+    first = -room.ctypes.data % _LINE
+    return room[first : first + n_bytes].view(dtype).reshape(shape)
+
+
+class Layout(NamedTuple):
+    """An array [blocks][groups][rows][group · copies], or [quarters][blocks][groups / quarters][rows][group · copies].
+
+    Attributes
+    ----------
+    rows : int
+        Rows of a block: of a panel, or the queries of a tile.
+    group : int
+        Columns of a row that lie side by side.
+    dtype : NumPy scalar type
+        Of the elements.
+    lift : int
+        Is added to each value.
+    copies : int
+        How often a group is repeated: a broadcast takes 4 bytes.
+    quarters : int
+        4 where the quarters of the columns lie apart from each other: most panels are left after the first one.
+    multiple : int
+        Widths are padded to multiples of this, and of whole groups in each quarter.
+    """
+
+    rows: int
+    group: int
+    dtype: Any
+    lift: int = 0
+    copies: int = 1
+    quarters: int = 1
+    multiple: int = 1
+
+    def width(self, d: int) -> int:
+        """Columns of packed rows of `d` columns."""
+        whole = math.lcm(self.multiple, self.group * self.quarters)
+        return -(-d // whole) * whole
+
+    def shape(self, n: int, d: int) -> tuple[int, ...]:
+        """The shape of `n` packed rows of `d` columns."""
+        groups = self.width(d) // self.group // self.quarters
+        block = (-(-n // self.rows), groups, self.rows, self.group * self.copies)
+        return block if self.quarters == 1 else (self.quarters, *block)
+
+    def zeros(self, n: int, d: int) -> np.ndarray:
+        """Room for `n` rows of `d` columns, from a cache line on."""
+        return aligned(self.shape(n, d), self.dtype)
+
+    def pack(self, values: np.ndarray) -> np.ndarray:
+        """Rows of whole numbers or floats (n, d) in this layout; what lies beyond n and d is zero before the lift."""
+        n, d = values.shape
+        n_blocks = -(-n // self.rows)
+        padded = np.zeros((n_blocks * self.rows, self.width(d)), np.result_type(values, np.int16))
+        padded[:n, :d] = values
+        groups = self.width(d) // self.group // self.quarters
+        parts = (padded + self.lift).reshape(n_blocks, self.rows, self.quarters, groups, self.group)
+        parts = np.tile(parts.transpose(2, 0, 3, 1, 4), self.copies)
+        packed = self.zeros(n, d)
+        packed[:] = parts.reshape(packed.shape)
+        return packed
+
+    def unpack(self, packed: np.ndarray, n: int, d: int) -> np.ndarray:
+        """The rows (n, d) that `pack` packed, without the lift."""
+        parts = packed.reshape(self.quarters, *packed.shape[-4:])[..., : self.group]
+        values = parts.transpose(1, 3, 0, 2, 4).reshape(packed.shape[-4] * self.rows, self.width(d))[:n, :d]
+        return values if self.lift == 0 else values.astype(np.int64) - self.lift
+
+
+def byte_queries(isa: Isa) -> Layout:
+    """Queries of bytes for `products.dot_tile_of_groups`."""
+    group = integer_group(isa)
+    return Layout(query_tile(isa), group, np.uint8 if group == 4 else np.int16)
+
+
+def byte_panels(isa: Isa) -> Layout:
+    """Rows of bytes for `products.dot_tile_of_groups`. VNNI multiplies bytes with signed bytes only: those are moved by 128."""
+    group = integer_group(isa)
+    return Layout(panel_rows(isa), group, *((np.int8, -128) if group == 4 else (np.int16, 0)))
+
+
+def float_queries(isa: Isa) -> Layout:
+    """Queries of float32 for `products.dot_tile_of_groups`."""
+    return Layout(query_tile(isa), 1, np.float32)
+
+
+def float_panels(isa: Isa) -> Layout:
+    """Rows of float32 for `products.dot_tile_of_groups`."""
+    return Layout(panel_rows(isa), 1, np.float32)
+
+
+def scan_queries(isa: Isa, rows: int | None = None) -> Layout:
+    """Codes of queries for the scans; rows : of a tile, where it has not as many as `shapes.query_tile` says."""
+    group = scan_group(isa)
+    return Layout(rows or query_tile(isa), group, np.int8, copies=4 // group)
+
+
+def scan_panels(isa: Isa, quarters: int = 4) -> Layout:
+    """Codes of rows for the scans, by quarters of their columns, or (quarters = 1) for those that read all columns of a panel."""
+    return Layout(scan_panel_rows(isa), scan_group(isa), np.uint8, quarters=quarters)
+
+
+def pair_panels(rows: int, multiple: int = 4) -> Layout:
+    """Rows of 16-bit integers for the tiles of `row_products`: `rows` of a panel, axes or vectors."""
+    return Layout(rows, 2, np.int16, multiple=multiple)
