@@ -78,17 +78,6 @@ def test_white_rows_do_not_overflow():
     assert sums.tolist() == [[255 * n, n]]
 
 
-@given(seed=st.integers(0, 10_000), n=st.integers(1, 60), groups=st.integers(1, 6))
-def test_moving_rows_equals_summing_anew(seed, n, groups):
-    X, before, _ = _data(seed, n, 20, groups, np.uint8)
-    after = np.random.default_rng(seed + 1).integers(0, groups, n)
-    sums, _ = group_sums(X, before, groups)
-    rows = np.flatnonzero(before != after)
-    for c0, c1 in ((0, 7), (7, 20)):
-        kernels.move_bytes(X, rows, before[rows], after[rows], c0, c1, sums)
-    np.testing.assert_array_equal(sums, reference.group_sums(X, after, groups)[0])
-
-
 @pytest.mark.parametrize("label", [-1, 3, np.iinfo(np.int64).max, np.iinfo(np.int64).min])
 @pytest.mark.parametrize("weights", [None, np.ones(5)])
 def test_a_label_of_no_group_is_refused(label, weights):

@@ -3,6 +3,8 @@
 | file | what it computes |
 | --- | --- |
 | `rounding.py` | factors that keep a bound true in spite of rounding |
+| `interval.py` | where the sums of a scan lie for what may be a neighbour |
+| `rest.py` | the norm that the axes leave out |
 | `embedding.py` | short vectors of rows for the pruned search |
 | `codebook_codes.py` | short vectors of rows and units for the search of a codebook |
 | `codebook_units.py` | a codebook's side of these, remade in every epoch |

@@ -10,6 +10,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic, overload
 
+from somknn_kernels.bounds.rest import rest_code
 from somknn_kernels.ir.emit import F64, I32, Operands, load, pairwise_sums, rounded_to_integers, splat, store
 from somknn_kernels.ir.shapes import tile_rows
 from somknn_kernels.policy import inlined, kernel
@@ -141,7 +142,7 @@ def norm_beyond(square, inside, loss, deviation, unit):
     off = loss[0] * norm + loss[1]
     longest = (norm + off) * (1.0 + deviation)
     allowance = 2.0 * longest * off + deviation * longest * longest + 1e-12 * square
-    return np.int16(min(np.ceil(np.sqrt(max(square - inside, 0.0) + allowance) / unit), 32767.0))
+    return rest_code(square, inside, allowance, unit)
 
 
 def square_of(X, i, whole, centre, scale):

@@ -10,6 +10,7 @@ clipping, and every inexact operation on the way. docs/engine.md has the proof.
 import numpy as np
 
 from somknn_kernels.bounds.codebook_codes import SHORT, load_row, square_of
+from somknn_kernels.bounds.rest import rest_with_error
 from somknn_kernels.ir.shapes import tile_rows
 from somknn_kernels.policy import inlined, kernel
 from somknn_kernels.tiles.row_products import AXES, list_used, project_tile, project_used, row_product
@@ -120,7 +121,7 @@ def embed(isa, source, start, stop, centre, unit_norm, axes, shifts, inverse_sca
     spread = 0.5 * (1.0 / smallest - 1.0 / largest)
     width = vectors.shape[1]
     columns = np.zeros((width, tile))
-    factors, projected, residuals = np.zeros(tile), np.empty(tile), np.empty(tile)
+    factors, projected, rest_errors = np.zeros(tile), np.empty(tile), np.empty(tile)
     units = np.ones(tile)
     squares = np.empty(tile)
     packed_errors = np.zeros(tile)
@@ -141,21 +142,16 @@ def embed(isa, source, start, stop, centre, unit_norm, axes, shifts, inverse_sca
                 columns[a, j] = y * shrink
                 projected[j] += y * y
         for j in range(count):
-            residuals[j] = np.sqrt(max(squares[j] - projected[j] * middle, 0.0))
-            columns[width - 1, j] = residuals[j]
+            columns[width - 1, j], rest_errors[j] = rest_with_error(squares[j], projected[j], middle, spread)
         _hadamard(isa, columns, 0, width // 4)
         _hadamard(isa, columns, width // 4, width // 2)
         _hadamard(isa, columns, width // 2, width)
         for j in range(count):
             place = first + j - start
-            uncertain = projected[j] * spread + 1e-12 * squares[j]
-            error = np.sqrt(uncertain)
-            if residuals[j] > 0.0:
-                error = min(error, uncertain / residuals[j])
             # 2^-23: rounding to float32 below, twice over; it covers the float64 operations above as well. 2^-145: the same of up to 128
             # coordinates below float32's smallest normal number, where steps are 2^-149; squares that are lost in float64 are smaller.
             lost = 2.0**-145 * np.sqrt(width / 128.0)
-            errors[place] = error + np.sqrt(packed_errors[j]) + 2.0**-23 * np.sqrt(squares[j]) + lost
+            errors[place] = rest_errors[j] + np.sqrt(packed_errors[j]) + 2.0**-23 * np.sqrt(squares[j]) + lost
             for a in range(width):
                 vectors[place, a] = np.float32(columns[a, j])
 

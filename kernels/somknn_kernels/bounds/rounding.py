@@ -1,4 +1,4 @@
-"""What keeps a bound true in spite of rounding: factors for float64 distances."""
+"""What keeps a bound true in spite of rounding, and of numbers that are none."""
 
 import numpy as np
 
@@ -20,3 +20,11 @@ def distance_within(squared, d):
     2^-50·d covers the rounding of every square and sum, 1e-300 what squares below the smallest float64 lose.
     """
     return np.sqrt(np.float64(squared) * (1.0 + d * 2.0**-50) + 1e-300) * (1.0 + 2.0**-50)
+
+
+@inlined
+def floor_int32(bound):
+    """⌊bound⌋, int32, cut off at the ends of its range. NaN gives the least number: a threshold that rules nothing out."""
+    if not bound > -2147483647.0:
+        return np.int32(-2147483647)
+    return np.int32(min(np.floor(bound), 2147483647.0))

@@ -132,23 +132,3 @@ def sum_weights(weights, labels, totals):
     totals[:] = 0.0
     for row in range(labels.shape[0]):
         totals[labels[row]] += weights[row]
-
-
-@kernel
-def move_bytes(X, rows, before, after, first_column, last_column, sums):
-    """Take X[rows[i]] out of group before[i] and add it to group after[i], exact, for a block of columns.
-
-    X : uint8 (n, d); rows, before, after : int64 (moved,), a label of -1 is no group; sums : int64 (groups,
-    d), updated. Cost: three rows touched per moved row. Late in Lloyd's algorithm few rows move; integers
-    make the shortcut exact.
-    """
-    for i in range(rows.shape[0]):
-        row = X[rows[i], first_column:last_column]
-        if before[i] >= 0:
-            source = sums[before[i], first_column:last_column]
-            for column in range(row.shape[0]):
-                source[column] -= np.int64(row[column])
-        if after[i] >= 0:
-            target = sums[after[i], first_column:last_column]
-            for column in range(row.shape[0]):
-                target[column] += np.int64(row[column])

@@ -11,6 +11,7 @@ import numpy as np
 
 from somknn_kernels.ir.shapes import tile_rows
 from somknn_kernels.policy import inlined, kernel
+from somknn_kernels.tiles.packing import load_centred
 from somknn_kernels.tiles.row_products import AXES, first_of, project_tile, spread_tile
 
 
@@ -22,8 +23,7 @@ def _map_tile(isa, X, first, count, centre, rows, axes, dots, shift, codes):
     panels·AXES).
     """
     for j in range(count):
-        for c in range(X.shape[1]):
-            rows[j, c] = np.int16(X[first + j, c]) - centre[c]
+        load_centred(X, first + j, centre, rows, j)
     half, shift = np.int32(1) << np.int32(shift) >> np.int32(1), np.int32(shift)
     for p in range(axes.shape[0]):
         project_tile(isa, rows, 0, axes, p, dots)

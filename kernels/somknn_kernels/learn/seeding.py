@@ -14,10 +14,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from somknn_kernels.bounds.interval import range_of, sum_interval
 from somknn_kernels.bounds.rounding import CERTAIN, codes_within, distance_within
 from somknn_kernels.exact.distances import squared_distance
 from somknn_kernels.ir.operations import prefetch_row, trailing_zeros
-from somknn_kernels.policy import inlined, kernel
+from somknn_kernels.policy import kernel
+from somknn_kernels.tiles.packing import put_code
 from somknn_kernels.tiles.row_products import row_product
 from somknn_kernels.tiles.sieve_tile import CANDIDATES, sieve_tile
 
@@ -113,34 +115,8 @@ def pack_candidates(sieve, rows, packed, offsets):
             for i in range(g):
                 code = np.int64(panels[row // panel_rows, group, row % panel_rows, i]) - lift
                 total += code
-                packed[t, group, j, i] = code
-                if g == 2:  # a broadcast takes 4 bytes: the pair twice
-                    packed[t, group, j, 2 + i] = code
+                put_code(packed, t, group * g + i, j, g, code)
         offsets[t, j] = -(squares[row] // 2) - lift * total
-
-
-@inlined
-def _limit(row, closest, d, panel_rows, squares, errors, step, largest, starts, tops, fine_errors, fine_step, reach):
-    """Set the limits of one row to the squared distance `closest`.
-
-    With p the inner product of the leading codes a of the row and c of a candidate, and S the integers' largest possible
-    ‖a - c‖² = ‖a‖² + ‖c‖² - 2p of a candidate within reach: 0 <= p + ⌈(S - ‖a‖²) / 2⌉ - ⌊‖c‖² / 2⌋ <= S / 2 + 1. Sums wrap at
-    2^16 or 2^32, and both sides are moved by half of that to be compared as signed numbers.
-    """
-    wrap, half_range = np.int64(65535), np.int64(32768)
-    if starts.itemsize == 4:
-        wrap, half_range = np.int64(2**32 - 1), np.int64(2**31)
-    distance = distance_within(closest, d)
-    reach[row] = distance / fine_step + fine_errors[row]
-    square = codes_within(distance / step + errors[row] + largest)
-    panel, r = row // panel_rows, row % panel_rows
-    if square < 2.0**28:
-        whole = np.int64(square)
-        starts[panel, r] = -((squares[row] - whole) // 2) - half_range
-        tops[panel, r] = min(whole // 2 + 1, wrap) - half_range
-    else:  # NaN too: every candidate passes
-        starts[panel, r] = 0
-        tops[panel, r] = wrap - half_range
 
 
 @kernel
@@ -281,13 +257,21 @@ def add_up(found, counts, stride, weights, closest, gains):
 
 @kernel
 def set_limits(sieve, rows, closest, d):
-    """Set the limits of rows : int32, of width d, to their squared distances `closest`."""
+    """Set the limits of rows : int32, of width d, to their squared distances `closest`.
+
+    In the tile the row's codes stand for the query's in `bounds.interval`, and the candidate's for the row's.
+    """
+    starts, tops, squares, errors, reach = sieve.starts, sieve.tops, sieve.squares, sieve.errors, sieve.reach
+    step, allowed, fine_step, fine_errors = sieve.step, sieve.largest, sieve.fine_step, sieve.fine_errors
+    largest, half_range = range_of(starts.itemsize)
     panel_rows = sieve.panels.shape[2]
-    given = sieve.squares, sieve.errors, sieve.step, sieve.largest, sieve.starts, sieve.tops
-    fine = sieve.fine_errors, sieve.fine_step, sieve.reach
     for i in range(rows.shape[0]):
         row = np.int64(rows[i])
-        _limit(row, closest[row], d, panel_rows, *given, *fine)
+        distance = distance_within(closest[row], d)
+        reach[row] = distance / fine_step + fine_errors[row]
+        start, top = sum_interval(distance / step + errors[row] + allowed, squares[row], 1, largest)
+        starts[row // panel_rows, row % panel_rows] = start - half_range
+        tops[row // panel_rows, row % panel_rows] = top - half_range
 
 
 @kernel

@@ -13,12 +13,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from somknn_kernels.bounds.rounding import CERTAIN, codes_within, distance_within
+from somknn_kernels.bounds.interval import range_of, sum_interval
+from somknn_kernels.bounds.rounding import CERTAIN, distance_within
 from somknn_kernels.exact.distances import squared_distance_bytes
 from somknn_kernels.exact.selection import bound, offer
 from somknn_kernels.ir.operations import trailing_zeros
 from somknn_kernels.policy import inlined, kernel
-from somknn_kernels.tiles.packing import drop_zero_groups
+from somknn_kernels.tiles.packing import drop_zero_groups, put_code
 from somknn_kernels.tiles.scan_tiles import scan_tile_of_groups
 
 _TILES_AT_ONCE = 8  # that go through a panel one after another: it then comes from the level-1 cache
@@ -65,17 +66,12 @@ def _encode(source, row, step, codes):
 def _set_thresholds(thresholds, t, j, reach, step, norm):
     """thresholds[t, :, j] for `scan_tile_of_groups`: codes farther than `reach` from the query's are ruled out.
 
-    norm : squared norm of the query's codes. What passes has lowest ≤ A ≤ (norm + 1) / 2 before it wraps around.
+    norm : squared norm of the query's codes.
     """
-    square = codes_within(reach / step)
-    if square < 2.0**28:
-        lowest = -((np.int64(square) - norm) // 2)
-        # There are no unsigned comparisons of vectors before AVX-512: sums and tops are both moved by half the range.
-        thresholds[t, 0, j] = 32768 - lowest
-        thresholds[t, 1, j] = min((norm + 1) // 2 - lowest, np.int64(65535)) - 32768
-    else:  # NaN too
-        thresholds[t, 0, j] = 0
-        thresholds[t, 1, j] = 32767  # all survive
+    largest, half_range = range_of(thresholds.itemsize)
+    start, top = sum_interval(reach / step, norm, 1, largest)
+    thresholds[t, 0, j] = half_range + start
+    thresholds[t, 1, j] = top - half_range
 
 
 @kernel
@@ -104,9 +100,7 @@ def screened_bytes(
             errors[t, j] = np.sqrt(np.float64(lost)) * CERTAIN
             for c in range(width):
                 for e in range(2):
-                    code = np.int8(codes[2 * c + e])
-                    packed_queries[t, c, j, e] = code
-                    packed_queries[t, c, j, 2 + e] = code
+                    put_code(packed_queries, t, 2 * c + e, j, 2, np.int8(codes[2 * c + e]))
         n_groups[t] = drop_zero_groups(packed_queries, t, groups)
     half_norms = np.zeros((n_panels, panel), np.int16)
     masks = np.empty(tile, np.uint64)

@@ -14,11 +14,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from somknn_kernels.bounds.rounding import distance_within
+from somknn_kernels.bounds.rest import rest_code
+from somknn_kernels.bounds.rounding import distance_within, floor_int32
 from somknn_kernels.exact.distances import squared_distance
 from somknn_kernels.ir.operations import prefetch_row, trailing_zeros
 from somknn_kernels.ir.shapes import tile_rows
 from somknn_kernels.policy import inlined, kernel
+from somknn_kernels.tiles.packing import load_centred
 from somknn_kernels.tiles.row_products import (
     AXES,
     at_least,
@@ -88,8 +90,7 @@ def encode_bytes(isa, X, first, last, by, codes, squares):
     for start in range(first, last, tile):
         count = min(tile, last - start)
         for j in range(count):
-            for c in range(X.shape[1]):
-                rows[j, c] = np.int16(X[start + j, c]) - centre[c]
+            load_centred(X, start + j, centre, rows, j)
             squares[start - first + j] = np.float64(row_product(isa, rows, j, rows, j))
         inside[:] = 0.0
         for p in range(axes.shape[0]):
@@ -107,17 +108,14 @@ def encode_bytes(isa, X, first, last, by, codes, squares):
         for j in range(count):
             square = squares[start - first + j]
             # 1e-9 covers the rounding of these few lines.
-            rest = max(square * (1.0 + 1e-9) - inside[j] * share, 0.0)
-            codes[start - first + j, LEAD - 1] = np.int16(np.ceil(np.sqrt(rest) / unit))
+            codes[start - first + j, LEAD - 1] = rest_code(square, inside[j] * share, 1e-9 * square, unit)
 
 
 @inlined
 def _least(square, reach, norm, unit, slack):
     """The least sum of products that a vector within `reach` of the row can have."""
-    bound = ((square - reach * reach) * 0.5 - slack[0] * norm - slack[1] - 1e-9 * (square + reach * reach)) / unit - 2.0
-    if not bound > -2147483647.0:  # a NaN rules nothing out
-        return np.int32(-2147483647)
-    return np.int32(min(np.floor(bound), 2147483647.0))
+    bound = (square - reach * reach) * 0.5 - slack[0] * norm - slack[1] - 1e-9 * (square + reach * reach)
+    return floor_int32(bound / unit - 2.0)
 
 
 @inlined
@@ -225,8 +223,7 @@ def nearest_few(isa, X, W, first, last, centre, codes, squares, vectors, guided,
                 if high.shape[0] > 0:
                     if not loaded:
                         loaded = True
-                        for c in range(X.shape[1]):
-                            line[0, c] = np.int16(X[i, c]) - centre[c]
+                        load_centred(X, i, centre, line, 0)
                     about = square + vector_squares[k]
                     error = 2.0 * coarse * norm + 1e-9 * about
                     about -= 2.0 * step * row_product(isa, line, 0, high, k)

@@ -19,6 +19,7 @@ Cost per row of data: 32·K multiply-adds of 16 bits, 64 for each survivor of st
 import numpy as np
 
 from somknn_kernels.bounds.codebook_codes import NOWHERE, load_row, norm_beyond, round_codes, row_factor
+from somknn_kernels.bounds.rounding import floor_int32
 from somknn_kernels.exact.distances import squared_distance_float64
 from somknn_kernels.ir.operations import prefetch_row, trailing_zeros
 from somknn_kernels.ir.shapes import tile_rows
@@ -46,10 +47,7 @@ _FETCHED = 8  # units of a row that are fetched ahead, of a large codebook: for 
 @inlined
 def _threshold(second, margin, product_unit):
     """The least accumulator (product minus half norm) that a unit may have and still be among the two nearest."""
-    bound = -(second + margin) / product_unit - 2.0
-    if not bound > -2147483647.0:  # a NaN rules nothing out
-        return np.int32(-2147483647)
-    return np.int32(min(np.floor(bound), 2147483647.0))
+    return floor_int32(-(second + margin) / product_unit - 2.0)
 
 
 @inlined

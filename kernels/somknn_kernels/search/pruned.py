@@ -11,11 +11,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from somknn_kernels.bounds.rounding import codes_within, distance_within
+from somknn_kernels.bounds.interval import range_of, sum_interval
+from somknn_kernels.bounds.rounding import distance_within
 from somknn_kernels.exact.distances import squared_distance
 from somknn_kernels.exact.selection import NO_INDEX, bound, is_known, offer, push
 from somknn_kernels.ir.operations import prefetch_row, trailing_zeros
 from somknn_kernels.policy import inlined, kernel
+from somknn_kernels.tiles.packing import put_code
 from somknn_kernels.tiles.scan_tiles import scan_products, scan_tile
 
 _LIST = 4096  # survivors that are collected before they are looked at
@@ -96,9 +98,7 @@ def pack_probes(codes, order, g, packed, sums, squares):
                 code = codes[query, c]
                 total += np.int64(code)
                 square += np.int64(code) * np.int64(code)
-                packed[slot // tile, c // g, slot % tile, c % g] = code
-                if g == 2:  # a broadcast takes 4 bytes: the pair twice
-                    packed[slot // tile, c // g, slot % tile, 2 + c % g] = code
+                put_code(packed, slot // tile, c, slot % tile, g, code)
             sums[slot, section] = total
             squares[slot, section] = square
             start = stop
@@ -182,31 +182,22 @@ def set_scan_thresholds(thresholds, t, j, step, lift, row_errors, kind, probe_er
 
     row_errors : as `Screen.errors`, of which row `kind`; probe_errors, squares, sums : as in `Probes`.
     """
-    # Sums that wrap at 2^16 or 2^32 are told apart up to `wrap`; there are no unsigned comparisons of vectors before AVX-512,
-    # so sums and tops are both moved by half the range.
-    wrap, half_range = np.int64(65535), np.int64(32768)
-    if thresholds.itemsize == 4:
-        wrap, half_range = np.int64(2**32 - 1), np.int64(2**31)
+    largest, half_range = range_of(thresholds.itemsize)
     norm = total = before = np.int64(0)
     for section in range(3):
         norm += squares[slot, section]
         total += sums[slot, section]
-        square = codes_within((reach + probe_errors[slot, section] + row_errors[kind, section]) / step)
-        if square < 2.0**28:
-            lowest = -((np.int64(square) - norm) // 2)
-            offset = half_range - lowest - lift * total
-            # The half norms of `section + 1` sections were rounded down.
-            top = min((norm + 1 + section) // 2 - lowest, wrap)
-        else:  # NaN too
-            offset, top = before, wrap  # all survive
+        radius = (reach + probe_errors[slot, section] + row_errors[kind, section]) / step
+        start, top = sum_interval(radius, norm, 1 + section, largest)
+        offset = half_range + start - lift * total
         thresholds[t, section, j] = offset - before
         thresholds[t, 3 + section, j] = top - half_range
         before = offset
     for section in range(2):
-        largest = thresholds[t, 3 + section, 0]
+        highest = thresholds[t, 3 + section, 0]
         for other in range(1, thresholds.shape[2]):
-            largest = max(largest, thresholds[t, 3 + section, other])
-        thresholds[t, 6, section] = largest
+            highest = max(highest, thresholds[t, 3 + section, other])
+        thresholds[t, 6, section] = highest
 
 
 @kernel

@@ -11,11 +11,13 @@ import numpy as np
 from numba import types
 from numba.extending import overload
 
-from somknn_kernels.bounds.rounding import codes_within, distance_within
+from somknn_kernels.bounds.interval import half_square
+from somknn_kernels.bounds.rounding import distance_within
 from somknn_kernels.exact.selection import push, sift_down_keys, sort_heap
 from somknn_kernels.exact.used_columns import distances_through, find_used
 from somknn_kernels.ir.operations import trailing_zeros
 from somknn_kernels.policy import inlined, kernel
+from somknn_kernels.tiles.packing import put_code
 from somknn_kernels.tiles.scan_tiles import scan_pairs
 
 
@@ -141,9 +143,7 @@ def pack_places(panels, half_norms, lift, packed, offsets, first_tile, last_tile
                         for c in range(g):
                             code = np.int64(panels[quarter, panel, group, r, c]) - lift
                             total += code
-                            packed[t, quarter * groups + group, j, c] = code
-                            if g == 2:  # a broadcast takes 4 bytes: the pair twice
-                                packed[t, quarter * groups + group, j, 2 + c] = code
+                            put_code(packed, t, (quarter * groups + group) * g + c, j, g, code)
                 offsets[t, section, j] = -np.int64(half_norms[section, panel, r]) - lift * total
 
 
@@ -153,9 +153,8 @@ def _set_reaches(reaches, place, reach, own_errors, own_kind, other_kind, step):
     panel_rows = reaches.shape[2]
     panel, r = place // panel_rows, place % panel_rows
     for section in range(3):
-        half = codes_within((reach + own_errors[own_kind, section] + own_errors[other_kind, section]) / step) * 0.5
-        # Also for NaN: everything survives.
-        reaches[section, panel, r] = np.int64(half) + 1 if half < most - 2 else most
+        radius = (reach + own_errors[own_kind, section] + own_errors[other_kind, section]) / step
+        reaches[section, panel, r] = half_square(radius, most)
 
 
 @kernel

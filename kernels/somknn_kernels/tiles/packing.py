@@ -34,6 +34,21 @@ def pack_bytes(source, first, count, flip, out):
 
 
 @inlined
+def put_code(packed, t, column, j, g, code):
+    """Write one code of query j of tile t : packed int8 (tiles, groups, queries, 4). A broadcast takes 4 bytes: a pair lies there twice."""
+    packed[t, column // g, j, column % g] = code
+    if g == 2:
+        packed[t, column // g, j, 2 + column % g] = code
+
+
+@inlined
+def load_centred(source, row, centre, out, slot):
+    """out[slot] = bytes source[row] minus `centre`, both of 16-bit integers; what lies beyond the row's width is left."""
+    for c in range(source.shape[1]):
+        out[slot, c] = np.int16(source[row, c]) - centre[c]
+
+
+@inlined
 def drop_zero_groups(packed, t, groups):
     """Close the gaps that all-zero groups of packed[t] leave; returns the number of groups left, at least 1.
 
