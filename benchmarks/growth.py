@@ -1,6 +1,6 @@
 """Time of a search against the number of rows: MNIST's rows, then as many variants of them as it takes.
 
-    python benchmarks/growth.py --rows 60000 240000 960000 --turns 5 --out docs
+    python benchmarks/growth.py --rows 60000 240000 960000 --turns 5 --out docs/lab-notes
 
 Needs MNIST under $SOMKNN_DATA, faiss-cpu and matplotlib; 960,000 rows take 4.5 GB with FAISS, whose part `--no-faiss` leaves out.
 Turn by turn: 10,000 test images searched by somknn, 1,000 by FAISS (its time per query does not depend on their number beyond

@@ -1,8 +1,8 @@
-"""Accuracy, prediction speed and model size of prototypes and of all rows, on MNIST: the table and plot of docs/prototypes.md.
+"""Accuracy, prediction speed and model size of prototypes and of all rows, on MNIST: the table and plot of docs/lab-notes/prototypes.md.
 
     python benchmarks/prototypes.py fit --out FOLDER [--method NAME ...] [--budget N ...] [--deskewed]
     python benchmarks/prototypes.py time --out FOLDER
-    python benchmarks/prototypes.py report --out FOLDER --plot docs/prototypes.svg
+    python benchmarks/prototypes.py report --out FOLDER --plot docs/lab-notes/prototypes.svg
 
 MNIST under $SOMKNN_DATA. `fit` keeps every model and its accuracy on the test set, and leaves out what is there already. `time` measures the
 rows a second of all models turn by turn in one process: the median of five passes over the 10,000 test rows as they are

@@ -1,6 +1,6 @@
 """Recall against speed and memory: FAISS's indexes behind `FaissIndex`, and the exact engine, on MNIST and on variants of its rows.
 
-    python benchmarks/recall_curves.py --rows 60000 1000000 --store recall-store --out docs
+    python benchmarks/recall_curves.py --rows 60000 1000000 --store recall-store --out docs/lab-notes
 
 Needs MNIST under $SOMKNN_DATA, faiss-cpu and matplotlib; a million rows take 6 GB of memory, 2 GB under --store, and an hour on two
 cores. Everything that has been prepared or measured stays in the store, so a run can be cut into pieces: `--stage prepare` builds

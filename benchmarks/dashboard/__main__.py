@@ -30,7 +30,12 @@ def fill(commits: int) -> None:
 
 @click.command()
 @click.option("--fill", "commits", type=click.IntRange(1), help="First measure what the last N commits lack.")
-@click.option("--peers", type=click.Path(path_type=Path), default=ROOT / "docs" / "peers.json", help="Of somknn-peers.")
+@click.option(
+    "--peers",
+    type=click.Path(path_type=Path),
+    default=ROOT / "docs" / "lab-notes" / "peers.json",
+    help="Of somknn-peers.",
+)
 @click.option("--machine", help="Whose results; by default the one that has most.")
 @click.option("--last", default=12, show_default=True, type=click.IntRange(2), help="Commits in the charts.")
 @click.option(

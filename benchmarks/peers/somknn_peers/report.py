@@ -8,7 +8,7 @@ from typing import Any
 _HEAD = """\
 # somknn beside its peers
 
-Made by `somknn-peers`, written from `{file}`; `docs/benchmarks.md` says how, and what noise to expect.
+Made by `somknn-peers`, written from `{file}`; `docs/how-to/benchmarks.md` says how, and what noise to expect.
 """
 
 _NOTES = """\

@@ -9,7 +9,7 @@
 
 Every task is a function of its arguments: what a worker keeps between tasks (a loaded model, short vectors, the last
 assignment) saves time and never enters a result. So a task that runs twice, or again on another worker after a
-loss, gives the same answer. docs/distributed.md is the guide.
+loss, gives the same answer. docs/how-to/distributed.md is the guide.
 """
 
 try:

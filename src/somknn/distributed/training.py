@@ -24,7 +24,7 @@ def fit(estimator: Estimator, X: dask.array.Array, client: Client | None = None)
 
     It is that of `estimator.fit` on one machine up to the order of summation. Sums of uint8 rows are integers, where no order
     matters: codebooks, centres and numbers of iterations are equal bit for bit; the inertia agrees to about 1e-15 of itself, the quantization error
-    to 1e-7. Sums of floating-point rows may differ in the last places; docs/distributed.md states the bound.
+    to 1e-7. Sums of floating-point rows may differ in the last places; docs/how-to/distributed.md states the bound.
 
     Parameters
     ----------

@@ -1,6 +1,6 @@
 """Ready-made digit classifiers: how much accuracy for how much time.
 
-Their parameters were chosen on the MNIST training images; docs/images.md says how and what they reach.
+Their parameters were chosen on the MNIST training images; docs/lab-notes/images.md says how and what they reach.
 """
 
 from typing import Any

@@ -19,7 +19,7 @@ from somknn_kernels.images import digit_centering, image_filters
 # Square roots of smoothed Sobel magnitudes of uint8 images rarely exceed 21; beyond 255 they saturate.
 _UINT8_GAIN = 12.0
 SMALLEST_TO_DESKEW = 12
-"""Shorter side, in pixels, from which on deskewing helps: docs/images.md has the comparison."""
+"""Shorter side, in pixels, from which on deskewing helps: docs/lab-notes/images.md has the comparison."""
 LARGEST_SIGMA = 1000.0
 """Pixels. A Gaussian is sampled out to 4σ: without a limit a number in a file would decide how much memory that takes."""
 _LARGEST_STEP = 4096
