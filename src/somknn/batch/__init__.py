@@ -1,7 +1,8 @@
-"""Classification of files of any size: bounded memory, finished parts on the disk, one complete output or none.
+"""Classification of files of any size, in bounded memory.
 
-`classify` is the whole of it; the command `somknn classify` calls it. `predict_columns` is the step from rows to
-predictions, which knows nothing of files and is what another engine (a cluster) calls.
+Finished parts are kept on disk, and the output is either complete or absent. `classify` does the whole run; the command
+`somknn classify` calls it. `predict_columns` turns rows into predictions; it knows nothing about files, and other
+engines (a cluster) call it too.
 """
 
 from somknn.batch.checks import BatchError, Reject, ResumeError, UsageError

@@ -1,4 +1,4 @@
-"""Rows that cannot be classified: found, described and set apart. Nothing is clipped, rounded or filled in silence."""
+"""Find, describe and reject rows that cannot be classified. No value is silently clipped, rounded or filled in."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -7,20 +7,20 @@ import numpy as np
 
 
 class BatchError(ValueError):
-    """Input that does not fit the model, or a run that cannot go on; one line that says where."""
+    """Input that does not fit the model, or a run that cannot continue; the message is one line and says where."""
 
 
 class UsageError(BatchError):
-    """A request that makes no sense whatever the files hold: an output that is one of the inputs."""
+    """A request that is wrong whatever the files contain, such as an output that is also an input."""
 
 
 class ResumeError(BatchError):
-    """A work folder that cannot be continued: something differs from the interrupted run, or it is in use."""
+    """A work folder that cannot be resumed: it belongs to a different run, or it is in use."""
 
 
 @dataclass(frozen=True)
 class Reject:
-    """One row set apart. `row` counts from 0 in its file; `line` (text files) and `column` from 1, 0 where unknown."""
+    """One rejected row. `row` counts from 0 in its file; `line` (text files) and `column` from 1, 0 if unknown."""
 
     file: str
     row: int
@@ -37,7 +37,7 @@ class Reject:
 
 @dataclass
 class Chunk:
-    """Rows of one input that follow each other; `seen` counts them with the rejected ones."""
+    """Consecutive rows of one input; `seen` counts them including the rejected ones."""
 
     file: int
     values: np.ndarray
@@ -53,7 +53,7 @@ def _show(value: Any) -> str:
 
 
 def _bad_cells(values: np.ndarray, target: np.dtype | None) -> np.ndarray | None:
-    """Where a cell cannot become `target` exactly; None when there is none."""
+    """Mask of the cells that cannot be converted to `target` exactly; None if there are none."""
     if values.dtype == np.uint8 or values.dtype == np.bool_:
         return None
     if target == np.uint8:
@@ -62,7 +62,7 @@ def _bad_cells(values: np.ndarray, target: np.dtype | None) -> np.ndarray | None
         with np.errstate(invalid="ignore"):
             bad = ~((values >= 0) & (values <= 255) & (values == np.floor(values)))
     elif values.dtype.kind == "f":
-        # One pass over the sum finds the usual case, where everything is finite.
+        # The usual case, all values finite, takes one pass: their sum is finite.
         with np.errstate(over="ignore", invalid="ignore"):
             if np.isfinite(values.sum(dtype=np.float64)):
                 return None
@@ -73,9 +73,9 @@ def _bad_cells(values: np.ndarray, target: np.dtype | None) -> np.ndarray | None
 
 
 def set_apart(chunk: Chunk, target: np.dtype | None, file: str) -> Chunk:
-    """`chunk` with the rows that hold NaN, infinity or values out of the model's range moved to its rejects.
+    """Move the rows with NaN, infinity or values outside the model's range from `chunk` to its rejects.
 
-    `target` is the dtype that the model was fitted on: uint8 wants whole numbers from 0 to 255.
+    `target` is the dtype that the model was fitted on; uint8 requires whole numbers from 0 to 255.
     """
     values = chunk.values
     bad = _bad_cells(values, target)

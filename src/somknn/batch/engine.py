@@ -21,13 +21,13 @@ from somknn.batch.manifest import WorkFolder, file_digest, fingerprint
 from somknn.batch.prediction import Wanted, check_model, forget_names, predict_columns, set_threads
 from somknn.batch.sources import find_inputs, open_source
 
-# What these say counts for the rows that are still to be done: an interrupted run may go on with others.
+# These options apply to the remaining rows only, so a resumed run may change them.
 _CHANGEABLE = ("on_bad_row", "max_rejects")
 
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """What decides the contents of the output. See `classify`."""
+    """Options that determine the contents of the output. See `classify`."""
 
     proba: bool = False
     top: int = 1
@@ -46,7 +46,7 @@ class Options:
 
 @dataclasses.dataclass
 class Summary:
-    """What a run did: rows written, rows set apart, rows taken over from an interrupted run."""
+    """Counts of a run: rows written, rows rejected, and rows reused from an interrupted run."""
 
     rows: int = 0
     rejects: int = 0
@@ -66,7 +66,7 @@ def classify(
     progress: Progress | None = None,
     **options: Any,
 ) -> Summary:
-    """Classify the rows of files with a saved model, in bounded memory, so that it can be interrupted and continued.
+    """Classify the rows of files with a saved model, in bounded memory; an interrupted run can be resumed.
 
     Parameters
     ----------
@@ -76,27 +76,28 @@ def classify(
         .npy, .npz, IDX, CSV (features only), Parquet, Arrow, folders of images, glob patterns, "-" for CSV on standard
         input.
     output : path-like
-        .parquet, .csv or .npy; "-" for CSV on standard output (which cannot be resumed). Where it is a symbolic link, the file
-        that it leads to is replaced and the link stays.
+        .parquet, .csv or .npy; "-" for CSV on standard output (which cannot be resumed). If it is a symbolic link, its
+        target is replaced and the link stays.
     resume : bool, default=False
-        Continue an interrupted run of the same command; starts from the beginning where there is none. Only `on_bad_row`,
+        Continue an interrupted run of the same command; start from the beginning if there is none. Only `on_bad_row`,
         `max_rejects` and `n_jobs` may differ.
     n_jobs : int, default=None
-        Threads of the classifier; None leaves what the model says.
-    progress : callable(rows done, rows in all or None), default=None
+        Threads of the classifier; None keeps the model's setting.
+    progress : callable, default=None
+        Called with the number of rows done and the total number of rows (None if unknown).
     proba : bool, default=False
         Write the probability of every class.
     top : int, default=1
-        Write that many labels with their probabilities, the best first.
+        Write this many labels with their probabilities, the most probable first.
     neighbors : bool, default=False
         Write the nearest neighbours (row of the training data, Euclidean distance).
     chunk_bytes : int, default=64_000_000
-        Bytes of input rows held at a time by each of three stages.
+        Bytes of input rows that each of the three stages holds at a time.
     on_bad_row : {"fail", "skip", "quarantine"}, default="fail"
-        What happens to a row with a NaN, text, a wrong width or a value out of range. "quarantine" writes it to
+        What to do with a row that has NaN, text, a wrong width or a value out of range. "quarantine" writes it to
         `<output>.rejects.csv`.
     max_rejects : int, default=10_000
-        More bad rows than this end the run.
+        The run fails when it finds more bad rows than this.
     cast : bool, default=False
         Accept integer input for a model that was fitted on floating-point rows.
 
@@ -108,12 +109,12 @@ def classify(
     Raises
     ------
     BatchError
-        A ValueError: input that does not fit the model, a bad row, (`UsageError`) an output that is one of the inputs or
-        the model, or (`ResumeError`) a run that cannot be continued.
+        A ValueError: input that does not fit the model, or a bad row. Subclasses: `UsageError` for an output that is
+        one of the inputs or the model, `ResumeError` for a run that cannot be resumed.
     ModelFileError
         A damaged model file.
     OSError
-        A file cannot be read or written. Finished parts stay; `resume=True` continues.
+        A file cannot be read or written. Finished parts are kept; `resume=True` continues.
     """
     checked = Options(**options)
     run = Run(model, find_sources(inputs, model, output, checked), output, checked, progress)
@@ -122,7 +123,7 @@ def classify(
 
 
 def find_sources(inputs: Any, model_path: Any, output: Any, options: Options) -> list[Any]:
-    """The sources of a path, or of several, opened after it is known that the run will overwrite none of its inputs."""
+    """Open the sources for a path or several, after checking that the run will not overwrite any of its inputs."""
     items = [inputs] if isinstance(inputs, str) or not hasattr(inputs, "__iter__") else inputs
     found = find_inputs([str(item) for item in items])
     check_places(output, [model_path, *(item for item in found if item != "-")], options)
@@ -130,9 +131,9 @@ def find_sources(inputs: Any, model_path: Any, output: Any, options: Options) ->
 
 
 def check_places(output: Any, inputs: list[Any], options: Options) -> None:
-    """Raise UsageError for an output, or a file beside it, that is an input, and for one in a folder that is an input.
+    """Raise UsageError if the output, or a file written next to it, is an input or lies in an input folder.
 
-    A folder with new files in it is another input to `--resume`.
+    New files in an input folder would change the input that `--resume` compares.
     """
     if str(output) == "-":
         return
@@ -155,12 +156,15 @@ def check_places(output: Any, inputs: list[Any], options: Options) -> None:
 
 
 def rejects_path(output: Path) -> Path:
-    """Where rows set apart are written."""
+    """The file that rejected rows are written to."""
     return output.with_name(output.name + ".rejects.csv")
 
 
 class Run:
-    """One run in this process. Another engine overrides `_results`, and `_input_identity` for inputs that are no files."""
+    """One run in this process.
+
+    Another engine overrides `_results`, and `_input_identity` for inputs that are not files.
+    """
 
     def __init__(self, model_path, sources: list[Any], output, options: Options, progress: Progress | None):
         self.options, self.progress = options, progress
@@ -192,8 +196,8 @@ class Run:
         floating = self.target is not None and self.target.kind == "f"
         if floating and source.dtype is not None and source.dtype.kind in "biu" and not self.options.cast:
             raise BatchError(
-                f"{source.path}: {source.dtype} values, but the model was fitted on {self.target}; if they have the same "
-                "scale, allow it with --cast"
+                f"{source.path}: {source.dtype} values, but the model was fitted on {self.target}; if they have "
+                "the same scale, allow it with --cast"
             )
 
     def _rows_per_chunk(self, source: Any) -> int:
@@ -268,7 +272,7 @@ class Run:
         return None if None in counts else sum(counts)
 
     def _computed(self, records: list[dict[str, Any]]) -> Iterator[tuple[int, Chunk, dict[str, np.ndarray]]]:
-        """What `_results` gives, with the summary and the progress kept up."""
+        """The results of `_results`; updates the summary and the progress as they pass."""
         total, done = self._total(), sum(record["seen"] for record in records)
         if self.progress:
             self.progress(done, total)
@@ -283,7 +287,7 @@ class Run:
             self.stopping.set()
 
     def _results(self, records: list[dict[str, Any]]) -> Iterator[tuple[int, Chunk, dict[str, np.ndarray]]]:
-        """Chunks with their predictions, in order: reading one ahead, computing one, handing over the one before."""
+        """Chunks with their predictions, in order: the next is being read, one computed, the previous one written."""
         ready = _in_thread(self._chunks(records), self.stopping)
         yield from _in_thread(self._predictions(ready, len(records)), self.stopping)
 
@@ -291,7 +295,7 @@ class Run:
         for chunk in chunks:
             self._count_rejects(chunk.rejects)
             columns = {"row": chunk.numbers, **predict_columns(self.model, chunk.values, self.wanted)}
-            chunk.values = np.empty((0, 0))  # the rows are not needed any more (a slice would keep them)
+            chunk.values = np.empty((0, 0))  # the rows are no longer needed (a slice would keep them alive)
             yield number, chunk, columns
             number += 1
 
@@ -333,9 +337,9 @@ class Run:
 
 
 def _in_thread(items: Iterator[Any], stopping: threading.Event) -> Iterator[Any]:
-    """The same items, made by a thread of their own; its error is raised here.
+    """Yield the same items, produced by a separate thread; an error in that thread is raised here.
 
-    The next item is begun when the last one has been taken, so one is ready or being made while one is in use.
+    Production of the next item starts when the previous one is taken, so one item is ready or in progress at any time.
     """
     handover: queue.SimpleQueue = queue.SimpleQueue()
     taken = threading.Semaphore(1)

@@ -1,8 +1,8 @@
-"""The work folder of a run: finished parts beside a manifest that says which input, model and options they belong to.
+"""The work folder of a run: finished parts, and a manifest that says which input, model and options they belong to.
 
-A part is an .npz file and a small JSON file that is renamed into place after it; a part counts when the JSON file is
-there. So a process that dies at any moment leaves whole parts and rubbish that the next run writes over. What is neither
-has been damaged by others: digests find it, and the run is not continued.
+A part is an .npz file plus a small JSON file that is renamed into place after it; the part counts once the JSON file
+exists. A process that dies at any moment therefore leaves whole parts, and leftovers that the next run overwrites. Any
+other state means that something else damaged the folder: the digests detect it, and the run refuses to resume.
 """
 
 import contextlib
@@ -30,7 +30,7 @@ def file_digest(path: Path) -> str:
 
 
 def fingerprint(path: Path) -> dict[str, Any]:
-    """Size, time of change, and digest of both ends of a file; for a folder, of its list of images."""
+    """Size, modification time and digest of both ends of a file; for a folder, of its list of images."""
     status = path.stat()
     if stat.S_ISDIR(status.st_mode):
         entries = sorted((e.name, e.stat().st_size, e.stat().st_mtime_ns) for e in path.iterdir())
@@ -49,12 +49,12 @@ def fingerprint(path: Path) -> dict[str, Any]:
 
 
 def _sealed(record: dict[str, Any]) -> str:
-    """A record as JSON, with the digest of it."""
+    """A record as JSON together with its digest."""
     return json.dumps({"record": record, "sha256": _record_digest(record)})
 
 
 def _unsealed(text: bytes) -> dict[str, Any] | None:
-    """The record that was sealed; None where that is not what `text` is."""
+    """The record written by `_sealed`; None if `text` is not a valid sealed record."""
     try:
         envelope = json.loads(text)
         record = envelope["record"]
@@ -68,7 +68,7 @@ def _record_digest(record: Any) -> str:
 
 
 class WorkFolder:
-    """Parts of one run, in `<output>.parts` beside the output."""
+    """The parts of one run, in `<output>.parts` next to the output."""
 
     def __init__(self, output: Path, identity: dict[str, Any]):
         self.path = work_folder(output)
@@ -81,7 +81,7 @@ class WorkFolder:
         return self.path / "manifest.json"
 
     def open(self, resume: bool) -> list[dict[str, Any]]:
-        """Make or take over the folder; the records of the parts that are finished, in order."""
+        """Create the folder or resume it; return the records of the finished parts, in order."""
         self._take_lock()
         begun = self._manifest.exists()
         if begun and not resume and self._any_finished():
@@ -102,7 +102,7 @@ class WorkFolder:
         self.path.mkdir(exist_ok=True)
         try:
             import fcntl
-        except ImportError:  # no such locks on this platform
+        except ImportError:  # this platform has no such locks
             return
         place = self.path / "lock"
         self._lock = os.open(place, os.O_RDWR | os.O_CREAT, 0o644)
@@ -111,7 +111,7 @@ class WorkFolder:
         except BlockingIOError:
             raise ResumeError(f"{self.path} is in use by another run") from None
         if not place.exists() or not os.path.samestat(os.fstat(self._lock), place.stat()):
-            # The run that held it has removed it meanwhile: that lock keeps nobody out.
+            # The run that held the lock has since removed the folder: this lock protects nothing.
             raise ResumeError(f"{self.path} was in use by another run; try again")
 
     def _compare(self) -> None:
@@ -139,7 +139,8 @@ class WorkFolder:
 
     def _damaged(self, path: Path) -> ResumeError:
         return ResumeError(
-            f"{path} is damaged; delete it and the parts after it, then use --resume (or delete {self.path} to start again)"
+            f"{path} is damaged; delete it and the parts after it, then use --resume "
+            f"(or delete {self.path} to start again)"
         )
 
     def _finished(self) -> list[dict[str, Any]]:
@@ -158,7 +159,7 @@ class WorkFolder:
             records.append(record)
 
     def add(self, number: int, columns: dict[str, np.ndarray], record: dict[str, Any]) -> dict[str, Any]:
-        """Write part `number`; it counts when this returns."""
+        """Write part `number`; it counts as finished when this returns."""
         data = self._place(number, "npz")
         with replacing(data) as temporary:
             with open(temporary, "wb") as file:
@@ -172,19 +173,21 @@ class WorkFolder:
     def read(self, number: int, record: dict[str, Any]) -> dict[str, np.ndarray]:
         """The columns of a finished part, checked against its digest."""
         path = self._place(number, "npz")
-        content = path.read_bytes()  # once, and not by zipfile, which takes an I/O error for a damaged archive
+        content = path.read_bytes()  # read once, and not by zipfile, which reports an I/O error as a damaged archive
         if hashlib.sha256(content).hexdigest() != record["sha256"]:
             raise self._damaged(path)
         return readers.read_npz(path, content)
 
     def discard(self) -> None:
-        """Remove the folder of a run that ends with nothing to continue from, or whose output is in place."""
+        """Remove the folder of a run that has nothing to resume from, or whose output is complete."""
         if self._ours and (self._done or not self._any_finished()):
             self.remove()
 
     def remove(self) -> None:
-        """Remove the folder after the output is in place; the manifest goes first, so half a removal is rubbish
-        only."""
+        """Remove the folder once the output is in place.
+
+        The manifest is deleted first, so an interrupted removal leaves only files that the next run ignores.
+        """
         self._done = True
         self._manifest.unlink(missing_ok=True)
         self._sweep()
@@ -199,7 +202,7 @@ class WorkFolder:
                 path.unlink(missing_ok=True)
 
     def close(self) -> None:
-        """Let go of the lock."""
+        """Release the lock."""
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None

@@ -7,11 +7,11 @@ from sklearn.base import BaseEstimator
 
 from somknn.batch.checks import BatchError
 
-_ROWS_AT_ONCE = 16384  # bounds what a classifier allots for itself, and is far beyond what its threads need
+_ROWS_AT_ONCE = 16384  # bounds a classifier's working memory, and is far more than its threads need
 
 
 class Wanted(NamedTuple):
-    """What is written besides label and confidence."""
+    """Columns to write in addition to label and confidence."""
 
     proba: bool = False
     top: int = 1
@@ -19,14 +19,17 @@ class Wanted(NamedTuple):
 
 
 def set_threads(model: Any, n_jobs: int | None) -> None:
-    """Give `n_jobs` to a model and to the steps in it."""
+    """Set `n_jobs` on a model and on its steps."""
     if n_jobs is not None:
         names = [name for name in model.get_params() if name == "n_jobs" or name.endswith("__n_jobs")]
         model.set_params(**dict.fromkeys(names, n_jobs))
 
 
 def forget_names(model: Any) -> None:
-    """Take the column names from a model and what is in it: they were compared with the input's, and arrays have none."""
+    """Remove the column names from a model and its parts.
+
+    The names have already been compared with the input's, and the rows arrive as arrays without names.
+    """
     vars(model).pop("feature_names_in_", None)
     for inner in [*vars(model).values(), *(step for _, step in getattr(model, "steps", ()))]:
         if isinstance(inner, BaseEstimator):
@@ -34,7 +37,7 @@ def forget_names(model: Any) -> None:
 
 
 def check_model(model: Any, wanted: Wanted) -> None:
-    """Refuse, before any row is read, what the model cannot do."""
+    """Raise before any row is read if the model cannot produce the requested columns."""
     if not hasattr(model, "predict") or not hasattr(model, "classes_"):
         raise BatchError(f"a {type(model).__name__} is no classifier")
     if isinstance(model.classes_, list):
@@ -51,7 +54,7 @@ def check_model(model: Any, wanted: Wanted) -> None:
 def predict_columns(model: Any, rows: np.ndarray, wanted: Wanted) -> dict[str, np.ndarray]:
     """Columns of predictions for rows that passed the checks; labels as positions in `model.classes_`.
 
-    `code` int32 (m,), `confidence` float64 (m,) where the model gives probabilities, and by wish `proba` (m, classes),
+    `code` int32 (m,), `confidence` float64 (m,) if the model gives probabilities, and on request `proba` (m, classes),
     `top_code` and `top_confidence` (m, top), `neighbor` int64 and `distance` float64 (m, k).
     """
     parts = [_predict(model, rows[at : at + _ROWS_AT_ONCE], wanted) for at in range(0, len(rows), _ROWS_AT_ONCE)]
@@ -69,7 +72,7 @@ def _predict(model: Any, rows: np.ndarray, wanted: Wanted) -> dict[str, np.ndarr
         columns["proba"] = shares
     if wanted.top > 1:
         ranked = shares.copy()
-        ranked[np.arange(len(rows)), codes] = np.inf  # the winner comes first, also among equal votes
+        ranked[np.arange(len(rows)), codes] = np.inf  # the predicted class comes first, also when votes are equal
         order = np.argsort(-ranked, axis=1, kind="stable")[:, : wanted.top]
         columns["top_code"] = order.astype(np.int32)
         columns["top_confidence"] = np.take_along_axis(shares, order, axis=1)
@@ -80,7 +83,7 @@ def _predict(model: Any, rows: np.ndarray, wanted: Wanted) -> dict[str, np.ndarr
 
 
 def _answers(model: Any, rows: Any, neighbors: bool) -> tuple[np.ndarray, Any, Any]:
-    """Label codes, class shares (or None) and what `kneighbors` returns (or None), from one search where possible."""
+    """Label codes, class shares (or None) and the result of `kneighbors` (or None), from one search if possible."""
     if hasattr(model, "steps"):  # a Pipeline: its `predict` and `predict_proba` would each transform the rows
         for _, step in model.steps[:-1]:
             if step is not None and step != "passthrough":

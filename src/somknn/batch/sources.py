@@ -1,8 +1,9 @@
-"""Inputs of batch classification: each announces its schema without reading its rows, then streams them in chunks.
+"""Inputs of batch classification. Each reports its schema before any row is read, then streams its rows in chunks.
 
-A source has `path`, `width`, `dtype` (None for text, which has none), `feature_names` (or None), `n_rows` (or None) and
-`chunks(n, start)`: chunks of n rows (the last is shorter) from the position `start`, which is None or an earlier
-chunk's `cursor`. How rows are cut depends on n only, so a continued run makes the same chunks as an undisturbed one.
+A source has `path`, `width`, `dtype` (None for text), `feature_names` (or None), `n_rows` (or None) and a method
+`chunks(n, start)`. It yields chunks of n rows (the last is shorter) from the position `start`, which is None or the
+`cursor` of an earlier chunk. Chunk boundaries depend on n only, so a resumed run makes the same chunks as an
+uninterrupted one.
 """
 
 import glob
@@ -28,7 +29,7 @@ IMAGE_ENDINGS = (".png", ".jpg", ".jpeg")
 
 
 class ArraySource:
-    """An .npy or IDX file: a header, then rows of one size one after the other."""
+    """An .npy or IDX file: a header, then rows of equal size."""
 
     def __init__(self, path: Path):
         self.path, self.feature_names = path, None
@@ -53,8 +54,8 @@ class ArraySource:
             for row in range(first, self.n_rows, n):
                 yield self._chunk(np.ascontiguousarray(array[row : row + n]).reshape(-1, self.width), row)
             return
-        # Read into fresh memory rather than mapped: resident memory stays bounded by the chunks, and a file that
-        # is cut short meanwhile gives an error instead of a signal.
+        # Read into fresh memory rather than mapped: resident memory stays bounded by the chunks, and a file that is
+        # truncated meanwhile raises an error instead of a signal.
         row_bytes = self.width * self.dtype.itemsize
         with readers.open_stream(self.path) as file:
             file.seek(self._offset + first * row_bytes)
@@ -73,7 +74,7 @@ class ArraySource:
 
 
 class MemorySource:
-    """The rows of an .npz archive, which has to be unpacked as a whole."""
+    """The rows of an .npz archive, which must be unpacked as a whole."""
 
     def __init__(self, path: Path):
         self.path, self.feature_names = path, None
@@ -95,7 +96,7 @@ class MemorySource:
 
 
 class CSVSource:
-    """Text rows: features only, a line of column names allowed; a file, a gzip archive or standard input."""
+    """Text rows, features only, with an optional header line; a file, a gzip archive or standard input."""
 
     dtype = None
     n_rows = None
@@ -148,7 +149,7 @@ class CSVSource:
         rejects: list[Reject] = []
 
         def parse(rows: range, sizes: tuple[int, ...]) -> None:
-            """Parse some lines at once; where one is bad, fewer at a time, and in the end each by itself."""
+            """Parse several lines at once; if one is bad, split them into smaller groups, down to single lines."""
             for first in range(rows.start, rows.stop, sizes[0]):
                 some = range(first, min(first + sizes[0], rows.stop))
                 block = parse_rows([texts[i] for i in some], self.width) if len(sizes) > 1 else None
@@ -183,7 +184,7 @@ class CSVSource:
 
 
 class ImageSource:
-    """A folder of PNG and JPEG images, read in grey levels in the order of their names."""
+    """A folder of PNG and JPEG images, read as grey levels in order of file name."""
 
     dtype = np.dtype(np.uint8)
     feature_names = None
@@ -234,7 +235,7 @@ class ImageSource:
 
 
 def find_inputs(inputs: list[str]) -> list[str]:
-    """The paths of all inputs; a name that is no file is taken as a glob pattern."""
+    """The paths of all inputs; a name that is not a file is treated as a glob pattern."""
     found = []
     for item in inputs:
         if item == "-" or os.path.exists(item):
@@ -248,7 +249,7 @@ def find_inputs(inputs: list[str]) -> list[str]:
 
 
 def open_source(item: str) -> Any:
-    """The source for one input, chosen by what the file's name ends in; "-" is CSV from standard input."""
+    """The source for one input, chosen by file name extension; "-" is CSV from standard input."""
     if item == "-":
         return CSVSource(None)
     path = Path(item)

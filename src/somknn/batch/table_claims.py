@@ -1,8 +1,9 @@
-"""What Parquet and Arrow files claim about themselves, held against their size before a decoder allots memory by it.
+"""Check the sizes that Parquet and Arrow files declare before a decoder allocates memory for them.
 
-Decoders make room for a page or a buffer of as many bytes as its header says. Here a header is believed when its bytes are in the
-file, when a codec could have made so much of them, and when that many values may take so much.
-A damaged file fails in the decoder as before; one that lies costs no more memory than an honest one of its size could.
+Decoders allocate as many bytes as the header of a page or buffer declares. A header is accepted here only if its bytes
+lie in the file, if the codec could expand them to the declared size, and if the number of values could need that much.
+A damaged file still fails in the decoder; a file with false sizes costs no more memory than a valid file of the same
+size could.
 """
 
 import os
@@ -12,23 +13,24 @@ from typing import Any
 
 from somknn.batch.checks import BatchError
 
-# How far each codec can expand: a byte run in the shortest form that its format has. Brotli and Zstandard have blocks of one value.
+# Largest expansion of each codec: a run of one byte in the format's shortest form. Brotli and Zstandard have blocks
+# that repeat one value.
 _EXPANSION = {"UNCOMPRESSED": 1, "SNAPPY": 22, "LZ4": 255, "GZIP": 1032, "ZSTD": 1 << 15, "BROTLI": 1 << 21}
 _IPC_CODECS = {0: "LZ4", 1: "ZSTD"}
-_BYTES_PER_VALUE = 32  # in any encoding, with levels or a dictionary: the widest takes 8, 5 and 4
-_SLACK = 1 << 16  # headers, padding, blocks that are hardly filled
+_BYTES_PER_VALUE = 32  # in any encoding, with levels or a dictionary: the widest take 8, 5 and 4
+_SLACK = 1 << 16  # headers, padding, nearly empty blocks
 
-_UNCOUNTED = 100  # bytes of a header that some old writers left out of a column's size
+_UNCOUNTED = 100  # bytes of a header that some old writers did not count in a column's size
 _FIRST_READ, _LONGEST_HEADER = 1 << 9, 1 << 20
 _DATA, _DICTIONARY, _DATA_2 = 0, 2, 3  # kinds of pages
-_FIELDS = {_DATA: 5, _DICTIONARY: 7, _DATA_2: 8}  # where the header of such a page has its own part
+_FIELDS = {_DATA: 5, _DICTIONARY: 7, _DATA_2: 8}  # number of the field that holds each page type's own header
 
 
 def check_pages(path: Path, row_group: Any, values_per_row: int) -> None:
-    """Raise BatchError where a page of a Parquet row group claims what cannot be.
+    """Raise BatchError if a page of a Parquet row group declares an impossible size.
 
-    `row_group` is pyarrow's metadata of it; `values_per_row` is the length of the lists in a column of lists, else 1. Reads the header of
-    each page: some 40 µs for each.
+    `row_group` is pyarrow's metadata; `values_per_row` is the length of the lists in a column of lists, otherwise 1.
+    Reads the header of each page, which takes about 40 µs per page.
     """
     size = os.path.getsize(path)
     with open(path, "rb", buffering=0) as file:
@@ -53,7 +55,7 @@ def _check_column(descriptor: int, column: Any, most_values: int, size: int) -> 
     end = min(size, end + _UNCOUNTED)
     expansion = _EXPANSION.get(column.compression.split("_")[0])
     if expansion is None:
-        return  # a codec that pyarrow has not either
+        return  # pyarrow does not have this codec either
     seen = 0
     while seen < n_values and at < end:
         length, header = _page_header(descriptor, at, end)
@@ -102,9 +104,9 @@ def _varint(raw: bytes, at: int) -> tuple[int, int]:
 
 
 def _thrift_struct(raw: bytes, at: int, depth: int) -> tuple[dict[int, Any], int]:
-    """Fields by number of a struct in Thrift's compact protocol: whole numbers and structs; the rest is passed over.
+    """Fields of a struct in Thrift's compact protocol, by number: integers and structs; other types are skipped.
 
-    Raises IndexError where `raw` ends before the struct does, ValueError for what no page header has.
+    Raises IndexError if `raw` ends before the struct does, ValueError for types that no page header has.
     """
     fields: dict[int, Any] = {}
     number = 0
@@ -138,9 +140,9 @@ def _thrift_struct(raw: bytes, at: int, depth: int) -> tuple[dict[int, Any], int
 
 
 def check_record_batch(path: Path, message: Any) -> None:
-    """Raise BatchError where a compressed buffer of an Arrow message (pyarrow's, of a record batch) claims what cannot be.
+    """Raise BatchError if a compressed buffer of an Arrow record batch (a pyarrow message) declares an impossible size.
 
-    Buffers that are not compressed are parts of the file, and allot nothing.
+    Uncompressed buffers are slices of the file and allocate nothing.
     """
     try:
         _check_buffers(memoryview(message.metadata), memoryview(message.body))
@@ -153,7 +155,7 @@ def _check_buffers(metadata: memoryview, body: memoryview) -> None:
         return struct.unpack_from(f"<{form}", metadata, at)[0]
 
     def field(table: int, i: int) -> int:
-        """Where field `i` of the flatbuffer table at `table` lies; 0 where it is absent."""
+        """Offset of field `i` of the flatbuffer table at `table`; 0 if it is absent."""
         fields = table - number("i", table)
         offset = number("H", fields + 4 + 2 * i) if 4 + 2 * i < number("H", fields) else 0
         return table + offset if offset else 0

@@ -1,4 +1,4 @@
-"""Inputs that are tables: Parquet and Arrow files, streamed. Sources as `somknn.batch.sources` describes them."""
+"""Table inputs: Parquet and Arrow files, streamed. See `somknn.batch.sources` for the interface of a source."""
 
 import bisect
 import itertools
@@ -13,16 +13,16 @@ import numpy as np
 from somknn.batch.checks import BatchError, Chunk
 from somknn.batch.table_claims import check_pages, check_record_batch
 
-# Rows decoded at a time: 1,000 of a list column (its values and levels stay in the cache, and 20% of the time is saved
-# over 5,000), 4 MB of separate columns (each batch costs some microseconds for every column).
+# Rows decoded at a time: 1,000 of a list column (its values and levels stay in the cache, which saves 20% of the time
+# compared with 5,000), 4 MB of separate columns (each batch costs some microseconds per column).
 _LIST_ROWS = 1000
 _COLUMN_BYTES = 4 << 20
 _ARROW_MAGIC = b"ARROW1"
-_BUFFER_BYTES = 16 << 20  # of compressed bytes read ahead, over all columns
+_BUFFER_BYTES = 16 << 20  # compressed bytes read ahead, over all columns
 
 
 class _TableSource:
-    """One column for each feature, or one column of fixed-size lists."""
+    """One column per feature, or one column of fixed-size lists."""
 
     def __init__(self, path: Path):
         self.path = path
@@ -81,7 +81,7 @@ class _TableSource:
         return values
 
     def _fill(self, out: np.ndarray, rows: "_Rows") -> tuple[int, list[tuple[int, np.ndarray]]]:
-        """Fill `out` from its beginning: how many rows there were, and the parts that its dtype cannot hold."""
+        """Fill `out` from its start; return the number of rows, and the parts that its dtype cannot hold."""
         other, at = [], 0
         with self._damage():
             while at < len(out) and rows.any_left():
@@ -95,14 +95,14 @@ class _TableSource:
 
 
 class _Rows:
-    """The next rows of a stream of record batches, however it is cut; the first `skip` are passed over."""
+    """The next rows of a stream of record batches, independent of batch boundaries; the first `skip` are skipped."""
 
     def __init__(self, batches: Iterator[Any], skip: int):
         self._batches, self._skip = batches, skip
         self._rest: Any = None
 
     def any_left(self) -> bool:
-        """Whether there is another row; decodes what is needed to know."""
+        """Whether there is another row; decodes no more than needed to know."""
         while self._rest is None or not len(self._rest):
             batch = next(self._batches, None)
             if batch is None:
@@ -113,13 +113,13 @@ class _Rows:
         return True
 
     def take(self, n: int) -> Any:
-        """A batch of 1 to n rows; only after `any_left`."""
+        """A batch of 1 to n rows; call only after `any_left`."""
         taken, self._rest = self._rest.slice(0, n), self._rest.slice(n)
         return taken
 
 
 def _store(values: np.ndarray, parts: list[tuple[int, np.ndarray]]) -> np.ndarray:
-    """`values` with `parts`, which are of another dtype because something is missing in them."""
+    """`values` with `parts` stored in them; the parts have another dtype because they contain missing values."""
     if parts:
         values = values.astype(np.result_type(values, *(part for _, part in parts)))
     for at, part in parts:
@@ -128,7 +128,7 @@ def _store(values: np.ndarray, parts: list[tuple[int, np.ndarray]]) -> np.ndarra
 
 
 class ParquetSource(_TableSource):
-    """A Parquet file. Row groups that fall into the same chunk are decoded at the same time."""
+    """A Parquet file. Row groups that fall into the same chunk are decoded in parallel."""
 
     n_rows: int
 
@@ -153,7 +153,7 @@ class ParquetSource(_TableSource):
         check_pages(self.path, self._metadata.row_group(group), self.width if self._list else 1)
         step = _LIST_ROWS if self._list else max(1, _COLUMN_BYTES // (self.width * self.dtype.itemsize))
         with self._damage():
-            # Arrow decodes separate columns in threads, but a single one (of lists) in one only.
+            # Arrow decodes separate columns in threads, but a single column (of lists) in one thread only.
             batches = self._file(self._metadata).iter_batches(
                 batch_size=min(n, step), row_groups=[group], use_threads=not self._list
             )
@@ -169,12 +169,12 @@ class ParquetSource(_TableSource):
                 row = stop
 
     def _read(self, row: int, stop: int, opened: dict[int, _Rows], pool: ThreadPoolExecutor) -> np.ndarray:
-        """The rows from `row` to `stop`; `opened` holds the row group that goes on behind the last one read."""
+        """The rows from `row` to `stop`; `opened` holds the partly read row group after the last row read."""
         starts = self._starts
         groups = range(bisect.bisect_right(starts, row) - 1, bisect.bisect_left(starts, stop))
         rows = {g: opened.pop(g) if g in opened else self._group(g, row, stop - row) for g in groups}
         with self._damage():
-            if not rows[groups[0]].any_left():  # before memory is allotted
+            if not rows[groups[0]].any_left():  # before memory is allocated
                 raise BatchError(f"{self.path}: damaged (no rows in row group {groups[0]})")
         values = np.empty((stop - row, self.width), self.dtype)
         places = {group: (max(row, starts[group]) - row, min(stop, starts[group + 1]) - row) for group in groups}
@@ -192,7 +192,10 @@ class ParquetSource(_TableSource):
 
 
 class ArrowSource(_TableSource):
-    """An Arrow file or stream. Its arrays are parts of the mapped file, and are used only after they were found to lie in it."""
+    """An Arrow file or stream.
+
+    Its arrays are views of the mapped file, and are used only after a check that they lie inside it.
+    """
 
     def _open(self) -> Any:
         with self._mapped() as (mapped, _):
@@ -200,9 +203,9 @@ class ArrowSource(_TableSource):
 
     @contextmanager
     def _mapped(self) -> Iterator[tuple[Any, int | None]]:
-        """The mapped file where its stream of messages begins, and the number of batches where the file says it.
+        """The mapped file at the start of its message stream, and the number of batches if the file states it.
 
-        A file is a stream, with a magic number before it and an index behind it that must not be cut off.
+        A file is a stream with a magic number before it and an index after it; the index must not be missing.
         """
         pa = require_pyarrow()
         with pa.memory_map(str(self.path)) as mapped:
@@ -235,7 +238,7 @@ class ArrowSource(_TableSource):
         rows = _Rows(self._batches(), row)
         while True:
             with self._damage():
-                if not rows.any_left():  # before memory is allotted
+                if not rows.any_left():  # before memory is allocated
                     return
             values = np.empty((n, self.width), self.dtype)
             filled, other = self._fill(values, rows)
@@ -245,7 +248,7 @@ class ArrowSource(_TableSource):
 
 
 def require_pyarrow() -> Any:
-    """The module, or an error that says what to install."""
+    """The module pyarrow, or an ImportError that says what to install."""
     try:
         import pyarrow
         import pyarrow.ipc

@@ -1,4 +1,4 @@
-"""Outputs: columns of predictions as Parquet, CSV, .npy or text on a stream. The same columns give the same bytes."""
+"""Write columns of predictions as Parquet, CSV, .npy, or CSV on a stream. The same columns give the same bytes."""
 
 import csv
 import io
@@ -16,7 +16,7 @@ ENDINGS = (".parquet", ".csv", ".npy")
 def named_columns(
     columns: dict[str, np.ndarray], files: np.ndarray | None, classes: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """The table as the user sees it: one name for each plain column, labels instead of their positions."""
+    """The table as the user sees it: one name per one-dimensional column, and labels instead of class numbers."""
     table: dict[str, np.ndarray] = {} if files is None else {"file": files}
     table["row"] = columns["row"]
     table["label"] = classes[columns["code"]]
@@ -40,7 +40,7 @@ def plain_classes(classes: np.ndarray) -> np.ndarray:
 
 
 def csv_text(table: dict[str, np.ndarray], header: bool) -> bytes:
-    """The table as CSV; floats in the shortest form that reads back the same."""
+    """The table as CSV; floats in the shortest form that reads back to the same value."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     if header:
@@ -64,7 +64,7 @@ def _structured(table: dict[str, np.ndarray]) -> np.ndarray:
 
 
 def write_npy(path: Path, tables: Iterable[dict[str, np.ndarray]], n_rows: int) -> None:
-    """One structured array with a field for each column."""
+    """Write one structured array with a field per column."""
     with open(path, "wb") as file:
         for i, table in enumerate(tables):
             array = _structured(table)
@@ -76,7 +76,7 @@ def write_npy(path: Path, tables: Iterable[dict[str, np.ndarray]], n_rows: int) 
 
 
 def write_parquet(path: Path, tables: Iterable[dict[str, np.ndarray]]) -> None:
-    """A Parquet file with one row group for each part."""
+    """Write a Parquet file with one row group per part."""
     from somknn.batch.tables import require_pyarrow
 
     pa = require_pyarrow()
@@ -95,7 +95,7 @@ def write_parquet(path: Path, tables: Iterable[dict[str, np.ndarray]]) -> None:
 
 
 def write_output(ending: str, path: Path, tables: Iterable[dict[str, np.ndarray]], n_rows: int) -> None:
-    """Write `tables` to `path` in the format of `ending`."""
+    """Write `tables` to `path` in the format of the extension `ending`."""
     if ending == ".parquet":
         write_parquet(path, tables)
     elif ending == ".csv":
@@ -105,7 +105,7 @@ def write_output(ending: str, path: Path, tables: Iterable[dict[str, np.ndarray]
 
 
 def check_output(output: str) -> str:
-    """The ending of an output path, or "-" for standard output."""
+    """The extension of an output path, or "-" for standard output."""
     if output == "-":
         return "-"
     path = Path(output)
@@ -121,7 +121,7 @@ def check_output(output: str) -> str:
 
 
 def write_rejects(file: IO[str], records: Iterable[list[Any]]) -> None:
-    """The rows set apart, as CSV."""
+    """Write the rejected rows as CSV."""
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(["file", "row", "line", "column", "reason", "value"])
     writer.writerows(records)
