@@ -1,4 +1,4 @@
-"""The `somknn` command. Each subcommand lives in a module of its own, imported when it is asked for."""
+"""The `somknn` command. Each subcommand is in its own module, which is imported when the subcommand is used."""
 
 from typing import Any
 
@@ -6,9 +6,9 @@ from somknn.cli import signals
 
 
 class _Somknn:
-    """The entry of the console script: signals are answered before anything is imported that takes time, click included.
+    """The entry point of the console script: it handles signals before any slow import, click included.
 
-    `main.main(...)` is click's own way to call a command, which leaves the signals of a process alone.
+    `main.main(...)` is click's usual way to call a command; it leaves the signals of the process alone.
     """
 
     name = "somknn"

@@ -1,7 +1,7 @@
-"""What a command does beside its own work, in a second process.
+"""A second process for work that runs next to a command's own.
 
-Drawing, imports and compiling hold Python's interpreter lock, so they take a process of their own to happen at the same
-time. Kernels release it: a thread (`somknn.threads.in_thread`) will do for them beside an import.
+Drawing, imports and compiling hold Python's interpreter lock, so they need their own process to run at the same time.
+Kernels release the lock: a thread (`somknn.threads.in_thread`) is enough to run them during an import.
 """
 
 import concurrent.futures
@@ -25,17 +25,17 @@ def _processors() -> int:
 
 
 def _begin() -> None:
-    """In the second process: leave the terminal's signals to the command, and end with it."""
+    """In the second process: leave the terminal's signals to the command, and end when it ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, signals.SIGNALS)
     threading.Thread(target=_end_with_the_command, daemon=True).start()
-    os.environ["OPENBLAS_NUM_THREADS"] = "1"  # others would wait for work on a processor that the command needs
+    os.environ["OPENBLAS_NUM_THREADS"] = "1"  # more threads would compete for processors that the command needs
 
 
 def _end_with_the_command() -> None:
-    """Where nothing ends this process because the command was killed: a fork waits for work for ever."""
+    """End this process when the command was killed: otherwise a forked worker would wait for work forever."""
     command = multiprocessing.parent_process()
     if command is not None:
         command.join()
@@ -44,20 +44,22 @@ def _end_with_the_command() -> None:
 
 def _import(modules: tuple[str, ...]) -> None:
     for module in modules:
-        with contextlib.suppress(ImportError):  # said where the module is used
+        with contextlib.suppress(ImportError):  # the error is reported where the module is used
             importlib.import_module(module)
 
 
 def _start_method() -> str:
-    """A fork takes 0.2 s less than a new Python, and is safe where nothing else runs here yet: no thread, no BLAS."""
+    """A fork takes 0.2 s less than a new Python, and is safe while nothing else runs here: no thread, no BLAS."""
     young = threading.active_count() == 1 and "numpy" not in sys.modules
     return "fork" if young and sys.platform == "linux" else "spawn"
 
 
 @contextlib.contextmanager
 def _tracked_quietly() -> Iterator[None]:
-    """What Python starts in this block to remove semaphores, should the command leave them, does so without a warning: an
-    interrupted command does leave them."""
+    """Silence the warnings of Python's resource tracker if it is started in this block.
+
+    The tracker removes the semaphores that a command leaves behind; an interrupted command does leave them.
+    """
     sys.warnoptions.append("ignore::UserWarning:multiprocessing.resource_tracker")
     try:
         yield
@@ -67,10 +69,10 @@ def _tracked_quietly() -> Iterator[None]:
 
 @contextlib.contextmanager
 def second_process(*modules: str) -> Iterator[Executor | None]:
-    """An executor with one process of its own, which imports `modules` while the command imports its own.
+    """An executor with one process, which imports `modules` while the command does its own imports.
 
-    None where there is only one processor, or where the system gives no process or semaphore. The process ends with
-    the block, whatever it is doing.
+    None if there is only one processor, or if the system provides no process or semaphore. The process ends with the
+    block, whatever it is doing.
     """
     if _processors() < 2:
         yield None
@@ -80,7 +82,7 @@ def second_process(*modules: str) -> Iterator[Executor | None]:
 
     def end() -> None:
         for child in started:
-            child.kill()  # a process that has just been started may not heed anything less
+            child.kill()  # a process that has just started may ignore a gentler signal
 
     with contextlib.ExitStack() as stack:
         try:

@@ -1,4 +1,4 @@
-"""`somknn classify`: the rows of files through a saved model."""
+"""`somknn classify`: classify the rows of files with a saved model."""
 
 import sys
 from typing import Any
@@ -56,7 +56,7 @@ def command(model: str, inputs: tuple[str, ...], output: str, resume: bool, n_jo
     129 interrupted by Ctrl-C, SIGTERM or SIGHUP (resumable).
     """
 
-    def hint() -> str:  # at any moment, also in the middle of an import
+    def hint() -> str:  # may be called at any moment, also during an import
         return "; finished parts are kept, --resume continues" if output != "-" and any_parts(output) else ""
 
     signals.advise(hint)
@@ -79,7 +79,7 @@ def command(model: str, inputs: tuple[str, ...], output: str, resume: bool, n_jo
     except OSError as error:
         text = f"{error.filename}: {error.strerror}" if error.filename and error.strerror else one_line(error)
         _stop(f"{text}{'' if isinstance(error, FileNotFoundError) else hint()}", 6)
-    except KeyboardInterrupt:  # in a process that does not answer signals as `main` does
+    except KeyboardInterrupt:  # when the process does not handle signals as `main` does
         _stop(f"interrupted{hint()}", 130)
     else:
         resumed = f", {summary.resumed_rows:,} of them by the interrupted run" if summary.resumed_rows else ""
@@ -93,7 +93,7 @@ def _stop(message: str, code: int) -> None:
 
 
 class _Progress:
-    """A bar with rows per second and time left on stderr; nothing without a terminal."""
+    """A progress bar with rows per second and time left on stderr; nothing without a terminal."""
 
     def __enter__(self) -> Any:
         self._bar: Any = None

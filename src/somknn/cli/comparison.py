@@ -1,4 +1,4 @@
-"""What `somknn run` does: every method on one data set, its table, its files."""
+"""The work of `somknn run`: every method on one data set, the table and the files."""
 
 import contextlib
 import csv
@@ -30,19 +30,19 @@ from somknn.evaluation.drawing import Drawing
 from somknn.evaluation.report import begin_report
 from somknn.plots import require_matplotlib
 
-_AHEAD = METHODS[-2:]  # whose kernels, maps', take as long to compile as all others
+_AHEAD = METHODS[-2:]  # the SOM methods, whose kernels take as long to compile as all others
 _AHEAD_ROWS = 2000
 
 
 def _compile_ahead(data: Dataset) -> None:
-    """In a second process: leave the kernels of the last methods in the cache."""
-    with contextlib.redirect_stderr(io.StringIO()):  # the command has said that it compiles
+    """In a second process: compile the kernels of the last methods into the cache."""
+    with contextlib.redirect_stderr(io.StringIO()):  # the command has already said that it is compiling
         for method in _AHEAD:
             fit_and_predict(method, data, lambda n: None)
 
 
 class _CompilesAhead(event.Listener):
-    """Has the second process compile for the last methods once this process has to compile for the first."""
+    """Starts compiling for the last methods in the second process when this process first has to compile."""
 
     def __init__(self, executor: Executor, data: Dataset):
         self._executor, self._data = executor, data
@@ -53,20 +53,20 @@ class _CompilesAhead(event.Listener):
             return
         data, few = self._data, slice(_AHEAD_ROWS)
         parts = {name: getattr(data, name)[few] for name in ("X_train", "y_train", "X_test", "y_test")}
-        with contextlib.suppress(BrokenProcessPool):  # then all is compiled here
+        with contextlib.suppress(BrokenProcessPool):  # then this process compiles everything
             self._future = self._executor.submit(_compile_ahead, dataclasses.replace(data, **parts))
 
     def on_end(self, event: Any) -> None:
         pass
 
     def wait(self) -> None:
-        """Until the kernels are there. Where that failed, they are compiled here, and an error shows here."""
+        """Wait until the kernels are there. If that failed, they are compiled here, and an error appears here."""
         if self._future is not None:
             self._future.exception()
 
 
 def run_all(methods: list[Method], data: Dataset, console: Console, executor: Executor | None) -> list[Outcome]:
-    """The outcome of every method, by compiled code: what had to compile is done once more at the end."""
+    """The outcome of every method, timed with compiled code: methods that had to compile are run again at the end."""
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     ahead = None if executor is None or not set(_AHEAD) <= set(methods) else _CompilesAhead(executor, data)
     outcomes, again = [], []
@@ -91,7 +91,7 @@ def run_all(methods: list[Method], data: Dataset, console: Console, executor: Ex
 
 
 def print_results(console: Console, data: Dataset, outcomes: list[Outcome]) -> None:
-    """The table of methods, the epochs of those that have some, a few predictions of the first."""
+    """Print the table of methods, the epochs of methods that have them, and a few predictions of the first."""
     console.print(results_table(data, outcomes))
     for outcome in outcomes:
         if outcome.history is not None:
@@ -122,7 +122,7 @@ def _print_epochs(console: Console, outcome: Outcome) -> None:
 
 
 def write_results(out: Path, data: Dataset, outcomes: list[Outcome]) -> list[Path]:
-    """metrics.json, predictions.csv and the first method's model."""
+    """Write metrics.json, predictions.csv and the first method's model."""
     out.mkdir(parents=True, exist_ok=True)
     paths = [out / "metrics.json", out / "predictions.csv", out / "model.safetensors"]
     metrics = {
@@ -145,7 +145,7 @@ def write_results(out: Path, data: Dataset, outcomes: list[Outcome]) -> list[Pat
 
 
 def write_run_report(path: Path, data: Dataset, outcomes: list[Outcome], executor: Executor | None) -> None:
-    """All methods side by side; `executor` draws. Raises ImportError without matplotlib."""
+    """Write the report that compares all methods; `executor` draws. Raises ImportError without matplotlib."""
     require_matplotlib()
 
     def judged(outcome: Outcome) -> MethodResult:
@@ -155,7 +155,7 @@ def write_run_report(path: Path, data: Dataset, outcomes: list[Outcome], executo
         seconds = {"fit": outcome.fit_seconds, "predict": outcome.predict_seconds}
         return MethodResult(outcome.name, evaluation, seconds=seconds, model=model)
 
-    # Pictures of all methods would fill pages: those of the first, whose model is saved, and of the best of the others.
+    # Pictures of all methods would fill pages: show the first, whose model is saved, and the best of the others.
     best = max(outcomes[1:], key=lambda outcome: outcome.accuracy, default=outcomes[0])
     drawing = Drawing(executor)
     pictured, pictures = {}, []

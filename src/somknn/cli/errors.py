@@ -1,4 +1,4 @@
-"""Expected failures as one line on stderr and exit code 1; anything else keeps its traceback, for it is a bug."""
+"""Report expected failures as one line on stderr with exit code 1; others are bugs and keep their traceback."""
 
 import contextlib
 from collections.abc import Iterator
@@ -19,7 +19,10 @@ _EXTRAS = {
 
 
 def one_line(error: BaseException) -> str:
-    """What an error says, on one line; of a package that is missing also how to install it, and of memory that it was not enough."""
+    """The message of an error on one line.
+
+    For a missing package it adds how to install it; for a MemoryError it says that memory was not enough.
+    """
     text = " ".join(str(error).split())
     if isinstance(error, MemoryError):
         return f"not enough memory{f': {text}' if text else ''}"
@@ -31,7 +34,10 @@ def one_line(error: BaseException) -> str:
 
 @contextlib.contextmanager
 def one_line_errors(*expected: type[BaseException]) -> Iterator[None]:
-    """Turn an expected error (by default those of files, values, memory and imports) into a `click.ClickException` with its message on one line."""
+    """Turn an expected error into a `click.ClickException` with its message on one line.
+
+    By default these are errors of files, values, memory and imports.
+    """
     kinds = expected or _EXPECTED
     try:
         yield

@@ -1,4 +1,4 @@
-"""What `evaluate` and `tune` share: options, the table of metrics, the files."""
+"""Parts shared by `evaluate` and `tune`: options, the table of metrics, the output files."""
 
 import contextlib
 import copy
@@ -18,10 +18,10 @@ from rich.table import Table
 from somknn.cli.parameters import IMAGE_SHAPE
 from somknn.threads import in_thread
 
-if TYPE_CHECKING:  # commands start their second process before they import what takes long
+if TYPE_CHECKING:  # commands start their second process before slow imports
     from somknn.evaluation.results import MethodResult
 
-PICTURES = "somknn.plots.markup"  # what draws those of a report
+PICTURES = "somknn.plots.markup"  # the module that draws the pictures of a report
 
 data_options = [
     click.option("--dataset", default="digits", show_default=True, metavar="digits|mnist|PATH", help="The data."),
@@ -67,7 +67,7 @@ def out_option(default: str, files: str) -> Any:
 
 @contextlib.contextmanager
 def working(what: str) -> Iterator[None]:
-    """A spinner on stderr while something takes long; nothing where stderr is no terminal."""
+    """A spinner on stderr during slow work; nothing if stderr is not a terminal."""
     console = Console(stderr=True)
     with console.status(what) if console.is_terminal else contextlib.nullcontext():
         yield
@@ -75,7 +75,7 @@ def working(what: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def plain_warnings() -> Iterator[None]:
-    """Each warning for users once, as one line after the work, without the place in the code."""
+    """Show each warning to the user once, as one line after the work, without its place in the code."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
         yield
@@ -84,12 +84,12 @@ def plain_warnings() -> Iterator[None]:
 
 
 def command_line() -> str:
-    """The command as it can be typed again."""
+    """The command line in a form that can be typed again."""
     return shlex.join(["somknn", *sys.argv[1:]])
 
 
 def print_metrics(console: Console, title: str, methods: Sequence["MethodResult"]) -> None:
-    """The table of all metrics, one column for each method, intervals behind the values."""
+    """Print the table of all metrics: one column per method, intervals after the values."""
     import numpy as np
 
     from somknn.evaluation.metrics import METRIC_LABELS
@@ -118,7 +118,7 @@ def print_metrics(console: Console, title: str, methods: Sequence["MethodResult"
 
 
 def write_metrics(path: Path, data: Any, methods: Sequence["MethodResult"], **more: Any) -> None:
-    """metrics.json: the methods' figures, the data, the command and the environment."""
+    """Write metrics.json: the methods' figures, the data, the command and the environment."""
     from somknn._files import replacing
     from somknn.environment import describe
 
@@ -137,9 +137,9 @@ def write_metrics(path: Path, data: Any, methods: Sequence["MethodResult"], **mo
 
 
 def check_places(dataset: str, out: Path, *names: str, also: Path | None = None) -> None:
-    """Raise ValueError where a file that the command will write into `out` is one that it reads, before it reads any.
+    """Raise ValueError before reading anything if a file that will be written into `out` is one that is read.
 
-    `names` are those of the files written, or patterns such as *.png; `also` is an input besides the data set.
+    `names` are the names of the files written, or patterns such as *.png; `also` is an input besides the data set.
     """
     from somknn import datasets
     from somknn._files import refuse_to_overwrite
@@ -149,7 +149,7 @@ def check_places(dataset: str, out: Path, *names: str, also: Path | None = None)
 
 
 def load(dataset: str, train_size: int | None, test_size: int | None, image_shape: tuple[int, int] | None) -> Any:
-    """The data set, with labels."""
+    """Load the data set, which must have labels."""
     from somknn import datasets
 
     with working(f"loading {dataset}"):
@@ -159,17 +159,18 @@ def load(dataset: str, train_size: int | None, test_size: int | None, image_shap
 
 
 def require_labels(data: Any, dataset: str) -> None:
-    """Raise ValueError where training or test labels are missing."""
+    """Raise ValueError if training or test labels are missing."""
     for part, labels in (("training", data.y_train), ("test", data.y_test)):
         if labels is None or len(labels) == 0:
             raise ValueError(f"{dataset}: the {part} rows have no labels, which an evaluation needs")
 
 
 def indexed_ahead(data: Any, k: int) -> tuple[Any, Future | None]:
-    """An index of the training rows, and to come the k nearest of them for each test row: before scikit-learn is imported.
+    """An index of the training rows, and a future of each test row's k nearest.
 
-    Its import holds the interpreter's lock for a second and more, in which a search goes on. This is for bytes; other rows
-    come back as they are, with None: they are checked as scikit-learn is configured.
+    The search starts before scikit-learn is imported. That import holds the interpreter lock for a second or more, and
+    the search runs meanwhile. This is for uint8 rows only; other rows are returned as they are, with None, because
+    scikit-learn's configuration decides how they are checked.
     """
     if (data.X_train.dtype, data.X_test.dtype) != ("uint8", "uint8"):
         return data.X_train, None

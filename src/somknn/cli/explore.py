@@ -1,4 +1,4 @@
-"""`somknn explore`: what is in a data set, in numbers and pictures."""
+"""`somknn explore`: describe a data set in numbers and pictures."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""`somknn info`: what is installed, what the machine offers and what is used of it."""
+"""`somknn info`: what is installed, and what the machine offers and the library uses."""
 
 import click
 from rich.console import Console

@@ -1,4 +1,4 @@
-"""The methods that `somknn run` compares: one list, one entry for each."""
+"""The methods that `somknn run` compares: one list with one entry per method."""
 
 import time
 from collections.abc import Callable
@@ -13,12 +13,12 @@ from somknn.neighbors import KNeighborsClassifier
 from somknn.prototypes import PrototypeClassifier
 from somknn.som import SOM, SOMClassifier, som_features_knn
 
-_ROWS_PER_STEP = 10_000  # between two steps of the progress bar; large enough not to slow the search
+_ROWS_PER_STEP = 10_000  # per step of the progress bar; large enough not to slow the search
 _WARM_UP_QUERIES = 64
 
 
 class Method(NamedTuple):
-    """A name for the table, and what makes the unfitted classifier for a data set."""
+    """A name for the table, and a function that makes the unfitted classifier for a data set."""
 
     name: str
     make: Callable[[Any], Any]
@@ -40,8 +40,8 @@ METHODS = [
 
 
 def preset_method(name: str, data: Any) -> Method:
-    """The preset of that name; ValueError where the rows are no images of one channel."""
-    from somknn.images import preset  # and with it scipy.ndimage, which the other methods do without
+    """The preset with this name; ValueError if the rows are not images of one channel."""
+    from somknn.images import preset  # imports scipy.ndimage, which the other methods do not need
 
     shape = data.image_shape
     if shape is None or len(shape) != 2:
@@ -50,7 +50,7 @@ def preset_method(name: str, data: Any) -> Method:
 
 
 class Outcome(NamedTuple):
-    """What a method did on a data set."""
+    """The result of a method on a data set."""
 
     name: str
     model: Any
@@ -73,12 +73,12 @@ class Outcome(NamedTuple):
 
     @property
     def history(self) -> dict[str, list[float]] | None:
-        """Figures per epoch of a method that has them: those of a map that classifies."""
+        """Figures per epoch, for a method that has them (a SOM classifier)."""
         return self.model.som_.history_ if isinstance(self.model, SOMClassifier) else None
 
 
 def model_bytes(model: Any) -> int | None:
-    """Bytes of the rows that a fitted model answers from, with their classes; None where it has no such rows."""
+    """Bytes of the stored rows that a fitted model searches, with their classes; None if it stores none."""
     final = model[-1] if isinstance(model, Pipeline) else model
     if isinstance(final, PrototypeClassifier):
         return final.model_bytes_
@@ -90,7 +90,7 @@ def model_bytes(model: Any) -> int | None:
 
 
 def results_table(data: Any, outcomes: list[Outcome]) -> Table:
-    """A row for each method: accuracy, size of the model, time of the fit and rate of the predictions."""
+    """One row per method: accuracy, size of the model, fit time and prediction rate."""
     (n, d), m = data.X_train.shape, len(data.X_test)
     table = Table(title=f"{data.name}: {n:,} training rows, {m:,} test rows, {d:,} features", title_justify="left")
     table.add_column("method")
@@ -109,9 +109,9 @@ def results_table(data: Any, outcomes: list[Outcome]) -> Table:
 
 
 def fit_and_predict(method: Method, data: Any, advance: Callable[[int], object]) -> tuple[Outcome, bool]:
-    """Fit on the training rows and predict the test rows; the second value says whether kernels were compiled on the way.
+    """Fit on the training rows and predict the test rows; also return whether kernels were compiled on the way.
 
-    `advance(n)` hears of every n rows predicted.
+    `advance(n)` is called after every n predicted rows.
     """
     with event.install_recorder("numba:compile") as compilations:
         start = time.perf_counter()
@@ -131,6 +131,6 @@ def fit_and_predict(method: Method, data: Any, advance: Callable[[int], object])
 
 
 def run_method(method: Method, data: Any, advance: Callable[[int], object]) -> Outcome:
-    """The outcome of `fit_and_predict`, once more where it had to compile: times are those of compiled code."""
+    """The outcome of `fit_and_predict`, repeated if it had to compile: times are those of compiled code."""
     outcome, compiled = fit_and_predict(method, data, advance)
     return fit_and_predict(method, data, lambda n: None)[0] if compiled else outcome

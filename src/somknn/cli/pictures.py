@@ -1,4 +1,4 @@
-"""Rows of pixels drawn in the terminal."""
+"""Draw rows of pixels in the terminal."""
 
 from collections.abc import Sequence
 
@@ -14,7 +14,7 @@ _SMALL = 16  # pictures up to this height are drawn twice as large
 
 
 def draw(pixels: np.ndarray, *, colour: bool) -> Text:
-    """A grey picture (height, width) with values 0 to 1: half blocks in colour, else characters of growing weight."""
+    """A grey picture (height, width), values 0 to 1: half blocks in colour, otherwise characters of rising density."""
     if len(pixels) <= _SMALL:
         pixels = pixels.repeat(2, axis=0).repeat(2, axis=1)
     if len(pixels) % 2:
@@ -39,7 +39,7 @@ def _grey(value: float) -> Color:
 
 
 def choose_examples(predictions: np.ndarray, labels: np.ndarray, count: int) -> list[int]:
-    """Up to `count` rows: the first ones, with up to two mistakes (the first of them) in the last places."""
+    """Up to `count` rows: the first ones, with up to two mistakes (the first found) in the last places."""
     mistakes = np.flatnonzero(predictions != labels)[: min(2, count // 2)].tolist()
     others = [i for i in range(min(len(labels), count + 2)) if i not in mistakes]
     return [*others[: count - len(mistakes)], *mistakes]
@@ -48,7 +48,7 @@ def choose_examples(predictions: np.ndarray, labels: np.ndarray, count: int) -> 
 def examples(
     console: Console, rows: np.ndarray, shape: tuple[int, ...], captions: Sequence[RenderableType]
 ) -> RenderableType:
-    """Pictures of `rows` side by side, each with its caption below; as many as the console is wide."""
+    """Pictures of `rows` side by side, each with its caption below; as many as fit the width of the console."""
     scale = rows.max() or 1
     colour = console.is_terminal and console.color_system in ("truecolor", "256")
     grid = Table.grid(padding=(0, 3, 0, 0))

@@ -1,4 +1,4 @@
-"""`somknn prototypes`: a few rows of each class in the place of all, compared, and how many it takes."""
+"""`somknn prototypes`: a few rows of each class instead of all of them, compared, and how many are needed."""
 
 import csv
 import functools
@@ -117,8 +117,8 @@ def _write_pictures(out: Path, data: Any, full: Outcome, chosen: list[Outcome], 
 def command(dataset, train_size, test_size, sources, numbers, budget, n_neighbors, seed, pictures, out) -> None:
     """Classify by a few prototypes of each class, and compare with k-NN on all rows.
 
-    Writes model.safetensors, metrics.json, curve.csv (accuracy against the number of prototypes) and pictures: the prototypes, class
-    frequencies, confusion matrices and the curve.
+    Writes model.safetensors, metrics.json, curve.csv (accuracy against the number of prototypes) and pictures: the
+    prototypes, class frequencies, confusion matrices and the curve.
     """
     progress_console, console = Console(stderr=True), Console(highlight=False)
     with one_line_errors():

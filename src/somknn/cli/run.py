@@ -58,7 +58,7 @@ def command(
             with shared.plain_warnings():
                 comparison.write_run_report(out / "report.html", data, outcomes, executor)
             paths.append(out / "report.html")
-        except ImportError as error:  # the results stand without their pictures
+        except ImportError as error:  # the results are valid without their pictures
             click.echo(f"No report.html: {error}", err=True)
     comparison.print_results(console, data, outcomes)
     console.print("\nWritten: " + ", ".join(str(path) for path in paths), soft_wrap=True)

@@ -1,8 +1,8 @@
-"""Ctrl-C, the end of the terminal, and `kill`: a command ends at once, with one line, its own exit code and nothing half-written.
+"""Ctrl-C, hang-up and `kill`: a command ends at once, with one line, its own exit code and no partial files.
 
-The handler ends the process itself. An exception instead would be lost or printed as a traceback wherever it fell into an
-import, a finalizer or somebody's bare `except`, and would leave what other threads are writing.
-This module imports little: until `answer` has been called, a signal ends Python in Python's own ways.
+The handler ends the process itself. An exception would be lost or printed as a traceback if it fell into an import, a
+finalizer or a bare `except`, and would not clean up what other threads are writing. This module imports little: until
+`answer` has been called, a signal has Python's default effect.
 """
 
 import contextlib
@@ -23,13 +23,13 @@ _process = 0
 
 
 def answer() -> None:
-    """Have this process, which runs one command, end on a signal; one that is ignored (`nohup`) stays ignored.
+    """Make this process, which runs one command, end on a signal; an ignored signal (`nohup`) stays ignored.
 
-    The exit code is 128 and the signal's number, as shells have it: 130 for Ctrl-C, 143 for SIGTERM, 129 for SIGHUP.
+    The exit code is 128 plus the signal's number, as in shells: 130 for Ctrl-C, 143 for SIGTERM, 129 for SIGHUP.
     """
     global _process
     if threading.current_thread() is not threading.main_thread():
-        return  # only the main thread may
+        return  # only the main thread may set handlers
     _process = os.getpid()
     for number in SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:
@@ -37,21 +37,24 @@ def answer() -> None:
 
 
 def ignore() -> None:
-    """For a command that is done: it exits with 0, and not by what arrives while Python takes itself down."""
+    """For a command that is done: it exits with 0 even if a signal arrives during Python's shutdown."""
     if os.getpid() == _process:
         for number in SIGNALS:
             signal.signal(number, signal.SIG_IGN)
 
 
 def advise(advice: Callable[[], str]) -> None:
-    """What an interrupted command says behind "interrupted"; called after everything unfinished was undone."""
+    """Set the advice printed after "interrupted"; it is called after all unfinished work was undone."""
     global _advice
     _advice = advice
 
 
 @contextlib.contextmanager
 def blocked() -> Iterator[None]:
-    """A block in which signals wait. A process started in it begins with them blocked, and so ends by none before it is ready."""
+    """A block in which signals wait.
+
+    A process started in it begins with them blocked, so no signal can end it before it is ready.
+    """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     try:
         yield
@@ -61,9 +64,9 @@ def blocked() -> Iterator[None]:
 
 def _end(number: int, frame: Any) -> None:
     code = 128 + number
-    if os.getpid() != _process:  # a fork that has not said yet what it does about signals
+    if os.getpid() != _process:  # a forked child that has not set its own signal handling yet
         os._exit(code)
-    ignore()  # the next one must not interrupt the undoing
+    ignore()  # the next signal must not interrupt the clean-up
     try:
         undo_everything()
         by = "" if number == signal.SIGINT else f" by {signal.Signals(number).name}"
@@ -73,10 +76,10 @@ def _end(number: int, frame: Any) -> None:
 
 
 def _say(line: str) -> None:
-    """To stderr, past Python's buffer, which may be in use; not at all where that would wait."""
+    """Write to stderr, bypassing Python's buffer, which may be in use; skip it if the write would block."""
     with contextlib.suppress(OSError, ValueError):
         descriptor = sys.__stderr__.fileno() if sys.__stderr__ is not None else 2
         if os.isatty(descriptor):
-            line = f"\r\x1b[K\x1b[?25h{line}"  # in the place of a progress bar, which had hidden the cursor
+            line = f"\r\x1b[K\x1b[?25h{line}"  # overwrite a progress bar, which had hidden the cursor
         if select.select([], [descriptor], [], 0)[1]:
             os.write(descriptor, line.encode())

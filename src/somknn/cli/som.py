@@ -1,4 +1,4 @@
-"""`somknn som`: train a self-organizing map, watch it, keep the map, its history and pictures."""
+"""`somknn som`: train a self-organizing map, show its progress, save the map, its history and pictures."""
 
 import csv
 from pathlib import Path
@@ -35,7 +35,7 @@ def _train(data: Any, classifier: SOMClassifier, console: Console) -> None:
 
         classifier.som.set_params(callback=show)
         classifier.fit(data.X_train, data.y_train)
-        # A saved map holds arrays and JSON, no function.
+        # A saved map holds arrays and JSON, no functions.
         classifier.som.set_params(callback=None)
         classifier.som_.set_params(callback=None)
 

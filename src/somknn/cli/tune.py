@@ -132,7 +132,7 @@ def command(
                     judges[name] = study.Judge(
                         model, data, transform=transform, found=found if transform is None else None
                     )
-                    if not searches:  # judged and drawn beside the search
+                    if not searches:  # judged and drawn during the search
                         k = min(_BEFORE["n_neighbors"], len(data.X_train))
                         before = in_thread(judged, "Before", name, _BEFORE | {"n_neighbors": k})
                     search = KNeighborsClassifierCV(ks, weights, cv=cv, tie_break=tie_break)
