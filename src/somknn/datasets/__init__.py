@@ -1,4 +1,4 @@
-"""Data sets to try things on and files of one's own, in one shape.
+"""Example data sets and the user's own files, in one form.
 
 >>> from somknn import datasets
 >>> digits = datasets.load("digits")
@@ -44,7 +44,7 @@ class Dataset:
         Flattened rows, dtype as stored.
     y_train, y_test : ndarray, shape (n,)
     image_shape : tuple of int, or None
-        (height, width) where rows are images.
+        (height, width) if rows are images.
     feature_names, target_names : list of str
     name : str
     """
@@ -81,30 +81,31 @@ def load(
     ----------
     source : str, path-like, or a pair of paths (values, labels)
         - "digits": 1,797 real 8×8 digits that scikit-learn ships (works offline);
-        - "mnist", "fashion-mnist": IDX files under ``$SOMKNN_DATA/<name>/``, else the user's cache folder,
-        else downloaded; - a folder with MNIST-like IDX files, or with one training and one test file; - an
-        IDX file of images whose labels lie beside it ("images" in the name becomes "labels"); - .npz with
-        X_train, y_train, X_test, y_test, or X and y; - .npy or .csv(.gz) with the label in the first column.
-        An .npy file named with an X has its labels in the file named
-          with a y, if there is one. A CSV may begin with a line of column names.
+        - "mnist", "fashion-mnist": IDX files under ``$SOMKNN_DATA/<name>/``, else the user's cache folder, else
+          downloaded;
+        - a folder with MNIST-like IDX files, or with one training and one test file;
+        - an IDX file of images whose labels are in the same folder ("images" in the name becomes "labels");
+        - .npz with X_train, y_train, X_test, y_test, or X and y;
+        - .npy or .csv(.gz) with the label in the first column. An .npy file with an X in its name has its labels in the
+          file with a y instead, if there is one. A CSV may begin with a header line.
 
-        A file with "train" in its name takes its test rows from the file with "test" (or "t10k") instead, if
-        there is one.
+        For a file with "train" in its name, the test rows come from the file with "test" (or "t10k") instead, if it
+        exists.
     train_size, test_size : int, optional
-        How many rows. Sources with a split of their own give their first ones. Other sources are split: by
-        default a fifth of the rows is for test, with the classes in proportion.
+        Number of rows. Sources with their own split give their first rows. Other sources are split here: by default a
+        fifth of the rows is for test, stratified by class.
     image_shape : (height, width), optional
-        Rows of a source that does not say so, such as a CSV file, are images of this shape.
+        The shape of one image, for sources that do not state it, such as a CSV file.
     random_state : int, default=0
-        Seed of that split.
+        Seed of the split made here.
 
     Raises
     ------
     FileNotFoundError
-        With the place where the files would be looked for.
+        The message says where the files were looked for.
     ValueError
-        For a damaged file, with the file and, for a CSV, line and column; for an image shape of another number
-        of pixels than a row has.
+        For a damaged file; the message names the file and, for a CSV, line and column. Also for an image shape whose
+        number of pixels differs from the row width.
     """
     if isinstance(source, str) and source == "digits":
         dataset = _split(_digits(), "digits", train_size, test_size, random_state)
@@ -120,7 +121,7 @@ def load(
 
 
 def files_of(source: Any) -> list[Path]:
-    """The files that `load(source)` would read, and perhaps others of such names; nothing is read or downloaded."""
+    """The files that `load(source)` would read, and possibly others with such names; nothing is read or downloaded."""
     if isinstance(source, str) and source in ("digits", *sources.MIRRORS):
         return list((sources.on_this_machine(source) or {}).values()) if source != "digits" else []
     if isinstance(source, Sequence) and not isinstance(source, str | bytes):
@@ -198,8 +199,10 @@ def _pair(values: Path, labels: Path) -> _Rows:
 
 
 def _beside(path: Path, *swaps: tuple[str, str]) -> Path | None:
-    """The file beside `path` whose name has each first text replaced by the second; also with ".gz" added or
-    gone."""
+    """The file in the folder of `path` whose name has each first text replaced by the second.
+
+    Names with ".gz" added or removed are tried too.
+    """
     name = path.name
     for old, new in swaps:
         if old not in name:
@@ -220,7 +223,7 @@ def _labels_beside(path: Path) -> Path | None:
 
 
 def _read(path: Path) -> Any:
-    """Rows of one file, or for an .npz with a split a dict of its four arrays."""
+    """Rows of one file; a dict of four arrays for an .npz with a split."""
     name = path.name.removesuffix(".gz")
     if name.endswith(".csv"):
         X, y, names = readers.read_labelled_csv(path)
@@ -235,7 +238,7 @@ def _read(path: Path) -> Any:
         if array.ndim != 2 or array.shape[1] < 2 or array.dtype.kind not in "biuf":
             raise ValueError(f"{path}: expected two dimensions with the label in column 1, or a file of labels beside")
         return _Rows(*_checked(array[:, 1:], np.asarray(array[:, 0]), path))
-    readers.read_idx(path)  # says so where it is no IDX file at all
+    readers.read_idx(path)  # raises a clear error if it is not an IDX file at all
     raise FileNotFoundError(f"{path}: its labels are not beside it; give a pair of paths (images, labels)")
 
 
@@ -287,7 +290,7 @@ def _join(train: _Rows, test: _Rows, name: str) -> Dataset:
         raise ValueError(f"{name}: training rows have {train.X.shape[1]} values, test rows {test.X.shape[1]}")
     if train.feature_names is not None and test.feature_names not in (None, train.feature_names):
         raise ValueError(f"{name}: training and test files have different column names")
-    dtype = np.result_type(train.X, test.X)  # a CSV of few rows may look narrower than its sister
+    dtype = np.result_type(train.X, test.X)  # a CSV of few rows may get a narrower dtype than the other file
     X_train, X_test = train.X.astype(dtype, copy=False), test.X.astype(dtype, copy=False)
     y_train, y_test = train.y, test.y
     if (y_train.dtype.kind == "U") != (y_test.dtype.kind == "U"):
@@ -330,7 +333,7 @@ def _split(rows: _Rows, name: str, train_size: int | None, test_size: int | None
     if train_size is None:
         train_size = n - test_size
     _, counts = np.unique(rows.y, return_counts=True)
-    # Classes in proportion, where each is large enough to be on both sides.
+    # Stratify by class if every class is large enough to be on both sides.
     proportional = counts.min() >= 2 and min(train_size, test_size) >= len(counts)
     train, test = train_test_split(
         np.arange(n),

@@ -1,19 +1,17 @@
-"""More rows like the given images: shifted, rotated, noisy. For measurements with millions of realistic
-rows."""
+"""More rows derived from given images: shifted, rotated, noisy. For measurements with millions of realistic rows."""
 
 from collections.abc import Iterator
 
 import numpy as np
 
-_BLOCK = 1000  # rows that share a random stream: the values do not depend on how the caller cuts the rows
-_SHIFT = 2.0  # pixels, each way
+_BLOCK = 1000  # rows that share a random stream: the values do not depend on how the caller splits the rows
+_SHIFT = 2.0  # pixels, in each direction
 _ANGLE = np.deg2rad(15.0)
 _NOISE = 8.0  # standard deviation, grey levels
 
 
 def _variants(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Each image turned and moved (bilinear interpolation, zeros outside) with Gaussian noise where it is not
-    blank."""
+    """Each image rotated and shifted (bilinear, zeros outside), with Gaussian noise where it is not blank."""
     n, height, width = images.shape
     angle = rng.uniform(-_ANGLE, _ANGLE, (n, 1, 1)).astype(np.float32)
     move = rng.uniform(-_SHIFT, _SHIFT, (2, n, 1, 1)).astype(np.float32)
@@ -22,7 +20,7 @@ def _variants(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     y, x = y - (height - 1) / 2, x - (width - 1) / 2
     from_y = np.cos(angle) * y - np.sin(angle) * x + move[0] + (height - 1) / 2
     from_x = np.sin(angle) * y + np.cos(angle) * x + move[1] + (width - 1) / 2
-    # A frame of zeros makes every clipped position read a zero.
+    # With a border of zeros, every clipped position reads a zero.
     framed = np.pad(images, ((0, 0), (1, 2), (1, 2)))
     from_y = np.clip(from_y, -1, height) + 1
     from_x = np.clip(from_x, -1, width) + 1
@@ -39,7 +37,7 @@ def _variants(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def iter_augmented(X: np.ndarray, n_rows: int, image_shape: tuple[int, int], seed: int = 0) -> Iterator[np.ndarray]:
-    """`augmented` in blocks of at most 1,000 rows, for arrays larger than memory."""
+    """Yield `augmented` in blocks of at most 1,000 rows, for arrays larger than memory."""
     X = np.asarray(X)
     if X.dtype != np.uint8 or X.ndim != 2 or X.shape[1] != image_shape[0] * image_shape[1] or len(X) == 0:
         raise ValueError(f"X must be uint8 rows of {image_shape} images, got shape {X.shape}, dtype {X.dtype}")
@@ -48,7 +46,7 @@ def iter_augmented(X: np.ndarray, n_rows: int, image_shape: tuple[int, int], see
         block = X[rows % len(X)]
         first = len(X) - start  # of the variants in this block
         if first < _BLOCK:
-            # The whole block is made even where less of it is wanted: a row never depends on n_rows.
+            # The whole block is generated even if less is needed: a row never depends on n_rows.
             first = max(first, 0)
             rng = np.random.default_rng([seed, start // _BLOCK])
             images = block[first:].reshape(-1, *image_shape)
@@ -57,17 +55,19 @@ def iter_augmented(X: np.ndarray, n_rows: int, image_shape: tuple[int, int], see
 
 
 def augmented(X: np.ndarray, n_rows: int, image_shape: tuple[int, int], seed: int = 0) -> np.ndarray:
-    """The rows of X, then variants of them (moved up to 2 pixels, turned up to 15 degrees, noise of 8 grey
-    levels).
+    """The rows of X, then variants of them.
+
+    Variants are shifted by up to 2 pixels, rotated by up to 15 degrees, with noise of 8 grey levels (standard
+    deviation).
 
     Parameters
     ----------
     X : ndarray of uint8, shape (n, height * width)
     n_rows : int
-        Rows wanted. Row i comes from row `i % n` of X.
+        Rows to return. Row i is derived from row `i % n` of X.
     image_shape : (height, width)
     seed : int
-        Same seed, same rows.
+        The same seed gives the same rows.
 
     Returns
     -------

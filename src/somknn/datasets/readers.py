@@ -1,7 +1,7 @@
-"""Arrays from IDX, .npy, .npz and CSV files. A file's own numbers are checked against its size before they
-are used.
+"""Arrays from IDX, .npy, .npz and CSV files.
 
-Every error is a ValueError of one line that names the file.
+Sizes that a file declares are checked against its actual size before they are used. Every error is a one-line
+ValueError that names the file.
 """
 
 import csv
@@ -27,20 +27,20 @@ _IDX_TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0
 _DEFLATE_RATIO = 1032  # no deflate stream expands further (zlib's technical details)
 _BLOCK = 1 << 20
 _LONGEST_LINE = 64 << 20
-_SOME = 1 << 16  # bytes of lines that are taken apart at once
+_SOME = 1 << 16  # bytes of lines that are split at once
 _NOT_BLANK = re.compile(rb"\S")
 _DAMAGED = (EOFError, gzip.BadGzipFile, zlib.error, zipfile.BadZipFile, NotImplementedError)
 
 
 def is_gzip(path: Path) -> bool:
-    """Whether the file begins as a gzip archive does."""
+    """Whether the file begins like a gzip archive."""
     with open(path, "rb") as file:
         return file.read(2) == b"\x1f\x8b"
 
 
 @contextmanager
 def open_stream(path: Path) -> Iterator[IO[bytes]]:
-    """The bytes of a file, decompressed if it is a gzip archive; damage becomes a ValueError."""
+    """The bytes of a file, decompressed if it is a gzip archive; damage raises ValueError."""
     try:
         if is_gzip(path):
             with gzip.open(path, "rb") as unpacked:
@@ -53,13 +53,13 @@ def open_stream(path: Path) -> Iterator[IO[bytes]]:
 
 
 def most_bytes(path: Path) -> int:
-    """More than the contents of `path` can have, decompressed."""
+    """An upper bound for the decompressed size of `path`."""
     size = os.path.getsize(path)
     return size * _DEFLATE_RATIO + _BLOCK if is_gzip(path) else size
 
 
 def read_idx_header(file: IO[bytes], path: Path) -> tuple[np.dtype, tuple[int, ...]]:
-    """Dtype and shape that an IDX file announces, refused where the file cannot hold so much."""
+    """Dtype and shape that an IDX file declares; ValueError if the file cannot hold that much."""
     start = file.read(4)
     if len(start) < 4 or start[:2] != b"\0\0" or start[2] not in _IDX_TYPES or not 1 <= start[3] <= 8:
         raise ValueError(f"{path}: not an IDX file")
@@ -75,7 +75,7 @@ def read_idx_header(file: IO[bytes], path: Path) -> tuple[np.dtype, tuple[int, .
 
 
 def read_exactly(file: IO[bytes], dtype: np.dtype, shape: tuple[int, ...], path: Path) -> np.ndarray:
-    """An array read from a stream; a stream that ends early or goes on is refused."""
+    """Read an array from a stream; ValueError if the stream is too short or too long."""
     count = math.prod(shape)
     array = np.empty(count, dtype=dtype)
     view = memoryview(array.data).cast("B") if count else memoryview(bytearray())
@@ -107,7 +107,7 @@ def _npy_header(file: IO[bytes], where: str) -> tuple[tuple[int, ...], bool, np.
             header = np.lib.format.read_array_header_2_0(file)
         else:
             raise ValueError(f"version {version} of the format is not supported")
-    except Exception as error:  # damage makes NumPy's parser fail in many ways (SyntaxError, TokenError, ...)
+    except Exception as error:  # a damaged header makes NumPy's parser fail in many ways (SyntaxError, TokenError, ...)
         raise ValueError(f"{where}: not a readable .npy file ({' '.join(str(error).split())[:200]})") from None
     shape, _, dtype = header
     if dtype.kind not in "biufSU":
@@ -118,8 +118,7 @@ def _npy_header(file: IO[bytes], where: str) -> tuple[tuple[int, ...], bool, np.
 
 
 def map_npy(path: str | os.PathLike) -> np.ndarray:
-    """A read-only memory map of the array of an .npy file, its header checked against the size of the
-    file."""
+    """A read-only memory map of the array of an .npy file; its header is checked against the size of the file."""
     path = Path(path)
     with open(path, "rb") as file:
         shape, fortran, dtype = _npy_header(file, str(path))
@@ -134,7 +133,10 @@ def map_npy(path: str | os.PathLike) -> np.ndarray:
 
 
 def read_npz(path: str | os.PathLike, content: bytes | None = None) -> dict[str, np.ndarray]:
-    """The arrays of an .npz file by name, each checked before memory is allotted; `content` if it was read already."""
+    """The arrays of an .npz file by name, each checked before memory is allocated.
+
+    `content` is the file's bytes if they were read already.
+    """
     path = Path(path)
     arrays = {}
     try:
@@ -149,7 +151,7 @@ def read_npz(path: str | os.PathLike, content: bytes | None = None) -> dict[str,
                     array = read_exactly(file, dtype, shape[::-1] if fortran else shape, path)
                 arrays[name] = array.T if fortran else array
     except (*_DAMAGED, RuntimeError, OSError, OverflowError, struct.error, UnicodeDecodeError) as error:
-        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):  # EINVAL: a place before the start
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):  # EINVAL: a seek before the start
             raise
         raise ValueError(f"{path}: not a readable .npz archive ({' '.join(str(error).split())})") from None
     return arrays
@@ -169,18 +171,18 @@ def _is_number(cell: str) -> bool:
 
 
 def looks_like_header(cells: list[str]) -> bool:
-    """Whether the first line of a CSV names its columns: some cell that is no number (empty ones do not
-    count)."""
+    """Whether the first line of a CSV is a header: some cell is not a number (empty cells do not count)."""
     return any(cell.strip() and not _is_number(cell) for cell in cells)
 
 
 def lines(file: IO[bytes], path: Path, number: int = 0, end: int = 0) -> Iterator[tuple[int, int, str]]:
-    """Number (from 1), end (in bytes from the stream's beginning) and text of each line that is not blank.
+    """Number (from 1), end (in bytes from the start of the stream) and text of each line that is not blank.
 
-    `file` stands behind line `number`, which ends at `end`. It is read block by block: blank lines, of which a small archive can
-    hold millions, are passed over many at a time. ValueError, with file and line, for what is no text or longer than 64 MB.
+    `file` is positioned after line `number`, which ends at `end`. It is read in blocks: blank lines, of which a small
+    archive can hold millions, are skipped many at a time. Raises ValueError with file and line for bytes that are not
+    UTF-8 or a line longer than 64 MB.
     """
-    block, at, last = b"", 0, False  # what has been read, where the next line begins in it, whether nothing follows
+    block, at, last = b"", 0, False  # data read so far, start of the next line in it, end of stream reached
     while True:
         found = _NOT_BLANK.search(block, at)
         first = len(block) if found is None else found.start()
@@ -246,8 +248,8 @@ def _as_labels(texts: list[str]) -> np.ndarray:
 def read_labelled_csv(path: str | os.PathLike) -> tuple[np.ndarray, np.ndarray, list[str] | None]:
     """Rows, labels and column names (None without a header) of a CSV file, gzip-compressed or not.
 
-    The label comes first. Values become uint8 when all of them are whole numbers from 0 to 255, else float64;
-    labels integers when all of them are, else text.
+    The label is in the first column. Values become uint8 if all of them are whole numbers from 0 to 255, otherwise
+    float64; labels become integers if all of them are, otherwise text.
     """
     path = Path(path)
     labels: list[str] = []

@@ -1,7 +1,7 @@
-"""Data sets known by name: where their files may lie, where they can be downloaded, how they are checked.
+"""Data sets known by name: where their files may be, where to download them, how to verify them.
 
-MNIST's files are checked by the SHA-256 of their decompressed bytes, which is the same for every mirror. For
-Fashion-MNIST the published digests are the MD5 of the .gz files, so those check the archive.
+MNIST files are verified by the SHA-256 of their decompressed bytes, which is the same for every mirror. For
+Fashion-MNIST the published digests are the MD5 of the .gz files, so the archive is verified.
 """
 
 import functools
@@ -49,18 +49,18 @@ ARCHIVE_MD5 = {
         "test_labels": "bb300cfdad3c16e7a12a480ee83cd310",
     }
 }
-_LARGEST = 64 << 20  # more than any of these files, decompressed
+_LARGEST = 64 << 20  # larger than any of these files, decompressed
 
 
 def cache_folder() -> Path:
-    """Where downloaded data sets are kept."""
+    """The folder for downloaded data sets."""
     import platformdirs
 
     return Path(platformdirs.user_cache_dir("somknn", appauthor=False)) / "data"
 
 
 def idx_in(folder: Path, stem: str) -> Path | None:
-    """The IDX file `stem` in `folder`, compressed or not, also spelled with a dot before "idx"."""
+    """The IDX file `stem` in `folder`, compressed or not, also with a dot before "idx" in its name."""
     for name in (stem, stem.replace("-idx", ".idx")):
         for ending in ("", ".gz"):
             if (folder / (name + ending)).is_file():
@@ -81,12 +81,15 @@ def _folders(name: str) -> list[Path]:
 
 
 def on_this_machine(name: str) -> dict[str, Path] | None:
-    """The four files of "mnist" or "fashion-mnist" under $SOMKNN_DATA/<name>/, else in the user's cache folder, else None."""
+    """The four files of "mnist" or "fashion-mnist" that are on this machine, or None.
+
+    Looks in $SOMKNN_DATA/<name>/, then in the user's cache folder.
+    """
     return next(filter(None, map(_all_in, _folders(name))), None)
 
 
 def locate(name: str) -> dict[str, Path]:
-    """The four files of "mnist" or "fashion-mnist", downloaded where they are nowhere on this machine."""
+    """The four files of "mnist" or "fashion-mnist", downloaded if they are not on this machine."""
     found = on_this_machine(name)
     if found is not None:
         return found
@@ -134,7 +137,7 @@ def _download(pooch, name: str, part: str, folder: Path) -> Path:
 
 
 def check(archive: Path, name: str, part: str) -> None:
-    """Raise ValueError unless the downloaded .gz file is the data set's."""
+    """Raise ValueError unless the downloaded .gz file matches the data set's digest."""
     if name in CONTENT_SHA256:
         digest = hashlib.sha256()
         n_bytes = 0
