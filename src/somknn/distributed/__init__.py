@@ -1,4 +1,4 @@
-"""The same work on a Dask cluster: classification of files, exact search and training over sharded rows.
+"""The same work on a Dask cluster: file classification, exact search and training over sharded rows.
 
     files, or a Dask array                 classify, predict      parts of rows, one task each
     Dask array, blocks of rows = shards    ShardedIndex, ShardedKNeighborsClassifier, fit
@@ -7,9 +7,9 @@
               |
     somknn.batch, neighbors, som, prototypes       what a worker does is what one machine does
 
-Every task is a function of its arguments: what a worker keeps between tasks (a loaded model, short vectors, the last
-assignment) saves time and never enters a result. So a task that runs twice, or again on another worker after a
-loss, gives the same answer. docs/how-to/distributed.md is the guide.
+Every task is a function of its arguments. What a worker keeps between tasks (a loaded model, short vectors, the last
+assignment) saves time and never affects a result, so a task that runs twice, or again on another worker after a
+failure, gives the same answer. The guide is docs/distributed.md.
 """
 
 try:

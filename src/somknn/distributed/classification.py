@@ -39,28 +39,29 @@ def classify(
 ) -> Summary:
     """Classify the rows of files, or of a Dask array, with a saved model on the workers of a cluster.
 
-    The output has the bytes that `somknn.batch.classify` writes. A run survives the loss of workers, and can be
-    interrupted and continued like one on a single machine.
+    The output has the same bytes as that of `somknn.batch.classify`. A run survives the loss of workers, and can be
+    interrupted and resumed like one on a single machine.
 
     Parameters
     ----------
     model_path : path-like
-        A file that `save` wrote, at the same path on every worker. It travels as path and SHA-256, and each worker
-        process maps it into memory once.
+        A file that `save` wrote, at the same path on every worker. The path and its SHA-256 are sent; each worker
+        process maps the file into memory once.
     input : path-like, a list of them, or a Dask array (rows, features)
-        As for `somknn.batch.classify`, at the same paths on every worker. .npy, IDX, Parquet and images are read by the
-        workers; CSV, Arrow, .npz and what gzip compressed are read here and sent. Each block of a Dask array is one part.
+        As for `somknn.batch.classify`, at the same paths on every worker. Workers read .npy, IDX, Parquet and images;
+        the client reads and sends CSV, Arrow, .npz and gzip-compressed files. Each block of a Dask array is one part.
     output : path-like
         .parquet, .csv or .npy, written by this process; "-" for CSV on standard output.
     client : distributed.Client, default=None
-        The current one.
+        None means the current client.
     resume : bool, default=False
-        Continue an interrupted run of the same command, also one of `somknn.batch.classify`. A Dask array can be continued
-        if its name is the same (one of files: always).
-    progress : callable(rows done, rows in all or None), default=None
+        Continue an interrupted run of the same command, also one of `somknn.batch.classify`. A run over files can
+        always be resumed, one over a Dask array only if the array has the same name.
+    progress : callable, default=None
+        Called with the number of rows done and the total number of rows (None if unknown).
     **options
-        proba, top, neighbors, chunk_bytes, on_bad_row, max_rejects and cast, as for `somknn.batch.classify`. chunk_bytes
-        bounds the rows of one task of files; a worker runs as many tasks at a time as it has threads.
+        proba, top, neighbors, chunk_bytes, on_bad_row, max_rejects and cast, as for `somknn.batch.classify`.
+        chunk_bytes bounds the rows of one task over files; a worker runs as many tasks at a time as it has threads.
 
     Returns
     -------
@@ -70,9 +71,9 @@ def classify(
     Raises
     ------
     BatchError
-        A ValueError: input that does not fit the model, a bad row, a file that a worker finds different or not at all.
+        A ValueError: input that does not fit the model, a bad row, or a file that is missing or different on a worker.
     ClusterError
-        An OSError: no workers, or one task that ended several of them. Finished parts stay.
+        An OSError: no workers, or a task that killed several of them. Finished parts are kept.
 
     Examples
     --------
@@ -99,7 +100,7 @@ def classify(
 
 
 class _DaskSource:
-    """A Dask array as the engine sees an input."""
+    """A Dask array as an input source of the engine."""
 
     path, feature_names = "Dask array", None
 
@@ -112,7 +113,7 @@ class _DaskSource:
 
 
 class _FilePart(NamedTuple):
-    """The rows [start, start + n) of a file, which a worker reads; `shown` is the file's name as the user gave it."""
+    """Rows [start, start + n) of a file, read by a worker; `shown` is the file name as the user gave it."""
 
     file: RowFile
     n: int
@@ -128,7 +129,7 @@ class _FilePart(NamedTuple):
 
 
 class _Task(NamedTuple):
-    """What all parts of a run have in common."""
+    """Settings shared by all parts of a run."""
 
     model: ModelFile
     wanted: Wanted
@@ -136,7 +137,7 @@ class _Task(NamedTuple):
 
 
 def _classified(chunk: Chunk, shown: str, task: _Task) -> tuple[Chunk, dict[str, np.ndarray]]:
-    """The chunk without its rows, and the predictions."""
+    """The chunk without its rows, and its predictions."""
     chunk = set_apart(chunk, task.target, shown)
     model = load_model(task.model)
     with turn() as n_threads:
@@ -156,7 +157,7 @@ def _classify_block(rows: np.ndarray, first: int, cursor: int, task: _Task) -> t
 
 
 class _ClusterRun(Run):
-    """The run of `somknn.batch` with its parts computed on a cluster, several ahead and handed over in order."""
+    """The run of `somknn.batch` with parts computed on a cluster, several at a time, and delivered in order."""
 
     def __init__(self, client: Client, model_path: Any, sources: list[Any], output: Any, options: Options, progress):
         super().__init__(model_path, sources, output, options, progress)
@@ -191,7 +192,7 @@ class _ClusterRun(Run):
                 future.cancel()
 
     def _ahead(self, file: int) -> int:
-        """How many parts are under way at a time: enough for every thread; fewer where this process holds the rows."""
+        """How many parts are in progress at a time: enough for every thread; fewer if this process holds the rows."""
         threads = self.client.nthreads().values()
         source = self.sources[file]
         sent = not isinstance(source, _DaskSource) and not starts_anywhere(source)
@@ -206,7 +207,8 @@ class _ClusterRun(Run):
 
     def _parts_of(self, source: Any, cursor: Any) -> Iterator[Future]:
         if isinstance(source, _DaskSource):
-            # All at once: each call would send the whole graph again. What waits for its turn is small results.
+            # Submit all blocks at once: each call would send the whole graph again. Only small results wait for their
+            # turn.
             left = range(cursor or 0, len(source.blocks))
             own = [(i + 1, self.task) for i in left]
             futures = deque(start_blocks(self.client, _classify_block, source.blocks[left.start :], own))
@@ -226,7 +228,7 @@ class _ClusterRun(Run):
 
 
 def predict(model_path: Any, X: dask.array.Array, method: str = "predict") -> dask.array.Array:
-    """Predictions of a saved model for a Dask array, as a Dask array: nothing is computed yet.
+    """Lazy predictions of a saved model for a Dask array.
 
     Parameters
     ----------
@@ -234,12 +236,12 @@ def predict(model_path: Any, X: dask.array.Array, method: str = "predict") -> da
         A file that `save` wrote, at the same path on every worker.
     X : dask.array.Array (rows, features), uint8, float32 or float64
     method : {"predict", "predict_proba", "transform"}, default="predict"
-        The method of the model; each row of its result must depend on that row only.
+        The model's method; each row of its result must depend on that row only.
 
     Returns
     -------
     dask.array.Array
-        (rows,) for "predict", with two dimensions otherwise; the same blocks of rows.
+        Shape (rows,) for "predict", two-dimensional otherwise; the same row chunks as `X`. Nothing is computed yet.
 
     Examples
     --------
@@ -260,7 +262,7 @@ def predict(model_path: Any, X: dask.array.Array, method: str = "predict") -> da
     model = load_model(file)
     if not hasattr(model, method):
         raise ValueError(f"{model_path}: a {type(model).__name__} has no method {method}")
-    # One row tells dtype and width of the result, and whether the model takes such rows at all.
+    # One row gives the dtype and width of the result, and shows whether the model accepts such rows at all.
     sample = getattr(model, method)(np.zeros((1, X.shape[1]), X.dtype))
     shape: dict[str, Any] = {"drop_axis": 1} if sample.ndim == 1 else {"chunks": (X.chunks[0], sample.shape[1:])}
     return dask.array.map_blocks(_apply, X, file, method, dtype=sample.dtype, meta=sample[:0], **shape)

@@ -1,4 +1,4 @@
-"""What every computation on a cluster needs: the client, blocks of rows, values for all tasks, sums, turns."""
+"""Building blocks for all computation on a cluster: the client, row blocks, shared values, sums, turns."""
 
 import contextlib
 import functools
@@ -16,17 +16,17 @@ from distributed.scheduler import KilledWorker
 from somknn.search.finite import check_finite
 from somknn.search.index import DTYPES
 
-_FAN = 8  # results added by one task: the sums of a thousand blocks pass through four levels
+_FAN = 8  # results added by one task: the sums of a thousand blocks take four levels
 
 
 class ClusterError(OSError):
-    """The cluster cannot go on: no workers, or a task that ended several of them; one line that says which."""
+    """The cluster cannot continue: no workers, or a task that killed several; the one-line message says which."""
 
 
 def find_client(client: Any) -> Client:
     """`client`, or the current one for None.
 
-    Raises ValueError where there is none, ClusterError where it has no workers.
+    Raises ValueError if there is no client, ClusterError if it has no workers.
     """
     if client is None:
         try:
@@ -46,13 +46,13 @@ def find_client(client: Any) -> Client:
 
 @contextlib.contextmanager
 def one_line_failures() -> Iterator[None]:
-    """A task that ended several workers becomes a ClusterError; errors of the task itself pass as they are."""
+    """Raise ClusterError for a task that killed several workers; a task's own errors pass unchanged."""
     try:
         yield
     except KilledWorker as error:
         raise ClusterError(
-            f"a task was given up after {error.allowed_failures + 1} workers died running it; most often they ran out of "
-            "memory: use smaller blocks or more memory per worker"
+            f"a task was given up after {error.allowed_failures + 1} workers died running it; most often they ran "
+            "out of memory: use smaller blocks or more memory per worker"
         ) from None
     except CancelledError as error:
         raise ClusterError(f"the cluster gave a task up: {' '.join(str(error).split())}") from None
@@ -92,7 +92,7 @@ def check_shape(X: Any, name: str = "X") -> dask.array.Array:
 
 
 def check_rows(X: Any, name: str = "X") -> dask.array.Array:
-    """As `check_shape`, for rows of the dtypes that kernels take; TypeError for others."""
+    """As `check_shape`, and require a dtype that the kernels accept; TypeError for others."""
     X = check_shape(X, name)
     if X.dtype not in DTYPES:
         raise TypeError(
@@ -103,7 +103,7 @@ def check_rows(X: Any, name: str = "X") -> dask.array.Array:
 
 
 def blocks_of(X: dask.array.Array) -> list[Block]:
-    """The blocks of rows of `check_rows(X)` in their order, empty ones left out."""
+    """The row blocks of `check_rows(X)` in order, without empty ones."""
     firsts = np.concatenate([[0], np.cumsum(X.chunks[0])])
     return [
         Block(int(first), int(n), rows)
@@ -113,7 +113,7 @@ def blocks_of(X: dask.array.Array) -> list[Block]:
 
 
 def prepared(rows: Any, first: int, missing: bool = False) -> np.ndarray:
-    """Rows of a block as kernels take them: C-contiguous, native byte order, finite (but for NaN where `missing`)."""
+    """Rows of a block as kernels take them: C-contiguous, native byte order, finite (NaN allowed if `missing`)."""
     rows = np.ascontiguousarray(rows, dtype=rows.dtype.newbyteorder("=")).view(np.ndarray)
     if rows.dtype.kind == "f":
         try:
@@ -126,7 +126,7 @@ def prepared(rows: Any, first: int, missing: bool = False) -> np.ndarray:
 def start_blocks(
     client: Client, function: Callable[..., Any], blocks: Sequence[Block], arguments: Sequence[tuple]
 ) -> list[Future]:
-    """One future of `function(rows, first, *arguments[i])` for each block; the rows themselves are not kept."""
+    """One future of `function(rows, first, *arguments[i])` per block; the rows themselves are not kept."""
     work = dask.delayed(function, pure=False)
     tasks = [work(block.rows, block.first, *own) for block, own in zip(blocks, arguments, strict=True)]
     with large_graphs():
@@ -134,7 +134,7 @@ def start_blocks(
 
 
 def large_graphs() -> Any:
-    """A context in which Dask does not warn of tasks that hold many rows, which is meant."""
+    """A context that silences Dask's warning about large task graphs: here tasks hold many rows on purpose."""
     return dask.config.set({"distributed.admin.large-graph-warning-threshold": "10GB"})
 
 
@@ -143,9 +143,10 @@ def _given(value: Any) -> Any:
 
 
 def given(client: Client, value: Any) -> Future:
-    """`value` as a future that many tasks can share: it reaches a worker once and passes on between workers.
+    """`value` as a future that many tasks can share: it is sent to a worker once and copied between workers.
 
-    The scheduler keeps a copy with the task, so the value outlives the workers that hold it (scattered data would not).
+    The scheduler keeps a copy with the task, so the value survives the loss of the workers that hold it (scattered data
+    would not).
     """
     with large_graphs():
         return client.submit(_given, value, pure=False)
@@ -156,9 +157,9 @@ def _sum(parts: list[tuple]) -> tuple:
 
 
 def combine(client: Client, parts: Sequence[Future], function: Callable[[list[Any]], Any]) -> Any:
-    """The result of `function` over all parts, a few at a time in their order.
+    """Reduce all parts with `function`, a few at a time, in order.
 
-    The tree depends on the number of parts only, so rounded sums are the same whichever worker did what.
+    The tree depends on the number of parts only, so rounded sums do not depend on which worker did what.
     """
     level = list(parts)
     while len(level) > 1:
@@ -177,15 +178,15 @@ _turns_lock = threading.Lock()
 
 @contextlib.contextmanager
 def turn() -> Iterator[int]:
-    """Within: this task alone computes on its worker, with all of the worker's threads, whose number it receives.
+    """Within this context only one task computes on its worker, with all of the worker's threads; yields their number.
 
-    A worker of t threads runs t tasks at a time; with t threads in the kernels of each there would be t² of them. So
-    tasks read their rows side by side and compute one after the other.
+    A worker with t threads runs t tasks at a time; if each used t threads in its kernels, there would be t². So tasks
+    read their rows in parallel and compute one after the other.
     """
     try:
         worker = distributed.get_worker()
         name, n_threads = worker.id, int(worker.state.nthreads)
-    except ValueError:  # not on a worker: a task that is tried out in the client's process
+    except ValueError:  # not on a worker: the task runs in the client's process, to try it out
         name, n_threads = "", 1
     with _turns_lock:
         lock = _turns.setdefault(str(name), threading.Lock())

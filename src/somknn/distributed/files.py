@@ -1,4 +1,4 @@
-"""Model files and row files that workers open for themselves: each travels as a path and a digest."""
+"""Model files and row files that workers open themselves: a task carries the path and a digest."""
 
 import collections
 import os
@@ -18,7 +18,7 @@ from somknn.batch.sources import ArraySource, ImageSource, open_source
 from somknn.batch.tables import ParquetSource
 from somknn.datasets import readers
 
-_MODELS = 4  # kept loaded in a process at most, the last used ones
+_MODELS = 4  # most models that a process keeps loaded; the least recently used is dropped
 _BLOCK_BYTES = 64_000_000
 
 
@@ -35,7 +35,7 @@ class ModelFile(NamedTuple):
 
 
 class RowFile(NamedTuple):
-    """A file, or folder of images, of rows and how to recognise it."""
+    """A file or image folder with rows, and the marks that identify its contents."""
 
     path: str
     marks: tuple[tuple[str, Any], ...]
@@ -57,7 +57,7 @@ _models_lock = threading.Lock()
 def load_model(file: ModelFile) -> Any:
     """The model, mapped into memory; loaded once per process, whatever its path.
 
-    Raises BatchError where the file is not here, or another one than the client's.
+    Raises BatchError if the file is missing here or differs from the client's.
     """
     with _models_lock:
         if file.digest in _models:
@@ -97,7 +97,7 @@ _seen: set[RowFile] = set()
 
 
 def open_here(file: RowFile) -> Any:
-    """The source of a row file, opened on this worker; the first time in a process it is compared with the client's."""
+    """The source of a row file, opened on this worker; its first use in a process compares it with the client's."""
     _status(file.path)
     if file not in _seen:
         if _marks(Path(file.path)) != file.marks:
@@ -107,7 +107,7 @@ def open_here(file: RowFile) -> Any:
 
 
 def starts_anywhere(source: Any) -> bool:
-    """Whether a worker can read some rows of this source without those before them."""
+    """Whether a worker can read rows from the middle of this source without reading the rows before them."""
     if isinstance(source, ArraySource):
         return not readers.is_gzip(source.path)
     return isinstance(source, ImageSource | ParquetSource)
@@ -134,7 +134,7 @@ def open_rows(path: str | os.PathLike, block_rows: int | None = None) -> dask.ar
     path : path-like
         .npy, IDX, .parquet, or a folder of images, at the same path on every worker. Not compressed by gzip.
     block_rows : int, default=None
-        Rows of a block; by default as many as 64 MB hold.
+        Rows per block; by default as many as fit into 64 MB.
 
     Returns
     -------
@@ -144,7 +144,7 @@ def open_rows(path: str | os.PathLike, block_rows: int | None = None) -> dask.ar
     Raises
     ------
     BatchError
-        For a file whose rows cannot be read from the middle (CSV, .npz, gzip).
+        For a file that cannot be read from the middle (CSV, .npz, gzip).
 
     Examples
     --------

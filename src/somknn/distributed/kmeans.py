@@ -1,4 +1,7 @@
-"""K-Means over parts: each adds its rows up by their nearest centres; starts drawn with one machine's random numbers."""
+"""K-Means over parts: each part sums its rows by nearest centre.
+
+The initial centres are drawn with the same random numbers as on one machine.
+"""
 
 from typing import Any
 
@@ -24,7 +27,7 @@ def _search(part: Part, n_threads: int) -> CodebookSearch:
 
 
 class _AssignedParts:
-    """`somknn.prototypes.lloyd.Assigned` over a cluster; labels stay where the rows are."""
+    """`somknn.prototypes.lloyd.Assigned` over a cluster; labels stay on the workers."""
 
     def __init__(self, parts: Parts):
         self.parts = parts
@@ -44,7 +47,7 @@ class _AssignedParts:
 
 
 def _assigned(part: Part, centres: np.ndarray | None, n_threads: int) -> Assigned:
-    """The part's rows assigned to `centres`, or to none yet; from what was kept if it belongs to them."""
+    """The part's rows assigned to `centres`, or unassigned for None; reuses the kept assignment if it matches."""
     key = None if centres is None else key_of(centres)
     if "assigned" not in part.kept or part.kept["assigned"][0] != key:
         data = Assigned(_search(part, n_threads), None)
@@ -55,10 +58,10 @@ def _assigned(part: Part, centres: np.ndarray | None, n_threads: int) -> Assigne
 
 
 def _assign(part: Part, centres: np.ndarray, before: np.ndarray | None) -> tuple[np.ndarray, np.ndarray, float, int]:
-    """Sums and totals by centre, the inertia, and the number of rows that `before` had another nearest centre."""
+    """Sums and totals by centre, the inertia, and the number of rows whose nearest centre differed for `before`."""
     with turn() as n_threads:
         data = _assigned(part, before, n_threads)
-        part.kept.pop("assigned")  # should this task fail half-way
+        part.kept.pop("assigned")  # in case this task fails half-way
         inertia, changed = data.assign(centres)
         part.kept["assigned"] = key_of(centres), data
         return *data.sums(len(centres)), inertia, changed
@@ -77,7 +80,7 @@ def _merge_far(found: list[tuple[int, Far]]) -> tuple[int, Far]:
 
 
 class _Seeds:
-    """The chosen rows, and for every row, where it is, the nearest of them: `Potential` and `Owners` over a cluster."""
+    """The chosen rows, and the nearest of them for every row: `Potential` and `Owners` over a cluster."""
 
     def __init__(self, parts: Parts):
         self.parts = parts
@@ -89,7 +92,7 @@ class _Seeds:
         self._shared = given(self.parts.client, self._chosen)
 
     def first(self, random: np.random.RandomState) -> int:
-        # RandomState.choice with equal weights, without its array of one probability for each row.
+        # As RandomState.choice with equal weights, but without its array of one probability per row.
         return int(random.random_sample() * len(self.parts))
 
     def try_rows(self, candidates: np.ndarray) -> np.ndarray:
@@ -122,7 +125,7 @@ class _Seeds:
         own = []
         for n in self.parts.sizes:
             own.append((self._shared, random.get_state(), total, expected))
-            random.uniform(size=n)  # the numbers of this part, which it will draw for itself
+            random.uniform(size=n)  # skip the numbers of this part, which it draws itself
         return np.concatenate(self.parts.gather(_draw, own))
 
     def won(self) -> np.ndarray:
@@ -133,7 +136,7 @@ class _Seeds:
 
 
 def _nearest_chosen(part: Part, chosen: np.ndarray, n_threads: int) -> tuple[np.ndarray, np.ndarray]:
-    """Squared distance to the nearest of the rows `chosen`, and its number, for every row of the part."""
+    """For every row of the part: squared distance to the nearest of the rows `chosen`, and its position among them."""
     key, count, squares, owner = part.kept.get("seeds", (b"", 0, None, None))
     if squares is None or count > len(chosen) or key_of(chosen[:count]) != key:
         count = 0
@@ -149,7 +152,7 @@ def _nearest_chosen(part: Part, chosen: np.ndarray, n_threads: int) -> tuple[np.
 
 
 def _try_rows(part: Part, chosen: np.ndarray | None, candidates: np.ndarray) -> np.ndarray:
-    """The sum of squared distances to the nearest chosen row after each candidate more, (m,) float64."""
+    """The sum of squared distances to the nearest chosen row if each candidate were added, (m,) float64."""
     with turn() as n_threads:
         found, which = _search(part, n_threads).nearest(candidates, len(candidates))
         squares = np.empty_like(found)

@@ -1,4 +1,4 @@
-"""Exact search over training rows that are spread over workers: each shard's k best, merged by (distance, row)."""
+"""Exact search over training rows spread over workers: the k best of each shard, merged by (distance, row)."""
 
 from collections import deque
 from collections.abc import Iterator
@@ -22,13 +22,13 @@ from somknn.fitted import one_state
 from somknn.neighbors.weighting import class_shares, neighbour_weights, winning_codes
 from somknn.search.index import ALGORITHMS, ExactIndex, as_rows
 
-_QUERY_BYTES = 8_000_000  # of queries sent at a time
+_QUERY_BYTES = 8_000_000  # bytes of queries sent at a time
 _QUERIES = 16_384
-_AHEAD = 3  # blocks of queries under way
+_AHEAD = 3  # blocks of queries in progress
 
 
 class Shard:
-    """The index of one block of rows, as a worker keeps it."""
+    """The index of one block of rows, kept by a worker."""
 
     def __init__(self, rows: Any, first: int, algorithm: str, labels: np.ndarray | None = None):
         rows = prepared(rows, first)
@@ -39,11 +39,11 @@ class Shard:
         self.first, self.labels = first, labels
 
     def __sizeof__(self) -> int:
-        # What Dask weighs before it moves a shard to another worker.
+        # Dask reads this size before it moves a shard to another worker.
         return self.index.rows_.nbytes + self.index.nbytes
 
     def search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, ...]:
-        """Squared distances and global rows of the min(k, rows) nearest, and their labels where there are any."""
+        """Squared distances and global rows of the min(k, rows) nearest, and their labels if there are any."""
         with turn() as n_threads:
             distances, indices = self.index.search(queries, min(k, len(self.index.rows_)), n_threads=n_threads)
         found = (distances, indices + self.first)
@@ -55,31 +55,32 @@ def _search_shard(shard: Shard, queries: np.ndarray, k: int) -> tuple[int, tuple
 
 
 def merge_nearest(parts: list[tuple[int, tuple[np.ndarray, ...]]]) -> tuple[int, tuple[np.ndarray, ...]]:
-    """The k nearest among those of several shards, ordered by (distance, row).
+    """The k nearest among the nearest of several shards, ordered by (distance, row).
 
-    parts : (k, (distances (m, k_i), rows (m, k_i), ...)) of shards in ascending order of their rows, each list ascending.
+    parts : (k, (distances (m, k_i), rows (m, k_i), ...)) of shards in ascending row order, each list ascending.
     """
     k = parts[0][0]
     columns = [np.concatenate(column, axis=1) for column in zip(*(found for _, found in parts), strict=True)]
-    # Shards come in the order of their rows and every list is in (distance, row) order: a stable sort by distance
-    # keeps equal distances in the order of their rows.
+    # Shards come in row order, and every list is sorted by (distance, row): a stable sort by distance keeps equal
+    # distances in row order.
     order = np.argsort(columns[0], axis=1, kind="stable")[:, :k]
     return k, tuple(np.take_along_axis(column, order, axis=1) for column in columns)
 
 
 @one_state
 class ShardedIndex:
-    """Exact k-nearest-neighbour search over rows that no single machine need hold.
+    """Exact k-nearest-neighbour search over rows that need not fit on one machine.
 
-    Every block of the Dask array becomes an `ExactIndex` on some worker. Answers are those of one `ExactIndex` over all
-    rows, bit for bit, ties included, however the rows are cut. A lost worker's shards are read and prepared again.
+    Every block of the Dask array becomes an `ExactIndex` on some worker. Answers equal those of one `ExactIndex` over
+    all rows, bit for bit, ties included, for any block boundaries. If a worker is lost, its shards are read and
+    prepared again.
 
     Parameters
     ----------
     algorithm : {"auto", "brute", "pruned"}
         As for `ExactIndex`; "auto" decides for each shard.
     client : distributed.Client, default=None
-        The current one.
+        None means the current client.
 
     Attributes
     ----------
@@ -103,14 +104,14 @@ class ShardedIndex:
         self.client = client
 
     def fit(self, X: Any) -> "ShardedIndex":
-        """Prepare the shards of `X`, a Dask array (n, d) of uint8, float32 or float64; returns when all are ready.
+        """Prepare the shards of `X`, a Dask array (n, d) of uint8, float32 or float64; return when all are ready.
 
         Raises
         ------
         TypeError, ValueError
-            For another kind of array, NaN or infinity.
+            For another kind of array (TypeError), NaN or infinity (ValueError).
         ClusterError
-            Where there are no workers, or they die of a task.
+            If there are no workers, or a task kills them.
         """
         return self._fit(X, None)
 
@@ -140,13 +141,13 @@ class ShardedIndex:
         -------
         squared_distances : ndarray (m, k), int64 (uint8 rows and queries) or float64, ascending
         indices : ndarray (m, k), int64
-            Rows of the Dask array; equal distances in their order.
+            Rows of the Dask array; equal distances in row order.
         """
         distances, indices, *_ = (np.concatenate(column) for column in zip(*self._found(Q, k), strict=True))
         return distances, indices
 
     def _found(self, Q: Any, k: int) -> Iterator[tuple[np.ndarray, ...]]:
-        """Squared distances, rows and labels, if there are any, for one block of queries after the other."""
+        """Squared distances, rows and, if there are any, labels, one block of queries at a time."""
         if not hasattr(self, "_shards"):
             raise ValueError("this index has no rows yet; call fit first")
         client = find_client(self.client)
@@ -170,17 +171,17 @@ def _ready(shard: Shard) -> int:
 
 @one_state
 class ShardedKNeighborsClassifier:
-    """`KNeighborsClassifier` over training rows that are spread over the workers of a cluster.
+    """`KNeighborsClassifier` over training rows spread over the workers of a cluster.
 
     Parameters
     ----------
     n_neighbors : int, default=5
     weights : {"uniform", "distance"}, callable or None, default="uniform"
     tie_break : {"nearest", "first"}, default="nearest"
-        As for `somknn.KNeighborsClassifier`, with the same answers.
+        As for `somknn.KNeighborsClassifier`; the answers are the same.
     algorithm : {"auto", "brute", "pruned"}, default="auto"
     client : distributed.Client, default=None
-        The current one.
+        None means the current client.
 
     Attributes
     ----------
@@ -249,6 +250,6 @@ class ShardedKNeighborsClassifier:
 
     def _votes(self, Q: Any) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]]:
         for distances, _, codes in self.index_._found(Q, self.n_neighbors):
-            # The voting kernels look labels up by row: here every neighbour is a row of its own.
+            # The voting kernels look labels up by row: here every neighbour counts as its own row.
             places = np.arange(codes.size).reshape(codes.shape)
             yield distances, codes.ravel(), places, neighbour_weights(self.weights, distances, None)

@@ -1,4 +1,4 @@
-"""A Dask array as training sees it: blocks that workers keep, rows by number, sums over all of them."""
+"""A Dask array for training: blocks kept by workers, rows by number, sums over all blocks."""
 
 import hashlib
 from collections.abc import Callable, Sequence
@@ -12,7 +12,7 @@ from somknn.distributed.cluster import blocks_of, check_rows, one_line_failures,
 
 
 class Part:
-    """One block of rows, and what its worker keeps between tasks: it saves time and never changes a result."""
+    """One block of rows with a cache that its worker keeps between tasks; the cache never changes a result."""
 
     def __init__(self, rows: Any, first: int, missing: bool = False):
         self.rows, self.first = prepared(rows, first, missing), first
@@ -22,7 +22,7 @@ class Part:
         return len(self.rows)
 
     def __sizeof__(self) -> int:
-        # What Dask weighs before it moves a part to another worker: rows, and about as much to search them by.
+        # Dask reads this size before it moves a part to another worker: the rows, and about as much for searching them.
         return 2 * self.rows.nbytes
 
     def __getstate__(self) -> dict[str, Any]:
@@ -30,14 +30,14 @@ class Part:
 
 
 def key_of(array: np.ndarray) -> bytes:
-    """What an array is recognised by: kept results belong to the arguments that led to them."""
+    """A key that identifies an array: a kept result is reused only for the arguments that produced it."""
     return hashlib.sha256(array.tobytes()).digest()
 
 
 class Parts:
     """The blocks of a Dask array (n, d), each a `Part` on some worker.
 
-    missing : NaN is a missing value; infinity is refused all the same.
+    missing : NaN counts as a missing value; infinity is always an error.
     """
 
     def __init__(self, client: Client, X: dask.array.Array, missing: bool = False):
@@ -52,7 +52,7 @@ class Parts:
         return int(self.shape[0])
 
     def map(self, function: Callable[..., Any], *arguments: Any) -> list[Future]:
-        """`function(part, *arguments)` for every part, in their order."""
+        """`function(part, *arguments)` for every part, in order."""
         return [self.client.submit(function, part, *arguments, pure=False) for part in self._parts]
 
     def sum(self, function: Callable[..., tuple], *arguments: Any) -> tuple:
@@ -62,18 +62,18 @@ class Parts:
     def gather(
         self, function: Callable[..., Any], own: Sequence[tuple], at: Sequence[int] | np.ndarray | None = None
     ) -> list[Any]:
-        """`function(part, *own[i])` for every part, or for the parts `at`."""
+        """`function(part, *own[i])` for every part, or only for the parts `at`."""
         parts = self._parts if at is None else [self._parts[i] for i in at]
         futures = [self.client.submit(function, part, *mine, pure=False) for part, mine in zip(parts, own, strict=True)]
         with one_line_failures():
             return self.client.gather(futures)
 
     def places(self, rows: np.ndarray) -> np.ndarray:
-        """The part of each row."""
+        """The number of the part that holds each row."""
         return np.searchsorted(self.firsts, rows, side="right") - 1
 
     def __getitem__(self, key: Any) -> np.ndarray:
-        """Rows by a slice or by numbers (m,), in this process: (m, d)."""
+        """Rows selected by a slice or by row numbers (m,), fetched to this process: (m, d)."""
         rows = np.arange(*key.indices(len(self))) if isinstance(key, slice) else np.asarray(key)
         places = self.places(rows)
         at = np.unique(places)
@@ -89,7 +89,7 @@ def _take(part: Part, rows: np.ndarray) -> np.ndarray:
 
 
 def forget_rows(estimator: Any, n_features: int) -> None:
-    """Take from an estimator what an earlier fit knew of its rows, and set their width."""
+    """Remove what an earlier fit stored about its rows from an estimator, and set the number of features."""
     for name in ("labels_", "feature_names_in_"):
         vars(estimator).pop(name, None)
     estimator.n_features_in_ = n_features

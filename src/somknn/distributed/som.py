@@ -1,4 +1,4 @@
-"""The batch map over parts: each adds its rows up by their best-matching units, the client moves the codebook."""
+"""Batch SOM training over parts: each part sums its rows by best-matching unit; the client updates the codebook."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ from somknn.som.training import Assigned, Rows, Rule, train_batch
 
 
 class _AssignedParts:
-    """`somknn.som.training.Assigned` over a cluster; units stay where the rows are."""
+    """`somknn.som.training.Assigned` over a cluster; the units of the rows stay on the workers."""
 
     units = None
 
@@ -34,7 +34,7 @@ class _AssignedParts:
 
 
 def _assign(part: Part, codebook: np.ndarray, rule: Rule) -> tuple[np.ndarray, np.ndarray, float, int]:
-    """Sums and totals by unit, the sum of distances, and the number of rows whose two units are not adjacent."""
+    """Sums and totals by unit, the sum of distances, and the number of rows whose two best units are not adjacent."""
     with turn() as n_threads:
         if "map" not in part.kept:
             part.kept["map"] = Assigned(Rows(part.rows, None, None), rule._replace(n_threads=n_threads))
@@ -62,7 +62,8 @@ def fit_som(som: SOM, X: dask.array.Array, client: Client) -> SOM:
         raise ValueError("a map needs at least two rows")
     rows: Any = parts
     if isinstance(som.initialization, str) and som.initialization == "random":
-        rows = combine(client, parts.map(_extremes), _wider)  # all that this start asks of the data
+        # The only figures that this initialisation needs from the data.
+        rows = combine(client, parts.map(_extremes), _wider)
     random = check_random_state(som.random_state)
     codebook = initial_codebook(rows, rule.grid, som.initialization, None, random)
     forget_rows(som, parts.shape[1])

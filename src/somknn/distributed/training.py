@@ -16,37 +16,39 @@ Estimator = TypeVar("Estimator")
 
 
 def fit(estimator: Estimator, X: dask.array.Array, client: Client | None = None) -> Estimator:
-    """Train a SOM (batch map) or K-Means on the rows of a Dask array, of which each worker keeps a share.
+    """Train a SOM (batch training) or K-Means on the rows of a Dask array, spread over the workers.
 
-    Every pass sends the codebook to the workers; each finds the nearest units of its blocks' rows and adds the rows up by unit, and
-    the sums of blocks are added in a tree that depends on the number of blocks only. So the result depends on the data, the
-    parameters and how the rows are cut, not on the number of workers, their threads, or which of them die.
+    Every pass sends the codebook to the workers. Each finds the nearest units of the rows in its blocks and sums the
+    rows by unit; the sums of the blocks are added in a tree that depends on the number of blocks only. So the result
+    depends on the data, the parameters and the block boundaries, but not on the number of workers, their threads, or
+    lost workers.
 
-    It is that of `estimator.fit` on one machine up to the order of summation. Sums of uint8 rows are integers, where no order
-    matters: codebooks, centres and numbers of iterations are equal bit for bit; the inertia agrees to about 1e-15 of itself, the quantization error
-    to 1e-7. Sums of floating-point rows may differ in the last places; docs/how-to/distributed.md states the bound.
+    The result equals that of `estimator.fit` on one machine up to the order of summation. Sums of uint8 rows are
+    integers, where the order does not matter: codebooks, centres and numbers of iterations are equal bit for bit; the
+    inertia agrees to a relative error of about 1e-15, the quantization error to 1e-7. Sums of floating-point rows may
+    differ in the last digits; docs/distributed.md states the bound.
 
     Parameters
     ----------
     estimator : SOM with training="batch", or KMeans with init other than a function
         Fitted in place.
     X : dask.array.Array (n, d), uint8, float32 or float64
-        Each block must fit a worker's memory about twice, and all blocks together the memory of all workers.
+        Each block must fit a worker's memory about twice, and all blocks together the total memory of the workers.
     client : distributed.Client, default=None
-        The current one.
+        None means the current client.
 
     Returns
     -------
     estimator
-        With the attributes that its `fit` sets, without `labels_`, which would have to pass through this process. Save it
-        and use `somknn.distributed.predict` for labels as a Dask array.
+        With the attributes that its `fit` sets, except `labels_`, which would have to pass through this process. Save
+        it and use `somknn.distributed.predict` for labels as a Dask array.
 
     Raises
     ------
     ClusterError
-        No workers, or a block that ended several of them.
+        No workers, or a block that killed several of them.
     TypeError, ValueError
-        Another estimator, wrong parameters, NaN or infinity (except SOM's missing values).
+        Another estimator, wrong parameters, NaN or infinity (except a SOM's missing values).
 
     Examples
     --------
