@@ -1,4 +1,4 @@
-"""Exploration, metrics with intervals, cross-validation and tuning from one search, and the report."""
+"""Data exploration, metrics with intervals, cross-validation and tuning from one search, and the report."""
 
 from typing import TYPE_CHECKING
 

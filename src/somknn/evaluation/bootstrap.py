@@ -1,10 +1,10 @@
-"""Percentile bootstrap of classification figures, a thousand resamples in a fraction of a second.
+"""Percentile bootstrap of classification figures: a thousand resamples in a fraction of a second.
 
-Calling scikit-learn a thousand times for ten figures would take a minute. Rows that are alike in truth,
-prediction and probabilities are one kind (of 10,000 test digits, nine in ten are unanimous votes, so there
-are about a thousand kinds), and drawing rows with replacement is the same as drawing how often each kind
-occurs from a multinomial distribution. Each figure is then a few array operations on counts of kinds. The
-tests hold every figure of every resample against scikit-learn's with `sample_weight`.
+Calling scikit-learn a thousand times for ten figures would take a minute. Instead, rows with the same truth, prediction
+and probabilities form one kind. (Of 10,000 test digits, nine in ten are unanimous votes, so there are about a thousand
+kinds.) Drawing rows with replacement is the same as drawing the number of rows of each kind from a multinomial
+distribution. Each figure is then a few array operations on these counts. The tests compare every figure of every
+resample with scikit-learn's, computed with `sample_weight`.
 """
 
 import numpy as np
@@ -24,11 +24,10 @@ def bootstrap_intervals(
     confidence: float,
     random_state: int | np.random.Generator | None,
 ) -> tuple[dict[str, Interval], dict[str, list[Interval]]]:
-    """Percentile intervals of the overall figures and of those of each class.
+    """Percentile intervals of the overall figures and of the figures of each class.
 
-    `truth` and `predicted` are class positions of shape (n_rows,), `probabilities` (n_rows, n_classes) or
-    None. A figure that a resample does not define (the ROC-AUC of a class without rows) is left out of its
-    distribution.
+    `truth` and `predicted` are class positions of shape (n_rows,), `probabilities` (n_rows, n_classes) or None. A
+    figure that is undefined in a resample (the ROC-AUC of a class without rows) is left out of its distribution.
     """
     kinds, occurrences = _kinds(truth, predicted, probabilities)
     generator = np.random.default_rng(random_state)
@@ -48,7 +47,7 @@ def bootstrap_intervals(
 
 
 def _kinds(truth: np.ndarray, predicted: np.ndarray, probabilities: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-    """One row of every kind, and how many rows are of that kind."""
+    """One row of every kind, and the number of rows of that kind."""
     columns = [truth[:, None], predicted[:, None]]
     if probabilities is not None:
         columns.append(probabilities)
@@ -73,12 +72,11 @@ def replicates(
     probabilities: np.ndarray | None,
     n_classes: int,
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """Every figure of every resample.
+    """Compute every figure of every resample.
 
-    `counts` (n_resamples, n_kinds) says how often each kind occurs; the kinds are described by `truth`,
-    `predicted` (n_kinds,) and `probabilities` (n_kinds, n_classes). Returns arrays of shape (n_resamples,)
-    and (n_resamples, n_classes). Definitions are scikit-learn's, with 0 for 0/0 in precision, recall and
-    F1.
+    `counts` (n_resamples, n_kinds) is the number of rows of each kind; the kinds are described by `truth` and
+    `predicted` (n_kinds,) and `probabilities` (n_kinds, n_classes). Returns arrays of shape (n_resamples,) and
+    (n_resamples, n_classes). Definitions are scikit-learn's, with 0 for 0/0 in precision, recall and F1.
     """
     n = counts.sum(axis=1).astype(np.float64)
     cell = truth * n_classes + predicted
@@ -115,11 +113,12 @@ def replicates(
         overall["roc_auc"] = np.where(
             present.any(axis=1), np.nansum(aucs, axis=1) / np.maximum(present.sum(axis=1), 1), np.nan
         )
-        tiny = np.finfo(np.float64).eps  # the floor that scikit-learn puts under a probability
+        tiny = np.finfo(np.float64).eps  # scikit-learn's lower limit for a probability
         own = np.clip(probabilities, tiny, 1 - tiny)[np.arange(len(truth)), truth]
         overall["log_loss"] = counts @ -np.log(own) / n
         if n_classes > 3:
-            best = np.argsort(probabilities, axis=1, kind="stable")[:, -3:]  # a tie goes to the later class, as there
+            # Ties go to the later class, as in scikit-learn.
+            best = np.argsort(probabilities, axis=1, kind="stable")[:, -3:]
             overall["top_3_accuracy"] = counts @ (best == truth[:, None]).any(axis=1) / n
     return overall, per_class
 
@@ -129,9 +128,9 @@ def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
 
 
 def _roc_auc(columns: np.ndarray, positive: np.ndarray, score: np.ndarray) -> np.ndarray:
-    """ROC-AUC of every resample: the share of pairs in the right order, a tie counting half.
+    """ROC-AUC of every resample: the share of correctly ordered pairs; a tie counts half.
 
-    columns : (n_kinds, n_resamples) counts. They are added up by score first: votes of k neighbours have few.
+    columns : (n_kinds, n_resamples) counts. They are summed by score first: the votes of k neighbours have few values.
     """
     levels, level = np.unique(score, return_inverse=True)
 

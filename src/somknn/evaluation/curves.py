@@ -1,4 +1,4 @@
-"""What the pictures of an `Evaluation` show, computed by scikit-learn; `somknn.plots.evaluation` draws it."""
+"""The data of the pictures of an `Evaluation`, computed by scikit-learn; `somknn.plots.evaluation` draws them."""
 
 from collections.abc import Iterator
 
@@ -9,13 +9,13 @@ from sklearn.metrics import precision_recall_curve, roc_curve
 from somknn.evaluation.metrics import PER_CLASS, Evaluation
 
 _BINS = 10
-_GOOD = 0.97  # ROC-AUC of every class from which all curves hug the corner
+_GOOD = 0.97  # if every class has at least this ROC-AUC, all curves run close to the corner
 
 Curve = tuple[int, np.ndarray, np.ndarray]
 
 
 def calibration(evaluation: Evaluation) -> tuple[np.ndarray, np.ndarray]:
-    """Mean predicted probability of each bin and the share that was right; each class against the rest, all together."""
+    """Mean predicted probability and share of correct rows of each bin; each class against the rest, all pooled."""
     assert evaluation.probabilities is not None
     right = evaluation.truth[:, None] == np.arange(len(evaluation.classes))
     predicted = np.clip(evaluation.probabilities.ravel(), 0, 1)
@@ -24,7 +24,7 @@ def calibration(evaluation: Evaluation) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _against_the_rest(evaluation: Evaluation) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
-    """Classes with rows and without some, whether rows are theirs, and their probabilities."""
+    """For each class that has rows but not all: its number, whether each row is its own, and its probabilities."""
     assert evaluation.probabilities is not None
     for c in range(len(evaluation.classes)):
         right = evaluation.truth == c
@@ -47,12 +47,12 @@ def precision_recall(evaluation: Evaluation) -> list[Curve]:
 
 
 def are_in_the_corner(evaluation: Evaluation) -> bool:
-    """Whether only an enlarged corner shows how curves differ."""
+    """Whether the curves differ visibly only in an enlarged corner."""
     known = [score.value for score in evaluation.per_class["roc_auc"] if not np.isnan(score.value)]
     return bool(known) and min(known) > _GOOD
 
 
 def per_class_scores(evaluation: Evaluation) -> tuple[np.ndarray, list[str]]:
-    """Scores (n_classes, n_scores), and which they are."""
+    """Scores (n_classes, n_scores), and their names."""
     shown = [name for name in PER_CLASS if name in evaluation.per_class]
     return np.array([[score.value for score in evaluation.per_class[name]] for name in shown]).T, shown

@@ -1,4 +1,4 @@
-"""Pictures that are drawn while the rest of a page is made."""
+"""Draw pictures while the rest of a page is written."""
 
 import contextlib
 import itertools
@@ -10,21 +10,21 @@ from somknn import plots
 
 
 class Drawing:
-    """Pictures asked for while a page is written, and put into it when it is complete.
+    """Pictures that are requested while a page is written, and inserted when it is complete.
 
     Parameters
     ----------
     executor : Executor or None
-        Draws them, in another process say. By default they are drawn in this one at the end.
+        Draws the pictures, for example in another process. By default they are drawn in this process at the end.
     """
 
     def __init__(self, executor: Executor | None = None):
         self._executor = executor
-        self._numbers = itertools.count()  # two threads may ask at once
+        self._numbers = itertools.count()  # two threads may call `ask` at once
         self._asked: list[tuple[str, tuple, dict[str, Any], Future | None]] = []
 
     def ask(self, function: str, *arguments: Any, **options: Any) -> str:
-        """A mark for what this function of `somknn.plots.markup` will return; escaped text cannot hold one."""
+        """A placeholder for the result of this function of `somknn.plots.markup`; escaped text cannot contain one."""
         mark = f"<!--picture {next(self._numbers)}-->"
         arguments = (function, *arguments)
         future = None
@@ -35,7 +35,7 @@ class Drawing:
         return mark
 
     def put_into(self, page: str) -> str:
-        """The page with its pictures in the place of their marks."""
+        """The page with its placeholders replaced by pictures."""
         for mark, arguments, options, future in self._asked:
             page = page.replace(mark, self._made(future, arguments, options))
         return page

@@ -1,4 +1,4 @@
-"""What is in a data set: sizes, ranges, class counts, and rows that are constant, repeated or not finite."""
+"""The contents of a data set: sizes, ranges, class counts, and constant, repeated or non-finite rows."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -8,7 +8,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class PartSummary:
-    """Facts about the training or the test rows; counts are rows unless they say features."""
+    """Facts about the training or the test rows; counts are of rows unless the name says features."""
 
     rows: int
     features: int
@@ -25,7 +25,7 @@ class PartSummary:
 
 @dataclass(frozen=True)
 class Exploration:
-    """What `explore` found; `shared_rows` are test rows that occur, value for value, among the training rows."""
+    """The result of `explore`; `shared_rows` counts the test rows that also occur among the training rows."""
 
     name: str
     image_shape: tuple[int, ...] | None

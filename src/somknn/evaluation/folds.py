@@ -1,16 +1,16 @@
 """Training neighbours of the test rows of every split, from as few searches as possible.
 
-Where every row is tested once, against all rows of other folds, one search of the rows among themselves leaves out
-each row's own fold (`ExactIndex.search_rows`), and looks at each pair of rows once.
+If every row is tested once, against all rows of the other folds, then one search of the rows among themselves is
+enough: it leaves out each row's own fold (`ExactIndex.search_rows`) and compares each pair of rows once.
 
-Otherwise one search over all rows asks for more neighbours than needed; each split then keeps those that are among its
-training rows. A list in the order of (distance, row) stays in that order when rows are taken out, so if
-enough rows are left they are exactly the nearest training rows. Where too few are left, the list was too
-short: those rows are searched again with twice the length.
+Otherwise one search over all rows asks for more neighbours than needed, and each split keeps those that are among its
+training rows. A list in (distance, row) order stays in order when rows are removed, so if enough rows are left they are
+exactly the nearest training rows. If too few are left, the list was too short: those rows are searched again with twice
+the length.
 
-On MNIST (10 folds, 30 neighbours, 41 asked for) some 2% of the rows are searched again, by the counts on full lists.
-The search across folds takes less than two thirds of the time. Searching fold by fold compares a tenth fewer pairs but fits ten indexes; it is used where a split trains on
-too little of the data.
+On MNIST (10 folds, 30 neighbours, 41 requested) some 2% of the rows are searched again, counted on full lists. The
+search across folds takes less than two thirds of the time. Searching fold by fold compares a tenth fewer pairs but fits
+ten indexes; it is used if a split trains on too small a share of the data.
 """
 
 import math
@@ -24,7 +24,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from somknn.neighbors.weighting import first_allowed
 from somknn.search.index import ExactIndex
 
-_SHARED_AT_MOST = 1.3  # times the pairs that searches split by split would compare
+_SHARED_AT_MOST = 1.3  # of the number of pairs that searches split by split would compare
 
 Split = tuple[np.ndarray, np.ndarray]
 
@@ -32,9 +32,8 @@ Split = tuple[np.ndarray, np.ndarray]
 def make_splits(y: np.ndarray, cv: Any) -> list[Split]:
     """The (training rows, test rows) of every split, as scikit-learn's `check_cv` makes them.
 
-    An integer `cv` means `StratifiedKFold(cv)`, rows in their order. Raises ValueError where a class has
-    fewer rows than an integer `cv` (scikit-learn only warns), or when `cv` is not an integer of at least 2
-    or a splitter.
+    An integer `cv` means `StratifiedKFold(cv)` without shuffling. Raises ValueError if a class has fewer rows than an
+    integer `cv` (scikit-learn only warns), or if `cv` is neither an integer of at least 2 nor a splitter.
     """
     check_classification_targets(y)
     if isinstance(cv, (int, np.integer)) and not isinstance(cv, bool):
@@ -52,7 +51,10 @@ def make_splits(y: np.ndarray, cv: Any) -> list[Split]:
 
 
 def _folds(splits: list[Split], n: int) -> np.ndarray | None:
-    """The number of the split that tests each row; None unless each row is tested once, and trains all other splits."""
+    """The number of the split that tests each row.
+
+    None unless each row is tested exactly once and is in the training set of all other splits.
+    """
     folds = np.full(n, -1, np.int64)
     for s, (train, test) in enumerate(splits):
         if len(train) + len(test) != n or (folds[test] >= 0).any():
@@ -76,7 +78,7 @@ class FoldNeighbors:
         Class codes of the rows.
     splits : list of (training rows, test rows)
     k : int
-        Neighbours wanted; at most the rows of the smallest training set.
+        Neighbours per row; at most the number of rows of the smallest training set.
 
     Attributes
     ----------
@@ -112,7 +114,8 @@ class FoldNeighbors:
         self.shared = len(tested) * n <= _SHARED_AT_MOST * pairs_split_by_split
         if self.shared:
             share = smallest / n
-            # Survivors of L others are about binomial: their mean is three standard deviations above k.
+            # The number of list entries in the training set is about binomial: its mean is three standard deviations
+            # above k.
             self._length = min(n, math.ceil((k + 3 * math.sqrt(k * (1 - share))) / share) + 1)
             queries = self._X if len(tested) == n else self._X[tested]
             self._squared, self._indices = index.search(queries, self._length)

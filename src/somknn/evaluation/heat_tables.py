@@ -1,7 +1,7 @@
 """Confusion matrix and scores by class as HTML tables with shaded cells.
 
-A table is read aloud, copied, searched and printed; it stays sharp on a phone; and it costs a hundredth of the time of a
-drawing. With more classes than a page has room for, the report draws a picture instead (`somknn.plots`).
+Unlike a drawing, a table can be read aloud, copied, searched and printed; it stays sharp on a phone, and takes a
+hundredth of the time. If there are too many classes for a page, the report draws a picture instead (`somknn.plots`).
 """
 
 import html
@@ -11,14 +11,14 @@ import numpy as np
 from somknn.evaluation.curves import per_class_scores
 from somknn.evaluation.metrics import Evaluation
 
-MOST_CLASSES = 20  # that have room for a column each
+MOST_CLASSES = 20  # with more classes there is no room for a column each
 _PAPER, _BLUE, _AMBER = (255, 255, 255), (8, 69, 148), (240, 148, 80)
-_LIFT = 0.35  # exponent of a share: an error rate of 1% gets a fifth of the full colour
+_LIFT = 0.35  # exponent of a share: with it an error rate of 1% gets a fifth of the full colour
 SCORE_TITLES = {"precision": "Precision", "recall": "Recall", "f1": "F1", "roc_auc": "ROC-AUC"}
 
 
 def _shade(strength: float, colour: tuple[int, int, int]) -> str:
-    """The style of a cell: paper at 0, the colour at 1, and ink that can be read on it."""
+    """The style of a cell: white at 0, `colour` at 1, and a readable text colour."""
     mixed = [round(p + (c - p) * strength) for p, c in zip(_PAPER, colour, strict=True)]
     brightness = float(np.dot(mixed, (0.299, 0.587, 0.114)))
     ink = ";color:#fff" if brightness < 140 else ""
@@ -26,7 +26,7 @@ def _shade(strength: float, colour: tuple[int, int, int]) -> str:
 
 
 def confusion_table(evaluation: Evaluation) -> str:
-    """True classes in rows, predicted ones in columns; the colour is the share of the row, small shares lifted."""
+    """True classes in rows, predicted classes in columns; the colour is the share of the row, enhanced if small."""
     counts, names = evaluation.confusion, [html.escape(str(c)) for c in evaluation.classes]
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     rows = []
@@ -39,14 +39,15 @@ def confusion_table(evaluation: Evaluation) -> str:
     heads = "".join(f'<th scope="col">{name}</th>' for name in names)
     wrong = int(counts.sum() - np.trace(counts))
     return (
-        f'<div class="scroll"><table class="heat confusion"><caption>{wrong:,} of {evaluation.n_rows:,} test rows wrong</caption>'
+        f'<div class="scroll"><table class="heat confusion">'
+        f"<caption>{wrong:,} of {evaluation.n_rows:,} test rows wrong</caption>"
         f'<thead><tr><th scope="col">true</th><th colspan="{len(names)}">predicted</th></tr>'
         f"<tr><td></td>{heads}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
     )
 
 
 def class_table(evaluation: Evaluation) -> str:
-    """Precision, recall, F1 and ROC-AUC of every class in percent; the stronger the colour, the lower the score."""
+    """Precision, recall, F1 and ROC-AUC of every class in percent; stronger colour means a lower score."""
     scores, shown = per_class_scores(evaluation)
     known = scores[~np.isnan(scores)]
     span = max(1.0 - float(known.min()), 1e-12) if len(known) else 1.0

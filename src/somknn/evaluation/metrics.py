@@ -1,4 +1,4 @@
-"""Figures of merit of a classifier on a test set, by scikit-learn, each with a bootstrap interval."""
+"""Figures of merit of a classifier on a test set, computed by scikit-learn, each with a bootstrap interval."""
 
 import warnings
 from collections.abc import Callable, Sequence
@@ -29,7 +29,7 @@ PER_CLASS = ("precision", "recall", "f1", "roc_auc")
 
 @dataclass(frozen=True)
 class Score:
-    """A value and its confidence interval; `low` and `high` are NaN when no interval was asked for."""
+    """A value and its confidence interval; `low` and `high` are NaN if no interval was requested."""
 
     value: float
     low: float = float("nan")
@@ -38,23 +38,23 @@ class Score:
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """What `evaluate_predictions` found.
+    """The result of `evaluate_predictions`.
 
     Attributes
     ----------
     classes : ndarray of shape (n_classes,)
         Every label of the model and of the test set, sorted.
     unseen : ndarray
-        Labels of the test set that the model does not know.
+        Labels of the test set that are not classes of the model.
     truth, predicted : ndarray of shape (n_rows,), int64
         Positions in `classes`.
     probabilities : ndarray of shape (n_rows, n_classes), float64, or None
     scores : dict of str to Score
-        By the names of `METRIC_LABELS`; the last ones only where probabilities are known.
+        Keys are the names of `METRIC_LABELS`; the last ones exist only with probabilities.
     per_class : dict of str to list of Score
         "precision", "recall", "f1" and "roc_auc" of each class; NaN for the ROC-AUC of a class without rows.
     confusion : ndarray of shape (n_classes, n_classes), int64
-        Rows are true classes, columns predicted ones.
+        Rows are true classes, columns are predicted classes.
     confidence : float
         Coverage of the intervals.
     n_resamples : int
@@ -118,17 +118,16 @@ def evaluate_predictions(
     confidence: float = 0.95,
     random_state: int | np.random.Generator | None = 0,
 ) -> Evaluation:
-    """Every figure of merit of predictions against the truth, with confidence intervals.
+    """Compute every figure of merit of predictions against the truth, with confidence intervals.
 
     Parameters
     ----------
     y_true, y_pred : array-like of shape (n_rows,)
         Labels of one kind: numbers or strings.
     probabilities : array-like of shape (n_rows, len(classes)), optional
-        What `predict_proba` says. Without them there is no ROC-AUC, log loss or top-3 accuracy.
+        The output of `predict_proba`. Without it there is no ROC-AUC, log loss or top-3 accuracy.
     classes : array-like, optional
-        The model's classes in the order of the columns of `probabilities` (`classes_`); sorted, without
-        repeats.
+        The model's classes in the order of the columns of `probabilities` (`classes_`); sorted and unique.
     n_resamples : int, default=1000
         Bootstrap resamples of the test rows for the percentile intervals; 0 for none.
     confidence : float, default=0.95
@@ -142,22 +141,19 @@ def evaluate_predictions(
     Raises
     ------
     ValueError
-        For labels that are missing, of different kinds or lengths, or probabilities that do not fit the
-        classes.
+        For labels that are missing or of different kinds or lengths, or probabilities that do not match the classes.
 
     Warns
     -----
     UserWarning
-        When the truth holds classes that the model does not know. Their rows count as errors, with
-        probability 0.
+        If the truth contains classes that the model does not know. Their rows count as errors, with probability 0.
 
     Notes
     -----
-    The values are scikit-learn's: precision, recall and F1 weighted by the true class's rows (0 where
-    undefined), the ROC-AUC of each class against the rest averaged over the classes that have rows, Cohen's
-    kappa without weights. A test set without a certain class leaves it out of that average. Intervals:
-    percentile bootstrap (Efron and Tibshirani 1993, section 13.3), the rows drawn with replacement; the
-    model stays as it is.
+    The values are scikit-learn's: precision, recall and F1 weighted by the number of rows of the true class (0 if
+    undefined), Cohen's kappa without weights, and the ROC-AUC of each class against the rest, averaged over the classes
+    that have test rows. Intervals are percentile bootstrap (Efron and Tibshirani 1993, section 13.3): the test rows are
+    resampled with replacement, the model is not refitted.
 
     Examples
     --------
@@ -182,9 +178,10 @@ def begin_evaluation(
     confidence: float = 0.95,
     random_state: int | np.random.Generator | None = 0,
 ) -> tuple[Evaluation, Callable[[], Evaluation]]:
-    """The figures without intervals, and what returns those of `evaluate_predictions`: a thread resamples meanwhile.
+    """The figures without intervals, and a function that returns the full result of `evaluate_predictions`.
 
-    Parameters, errors and warnings are those of `evaluate_predictions`.
+    A thread resamples in the meantime. Parameters, errors and warnings are those of `evaluate_predictions`.
+
     """
     if not 0 < confidence < 1:
         raise ValueError(f"confidence must lie between 0 and 1, got {confidence!r}")
@@ -288,7 +285,7 @@ def _check_probabilities(probabilities: Any, n_rows: int, classes: Any) -> np.nd
 def _values(
     truth: np.ndarray, predicted: np.ndarray, probabilities: np.ndarray | None, n_classes: int
 ) -> tuple[dict[str, float], dict[str, np.ndarray]]:
-    """scikit-learn's figures: overall, and per class."""
+    """scikit-learn's figures: overall and per class."""
     every = np.arange(n_classes)
     kept: dict[str, Any] = {"labels": every, "zero_division": 0}
     precisions, recalls, f1s, rows = metrics.precision_recall_fscore_support(truth, predicted, **kept)
@@ -299,7 +296,7 @@ def _values(
         present = np.bincount(truth, minlength=n_classes)
         aucs = np.full(n_classes, np.nan)
         for c in every[(present > 0) & (present < len(truth))]:
-            # What roc_auc_score returns; its checks would take twice as long again.
+            # The value of roc_auc_score; its checks would double the time.
             aucs[c] = metrics.auc(*metrics.roc_curve(truth == c, probabilities[:, c])[:2])
         if not np.isnan(aucs).all():
             values["roc_auc"] = float(np.nanmean(aucs))
@@ -307,7 +304,7 @@ def _values(
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="The y_prob values do not sum to one")
             values["log_loss"] = float(metrics.log_loss(truth, probabilities, labels=every))
-    if n_classes == 1:  # agreement is complete, and no more than chance: undefined
+    if n_classes == 1:  # kappa compares the agreement with chance; both are complete here, so it is undefined
         values["cohen_kappa"] = values["matthews"] = float("nan")
     else:
         values["cohen_kappa"] = float(metrics.cohen_kappa_score(truth, predicted, labels=every))

@@ -31,15 +31,15 @@ def write_report(
     command: str | None = None,
     seconds: dict[str, float] | None = None,
 ) -> None:
-    """Write a self-contained HTML report; the file is complete or absent.
+    """Write a self-contained HTML report; the file is either complete or absent.
 
     Parameters
     ----------
     path : path of the file
     methods : sequence of MethodResult
-        Shown side by side; the mistakes are those of the most accurate, the last among equals.
+        Shown side by side; the mistakes are those of the most accurate method, of the last one if several are equal.
     data : somknn.datasets.Dataset
-        What the methods were trained and tested on.
+        The data set that the methods were trained and tested on.
     title : str
     tuning : dict, optional
         `cv_results_` of a `KNeighborsClassifierCV`.
@@ -53,7 +53,7 @@ def write_report(
     ImportError
         Without matplotlib (`pip install "somknn[plots]"`).
     ValueError
-        Without a method, or where an evaluation is not of the data's test rows.
+        Without a method, or if an evaluation does not belong to the data's test rows.
     """
     require_matplotlib()
     drawing = Drawing()
@@ -73,10 +73,10 @@ def begin_report(
     command: str | None = None,
     seconds: dict[str, float] | None = None,
 ) -> Callable[[str | os.PathLike], None]:
-    """The report of `write_report` but for its pictures: what is returned waits for those, and writes it.
+    """Build the report of `write_report` except its pictures; return a function that waits for them and writes it.
 
-    `pictures` is what `tuning_section` and `class_pictures` made with `drawing`, asked for as soon as what they show was known; `wrong`
-    what `mistakes` made, where it has been made already.
+    `pictures` is HTML from `tuning_section` and `class_pictures` with `drawing`, requested as soon as their data was
+    known; `wrong` is the HTML from `mistakes`, if it exists already.
     """
     if not methods:
         raise ValueError("a report needs at least one method")
@@ -250,7 +250,7 @@ def _making(methods: Sequence[MethodResult], command: str | None, seconds: dict[
     )
     facts = []
     for name, value in describe().items():
-        if name == "cache_folder":  # of no interest to a reader elsewhere, and it names the user
+        if name == "cache_folder":  # of no interest to a reader elsewhere, and it contains the user's name
             continue
         if isinstance(value, dict):
             value = ", ".join(f"{key} {version}" for key, version in value.items())

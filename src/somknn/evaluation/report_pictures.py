@@ -1,4 +1,4 @@
-"""The pictures of the report as HTML with their data inside: tables with colours, curves, mistakes."""
+"""The pictures of the report as HTML with embedded data: coloured tables, curves, mistakes."""
 
 import base64
 import html
@@ -21,8 +21,8 @@ _NEIGHBOURS_SHOWN = 5
 
 
 def image_uri(row: np.ndarray, shape: tuple[int, ...], limits: tuple[float, float]) -> str:
-    """A row of grey levels as a PNG in a data URI: ink black, paper white."""
-    from PIL import Image  # which matplotlib brings; its own imsave takes ten times as long
+    """A row of grey levels as a PNG in a data URI; high values are dark."""
+    from PIL import Image  # installed with matplotlib; matplotlib's own imsave takes ten times as long
 
     span = (limits[1] - limits[0]) or 1.0
     ink = np.clip((row.reshape(shape).astype(np.float64) - limits[0]) / span, 0.0, 1.0)
@@ -32,7 +32,10 @@ def image_uri(row: np.ndarray, shape: tuple[int, ...], limits: tuple[float, floa
 
 
 class Pictures(NamedTuple):
-    """The parts of a method's pictures, as HTML or as marks of what is being drawn; None where its evaluation has no probabilities."""
+    """The parts of a method's pictures, as HTML or as placeholders of drawings in progress.
+
+    None for parts that need probabilities if the evaluation has none.
+    """
 
     method: MethodResult
     confusion: str
@@ -42,7 +45,7 @@ class Pictures(NamedTuple):
 
 
 def pictures_of(method: MethodResult, drawing: Drawing) -> Pictures:
-    """Confusion matrix, scores by class, ROC and precision-recall curves, asked of `drawing`."""
+    """Confusion matrix, scores by class, ROC and precision-recall curves, requested from `drawing`."""
     evaluation = method.evaluation
     wrong = int((evaluation.truth != evaluation.predicted).sum())
     whose = f"{method.name}, {wrong:,} of {evaluation.n_rows:,} test rows wrong"
@@ -114,12 +117,12 @@ def class_pictures(pictured: Sequence[Pictures], drawing: Drawing) -> str:
 
 
 def best_method(methods: Sequence[MethodResult]) -> MethodResult:
-    """The most accurate; among equals the last."""
+    """The most accurate method; the last one if several are equal."""
     return max(reversed(methods), key=lambda method: method.evaluation.scores["accuracy"].value)
 
 
 def worst_mistakes(evaluation: Evaluation, most: int = MISTAKES) -> np.ndarray:
-    """Test rows predicted wrongly, the surest first (then in the order of the rows)."""
+    """Test rows predicted wrongly, the most confident first (then in row order)."""
     wrong = np.flatnonzero(evaluation.truth != evaluation.predicted)
     if evaluation.probabilities is not None:
         sure = evaluation.probabilities[wrong, evaluation.predicted[wrong]]
@@ -130,7 +133,7 @@ def worst_mistakes(evaluation: Evaluation, most: int = MISTAKES) -> np.ndarray:
 def mistakes(methods: Sequence[MethodResult], data: Any) -> str:
     """The section on test rows that the best method predicted wrongly, with their neighbours.
 
-    A best method that looks at no training rows borrows the neighbours of the first that does.
+    If the best method uses no training rows, the neighbours of the first method that does are shown.
     """
     method = best_method(methods)
     evaluation = method.evaluation
@@ -183,7 +186,7 @@ def mistakes(methods: Sequence[MethodResult], data: Any) -> str:
 
 
 def _neighbours(method: MethodResult, data: Any, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Distances and training rows of what a model looks at for these test rows; nothing where it does not look at rows."""
+    """Distances and training rows of a model's neighbours of these test rows; empty if it has none."""
     model, queries = method.model, data.X_test[rows]
     if method.transform is not None:
         queries = method.transform(queries)

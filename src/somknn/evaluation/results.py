@@ -1,4 +1,4 @@
-"""What is known about one method after it was judged: its figures, its parameters, its times, its model."""
+"""The results of one method: its figures, parameters, times and model."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ from somknn.evaluation.metrics import Evaluation
 
 @dataclass(frozen=True, eq=False)
 class MethodResult:
-    """What the report says about one method.
+    """The results of one method, as shown in the report.
 
     Attributes
     ----------
@@ -19,15 +19,15 @@ class MethodResult:
         Heading of its column.
     evaluation : Evaluation
     parameters : dict
-        Shown as given.
+        Shown unchanged.
     cross_validation : ndarray of shape (n_folds,), or None
-        Score of every fold.
+        Score of each fold.
     seconds : dict of str to float
-        Durations by what was done, such as {"fit": 1.1, "predict": 0.5}.
+        Durations by name of the step, such as {"fit": 1.1, "predict": 0.5}.
     model : object or None
-        A fitted estimator; where it has `kneighbors`, the mistakes are shown with their neighbours.
+        A fitted estimator; if it has `kneighbors`, the mistakes are shown with their neighbours.
     transform : callable or None
-        Makes the features of rows that the model was fitted on.
+        Computes the features that the model was fitted on from raw rows.
     """
 
     name: str

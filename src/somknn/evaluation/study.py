@@ -1,4 +1,4 @@
-"""Several k-NN settings judged on one test set from one search: what `somknn evaluate` and `somknn tune` do."""
+"""Evaluate several k-NN settings on one test set from one search, for `somknn evaluate` and `somknn tune`."""
 
 import dataclasses
 import time
@@ -17,7 +17,7 @@ from somknn.neighbors.weighting import class_shares, neighbour_weights, winning_
 
 
 def unit_length(X: np.ndarray) -> np.ndarray:
-    """Rows divided by their Euclidean norm, float32: neighbours by the angle between rows, whatever their contrast."""
+    """Rows divided by their Euclidean norm, float32: neighbours are then by the angle between rows."""
     return normalize(X.astype(np.float32))
 
 
@@ -31,10 +31,10 @@ FEATURES = ("raw", "normalised", "deskewed")
 
 
 def feature_transform(name: str, image_shape: tuple[int, ...] | None) -> Callable[[np.ndarray], np.ndarray] | None:
-    """The function that makes the features `name` of rows; None for "raw".
+    """The function that computes the features `name` from rows; None for "raw".
 
-    "normalised" divides each row by its norm (one factor for all rows, such as 1/255, changes no neighbour).
-    Raises ValueError for a name that is not in `FEATURES`, and for "deskewed" where rows are no images.
+    "normalised" divides each row by its norm (a common factor for all rows, such as 1/255, would not change any
+    neighbour). Raises ValueError for a name that is not in `FEATURES`, and for "deskewed" if the rows are not images.
     """
     if name == "raw":
         return None
@@ -49,7 +49,7 @@ def feature_transform(name: str, image_shape: tuple[int, ...] | None) -> Callabl
 
 
 def savable(classifier: KNeighborsClassifier, features: str, data: Any) -> Any:
-    """A fitted classifier of raw rows that can be saved; None for features that no saved model makes."""
+    """The fitted classifier if it uses raw rows and so can be saved; None for other features."""
     if features == "raw":
         return classifier
     if features == "deskewed":
@@ -60,17 +60,19 @@ def savable(classifier: KNeighborsClassifier, features: str, data: Any) -> Any:
 
 
 class Judge:
-    """Judges settings of k and weights on the data's test rows, from one search where the first has the largest k.
+    """Evaluate settings of k and weights on the data's test rows, from one search.
+
+    The first setting must have the largest k.
 
     Parameters
     ----------
     model : KNeighborsClassifier
-        Fitted on the training rows; its own k and weights play no part.
+        Fitted on the training rows; its own k and weights are not used.
     data : somknn.datasets.Dataset
     transform : callable, optional
-        Makes the features of rows that the model was fitted on.
+        Computes the features that the model was fitted on from raw rows.
     found : Future, optional
-        Of squared distances and rows of the test rows' nearest, where these are searched for already.
+        The result of a search already in progress: squared distances and rows of the test rows' neighbours.
     """
 
     def __init__(
@@ -86,14 +88,17 @@ class Judge:
         self._search_seconds = 0.0
 
     def __call__(self, name: str, parameters: dict[str, Any], n_resamples: int) -> MethodResult:
-        """The result of {"n_neighbors": k, "weights": …}; its `seconds` are those of search and vote."""
+        """The result for {"n_neighbors": k, "weights": …}; its `seconds` are those of search and vote."""
         _, complete = self.begin(name, parameters, n_resamples)
         return complete()
 
     def begin(
         self, name: str, parameters: dict[str, Any], n_resamples: int
     ) -> tuple[MethodResult, Callable[[], MethodResult]]:
-        """The result without intervals, and what returns the whole: a thread resamples meanwhile."""
+        """The result without intervals, and a function that returns the full result.
+
+        A thread resamples in the meantime.
+        """
         model, k = self._model, parameters["n_neighbors"]
         start = time.perf_counter()
         if self._found is not None:
@@ -131,7 +136,7 @@ class Judge:
 
 
 def with_fold_scores(method: MethodResult, cv_results: dict[str, Any]) -> MethodResult:
-    """The result with the scores of every fold for its parameters; as it is where they were no candidate of the tuning."""
+    """Add the scores of every fold for the method's parameters; no change if they were not a candidate."""
     if method.parameters not in cv_results["params"]:
         return method
     place = cv_results["params"].index(method.parameters)

@@ -22,7 +22,7 @@ from somknn.neighbors.weighting import class_shares, neighbour_weights, winners_
 class KNeighborsClassifierCV(ClassifierMixin, BaseEstimator):
     """k-NN classifier whose k and weighting are chosen by cross-validation with one neighbour search.
 
-    The same scores as scikit-learn's `GridSearchCV` over the same grid, in little more than the time of one
+    Gives the same scores as scikit-learn's `GridSearchCV` over the same grid, in little more than the time of one
     search.
 
     Parameters
@@ -38,19 +38,19 @@ class KNeighborsClassifierCV(ClassifierMixin, BaseEstimator):
     tie_break : {"nearest", "first"}, default="nearest"
         Who wins among classes with equal votes; "first" is scikit-learn's rule of votes. See `KNeighborsClassifier`.
     refit : bool, default=True
-        Whether to fit `best_estimator_` on all rows, which `predict` needs.
+        Rule for classes with equal votes; "first" is scikit-learn's. See `KNeighborsClassifier`.
     algorithm, n_jobs
         As in `KNeighborsClassifier`.
 
     Attributes
     ----------
     best_params_ : dict
-        "n_neighbors" and "weights"; among equal scores the first of `cv_results_["params"]`.
+        "n_neighbors" and "weights"; if scores are equal, the first of `cv_results_["params"]`.
     best_score_ : float
         Mean score over the splits.
     best_index_ : int
     cv_results_ : dict of ndarrays
-        As `GridSearchCV`'s without times: "params", "param_*", "split*_test_score", "mean_test_score",
+        As in `GridSearchCV`, without times: "params", "param_*", "split*_test_score", "mean_test_score",
         "std_test_score", "rank_test_score".
     best_estimator_ : KNeighborsClassifier
     classes_ : ndarray
@@ -61,8 +61,7 @@ class KNeighborsClassifierCV(ClassifierMixin, BaseEstimator):
     Raises
     ------
     ValueError
-        For labels that are missing, a class with fewer rows than folds, or k above the rows of a training
-        set.
+        For missing labels, a class with fewer rows than folds, or k above the number of rows of a training set.
 
     Examples
     --------
@@ -98,7 +97,7 @@ class KNeighborsClassifierCV(ClassifierMixin, BaseEstimator):
     def fit(self, X: Any, y: Any) -> "KNeighborsClassifierCV":
         """Cross-validate every candidate on `X` (n, d) and `y` (n,), and refit the best.
 
-        `X` may be a fitted `ExactIndex` of the rows, which then serves both.
+        `X` may be a fitted `ExactIndex` of the rows; it is then used for both.
         """
         if self.tie_break not in ("nearest", "first"):
             raise ValueError(f"tie_break must be 'nearest' or 'first', got {self.tie_break!r}")
@@ -136,7 +135,7 @@ class KNeighborsClassifierCV(ClassifierMixin, BaseEstimator):
     def _predict_every_k(
         self, codes: np.ndarray, squared: np.ndarray, weighting: str | Callable, ks: list[int]
     ) -> dict[int, np.ndarray]:
-        """Predicted class codes by k. A callable may look at the whole list, so it is asked for each k."""
+        """Predicted class codes by k. A callable weighting may depend on the whole list, so it is called for each k."""
         if not callable(weighting):
             weights = neighbour_weights(weighting, squared, self.n_jobs)
             every = self._vote(codes, squared, weights)
@@ -161,7 +160,7 @@ class KNeighborsClassifierCV(ClassifierMixin, BaseEstimator):
         weighting: str | Callable,
     ) -> float:
         if self.scoring == "accuracy":
-            # What accuracy_score returns; its checks of the labels alone would cost 600 × 1 ms.
+            # The value of accuracy_score; its checks of the labels alone would cost 600 × 1 ms.
             return float(np.average(predicted == truth))
         scorer = get_scorer(self.scoring)
         read_off = _ReadOff(self.classes_, predicted, codes, squared, weighting)
@@ -179,7 +178,7 @@ class KNeighborsClassifierCV(ClassifierMixin, BaseEstimator):
 
 
 class _ReadOff(ClassifierMixin, BaseEstimator):
-    """A fitted classifier, as a scorer sees one, whose answers for the test rows are already known."""
+    """A fitted classifier for a scorer; its answers for the test rows are already computed."""
 
     def __init__(self, classes, predicted, codes, squared, weighting):
         self.classes_ = classes
@@ -213,7 +212,7 @@ def _candidates(n_neighbors: Any, weights: Any) -> tuple[list[int], list[str | C
 
 
 def _cv_results(candidates: list[dict[str, Any]], scores: np.ndarray) -> dict[str, Any]:
-    """GridSearchCV's table, computed by its own formulas so that no digit differs."""
+    """GridSearchCV's table, computed with its formulas so that all digits agree."""
     mean = np.average(scores, axis=1)
     results: dict[str, Any] = {
         f"param_{name}": np.ma.array([c[name] for c in candidates], dtype=kind)
