@@ -1,4 +1,4 @@
-"""Images of digits and other small pictures: normalisation, gradient features, deformation matching, presets."""
+"""Small images such as digits: normalisation, gradient features, deformation matching, presets."""
 
 from somknn.images.deformation import DeformationClassifier
 from somknn.images.presets import PRESETS, preset

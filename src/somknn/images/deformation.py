@@ -1,4 +1,4 @@
-"""`DeformationClassifier`: nearest neighbours among images that may deform."""
+"""`DeformationClassifier`: nearest neighbours among images that may be deformed."""
 
 import math
 from numbers import Integral, Real
@@ -22,9 +22,9 @@ from somknn.search.index import ExactIndex
 from somknn_kernels.images import deformation, image_filters
 
 _CHANNELS = 2
-_LARGEST_SOBEL = 4.0  # of pixels in [0, 1]
+_LARGEST_SOBEL = 4.0  # largest Sobel gradient of pixels in [0, 1]
 _QUERIES_PER_TASK = 16
-_SOBEL = 40  # operations for a pixel's levels
+_SOBEL = 40  # operations per pixel for computing the levels
 
 
 def largest_level(context: int) -> int:
@@ -33,7 +33,7 @@ def largest_level(context: int) -> int:
 
 
 def cost_weights(costs: np.ndarray, weighting: float) -> np.ndarray:
-    """Votes (m, k) of neighbours with ascending costs (m, k): (least cost / cost) ** weighting; where both are 0, 1."""
+    """Votes (m, k) of neighbours with ascending costs (m, k): (least cost / cost) ** weighting; 1 where both are 0."""
     least = costs[:, :1].astype(np.float64)
     return np.divide(least, costs, out=np.ones(costs.shape), where=costs > 0) ** weighting
 
@@ -42,31 +42,32 @@ def cost_weights(costs: np.ndarray, weighting: float) -> np.ndarray:
 class DeformationClassifier(ClassifierMixin, Savable, BaseEstimator):
     """Nearest neighbours under the image distortion model (IDM), among a shortlist by gradient features.
 
-    Every query is compared by exact k-NN on `GradientOrientation` features; the nearest `n_candidates` training images
-    are ranked again by a distance that lets every pixel of the query move by up to `warp_range`, and the
-    nearest `n_neighbors` of them vote.
+    Exact k-NN on `GradientOrientation` features finds the nearest `n_candidates` training images of every query. They
+    are re-ranked by a distance that lets every pixel of the query move by up to `warp_range`, and the nearest
+    `n_neighbors` of them vote.
 
     Parameters
     ----------
     n_neighbors : int, default=5
         Neighbours that vote.
     weighting : float, default=4.0
-        A neighbour of cost c has (least cost / c) ** weighting votes, so the nearest has one; 0 gives each one.
+        A neighbour of cost c has (least cost / c) ** weighting votes, so the nearest has one vote; 0 gives every
+        neighbour one vote.
     n_candidates : int, default=200
-        Length of the shortlist; at least `n_neighbors`, at most the training images count.
+        Length of the shortlist; at least `n_neighbors`, and capped at the number of training images.
     warp_range : int, default=2
-        Pixels by which a pixel may move, along rows and along columns.
+        Largest displacement of a pixel along rows and along columns, in pixels.
     context : int, default=1
-        Radius of the square around a pixel that has to match with it: 1 is 3×3.
+        Radius of the square around a pixel that must match together: 1 means 3×3.
     saturation : float, default=2/3
-        Gradients above this share of the steepest possible one count as equally steep, which leaves the others
-        finer levels; above 0, at most 1.
+        Gradients above this share of the steepest possible one are clipped to it, which gives the others finer levels;
+        above 0, at most 1.
     features : {"gradients", "pixels"}, default="gradients"
-        What the shortlist compares: `GradientOrientation` features, or pixels.
+        Basis of the shortlist: `GradientOrientation` features, or pixels.
     deskew : bool or "auto", default="auto"
         Whether images are deskewed first. "auto": unless the shorter side has fewer than 12 pixels.
     image_shape : pair of int, default=None
-        Rows and columns. None: square, or a single row where the number of features is no square.
+        Rows and columns. None: square, or a single row if the number of features is not a square.
     n_jobs : int, default=None
         Threads; None and -1 mean all. Never changes the answer.
 
@@ -83,8 +84,8 @@ class DeformationClassifier(ClassifierMixin, Savable, BaseEstimator):
 
     Notes
     -----
-    Images that have equal distortion costs come in order of their training row. Costs are integers: Sobel gradients are
-    rounded to levels that keep every context sum within 16 bits.
+    Images with equal distortion costs are ordered by training row. Costs are integers: Sobel gradients are rounded to
+    levels that keep every context sum within 16 bits.
 
     References
     ----------
@@ -148,14 +149,14 @@ class DeformationClassifier(ClassifierMixin, Savable, BaseEstimator):
         self.n_jobs = n_jobs
 
     def fit(self, X: Any, y: Any) -> "DeformationClassifier":
-        """Take the labelled images.
+        """Store the labelled images.
 
         Parameters
         ----------
         X : array-like of shape (n, n_features)
             Images, one row each.
         y : array-like of shape (n,)
-            Labels of any kind that sorts.
+            Labels of any sortable kind.
 
         Returns
         -------
@@ -214,14 +215,14 @@ class DeformationClassifier(ClassifierMixin, Savable, BaseEstimator):
         X : array-like of shape (m, n_features)
             Images, one row each.
         n_neighbors : int, default=None
-            Neighbours per image; by default the parameter of the same name.
+            Neighbours per image; by default the constructor's `n_neighbors`.
 
         Returns
         -------
         costs : ndarray of shape (m, n_neighbors), int64
             Distortion costs in squared gradient levels, ascending.
         indices : ndarray of shape (m, n_neighbors), int64
-            Training rows; equal costs come in order of row number.
+            Training rows; equal costs in order of row number.
 
         Raises
         ------
@@ -253,13 +254,14 @@ class DeformationClassifier(ClassifierMixin, Savable, BaseEstimator):
             ),
             len(X),
             self.n_jobs,
-            n_candidates * X.shape[1] * (2 * self.warp_range + 1) ** 2 / 4,  # most are given up early, all are vectors
+            # Most are abandoned early, all are vectorised.
+            n_candidates * X.shape[1] * (2 * self.warp_range + 1) ** 2 / 4,
             _QUERIES_PER_TASK,
         )
         return costs, indices
 
     def predict(self, X: Any) -> np.ndarray:
-        """The class of each image: a vote; among equal votes the class of the nearest neighbour wins.
+        """The class of each image, by vote; if votes are equal, the class of the nearest neighbour wins.
 
         Parameters
         ----------
@@ -269,7 +271,7 @@ class DeformationClassifier(ClassifierMixin, Savable, BaseEstimator):
         Returns
         -------
         ndarray of shape (m,)
-            Labels, of the dtype that `y` had.
+            Labels, with the dtype of `y`.
         """
         codes = self._winners(*self.kneighbors(X))
         return self.classes_[codes]
@@ -299,7 +301,7 @@ class DeformationClassifier(ClassifierMixin, Savable, BaseEstimator):
         return class_shares(self._codes, len(self.classes_), indices, weights, self.n_jobs)
 
     def _predict_in_one_search(self, X: Any) -> tuple[np.ndarray, np.ndarray, tuple[np.ndarray, np.ndarray]]:
-        """`predict` as positions in `classes_`, `predict_proba` and `kneighbors`."""
+        """`predict` as positions in `classes_`, `predict_proba` and `kneighbors`, from one search."""
         neighbours = self.kneighbors(X)
         return self._winners(*neighbours), self._shares(*neighbours), neighbours
 

@@ -1,6 +1,6 @@
-"""Ready-made digit classifiers: how much accuracy for how much time.
+"""Ready-made digit classifiers that trade accuracy against time.
 
-Their parameters were chosen on the MNIST training images; docs/lab-notes/images.md says how and what they reach.
+Their parameters were chosen on the MNIST training images; docs/images.md describes how, and the accuracy they reach.
 """
 
 from typing import Any
@@ -20,11 +20,10 @@ def preset(name: str, *, image_shape: tuple[int, int] | None = None, n_jobs: int
     Parameters
     ----------
     name : {"fast", "balanced", "accurate"}
-        "fast": deskewed pixels. "balanced": gradient directions of the deskewed image. "accurate": the same,
-        and the nearest are ranked again by the image distortion model. Images of fewer than 12 rows or columns are
-        not deskewed.
+        "fast": deskewed pixels. "balanced": gradient directions of the deskewed image. "accurate": the same, with the
+        nearest re-ranked by the image distortion model. Images with fewer than 12 rows or columns are not deskewed.
     image_shape : pair of int, default=None
-        Rows and columns. None: square, or a single row where the number of features is no square.
+        Rows and columns. None: square, or a single row if the number of features is not a square.
     n_jobs : int, default=None
         Threads; None and -1 mean all.
 

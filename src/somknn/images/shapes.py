@@ -1,4 +1,4 @@
-"""Rows of pixels as images, images as rows, and blocks of them for the threads."""
+"""Convert rows of pixels to images and back, and split them into blocks for the threads."""
 
 import math
 from collections.abc import Callable
@@ -12,9 +12,9 @@ _IMAGES_PER_TASK = 256
 
 
 def resolve_image_shape(image_shape: Any, n_features: int) -> tuple[int, int]:
-    """(rows, columns) of images with `n_features` pixels; None means square, or one row where no square fits.
+    """(rows, columns) of images with `n_features` pixels; None means square, or one row if that is not possible.
 
-    Raises ValueError for a shape with another number of pixels, TypeError for what is no pair of integers.
+    Raises ValueError for a shape with another number of pixels, TypeError for anything but a pair of integers.
     """
     if image_shape is None:
         side = math.isqrt(n_features)
@@ -31,9 +31,9 @@ def resolve_image_shape(image_shape: Any, n_features: int) -> tuple[int, int]:
 def for_blocks(
     work: Callable[[slice], object], n: int, n_jobs: int | None, operations: float, most: int = _IMAGES_PER_TASK
 ) -> None:
-    """Call `work(slice)` for consecutive blocks of `n` images, `most` at a time or fewer, from several threads.
+    """Call `work(slice)` for consecutive blocks of `n` images, at most `most` at a time, from several threads.
 
-    operations : multiply-adds that an image takes, about.
+    operations : approximate number of multiply-adds per image.
     """
     block = per_task(most, operations)
     run_tasks(
@@ -44,9 +44,9 @@ def for_blocks(
 
 
 def gaussian_matrix(n: int, sigma: float, centers: np.ndarray | None = None) -> np.ndarray:
-    """Band matrix (len(centers), n), float32, of a sampled Gaussian about each centre, cut at 4σ as SciPy does.
+    """Band matrix (len(centers), n), float32, of a sampled Gaussian about each centre, cut at 4σ as in SciPy.
 
-    Weights are normalised over the whole kernel, so that pixels beyond the border count as zero.
+    Weights are normalised over the whole kernel, so pixels beyond the border count as zero.
     """
     centers = np.arange(n) if centers is None else centers
     offsets = np.arange(n)[None, :] - centers[:, None]

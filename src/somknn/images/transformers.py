@@ -16,17 +16,19 @@ from somknn.persistence import Savable
 from somknn.persistence.contents import COLUMNS, Kind
 from somknn_kernels.images import digit_centering, image_filters
 
-# Square roots of smoothed Sobel magnitudes of uint8 images rarely exceed 21; beyond 255 they saturate.
+# Square roots of smoothed Sobel magnitudes of uint8 images rarely exceed 21; the product saturates at 255.
 _UINT8_GAIN = 12.0
 SMALLEST_TO_DESKEW = 12
-"""Shorter side, in pixels, from which on deskewing helps: docs/lab-notes/images.md has the comparison."""
+"""Deskewing helps if the shorter side has at least this many pixels: see the comparison in docs/images.md."""
 LARGEST_SIGMA = 1000.0
-"""Pixels. A Gaussian is sampled out to 4σ: without a limit a number in a file would decide how much memory that takes."""
+"""Limit in pixels. A Gaussian is sampled out to 4σ; without a limit, a number in a model file could demand any amount
+of memory.
+"""
 _LARGEST_STEP = 4096
 
 
 class _ImageTransformer(TransformerMixin, Savable, BaseEstimator):
-    """What the transformers share: the image shape, dtypes, blocks. A subclass fills `_fill(images, out, rounding)`."""
+    """Common parts: image shape, dtypes, blocks. A subclass defines `_fill(images, out, rounding)`."""
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "image_shape": ["array-like", None],
@@ -38,7 +40,7 @@ class _ImageTransformer(TransformerMixin, Savable, BaseEstimator):
     n_jobs: int | None
 
     def fit(self, X: Any, y: Any = None) -> "_ImageTransformer":
-        """Take the shape of the images; nothing is learned.
+        """Store the shape of the images; nothing is learned.
 
         Parameters
         ----------
@@ -54,8 +56,8 @@ class _ImageTransformer(TransformerMixin, Savable, BaseEstimator):
         Raises
         ------
         ValueError
-            For parameters out of range or that do not go together: an image shape of another number of pixels, a
-            box that is larger than the new images.
+            For parameters that are out of range or contradict each other: an image shape with another number of pixels,
+            or a box that is larger than the new images.
         """
         self._validate_params()
         validate_rows(self, X, reset=True)
@@ -63,7 +65,10 @@ class _ImageTransformer(TransformerMixin, Savable, BaseEstimator):
         return self
 
     def _derive(self) -> None:
-        """What follows from the parameters and the number of features: made by `fit`, and anew for a model from a file."""
+        """Compute the values that follow from the parameters and the number of features.
+
+        Called by `fit`, and again when a model is loaded from a file.
+        """
         self.image_shape_ = resolve_image_shape(self.image_shape, self.n_features_in_)
 
     def _restore(self, arrays: dict[str, np.ndarray], state: dict[str, Any]) -> None:
@@ -87,7 +92,7 @@ class _ImageTransformer(TransformerMixin, Savable, BaseEstimator):
         images = X.reshape(len(X), *self.image_shape_)
         out: np.ndarray = np.empty((len(X), *self._out_shape()), self._out_dtype(X.dtype))
         rounding = 0.5 if out.dtype == np.uint8 else 0.0
-        operations = X.shape[1] * sum(self.image_shape_)  # as many as a matrix for each side takes
+        operations = X.shape[1] * sum(self.image_shape_)  # the cost of one matrix per side
         for_blocks(lambda part: self._fill(images[part], out[part], rounding), len(X), self.n_jobs, operations)
         return out.reshape(len(X), -1)
 
@@ -112,17 +117,17 @@ class _ImageTransformer(TransformerMixin, Savable, BaseEstimator):
 
 @one_state
 class Deskew(OneToOneFeatureMixin, _ImageTransformer):
-    """Shear every image about its centre of mass until it stands upright.
+    """Shear every image about its centre of mass until it is upright.
 
     Parameters
     ----------
     image_shape : pair of int, default=None
-        Rows and columns. None: square, or a single row where the number of features is no square.
+        Rows and columns. None: square, or a single row if the number of features is not a square.
     center : bool, default=True
-        Whether the centre of mass also moves to the middle of the image.
+        Whether to move the centre of mass to the middle of the image as well.
     smallest_side : int, default=1
-        Images whose shorter side has fewer pixels are left as they are: interpolation blurs a small image more than
-        it helps to stand upright. The presets use 12.
+        Images whose shorter side has fewer pixels are left unchanged: interpolation blurs a small image more than
+        deskewing helps. The presets use 12.
     n_jobs : int, default=None
         Threads; None and -1 mean all.
 
@@ -136,8 +141,8 @@ class Deskew(OneToOneFeatureMixin, _ImageTransformer):
     Notes
     -----
     The shear makes rows and columns uncorrelated: columns move by covariance / row variance per row, with linear
-    interpolation (bilinear where the centre moves) and zeros beyond the border. uint8 images stay uint8 (rounded), others become float32. Only
-    positive pixels count in the moments.
+    interpolation (bilinear if the centre moves) and zeros beyond the border. uint8 images stay uint8 (rounded), others
+    become float32. Only positive pixels count in the moments.
 
     References
     ----------
@@ -183,7 +188,7 @@ class Blur(OneToOneFeatureMixin, _ImageTransformer):
     sigma : float, default=1.0
         Standard deviation in pixels, from 0 to 1000; the kernel is cut at 4 sigma.
     image_shape : pair of int, default=None
-        Rows and columns. None: square, or a single row where the number of features is no square.
+        Rows and columns. None: square, or a single row if the number of features is not a square.
     n_jobs : int, default=None
         Threads; None and -1 mean all.
 
@@ -219,19 +224,19 @@ class Blur(OneToOneFeatureMixin, _ImageTransformer):
 
 @one_state
 class GradientOrientation(ClassNamePrefixFeaturesOutMixin, _ImageTransformer):
-    """Where strokes run and in which direction: eight planes of gradient direction, smoothed and sampled.
+    """Strength and direction of strokes: eight planes of gradient direction, smoothed and sampled.
 
     Parameters
     ----------
     blur : float, default=None
-        Standard deviation in pixels of the blur before the gradient. None: 0.7 at 28×28, and in proportion to
-        the shorter side elsewhere.
+        Standard deviation in pixels of the blur before the gradient. None: 0.7 at 28×28, scaled with the shorter side
+        for other sizes.
     smoothing : float, default=None
-        Standard deviation in pixels of the smoothing of the planes. None: 1.5 at 28×28, likewise, at least 0.75.
+        Standard deviation in pixels of the smoothing of the planes. None: 1.5 at 28×28, scaled likewise, at least 0.75.
     step : int, default=None
-        Pixels between samples. None: 3 at 28×28, likewise, rounded, at least 1.
+        Pixels between samples. None: 3 at 28×28, scaled likewise and rounded, at least 1.
     image_shape : pair of int, default=None
-        Rows and columns. None: square, or a single row where the number of features is no square.
+        Rows and columns. None: square, or a single row if the number of features is not a square.
     n_jobs : int, default=None
         Threads; None and -1 mean all.
 
@@ -240,14 +245,14 @@ class GradientOrientation(ClassNamePrefixFeaturesOutMixin, _ImageTransformer):
     image_shape_, grid_shape_ : tuple of int
         Rows and columns of an image and of the grid of samples.
     blur_, smoothing_, step_ : float, float, int
-        What was used.
+        The values in use.
     n_features_in_ : int
         Pixels of an image.
 
     Notes
     -----
-    Features are square roots of smoothed gradient magnitudes, ordered by grid row, grid column, direction.
-    For uint8 images they are multiplied by 12 and rounded to uint8; for other images they are float32.
+    Features are square roots of smoothed gradient magnitudes, ordered by grid row, grid column, direction. For uint8
+    images they are multiplied by 12 and rounded to uint8; for other images they are float32.
 
     References
     ----------
@@ -300,21 +305,21 @@ class GradientOrientation(ClassNamePrefixFeaturesOutMixin, _ImageTransformer):
 
 @one_state
 class CenterDigit(ClassNamePrefixFeaturesOutMixin, _ImageTransformer):
-    """Lay out the digit of every image as MNIST does: bright on black, cropped, scaled, its centre of mass in the middle.
+    """Format the digit in every image as in MNIST: bright on black, cropped, scaled, centred by its centre of mass.
 
-    For digits that were photographed, scanned or drawn: of any image size, anywhere in the image, dark on
-    bright or bright on dark, on paper that is lit from one side.
+    For digits that were photographed, scanned or drawn. The image may have any size, the digit may be anywhere in it,
+    dark on bright or bright on dark, and the paper may be lit from one side.
 
     Parameters
     ----------
     size : int, default=28
         Rows and columns of the new images.
     box : int, default=None
-        Pixels of the longer side of the digit. None: 20 at size 28, and in proportion elsewhere.
+        Pixels of the longer side of the digit. None: 20 at size 28, scaled for other sizes.
     polarity : {"auto", "bright", "dark"}, default="auto"
-        Whether ink is brighter or darker than paper. "auto" decides for each image: ink is the rarer of the two.
+        Whether ink is brighter or darker than paper. "auto" decides for each image: ink covers the smaller area.
     image_shape : pair of int, default=None
-        Rows and columns of the given images. None: square, or a single row where the number of features is no square.
+        Rows and columns of the given images. None: square, or a single row if the number of features is not a square.
     n_jobs : int, default=None
         Threads; None and -1 mean all.
 
@@ -323,17 +328,17 @@ class CenterDigit(ClassNamePrefixFeaturesOutMixin, _ImageTransformer):
     image_shape_ : tuple of int
         Rows and columns of the given images.
     box_ : int
-        What was used.
+        The value in use.
     n_features_in_ : int
         Pixels of a given image.
 
     Notes
     -----
-    The centre of mass goes to pixel (size // 2, size // 2), as in MNIST. The result is uint8 whatever the given images are, with the mean brightness of the strokes at 255. Paper is the median of
-    the border, or a plane fitted to it where the border varies; what differs from paper by more than three
-    deviations of the border is ink. Otsu's threshold finds the strokes, which decide the frame. The frame keeps
-    its aspect ratio. An image without ink becomes black. The border of an image should be mostly paper, and
-    the digit the only thing on it.
+    The centre of mass goes to pixel (size // 2, size // 2), as in MNIST. The result is uint8 for any input dtype, with
+    the mean brightness of the strokes at 255. The paper level is the median of the border, or a plane fitted to it if
+    the border varies; pixels that differ from it by more than three deviations of the border are ink. Otsu's threshold
+    finds the strokes, which determine the frame. The frame keeps its aspect ratio. An image without ink becomes black.
+    The border of an image should be mostly paper, and the digit should be the only object on it.
 
     References
     ----------
@@ -345,7 +350,7 @@ class CenterDigit(ClassNamePrefixFeaturesOutMixin, _ImageTransformer):
 
     Examples
     --------
-    A black bar on white paper, twice as high as wide, anywhere:
+    A black bar on white paper, twice as high as wide, at any position:
 
     >>> import numpy as np
     >>> from somknn.images import CenterDigit
@@ -361,7 +366,7 @@ class CenterDigit(ClassNamePrefixFeaturesOutMixin, _ImageTransformer):
            [  0,   0,  64, 128,  64,   0,   0],
            [  0,   0,   0,   0,   0,   0,   0]], dtype=uint8)
 
-    Images of different sizes go one by one; nothing is learned, so each may have a transformer of its own.
+    Images of different sizes go one at a time; nothing is learned, so each may have its own transformer.
     """
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
