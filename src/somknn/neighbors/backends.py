@@ -1,4 +1,4 @@
-"""The search index behind an estimator, by the name of its backend. Optional ones are imported on demand."""
+"""The search index of an estimator, chosen by backend name. Optional backends are imported on demand."""
 
 import importlib
 import inspect
@@ -8,7 +8,7 @@ import numpy as np
 
 _TUNING_ROWS = 1000
 
-# name: (module, class, the extra that installs what it needs)
+# name: (module, class, the extra that installs the package it needs)
 BACKENDS: dict[str, tuple[str, str, str | None]] = {
     "numba": ("somknn.search.index", "ExactIndex", None),
     "faiss": ("somknn.neighbors.faiss_index", "FaissIndex", "faiss"),
@@ -22,14 +22,16 @@ def make_index(
     params: dict[str, Any] | None = None,
     n_neighbors: int | None = None,
 ) -> Any:
-    """An unfitted index: `fit(X)`, `search(Q, k)`, `search_within(Q, squared_radius)`, `rows_`, and for model files
+    """Return an unfitted index for an estimator.
+
+    An index has `fit(X)`, `search(Q, k)`, `search_within(Q, squared_radius)`, `rows_`, and for model files
     `screen_to_save()` and `restore(X, screen)`.
 
     params : an estimator's `backend_params`, passed to the index's class
     n_neighbors : the k that an approximate backend tunes itself for
 
-    Raises ImportError, in one line, for a backend whose package is not installed, and ValueError for a name that is no
-    backend or parameters that the backend does not have.
+    Raises ImportError, in one line, if the backend's package is not installed, and ValueError for an unknown backend or
+    parameters that the backend does not have.
     """
     if backend not in BACKENDS:
         raise ValueError(f"backend must be one of {', '.join(map(repr, BACKENDS))}; got {backend!r}")
@@ -63,9 +65,9 @@ def fit_codebook_index(
     n_jobs: int | None,
     n_neighbors: int = 1,
 ) -> Any:
-    """A fitted index of the codebook (n_units, d) of a classifier that asks for the nearest units of rows like `rows`.
+    """A fitted index of the codebook (n_units, d), for classifiers that search the nearest units of rows like `rows`.
 
-    By a sample of them an approximate backend tunes itself.
+    An approximate backend tunes itself on a sample of `rows`.
     """
     index = make_index(backend, "auto", n_jobs, params, n_neighbors)
     if backend == "numba":

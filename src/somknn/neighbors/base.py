@@ -1,4 +1,4 @@
-"""What the k-NN estimators share: parameters, the fitted index, k-neighbour queries, saving."""
+"""Common parts of the k-NN estimators: parameters, the fitted index, k-neighbour queries, saving."""
 
 import copy
 from numbers import Integral, Real
@@ -20,7 +20,7 @@ from somknn.search.index import ExactIndex
 
 
 class NeighborsBase(Savable, BaseEstimator):
-    """Base of the estimators. Subclasses define `__init__`, `fit` and what they do with the neighbours."""
+    """Base of the estimators. Subclasses define `__init__`, `fit` and how the neighbours are used."""
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "n_neighbors": [Interval(Integral, 1, None, closed="left")],
@@ -38,7 +38,7 @@ class NeighborsBase(Savable, BaseEstimator):
         "fit_X": Array(("n_samples_fit_", "n_features_in_"), ROWS),
         "screen_*": Saved(),
     }
-    # Fitted through `_fit_rows`.
+    # Set by `_fit_rows`.
     n_neighbors: int
     algorithm: str
     backend: str
@@ -48,7 +48,11 @@ class NeighborsBase(Savable, BaseEstimator):
     def _fit_rows(
         self, X: np.ndarray, index: ExactIndex | None = None, screen: dict[str, np.ndarray] | None = None
     ) -> None:
-        """Have an index of the rows: `index` where that was given fitted, else a new one, of `screen` where that was saved."""
+        """Set the search index of the rows.
+
+        index : a fitted index to use; by default a new one is made.
+        screen : the saved state of an index, from a model file.
+        """
         if index is not None:
             if self.backend != "numba":
                 raise ValueError(f"an ExactIndex in place of rows takes backend='numba', not {self.backend!r}")
@@ -63,16 +67,20 @@ class NeighborsBase(Savable, BaseEstimator):
 
     @property
     def recall_(self) -> float | None:
-        """The share of true neighbours that the backend finds: 1.0 for an exact one, else measured on held-out rows by `fit`.
+        """Share of the true neighbours that the backend finds: 1.0 for an exact one, otherwise measured by `fit`.
 
-        None where an approximate backend was given its search parameters and measured nothing.
+        `fit` measures it on held-out rows; None if an approximate backend was given its search parameters and measured
+        nothing.
         """
         check_is_fitted(self)
         return getattr(self._index, "recall_", 1.0)
 
     @property
     def index_(self) -> Any:
-        """The search index in use: a fitted `somknn.neighbors.ExactIndex` or `somknn.neighbors.FaissIndex`. Only `fit` here changes its rows."""
+        """The search index in use: a fitted `somknn.neighbors.ExactIndex` or `somknn.neighbors.FaissIndex`.
+
+        Only this estimator's `fit` changes its rows.
+        """
         check_is_fitted(self)
         return self._index
 
@@ -88,7 +96,7 @@ class NeighborsBase(Savable, BaseEstimator):
         return hasattr(self, "_index")
 
     def _nearest(self, X: Any, n_neighbors: int | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """Squared distances and rows of the nearest neighbours of `X`; None stands for the fitted rows."""
+        """Squared distances and rows of the nearest neighbours of `X`; None means the fitted rows."""
         check_is_fitted(self)
         k = check_n_neighbors(n_neighbors, self.n_neighbors)
         queries = self._fit_X if X is None else validate_rows(self, X, reset=False)
@@ -98,7 +106,7 @@ class NeighborsBase(Savable, BaseEstimator):
                 f"Expected n_neighbors {sign} n_samples_fit, but n_neighbors = {k}, "
                 f"n_samples_fit = {self.n_samples_fit_}, n_samples = {len(queries)}"
             )
-        # Set after `fit`, as `set_params(n_jobs=...)` does, it still counts.
+        # `n_jobs` takes effect even if it was set after `fit`, as by `set_params(n_jobs=...)`.
         n_threads = resolve_n_threads(self.n_jobs)
         if X is not None:
             return self._index.search(queries, k, n_threads=n_threads)
@@ -117,21 +125,21 @@ class NeighborsBase(Savable, BaseEstimator):
         Parameters
         ----------
         X : array-like of shape (m, n_features), default=None
-            Queries. None: the fitted rows themselves, none of which is its own neighbour.
+            Queries. None: the fitted rows themselves, where no row counts as its own neighbour.
         n_neighbors : int, default=None
-            Neighbours per query; by default the parameter of the same name.
+            Neighbours per query; by default the constructor's `n_neighbors`.
         return_distance : bool, default=True
             Whether to return distances as well.
         squared : bool, default=False
-            Squared distances, as they were computed: int64 where queries and fitted rows are both held as
-            uint8 (the module `somknn.neighbors.validation` says when), float64 otherwise.
+            Return squared distances, as computed: int64 if queries and fitted rows are both stored as uint8 (see the
+            module `somknn.neighbors.validation`), float64 otherwise.
 
         Returns
         -------
         distances : ndarray of shape (m, n_neighbors), float64 or int64
             Euclidean distances, ascending. Only with `return_distance=True`.
         indices : ndarray of shape (m, n_neighbors), int64
-            Row numbers; equal distances come in order of row number.
+            Row numbers; equal distances in order of row number.
 
         Raises
         ------
@@ -153,13 +161,13 @@ class NeighborsBase(Savable, BaseEstimator):
         X, n_neighbors
             As in `kneighbors`.
         mode : {"connectivity", "distance"}, default="connectivity"
-            What the entries are: ones, or Euclidean distances.
+            Entries of the matrix: ones, or Euclidean distances.
 
         Returns
         -------
         CSR matrix of shape (m, n_samples_fit), float64
-            `n_neighbors` entries in each row, nearest first. A sparse array instead where scikit-learn's
-            setting `sparse_interface` says so.
+            `n_neighbors` entries per row, nearest first. A sparse array instead if scikit-learn's setting
+            `sparse_interface` says so.
         """
         if mode not in ("connectivity", "distance"):
             raise ValueError(f"mode must be 'connectivity' or 'distance', got {mode!r}")
@@ -170,7 +178,7 @@ class NeighborsBase(Savable, BaseEstimator):
 
     def _state_to_save(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         arrays, state = super()._state_to_save()
-        # The prepared index travels too (26% of uint8 rows), so that a loaded model answers at once.
+        # The prepared index is saved too (26% of uint8 rows), so that a loaded model can answer at once.
         return {**arrays, "fit_X": self._fit_X, **self._index.screen_to_save()}, state
 
     def _restore(self, arrays: dict[str, np.ndarray], state: dict[str, Any]) -> None:
@@ -187,7 +195,7 @@ class NeighborsBase(Savable, BaseEstimator):
 
 
 def rows_and_index(X: Any) -> tuple[Any, ExactIndex | None]:
-    """The rows that `fit` was given; where their fitted index was given in their place, a copy of it, which others do not change."""
+    """Split the argument of `fit`: rows and None, or for a fitted index its rows and a private copy of it."""
     if not isinstance(X, ExactIndex):
         return X, None
     index = copy.copy(X)
@@ -195,10 +203,10 @@ def rows_and_index(X: Any) -> tuple[Any, ExactIndex | None]:
 
 
 def _without_self(squared_distances: np.ndarray, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Drop query i from the neighbours of query i: one column less.
+    """Drop query i from the neighbours of query i: the result has one column less.
 
-    A row with more duplicates than neighbours may be missing from its own list: then all listed are at
-    distance zero, and the last of them is one too many.
+    A row with more duplicates than neighbours may be missing from its own list: then all listed rows are at distance
+    zero, and the last of them is dropped.
     """
     m, k = indices.shape
     keep = indices != np.arange(m)[:, None]
@@ -209,7 +217,7 @@ def _without_self(squared_distances: np.ndarray, indices: np.ndarray) -> tuple[n
 def as_csr(
     values: np.ndarray, columns: np.ndarray, starts: np.ndarray, n_columns: int
 ) -> sparse.csr_matrix | sparse.csr_array:
-    """A CSR matrix, or sparse array, whichever scikit-learn is configured to return."""
+    """A CSR matrix or sparse array, depending on scikit-learn's configuration."""
     as_array = sklearn.get_config().get("sparse_interface") == "sparray"
     make = sparse.csr_array if as_array else sparse.csr_matrix
     return make((values, columns, starts), shape=(len(starts) - 1, n_columns))

@@ -27,23 +27,23 @@ class KNeighborsClassifier(MultiOutputMixin, ClassifierMixin, NeighborsBase):
     n_neighbors : int, default=5
         Neighbours that vote.
     weights : {"uniform", "distance"}, callable or None, default="uniform"
-        "uniform" (or None): every neighbour counts 1. "distance": 1/distance; neighbours at distance zero, if
-        there are any, decide alone. A function receives Euclidean distances (m, n_neighbors) and returns
-        weights of the same shape, 0 or greater; infinite ones decide alone.
+        "uniform" (or None): every neighbour counts 1. "distance": 1/distance; neighbours at distance zero, if there are
+        any, decide alone. A function receives Euclidean distances (m, n_neighbors) and returns weights of the same
+        shape, 0 or greater; infinite weights decide alone.
     tie_break : {"nearest", "first"}, default="nearest"
-        Who wins among classes with equal votes. "nearest": the class of the nearest neighbour among theirs,
-        and between equally near ones the smaller class. "first": the smaller class, which is scikit-learn's
-        rule of votes. Which rows vote where several are equally far is decided before: here those of the lowest
-        row numbers, while scikit-learn promises no order, so its labels may differ where distances tie.
+        Rule for classes with equal votes. "nearest": the class whose nearest neighbour is closest, and if these are
+        equally close the smaller class. "first": the smaller class, which is scikit-learn's rule. If several rows are
+        equally far, the rows with the lowest numbers are the neighbours; scikit-learn promises no order, so its labels
+        may differ where distances tie.
     algorithm : {"auto", "brute", "pruned"}, default="auto"
-        How the index searches; never changes the answer. See `somknn.neighbors.ExactIndex`.
+        Search method of the index; never changes the answer. See `somknn.neighbors.ExactIndex`.
     backend : {"numba", "faiss"}, default="numba"
-        Who searches. "numba" is exact. "faiss" is what `backend_params` make of it.
+        Search engine. "numba" is exact. "faiss" is as exact as `backend_params` make it.
     backend_params : dict, default=None
         Parameters of `somknn.neighbors.FaissIndex` for `backend="faiss"`: for example
         `{"index": "ivf", "target_recall": 0.99}`. None: its `index="flat"`, which is exact as well.
     metric : {"minkowski", "euclidean", "l2"}, default="minkowski"
-        All the same distance; accepted so that code written for scikit-learn runs.
+        All of these are the same distance; accepted so that code written for scikit-learn runs.
     p : 2
         Accepted for the same reason; no other power is supported.
     n_jobs : int, default=None
@@ -58,14 +58,14 @@ class KNeighborsClassifier(MultiOutputMixin, ClassifierMixin, NeighborsBase):
     n_features_in_, n_samples_fit_ : int
         Width and number of the fitted rows.
     recall_ : float or None
-        The share of true neighbours that the backend finds: 1.0 for an exact one, else measured by `fit`.
+        Share of the true neighbours that the backend finds: 1.0 for an exact one, otherwise measured by `fit`.
     feature_names_in_ : ndarray of shape (n_features_in_,)
-        Names of the columns, where `X` had them.
+        Names of the columns, if `X` had them.
 
     Notes
     -----
-    Input dtypes: see `NearestNeighbors`. With ties, `predict` under "nearest" may choose another class than
-    the first maximum of `predict_proba`.
+    For input dtypes see `NearestNeighbors`. With ties, `predict` under "nearest" may choose another class than the
+    first maximum of `predict_proba`.
 
     References
     ----------
@@ -119,14 +119,14 @@ class KNeighborsClassifier(MultiOutputMixin, ClassifierMixin, NeighborsBase):
         self.n_jobs = n_jobs
 
     def fit(self, X: Any, y: Any) -> "KNeighborsClassifier":
-        """Take the labelled rows.
+        """Fit to the labelled rows.
 
         Parameters
         ----------
         X : array-like of shape (n, n_features), or ExactIndex
-            Rows, or a fitted index of them, which is then taken as it is.
+            Rows, or a fitted index of them, which is then used directly.
         y : array-like of shape (n,) or (n, n_outputs)
-            Labels of any kind that sorts: numbers, text, booleans.
+            Labels of any sortable kind: numbers, text, booleans.
 
         Returns
         -------
@@ -148,7 +148,7 @@ class KNeighborsClassifier(MultiOutputMixin, ClassifierMixin, NeighborsBase):
             *(np.unique(column, return_inverse=True) for column in y.reshape(len(y), -1).T), strict=True
         )
         self.classes_: Any = list(classes) if self.outputs_2d_ else classes[0]
-        # One row for each output, so that a kernel reads contiguous codes.
+        # One contiguous row per output for the kernels.
         self._codes = np.array(codes, dtype=np.int32)
         self._fit_rows(X, index)
         return self
@@ -168,7 +168,7 @@ class KNeighborsClassifier(MultiOutputMixin, ClassifierMixin, NeighborsBase):
         Returns
         -------
         ndarray of shape (m,) or (m, n_outputs)
-            Labels, of the dtype that `y` had.
+            Labels, with the dtype of `y`.
         """
         neighbours = self._nearest(X)
         weights = neighbour_weights(self.weights, neighbours[0], self.n_jobs)
@@ -183,7 +183,7 @@ class KNeighborsClassifier(MultiOutputMixin, ClassifierMixin, NeighborsBase):
         return winning_codes(codes, n_classes, neighbours, weights, nearest_first=first, n_jobs=self.n_jobs)
 
     def _predict_in_one_search(self, X: Any) -> tuple[np.ndarray, np.ndarray, tuple[np.ndarray, np.ndarray]]:
-        """`predict` as positions in `classes_`, `predict_proba` and `kneighbors`; for one output."""
+        """`predict` as positions in `classes_`, `predict_proba` and `kneighbors`, from one search; for one output."""
         neighbours = self._nearest(X)
         weights = neighbour_weights(self.weights, neighbours[0], self.n_jobs)
         own, n_classes = self._codes[0], len(self.classes_)
@@ -222,7 +222,7 @@ class KNeighborsClassifier(MultiOutputMixin, ClassifierMixin, NeighborsBase):
         y : array-like of shape (m,) or (m, n_outputs)
             Their labels.
         sample_weight : array-like of shape (m,), default=None
-            How much each query counts.
+            Weight of each query.
 
         Returns
         -------

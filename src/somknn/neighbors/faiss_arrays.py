@@ -1,9 +1,10 @@
-"""A filled FAISS index as plain arrays beside the rows, and back.
+"""Convert a filled FAISS index to plain arrays, stored with the rows in a model file, and back.
 
-FAISS's own format repeats every row as float32, and its reader trusts what it reads: bytes that FAISS did not write can make it write
-outside its arrays. So no model file holds it. "ivf" is kept as the centres of its cells and each row's cell, "ivfpq" with the centroids of
-its codes and its rotation as well, "hnsw" as its links; all are checked and filled with the rows again. "flat" and "sq8" need nothing at
-all. What has no such form (factory strings) is trained and filled anew, as `fit` does, and takes as long.
+FAISS's own format repeats every row as float32, and its reader does not validate its input: bytes that FAISS did not
+write can make it write outside its arrays. So no model file contains it. "ivf" is saved as the centres of its cells and
+each row's cell; "ivfpq" also as the centroids of its codes and its rotation; "hnsw" as its links. All are checked and
+filled with the rows again. "flat" and "sq8" need no arrays. An index without such a form (factory strings) is trained
+and filled again, which takes as long as `fit`.
 """
 
 from collections.abc import Callable
@@ -19,7 +20,7 @@ _CODES = ("centres", "cells", "centroids")
 
 
 def to_arrays(spec: str, engine: Any) -> dict[str, np.ndarray]:
-    """What `from_arrays` needs besides the rows."""
+    """The arrays that `from_arrays` needs in addition to the rows."""
     if spec == "ivf":
         return _cells(faiss_factory.inverted_file(engine))
     if spec == "ivfpq":
@@ -35,12 +36,12 @@ def from_arrays(
     arrays: dict[str, np.ndarray],
     floats: Callable[[np.ndarray], np.ndarray],
 ) -> None:
-    """Make `engine`, an empty index for `spec`, the index of n rows that `to_arrays` was given.
+    """Fill `engine`, an empty index for `spec`, so that it equals the index of n rows given to `to_arrays`.
 
-    n_first : rows that were added before the others, which a graph depends on
-    floats : gives the vectors at positions of the index
+    n_first : number of rows that were added before the others; a graph depends on it
+    floats : returns the vectors at positions of the index
 
-    Raises ValueError where the arrays do not describe such an index.
+    Raises ValueError if the arrays do not describe such an index.
     """
     if spec == "ivf":
         centres, cells = _expect(arrays, "centres", "cells")
@@ -75,7 +76,7 @@ def _cells(ivf: Any) -> dict[str, np.ndarray]:
 
 
 def _codes(engine: Any) -> dict[str, np.ndarray]:
-    """Of an inverted file of product-quantized rows: its cells, the centroids of the codes, and the rotation before it, if any."""
+    """The arrays of an inverted file of product-quantized rows: cells, centroids of the codes, optional rotation."""
     faiss = require_faiss()
     ivf, rotation = faiss_factory.inverted_file(engine), _rotation(engine)
     arrays = {**_cells(ivf), "centroids": faiss.vector_to_array(ivf.pq.centroids)}
@@ -85,7 +86,7 @@ def _codes(engine: Any) -> dict[str, np.ndarray]:
 
 
 def _rotation(engine: Any) -> Any:
-    """The linear transform before an inverted file; None where there is none."""
+    """The linear transform before an inverted file; None if there is none."""
     faiss = require_faiss()
     engine = faiss.downcast_index(engine)
     return faiss.downcast_VectorTransform(engine.chain.at(0)) if hasattr(engine, "chain") else None
@@ -143,7 +144,7 @@ def _fill_links(engine: Any, n: int, arrays: list[np.ndarray], floats: Callable[
     neighbours, offsets, levels, entry = arrays
     if [a.dtype for a in arrays] != [np.int32, np.int64, np.int32, np.int64] or any(a.ndim != 1 for a in arrays):
         raise ValueError("the saved graph has arrays of other types")
-    # Places of a row's links: those of level l are at starts[l]:starts[l + 1] from the row's offset on.
+    # Links of level l are at starts[l]:starts[l + 1], counted from the row's offset.
     starts = faiss.vector_to_array(hnsw.cum_nneighbor_per_level).astype(np.int64)
     if levels.shape != (n,) or entry.shape != (2,) or levels.min() < 1 or levels.max() >= len(starts):
         raise ValueError("the saved graph does not give every row a level")

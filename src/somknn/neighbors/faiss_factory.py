@@ -1,6 +1,6 @@
-"""What is particular to FAISS: making, training and filling its indexes, their one search parameter, their size.
+"""The FAISS-specific part: create, train and fill its indexes, set their one search parameter, measure their size.
 
-FAISS is imported when it is first asked for. Its vectors are float32; `FaissIndex` decides what they hold.
+FAISS is imported on first use. Its vectors are float32; `FaissIndex` decides their contents.
 """
 
 import contextlib
@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 
 NAMES = ("flat", "ivf", "ivfpq", "hnsw", "sq8")
-# Rows by which a K-Means cell is trained: FAISS warns below 39 and takes 256 at most. 64 costs a quarter of that.
+# Training rows per K-Means cell: FAISS warns below 39 and uses 256 at most. 64 takes a quarter of the time of 256.
 _ROWS_PER_CELL = 64
 _LEAST_TRAINING_ROWS = 65_536  # 256 for each of the 256 centroids of a product quantizer
-_BLOCK = 32_768  # rows that are float32 twice for a moment while FAISS takes them
+_BLOCK = 32_768  # rows per call; FAISS briefly holds a second float32 copy of them
 
 
 def require_faiss() -> ModuleType:
-    """The module `faiss`; ImportError, in one line, where it is not installed."""
+    """The module `faiss`; ImportError, in one line, if it is not installed."""
     try:
         import faiss
     except ModuleNotFoundError as error:
@@ -31,7 +31,7 @@ def require_faiss() -> ModuleType:
 
 @contextlib.contextmanager
 def faiss_threads(n_threads: int) -> Iterator[None]:
-    """FAISS, and the BLAS inside it, at `n_threads` threads; the caller's setting comes back at the end."""
+    """Run FAISS, and the BLAS inside it, with `n_threads` threads; the previous setting is restored at the end."""
     faiss = require_faiss()
     before = faiss.omp_get_max_threads()
     faiss.omp_set_num_threads(n_threads)
@@ -43,7 +43,7 @@ def faiss_threads(n_threads: int) -> Iterator[None]:
 
 @contextlib.contextmanager
 def faiss_errors(what: str) -> Iterator[None]:
-    """FAISS's own exceptions as a ValueError in one line, without the place in its sources."""
+    """Convert FAISS's own exceptions to a one-line ValueError, without the location in its source code."""
     try:
         yield
     except (RuntimeError, AssertionError) as error:
@@ -52,7 +52,7 @@ def faiss_errors(what: str) -> Iterator[None]:
 
 
 def default_nlist(n: int) -> int:
-    """Cells of an inverted file for n rows: the power of two nearest to 4·√n, with 39 rows or more in a cell's share."""
+    """Cells of an inverted file for n rows: the power of two nearest to 4·√n, with at least 39 rows per cell."""
     wanted = 2 ** round(np.log2(4 * np.sqrt(n)))
     return max(1, min(int(wanted), n // 39))
 
@@ -61,9 +61,9 @@ def make(spec: str, n: int, d: int, *, nlist: int | None, as_bytes: bool) -> Any
     """An empty FAISS index for n rows of d features.
 
     spec : one of NAMES, or a string for FAISS's `index_factory`
-    as_bytes : the rows are whole numbers from 0 to 255, so "sq8" may keep them as they are
+    as_bytes : the rows are whole numbers from 0 to 255, so "sq8" may store them unchanged
 
-    Raises ValueError for a string that FAISS does not understand, or an index that cannot be built of so few rows.
+    Raises ValueError for a string that FAISS does not understand, or an index that needs more rows.
     """
     faiss = require_faiss()
     if spec not in ("ivf", "ivfpq") and nlist is not None:
@@ -76,9 +76,10 @@ def make(spec: str, n: int, d: int, *, nlist: int | None, as_bytes: bool) -> Any
     if spec == "ivfpq":
         if n < 256:
             raise ValueError(f"index='ivfpq' needs 256 rows or more to train on, got {n}; use index='flat'")
-        # 64 bytes a row, each for 4 rotated principal axes: PCA and rotation let unequal axes share the bytes.
+        # 64 bytes per row, each for 4 rotated principal axes: PCA and rotation distribute unequal variances over the
+        # bytes.
         parts = max(1, min(256, d) // 4)
-        # "np": without polysemous codes, which searches here do not use and which take 3 s a byte to train.
+        # "np": without polysemous codes, which are not used here and take 3 s per byte to train.
         text = f"PCAR{4 * parts},IVF{cells},PQ{parts}np" if d >= 4 else f"IVF{cells},PQ{d}np"
     else:
         text = {"flat": "Flat", "ivf": f"IVF{cells},Flat", "hnsw": "HNSW32,Flat", "sq8": "SQ8"}.get(spec, spec)
@@ -88,15 +89,15 @@ def make(spec: str, n: int, d: int, *, nlist: int | None, as_bytes: bool) -> Any
     ivf = inverted_file(index)
     if ivf is not None:
         ivf.cp.max_points_per_centroid = _ROWS_PER_CELL
-        # Few rows are the caller's choice and no reason to write to stderr.
+        # Few rows are the caller's choice, so suppress FAISS's warning on stderr.
         ivf.cp.min_points_per_centroid = 1
         if hasattr(ivf, "pq"):
             ivf.pq.cp.min_points_per_centroid = 1
     return index
 
 
-# What a model file may ask FAISS to make: parts of a factory string, and the largest numbers that each may hold, where "n" and "d"
-# are the numbers of rows and features. FAISS takes any number, and allots memory by it.
+# Factory strings that a model file may ask FAISS to make: the allowed parts, and the largest value of each number in
+# them, where "n" and "d" are the numbers of rows and features. FAISS accepts any number and allocates memory for it.
 _STORABLE: tuple[tuple[str, tuple[int | str, ...]], ...] = (
     (r"R?Flat|SQ(?:4|6|8|fp16|bf16|8_direct|8_direct_signed)", ()),
     (r"(?:PCA|PCAR|PCAW|PCAWR|RR|OPQ)(\d{1,9})", ("d",)),
@@ -109,7 +110,7 @@ _STORABLE: tuple[tuple[str, tuple[int | str, ...]], ...] = (
 
 
 def check_storable(spec: str, n: int, d: int) -> None:
-    """Raise ValueError for a factory string that a model file may not ask for."""
+    """Raise ValueError for a factory string that is not allowed in a model file."""
     for part in [] if spec in NAMES else spec.split(","):
         if not _is_storable(part, {"n": n, "d": d}):
             raise ValueError(
@@ -127,7 +128,7 @@ def _is_storable(part: str, lengths: dict[str, int]) -> bool:
 
 
 def inverted_file(index: Any) -> Any:
-    """The inverted file in an index, behind whatever transforms; None where there is none."""
+    """The inverted file in an index, behind any transforms; None if there is none."""
     faiss = require_faiss()
     try:
         ivf = faiss.try_extract_index_ivf(index)
@@ -154,10 +155,11 @@ def _graph(index: Any) -> Any:
 
 
 def compared_as_bytes(index: Any) -> tuple[int, int] | None:
-    """The whole numbers that an index can tell apart where it compares bytes with bytes (QT_8bit_direct); None for any other.
+    """The range of whole numbers that an index can distinguish if it compares bytes (QT_8bit_direct); None for others.
 
-    Such an index cuts queries to these numbers at some widths, and at others not: in faiss-cpu 1.15 at multiples of 16 with AVX2 (of 32 or 64
-    with wider registers), nowhere without vector instructions. Behind a transform neither rows nor queries are bytes any more.
+    At some widths such an index clips queries to this range, at others not: in faiss-cpu 1.15, at multiples of 16 with
+    AVX2 (of 32 or 64 with wider registers), never without vector instructions. Behind a transform, neither rows nor
+    queries are bytes any more.
     """
     faiss = require_faiss()
     inner = faiss.downcast_index(index)
@@ -169,14 +171,14 @@ def compared_as_bytes(index: Any) -> tuple[int, int] | None:
 
 
 def set_effort(index: Any, name: str, value: int) -> None:
-    """Set "nprobe" or "ef_search", through transforms and refinements."""
+    """Set "nprobe" or "ef_search", also inside transforms and refinements."""
     faiss = require_faiss()
     with faiss_errors(f"{name}={value}"):
         faiss.ParameterSpace().set_index_parameter(index, {"ef_search": "efSearch"}.get(name, name), float(value))
 
 
 def train(index: Any, n: int, floats: Callable[[np.ndarray], np.ndarray]) -> None:
-    """Train on a sample (always the same one) of n rows; `floats(positions)` makes float32 rows."""
+    """Train on a sample of n rows, always the same one; `floats(positions)` returns float32 rows."""
     if index.is_trained:
         return
     ivf = inverted_file(index)
@@ -189,20 +191,20 @@ def train(index: Any, n: int, floats: Callable[[np.ndarray], np.ndarray]) -> Non
 
 
 def fill(index: Any, start: int, stop: int, floats: Callable[[np.ndarray], np.ndarray]) -> None:
-    """Add the rows at the positions [start, stop), block by block."""
+    """Add the rows at the positions [start, stop), in blocks."""
     for part in blocks(start, stop):
         with faiss_errors(f"adding the rows from {part[0]} on"):
             index.add(floats(part))
 
 
 def blocks(start: int, stop: int) -> Iterator[np.ndarray]:
-    """The positions [start, stop) in parts of which the float32 vectors take little memory."""
+    """The positions [start, stop) in blocks whose float32 vectors take little memory."""
     for first in range(start, stop, _BLOCK):
         yield np.arange(first, min(first + _BLOCK, stop))
 
 
 def n_bytes(index: Any) -> int:
-    """Length of the index in FAISS's own format, without a copy of it all."""
+    """Length of the index in FAISS's own format, computed without a full copy."""
     faiss = require_faiss()
     total = 0
 
@@ -213,5 +215,5 @@ def n_bytes(index: Any) -> int:
 
     writer = faiss.PyCallbackIOWriter(count)
     faiss.write_index(index, writer)
-    del writer  # what it still holds goes out now
+    del writer  # flushes what it still holds
     return total

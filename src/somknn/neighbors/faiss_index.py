@@ -1,15 +1,15 @@
-"""The FAISS backend: an approximate shortlist by FAISS, its order and its distances by somknn's own arithmetic.
+"""The FAISS backend: FAISS proposes an approximate shortlist; somknn computes exact distances and the order.
 
-    FaissIndex                                validates, tunes, keeps the promise below
-      |- Shortlist                            asks FAISS; exact order by a kernel (reranking)
-      |    `- faiss_factory, faiss_rows       FAISS itself; the float32 vectors that it sees
+    FaissIndex                                validates, tunes, keeps the guarantees below
+      |- Shortlist                            queries FAISS; exact order by a kernel (reranking)
+      |    `- faiss_factory, faiss_rows       FAISS itself; the float32 vectors that it gets
       |- BruteSearch                          queries that a shortlist cannot answer
-      |- faiss_tuning, recall, ExactIndex     what to tune against, and what was reached
+      |- faiss_tuning, recall, ExactIndex     reference answers for tuning, and the recall reached
       `- faiss_arrays                         the index in a model file
 
-What is promised, whatever the index: k different rows for every query, their exact distances, in order of distance and then
-of row. What may be missed is a neighbour that FAISS did not propose; `recall_` says how many. `index="flat"` misses none:
-a bound on its rounding errors certifies each answer, and a query that cannot be certified is answered exactly.
+Every index guarantees k different rows for every query, with exact distances, in order of distance and then of row. It
+may miss a neighbour that FAISS did not propose; `recall_` is the share that it finds. `index="flat"` misses none: a
+bound on its rounding errors certifies each answer, and queries that cannot be certified are answered by exact search.
 """
 
 import threading
@@ -28,22 +28,23 @@ from somknn.search.brute import BruteSearch
 from somknn.search.index import ALGORITHMS, ExactIndex, as_rows
 
 _DEFAULT_TARGET = 0.99
-_LOCK = threading.Lock()  # of all: one in each would keep an estimator from being pickled
-_PREFIX = "screen_faiss_"  # of the arrays in a model file
+_LOCK = threading.Lock()  # shared by all: a lock in each would prevent pickling an estimator
+_PREFIX = "screen_faiss_"  # name prefix of the arrays in a model file
 _FOLLOWED = ("nprobe", "ef_search", "rerank")
 
 
 class _Fitted:
-    """Rows and what searches them; once it is the index's, only its setting is replaced, whole."""
+    """Rows and the engines that search them; after `fit` only its setting is replaced, as a whole."""
 
     def __init__(self, rows: np.ndarray, brute: BruteSearch, shortlist: Shortlist):
         self.rows, self.brute, self.list = rows, brute, shortlist
         self.recall: float | None = None
-        self.given: dict[str, int | None] = dict.fromkeys(_FOLLOWED)  # parameters that the setting has followed
+        # Parameters that the current setting takes into account.
+        self.given: dict[str, int | None] = dict.fromkeys(_FOLLOWED)
         self._exact: ExactIndex | None = None
 
     def exact(self, algorithm: str, n_jobs: int | None) -> ExactIndex:
-        """The exact engine over these rows, made when it is first asked for."""
+        """The exact engine over these rows, created on first use."""
         with _LOCK:
             if self._exact is None:
                 self._exact = ExactIndex(algorithm, n_jobs=n_jobs).fit(self.rows)
@@ -57,42 +58,44 @@ class FaissIndex:
     ----------
     index : str
         "flat" (compares all rows in float32), "ivf" (inverted file: compares the rows of the `nprobe` nearest cells),
-        "ivfpq" (the same with rows compressed to 64 bytes), "hnsw" (a graph of neighbours, 32 links), "sq8" (all rows, at one byte a
-        feature), or any string for FAISS's `index_factory`, such as "IVF1024,PQ32x4fs".
+        "ivfpq" (the same with rows compressed to 64 bytes), "hnsw" (a graph of neighbours, 32 links), "sq8" (all rows,
+        at one byte per feature), or any string for FAISS's `index_factory`, such as "IVF1024,PQ32x4fs".
     nlist : int or None
         Cells of "ivf" and "ivfpq". None: a power of two near 4·√n.
     nprobe, ef_search : int or None
-        The search parameter of an inverted file, of a graph. None: the cheapest one that reaches `target_recall`. Set on a
-        fitted index they count from the next search on.
+        The search parameter of an inverted file or of a graph. None: the cheapest value that reaches `target_recall`.
+        If set on a fitted index, they apply from the next search on.
     rerank : int or None
-        The shortlist has rerank·k rows. None: 2, and 10 for an index of compressed rows, or more where `target_recall` needs it.
+        The shortlist has rerank·k rows. None: 2, or 10 for an index of compressed rows, or more if `target_recall`
+        needs it.
     target_recall : float or None
-        Recall to reach on held-out rows, in (0, 1], with one standard error to spare. None: 0.99, unless `nprobe` or `ef_search`
-        is given.
+        Recall to reach on held-out rows, in (0, 1], with one standard error of margin. None: 0.99, unless `nprobe` or
+        `ef_search` is given.
     n_neighbors : int
-        The k that `target_recall` and `recall_` are about.
+        The k for which `target_recall` and `recall_` are defined.
     algorithm : {"auto", "brute", "pruned"}
-        Of the exact engine, which gives the answers to tune against and serves `search_within`.
+        Search method of the exact engine, which provides the reference answers for tuning and serves `search_within`.
     n_jobs : int or None
         Threads, also of FAISS while it works for this index; None and -1 mean all that `NUMBA_NUM_THREADS` allows.
 
     Attributes
     ----------
     recall_ : float or None
-        Share of the `n_neighbors` nearest rows that are found. Measured on up to 500 held-out rows, others than those that the
-        parameters were chosen by; 1.0 for "flat", None where nothing was tuned.
+        Share of the `n_neighbors` nearest rows that are found. Measured on up to 500 held-out rows that were not used
+        to choose the parameters; 1.0 for "flat", None if nothing was tuned.
     nprobe_, ef_search_, rerank_ : int or None
-        What is in use.
+        The values in use.
     search_stats_ : dict
-        Of the last search: `queries`, rows in each `shortlist`, and the queries `answered_exactly`.
+        About the last search: `queries`, rows in each `shortlist`, and the number of queries `answered_exactly`.
     rows_ : ndarray (n, d)
-        The fitted rows; the caller's own array where that was C-contiguous.
+        The fitted rows; the caller's own array if it was C-contiguous.
 
     Notes
     -----
-    A query for which FAISS proposes fewer than k rows (its answer is then -1) is answered by exact search, as is one
-    whose values float32 cannot hold, and for "sq8" on bytes one whose values are no bytes. Inverted files, "sq8" and "flat" are the same for every fit; the graph of "hnsw" depends on
-    the order in which threads insert rows, so only a fit with `n_jobs=1` can be repeated.
+    Exact search answers a query if FAISS proposes fewer than k rows (it returns -1 for the others), if float32 cannot
+    represent its values, or, for "sq8" on bytes, if its values are not bytes. Inverted files, "sq8" and "flat" are the
+    same for every fit; the graph of "hnsw" depends on the order in which threads insert rows, so only a fit with
+    `n_jobs=1` is reproducible.
 
     References
     ----------
@@ -137,7 +140,7 @@ class FaissIndex:
         self._of_an_estimator = False
 
     def fit(self, X: Any, queries: Any = None) -> "FaissIndex":
-        """Take the rows `X` (n, d), uint8, float32 or float64, build FAISS's index and tune it.
+        """Build and tune FAISS's index for the rows `X` (n, d), uint8, float32 or float64.
 
         The rows must not change while the index is in use: distances are computed from them.
 
@@ -145,22 +148,22 @@ class FaissIndex:
         ----------
         X : array (n, d)
         queries : array (m, d) or None
-            Rows like those that will be asked, to tune by and to measure `recall_` on: every second of them serves for each.
-            None: rows of `X`, held out of the index meanwhile.
+            Rows like the future queries, for tuning and for measuring `recall_`: alternate rows are used for each.
+            None: rows of `X`, which are held out of the index meanwhile.
 
         Raises
         ------
         ImportError
-            In one line, where FAISS is not installed.
+            In one line, if FAISS is not installed.
         ValueError
-            For parameters out of range or that do not go together, NaN, infinity, or what FAISS refuses.
+            For parameters that are out of range or contradict each other, NaN, infinity, or an error of FAISS.
         """
         fitted = self._empty(X)
         n, shortlist = len(fitted.rows), fitted.list
         n_threads = resolve_n_threads(self.n_jobs)
         target = None if self.index == "flat" else self._target()
         asked = None if queries is None else as_rows(queries, "queries", fitted.rows.shape[1])
-        # The held-out rows enter the index last: it is tuned before it has seen them.
+        # The held-out rows are added to the index last: it is tuned without them.
         sample = recall.held_out(n) if target is not None and asked is None else np.empty(0, np.int64)
         if len(sample):
             shortlist.order = np.concatenate([np.setdiff1d(np.arange(n), sample, assume_unique=True), sample])
@@ -190,7 +193,7 @@ class FaissIndex:
         Q : array (m, d), uint8, float32 or float64
         k : int, 1 to n
         n_threads : int or None
-            Threads of this search; None: those that `n_jobs` says.
+            Threads of this search; None: as set by `n_jobs`.
 
         Returns
         -------
@@ -202,7 +205,7 @@ class FaissIndex:
         ValueError
             For a k out of range, queries of another width, NaN or infinity.
         RuntimeError
-            If FAISS names a row that does not exist.
+            If FAISS returns a row that does not exist.
         """
         fitted = self._taken()
         rows, shortlist = fitted.rows, fitted.list
@@ -232,14 +235,14 @@ class FaissIndex:
         return exact.search_within(Q, squared_radius, n_threads=n_threads or resolve_n_threads(self.n_jobs))
 
     def tune(self, Q: Any, k: int, target_recall: float) -> float:
-        """Choose the cheapest search parameter, and the shortlist, that reach a recall on the queries `Q`.
+        """Choose the cheapest search parameter and shortlist length that reach a recall on the queries `Q`.
 
-        Better than the held-out rows of `fit` where queries differ from rows. `recall_` stays what `fit` measured.
+        Preferable to the held-out rows of `fit` if queries differ from rows. `recall_` stays what `fit` measured.
 
         Returns
         -------
         float
-            The recall on `Q`, below the target where that is out of reach.
+            The recall on `Q`; below the target if that cannot be reached.
         """
         fitted = self._taken()
         target = _in_range("target_recall", target_recall, Real, 0, 1)
@@ -252,9 +255,9 @@ class FaissIndex:
         return reached
 
     def screen_to_save(self) -> dict[str, np.ndarray]:
-        """What `restore` needs beside the rows: see `somknn.neighbors.faiss_arrays`.
+        """The arrays that `restore` needs in addition to the rows: see `somknn.neighbors.faiss_arrays`.
 
-        Raises ValueError for a factory string that a model file may not ask for.
+        Raises ValueError for a factory string that is not allowed in a model file.
         """
         fitted = self._taken()
         faiss_factory.check_storable(fitted.list.spec, *fitted.rows.shape)
@@ -267,8 +270,8 @@ class FaissIndex:
         return {f"{_PREFIX}{name}": array for name, array in arrays.items()}
 
     def restore(self, X: np.ndarray, screen: dict[str, np.ndarray]) -> "FaissIndex":
-        """As `fit`, with what `screen_to_save` gave in place of the work. Raises ValueError where it does not fit `X`."""
-        if isinstance(self.index, str):  # before FAISS makes anything by it
+        """As `fit`, but from the arrays of `screen_to_save`. Raises ValueError if they do not match `X`."""
+        if isinstance(self.index, str):  # before FAISS creates anything from it
             faiss_factory.check_storable(self.index, *X.shape)
         fitted = self._empty(X)
         n, shortlist = len(fitted.rows), fitted.list
@@ -283,12 +286,12 @@ class FaissIndex:
             raise ValueError("the saved index has search parameters out of range")
         shortlist.order, shortlist.setting = order, Setting(None if shortlist.parameter is None else effort, rerank)
         with faiss_factory.faiss_threads(resolve_n_threads(self.n_jobs)):
-            n_first = n if order is None else n - len(recall.held_out(n))  # as `fit` added them
+            n_first = n if order is None else n - len(recall.held_out(n))  # in the order in which `fit` added them
             faiss_arrays.from_arrays(self.index, shortlist.engine, n, n_first, arrays, shortlist.vectors_at)
         fitted.recall = None if measured[0] < 0 else float(measured[0])
         return self._become(fitted)
 
-    # What is in use
+    # The values in use
 
     @property
     def rows_(self) -> np.ndarray:
@@ -312,7 +315,7 @@ class FaissIndex:
 
     @property
     def nbytes(self) -> int:
-        """Bytes that FAISS's index keeps beyond the rows: its length in FAISS's own format."""
+        """Bytes of FAISS's index beyond the rows: its length in FAISS's own format."""
         return faiss_factory.n_bytes(self._taken().list.engine)
 
     @property
@@ -325,7 +328,7 @@ class FaissIndex:
         return self._fitted
 
     def _taken(self) -> _Fitted:
-        """What a call is to work with from its beginning to its end. Raises ValueError before `fit`."""
+        """The state that one call uses from beginning to end. Raises ValueError before `fit`."""
         if self._fitted is None:
             raise ValueError("this index has no rows yet; call fit first")
         return self._fitted
@@ -338,7 +341,7 @@ class FaissIndex:
         return self
 
     def _empty(self, X: Any) -> _Fitted:
-        """An empty index of FAISS for the rows `X`, with the parameters given, which are checked, or untuned ones."""
+        """An empty FAISS index for the rows `X`, with the given parameters, which are checked, or untuned ones."""
         faiss_factory.require_faiss()
         if not isinstance(self.index, str):
             raise TypeError(f"index must be a string, got {self.index!r}")
@@ -362,7 +365,7 @@ class FaissIndex:
         return fitted
 
     def _follow_parameters(self, fitted: _Fitted) -> Setting:
-        """The setting in use. Parameters that were given count, also those that were set after `fit`."""
+        """The setting in use. Given parameters take precedence, also if they were set after `fit`."""
         setting, shortlist = fitted.list.setting, fitted.list
         given = {name: getattr(self, name) for name in _FOLLOWED}
         if given == fitted.given:
@@ -390,7 +393,7 @@ class FaissIndex:
         return _DEFAULT_TARGET if self.nprobe is None and self.ef_search is None else None
 
     def _kth_distances(self, rows: np.ndarray, queries: np.ndarray, excluded: np.ndarray, k: int) -> np.ndarray:
-        """Each query's k-th smallest squared distance to the rows but those `excluded`."""
+        """Each query's k-th smallest squared distance to the rows except those `excluded`."""
         exact, listed = ExactIndex(self.algorithm, n_jobs=self.n_jobs).fit(rows), k
         while True:
             distances, indices = exact.search(queries, listed)
@@ -401,7 +404,7 @@ class FaissIndex:
 
 
 def _in_range(name: str, value: Any, kind: type, lowest: float, highest: float) -> Any:
-    """`value` of a parameter, checked; for a real number `lowest` itself is out of range."""
+    """Check the value of a parameter and return it; for a real number `lowest` itself is out of range."""
     right = isinstance(value, kind) and not isinstance(value, bool)
     if not right or not (lowest < value if kind is Real else lowest <= value) or value > highest:
         bounds = f"in ({lowest}, {highest}]" if kind is Real else f"an integer of {lowest} or more"

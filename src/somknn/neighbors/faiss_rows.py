@@ -1,4 +1,4 @@
-"""The float32 vectors that FAISS sees in place of the rows, and what their rounding can do to an answer of "flat"."""
+"""The float32 vectors that FAISS gets instead of the rows, and a bound on how their rounding can affect "flat"."""
 
 from functools import cached_property
 
@@ -6,14 +6,14 @@ import numpy as np
 
 from somknn.search.brute import BruteSearch
 
-_BLOCK = 8192  # rows that are float32 at once
-_LARGEST = 1e15  # a float32 square above this one's can become infinite
+_BLOCK = 8192  # rows converted to float32 at a time
+_LARGEST = 1e15  # above this, the square of a float32 can become infinite
 
 
 class FloatRows:
-    """float32 vectors of `rows` (n, d): bytes as they are, numbers about the middle of the data and scaled into float32's range.
+    """float32 vectors of `rows` (n, d): bytes unchanged, other numbers centred and scaled into float32's range.
 
-    Neither changes the order of distances, but for the rounding. `brute` knows middle and scale.
+    Neither changes the order of distances, except by rounding. `brute` knows the centre and the scale.
     """
 
     def __init__(self, rows: np.ndarray, brute: BruteSearch):
@@ -29,7 +29,7 @@ class FloatRows:
 
     @staticmethod
     def norms(floats: np.ndarray) -> np.ndarray:
-        """Euclidean norms, float64; infinite or NaN where float32 did not hold the row."""
+        """Euclidean norms, float64; infinite or NaN if the row does not fit into float32."""
         return np.sqrt(np.einsum("ij,ij->i", floats, floats, dtype=np.float64))
 
     @staticmethod
@@ -49,10 +49,11 @@ class FloatRows:
         norms : float64 (m,), of the queries' vectors
         kth : squared distance of the k-th best row of each shortlist, as `somknn_kernels.exact.distances` computes it
 
-        FAISS's estimate is |x|² + |y|² − 2x·y of the float32 vectors, or their summed squared differences. In any order of
-        summation each is within γ·(|x| + |y|)² of the true value, γ = (d + 8)·2^-24/(1 − …) (N. Higham, "Accuracy and Stability
-        of Numerical Algorithms", 2nd ed., section 3.1). The vectors differ from the scaled rows by 2^-23 of their norms, and
-        by 2^-149 per feature near zero. A row outside the shortlist has an estimate no smaller than the largest in it.
+        FAISS's estimate is |x|² + |y|² − 2x·y of the float32 vectors, or their summed squared differences. For any
+        order of summation each is within γ·(|x| + |y|)² of the true value, γ = (d + 8)·2^-24/(1 − …) (N. Higham,
+        "Accuracy and Stability of Numerical Algorithms", 2nd ed., section 3.1). The vectors differ from the scaled rows
+        by 2^-23 of their norms, and by 2^-149 per feature near zero. The estimate of a row outside the shortlist is at
+        least the largest estimate in it.
         """
         n, d = self._rows.shape
         if estimates.shape[1] == n:

@@ -1,4 +1,4 @@
-"""A query's way through FAISS: float32 vector, shortlist, exact order, and whether that may be believed."""
+"""Process queries with FAISS: float32 vectors, shortlist, exact order, and whether the answer is certain."""
 
 import threading
 from typing import Any, NamedTuple
@@ -10,14 +10,14 @@ from somknn.neighbors import faiss_factory
 from somknn.neighbors.faiss_rows import FloatRows
 from somknn.search.brute import NO_INDEX, BruteSearch
 
-_QUERIES = 8192  # that are float32 at once
-_LOCK = threading.Lock()  # of all: one in each would keep an estimator from being pickled
+_QUERIES = 8192  # queries converted to float32 at a time
+_LOCK = threading.Lock()  # shared by all: a lock in each would prevent pickling an estimator
 
 
 class Setting(NamedTuple):
-    """What a search goes by.
+    """The parameters of a search.
 
-    effort : the search parameter, at most the `limit` of the index; None where it has none
+    effort : the search parameter, at most the `limit` of the index; None if the index has none
     rerank : a shortlist has rerank·k rows
     """
 
@@ -26,7 +26,7 @@ class Setting(NamedTuple):
 
 
 class Shortlist:
-    """Asks a FAISS index for candidates and orders them exactly.
+    """Queries a FAISS index for candidates and orders them exactly.
 
     Parameters
     ----------
@@ -34,16 +34,16 @@ class Shortlist:
         Name or factory string of the index.
     engine : FAISS's index, filled or to be filled
     brute : BruteSearch
-        Of the rows, which say what an exact distance is.
+        Brute-force search over the rows; it defines the exact distances.
 
     Attributes
     ----------
     order : int64 array (n,) or None
-        The row at each position of FAISS's index; None: as they are.
+        The row at each position of FAISS's index; None if positions are row numbers.
     parameter : str or None
-        What the search parameter is called here: "nprobe", "ef_search".
+        Name of the search parameter: "nprobe" or "ef_search"; None if the index has none.
     setting : Setting
-        In use: replaced by another one, never changed.
+        The setting in use: it is replaced as a whole, never modified.
     """
 
     def __init__(self, spec: str, engine: Any, vectors: FloatRows, brute: BruteSearch, isa: Isa):
@@ -66,13 +66,13 @@ class Shortlist:
         return len(self._brute.rows)
 
     def length(self, k: int, setting: Setting) -> int:
-        """Rows in a shortlist."""
+        """Number of rows in a shortlist."""
         return min(self.n_rows, setting.rerank * int(k))
 
     def may_be_asked(self, queries: np.ndarray) -> np.ndarray:
-        """Which queries FAISS can compare with the rows as this index holds them, bool (m,).
+        """Mask of the queries that FAISS can compare with the rows as this index stores them, bool (m,).
 
-        An index of bytes may cut off the rest of a query's values: then it would find the neighbours of another query.
+        An index of bytes may clip a query's values; it would then find the neighbours of a different query.
         """
         if self._whole is None or queries.dtype == np.uint8:
             return np.ones(len(queries), bool)
@@ -82,10 +82,12 @@ class Shortlist:
     def search(
         self, queries: np.ndarray, k: int, n_threads: int, setting: Setting | None = None
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Distances and rows, (m, k), and for which queries they count, bool (m,). setting : None for the one in use.
+        """Distances and rows, both (m, k), and a mask of the valid answers, bool (m,).
 
-        They do not count where fewer than k rows were found, where float32 could not hold the query, and for "flat" where the
-        k rows are not proven to be the nearest.
+        setting : None for the one in use
+
+        An answer is not valid if fewer than k rows were found, if float32 cannot represent the query, or, for "flat",
+        if the k rows are not proven to be the nearest.
         """
         m, setting = len(queries), setting or self.setting
         bytes_only = self._brute.integers(queries)
@@ -108,9 +110,10 @@ class Shortlist:
     def _ask(
         self, floats: np.ndarray, length: int, effort: int | None, n_threads: int
     ) -> tuple[np.ndarray, np.ndarray]:
-        """FAISS's estimates (m, length) and the rows, -1 where it has none.
+        """FAISS's estimates (m, length) and rows, with -1 for missing ones.
 
-        The effort is a property of FAISS's index: of two searches at once with different ones, either may be that of both.
+        The effort is a property of FAISS's index: if two searches run at once with different efforts, both may use
+        either.
         """
         if effort is not None and effort != self._effort_set:
             with _LOCK:

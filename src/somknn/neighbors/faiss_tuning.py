@@ -1,4 +1,4 @@
-"""The cheapest setting of a FAISS index that reaches a recall, and the recall that a setting has."""
+"""Find the cheapest setting of a FAISS index that reaches a recall, and measure the recall of a setting."""
 
 import warnings
 
@@ -13,7 +13,7 @@ _LONGEST_SHORTLIST = 2048
 def recalls(
     shortlist: Shortlist, setting: Setting, queries: np.ndarray, k: int, exact_kth: np.ndarray, n_threads: int
 ) -> np.ndarray:
-    """Each query's share of the k nearest that is found, (m,): all, where exact search answers in place of FAISS."""
+    """Share of each query's k nearest that is found, (m,); 1 for queries answered by exact search instead of FAISS."""
     found = recall.recalls(shortlist.search(queries, k, n_threads, setting)[0], exact_kth)
     found[~shortlist.may_be_asked(queries)] = 1.0
     return found
@@ -28,7 +28,10 @@ def tuned(
     n_threads: int,
     longer_lists: bool,
 ) -> tuple[Setting, float]:
-    """The setting, and its mean recall on `queries`. longer_lists : whether `rerank` may be doubled."""
+    """The cheapest setting that reaches `target`, and its mean recall on `queries`.
+
+    longer_lists : whether `rerank` may be doubled
+    """
     setting = shortlist.setting
 
     def at_least(effort: int | None) -> float:
@@ -45,7 +48,7 @@ def tuned(
         longest = min(_LONGEST_SHORTLIST, shortlist.n_rows)
         if reached >= target or not longer_lists or 2 * setting.rerank * k > longest:
             return setting, float(recalls(shortlist, setting, queries, k, exact_kth, n_threads).mean())
-        # More cells do not help any more: what is missing was ranked too low by the compressed rows.
+        # More cells do not help: the compressed rows ranked the missing neighbours too low.
         setting = setting._replace(rerank=2 * setting.rerank)
 
 
@@ -58,14 +61,15 @@ def tune_and_measure(
     n_threads: int,
     longer_lists: bool,
 ) -> tuple[Setting, float]:
-    """The setting that every second query chooses, and its mean recall on the others; a single query serves for both."""
+    """The setting chosen on every second query, and its mean recall on the others; a single query serves for both."""
     second = min(1, len(queries) - 1)
-    # Kernels read contiguous rows.
+    # Kernels need contiguous rows.
     to_choose, to_measure = (np.ascontiguousarray(queries[part::2]) for part in (0, second))
     setting, reached = tuned(shortlist, to_choose, k, exact_kth[::2], target, n_threads, longer_lists)
     if reached < target:
         warnings.warn(
-            f"target_recall={target} is out of reach of index={shortlist.spec!r} on these rows: {reached:.4f} is what it gives",
+            f"target_recall={target} is out of reach of index={shortlist.spec!r} on these rows: "
+            f"{reached:.4f} is what it gives",
             stacklevel=3,
         )
     return setting, float(recalls(shortlist, setting, to_measure, k, exact_kth[second::2], n_threads).mean())

@@ -14,24 +14,24 @@ from somknn.neighbors.validation import validate_rows
 
 @one_state
 class KNeighborsTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeighborsBase):
-    """Rows to the sparse graph of their exact nearest neighbours, for estimators with `metric="precomputed"`.
+    """Transform rows to the sparse graph of their exact nearest neighbours, for estimators with `metric="precomputed"`.
 
     Parameters
     ----------
     mode : {"distance", "connectivity"}, default="distance"
         Entries of the graph: Euclidean distances, or ones.
     n_neighbors : int, default=5
-        Neighbours of each row. With `mode="distance"` one more is stored, since each fitted row counts as its
-        own neighbour and the estimators that use such graphs expect it (scikit-learn's convention).
+        Neighbours of each row. With `mode="distance"` one more is stored: each fitted row counts as its own neighbour,
+        as estimators that use such graphs expect (scikit-learn's convention).
     algorithm : {"auto", "brute", "pruned"}, default="auto"
-        How the index searches; never changes the answer. See `somknn.neighbors.ExactIndex`.
+        Search method of the index; never changes the answer. See `somknn.neighbors.ExactIndex`.
     backend : {"numba", "faiss"}, default="numba"
-        Who searches. "numba" is exact. "faiss" is what `backend_params` make of it.
+        Search engine. "numba" is exact. "faiss" is as exact as `backend_params` make it.
     backend_params : dict, default=None
         Parameters of `somknn.neighbors.FaissIndex` for `backend="faiss"`: for example
         `{"index": "ivf", "target_recall": 0.99}`. None: its `index="flat"`, which is exact as well.
     metric : {"minkowski", "euclidean", "l2"}, default="minkowski"
-        All the same distance; accepted so that code written for scikit-learn runs.
+        All of these are the same distance; accepted so that code written for scikit-learn runs.
     p : 2
         Accepted for the same reason; no other power is supported.
     n_jobs : int, default=None
@@ -42,9 +42,9 @@ class KNeighborsTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, N
     n_features_in_, n_samples_fit_ : int
         Width and number of the fitted rows.
     recall_ : float or None
-        The share of true neighbours that the backend finds: 1.0 for an exact one, else measured by `fit`.
+        Share of the true neighbours that the backend finds: 1.0 for an exact one, otherwise measured by `fit`.
     feature_names_in_ : ndarray of shape (n_features_in_,)
-        Names of the columns, where `X` had them.
+        Names of the columns, if `X` had them.
 
     Examples
     --------
@@ -82,12 +82,12 @@ class KNeighborsTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, N
         self.n_jobs = n_jobs
 
     def fit(self, X: Any, y: Any = None) -> "KNeighborsTransformer":
-        """Take the rows to search among.
+        """Fit to the rows to search among.
 
         Parameters
         ----------
         X : array-like of shape (n, n_features), or ExactIndex
-            Rows, or a fitted index of them, which is then taken as it is.
+            Rows, or a fitted index of them, which is then used directly.
         y : ignored
 
         Returns

@@ -1,27 +1,27 @@
-"""Recall of an approximate search against exact answers, and the cheapest setting that reaches a wanted one."""
+"""Recall of an approximate search against exact answers, and the cheapest setting that reaches a target."""
 
 from collections.abc import Callable
 
 import numpy as np
 
 _LARGEST_SAMPLE, _LEAST_SAMPLE = 1000, 10
-_FINENESS = 16  # a search for the cheapest value stops within a sixteenth of it
-_FLAT_GAIN = 0.002  # three doublings in a row that gain less: more of the same will not help
+_FINENESS = 16  # the search for the cheapest value stops within a sixteenth of it
+_FLAT_GAIN = 0.002  # after three doublings in a row that gain less, the search gives up
 
 
 def held_out(n: int) -> np.ndarray:
-    """Positions of up to 1,000 of n rows, a tenth at most, ascending; always the same ones for the same n.
+    """Positions of up to 1,000 of n rows, at most a tenth, ascending; always the same for the same n.
 
-    None of fewer than 100 rows: ten answers say little.
+    Empty for fewer than 100 rows: ten answers say little.
     """
     size = min(_LARGEST_SAMPLE, n // 10)
     return np.sort(np.random.RandomState(1).choice(n, size if size >= _LEAST_SAMPLE else 0, replace=False))
 
 
 def without(indices: np.ndarray, distances: np.ndarray, excluded: np.ndarray, k: int) -> np.ndarray | None:
-    """The k-th smallest distance of each row of ascending `distances` when the rows `excluded` do not count.
+    """The k-th smallest distance of each row of ascending `distances`, ignoring the rows `excluded`.
 
-    None where a list is too short for that.
+    None if a list is too short.
     """
     allowed = ~np.isin(indices, excluded)
     rank = np.cumsum(allowed, axis=1)
@@ -31,23 +31,26 @@ def without(indices: np.ndarray, distances: np.ndarray, excluded: np.ndarray, k:
 
 
 def recalls(distances: np.ndarray, exact_kth: np.ndarray) -> np.ndarray:
-    """Each query's share of `distances` (m, k) that are no larger than its exact k-th distance, (m,).
+    """Each query's share of `distances` (m, k) that are at most its exact k-th distance, (m,).
 
-    Rows at equal distance are equally right, so ties do not count as errors.
+    Rows at equal distance are equally correct, so ties do not count as errors.
     """
     return (distances <= exact_kth[:, None]).mean(axis=1)
 
 
 def at_least(recalls: np.ndarray) -> float:
-    """The mean less its standard error: what queries not in the sample may be hoped to reach."""
+    """The mean minus its standard error: a cautious estimate for queries that are not in the sample."""
     return float(recalls.mean() - recalls.std() / np.sqrt(len(recalls)))
 
 
 def cheapest(recall_of: Callable[[int], float], start: int, limit: int, target: float) -> tuple[int, float]:
-    """The smallest value, to a sixteenth, from `start` to `limit` whose recall is at least `target`, and its recall.
+    """The smallest value from `start` to `limit` whose recall is at least `target`, and its recall.
 
-    `recall_of` is taken to grow with the value. It is asked at doubling values, then between the last two. Where the
-    target is out of reach, the value after which three doublings brought nothing, or the limit.
+    The value is accurate to a sixteenth.
+
+    `recall_of` is assumed to grow with the value. It is called with doubling values, then by bisection between the last
+    two. If the target is out of reach, the result is the value after which three doublings gained nothing, or the
+    limit.
     """
     best = min(start, limit)
     below, value, reached = best - 1, best, recall_of(best)

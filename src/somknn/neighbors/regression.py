@@ -24,14 +24,14 @@ class KNeighborsRegressor(MultiOutputMixin, RegressorMixin, NeighborsBase):
     weights : {"uniform", "distance"}, callable or None, default="uniform"
         As in `KNeighborsClassifier`.
     algorithm : {"auto", "brute", "pruned"}, default="auto"
-        How the index searches; never changes the answer. See `somknn.neighbors.ExactIndex`.
+        Search method of the index; never changes the answer. See `somknn.neighbors.ExactIndex`.
     backend : {"numba", "faiss"}, default="numba"
-        Who searches. "numba" is exact. "faiss" is what `backend_params` make of it.
+        Search engine. "numba" is exact. "faiss" is as exact as `backend_params` make it.
     backend_params : dict, default=None
         Parameters of `somknn.neighbors.FaissIndex` for `backend="faiss"`: for example
         `{"index": "ivf", "target_recall": 0.99}`. None: its `index="flat"`, which is exact as well.
     metric : {"minkowski", "euclidean", "l2"}, default="minkowski"
-        All the same distance; accepted so that code written for scikit-learn runs.
+        All of these are the same distance; accepted so that code written for scikit-learn runs.
     p : 2
         Accepted for the same reason; no other power is supported.
     n_jobs : int, default=None
@@ -42,13 +42,13 @@ class KNeighborsRegressor(MultiOutputMixin, RegressorMixin, NeighborsBase):
     n_features_in_, n_samples_fit_ : int
         Width and number of the fitted rows.
     recall_ : float or None
-        The share of true neighbours that the backend finds: 1.0 for an exact one, else measured by `fit`.
+        Share of the true neighbours that the backend finds: 1.0 for an exact one, otherwise measured by `fit`.
     feature_names_in_ : ndarray of shape (n_features_in_,)
-        Names of the columns, where `X` had them.
+        Names of the columns, if `X` had them.
 
     Notes
     -----
-    Input dtypes: see `NearestNeighbors`. Targets are averaged in float64, whatever their dtype.
+    For input dtypes see `NearestNeighbors`. Targets of any dtype are averaged in float64.
 
     Examples
     --------
@@ -89,12 +89,12 @@ class KNeighborsRegressor(MultiOutputMixin, RegressorMixin, NeighborsBase):
         self.n_jobs = n_jobs
 
     def fit(self, X: Any, y: Any) -> "KNeighborsRegressor":
-        """Take the rows and their targets.
+        """Fit to the rows and their targets.
 
         Parameters
         ----------
         X : array-like of shape (n, n_features), or ExactIndex
-            Rows, or a fitted index of them, which is then taken as it is.
+            Rows, or a fitted index of them, which is then used directly.
         y : array-like of shape (n,) or (n, n_outputs)
             Numbers.
 

@@ -23,16 +23,16 @@ class NearestNeighbors(NeighborsBase):
     n_neighbors : int, default=5
         Neighbours per query.
     radius : float, default=1.0
-        Reach of `radius_neighbors`.
+        Default radius of `radius_neighbors`.
     algorithm : {"auto", "brute", "pruned"}, default="auto"
-        How the index searches; never changes the answer. See `somknn.neighbors.ExactIndex`.
+        Search method of the index; never changes the answer. See `somknn.neighbors.ExactIndex`.
     backend : {"numba", "faiss"}, default="numba"
-        Who searches. "numba" is exact. "faiss" is what `backend_params` make of it.
+        Search engine. "numba" is exact. "faiss" is as exact as `backend_params` make it.
     backend_params : dict, default=None
         Parameters of `somknn.neighbors.FaissIndex` for `backend="faiss"`: for example
         `{"index": "ivf", "target_recall": 0.99}`. None: its `index="flat"`, which is exact as well.
     metric : {"minkowski", "euclidean", "l2"}, default="minkowski"
-        All the same distance; accepted so that code written for scikit-learn runs.
+        All of these are the same distance; accepted so that code written for scikit-learn runs.
     p : 2
         Accepted for the same reason; no other power is supported.
     n_jobs : int, default=None
@@ -43,14 +43,14 @@ class NearestNeighbors(NeighborsBase):
     n_features_in_, n_samples_fit_ : int
         Width and number of the fitted rows.
     recall_ : float or None
-        The share of true neighbours that the backend finds: 1.0 for an exact one, else measured by `fit`.
+        Share of the true neighbours that the backend finds: 1.0 for an exact one, otherwise measured by `fit`.
     feature_names_in_ : ndarray of shape (n_features_in_,)
-        Names of the columns, where `X` had them.
+        Names of the columns, if `X` had them.
 
     Notes
     -----
-    uint8, float32 and float64 rows are used as they are, without a float copy of bytes; C-contiguous rows are
-    not copied and must not be changed afterwards. Other number types are converted exactly:
+    uint8, float32 and float64 rows are used as they are; uint8 rows are not copied to floats. C-contiguous rows are not
+    copied at all and must not be changed afterwards. Other number types are converted exactly: see
     `somknn.neighbors.validation`. Equal distances are ordered by row number.
 
     Examples
@@ -92,12 +92,12 @@ class NearestNeighbors(NeighborsBase):
         self.n_jobs = n_jobs
 
     def fit(self, X: Any, y: Any = None) -> "NearestNeighbors":
-        """Take the rows to search among.
+        """Fit to the rows to search among.
 
         Parameters
         ----------
         X : array-like of shape (n, n_features), or ExactIndex
-            Rows, or a fitted index of them, which is then taken as it is.
+            Rows, or a fitted index of them, which is then used directly.
         y : ignored
 
         Returns
@@ -110,7 +110,7 @@ class NearestNeighbors(NeighborsBase):
         return self
 
     def _within(self, X: Any, radius: float | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Starts, squared distances and rows of all neighbours within `radius`, by ascending row."""
+        """Starts, squared distances and rows of all neighbours within `radius`, in ascending row order."""
         check_is_fitted(self)
         radius = self.radius if radius is None else radius
         if not radius >= 0:
@@ -123,7 +123,7 @@ class NearestNeighbors(NeighborsBase):
             return starts, squared_distances, indices
         query_of = np.repeat(np.arange(len(queries)), np.diff(starts))
         keep = indices != query_of
-        # Every row lies within any radius of itself, once.
+        # Every row lies within any radius of itself exactly once.
         return starts - np.arange(len(starts)), squared_distances[keep], indices[keep]
 
     def radius_neighbors(
@@ -140,15 +140,15 @@ class NearestNeighbors(NeighborsBase):
         Parameters
         ----------
         X : array-like of shape (m, n_features), default=None
-            Queries. None: the fitted rows themselves, none of which is its own neighbour.
+            Queries. None: the fitted rows themselves, where no row counts as its own neighbour.
         radius : float, default=None
-            Largest Euclidean distance; by default the parameter of the same name.
+            Largest Euclidean distance; by default the constructor's `radius`.
         return_distance : bool, default=True
             Whether to return distances as well.
         sort_results : bool, default=False
             Order each query's neighbours by distance, then row number; otherwise by row number.
         squared : bool, default=False
-            Squared distances, as in `kneighbors`. The radius is a distance all the same.
+            Return squared distances, as in `kneighbors`. The radius is still a plain distance.
 
         Returns
         -------
@@ -182,7 +182,7 @@ class NearestNeighbors(NeighborsBase):
         X, radius, sort_results
             As in `radius_neighbors`.
         mode : {"connectivity", "distance"}, default="connectivity"
-            What the entries are: ones, or Euclidean distances.
+            Entries of the matrix: ones, or Euclidean distances.
 
         Returns
         -------
@@ -199,7 +199,7 @@ class NearestNeighbors(NeighborsBase):
 
 
 def _largest_square(radius: float) -> float:
-    """The largest float whose root is at most `radius`: the boundary is that of the distances returned."""
+    """The largest float whose root is at most `radius`, so that the boundary agrees with the returned distances."""
     square = radius * radius
     if not np.isfinite(square):
         return float("inf")
@@ -218,5 +218,6 @@ def _order_in_segments(starts: np.ndarray, squared_distances: np.ndarray) -> np.
 def _split(values: np.ndarray, starts: np.ndarray) -> np.ndarray:
     parts = np.empty(len(starts) - 1, dtype=object)
     for i in range(len(parts)):
-        parts[i] = values[starts[i] : starts[i + 1]].copy()  # no part keeps the rest alive
+        # Copied, so that a part does not keep the whole array alive.
+        parts[i] = values[starts[i] : starts[i + 1]].copy()
     return parts

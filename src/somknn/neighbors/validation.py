@@ -1,13 +1,13 @@
-"""From what a caller gives to what the index takes: one dtype, C order, finite, nothing rounded in silence.
+"""Convert a caller's input to what the index takes: one dtype, C order, finite, nothing silently rounded.
 
-uint8, float32 and float64 are kept as they are. Every other number type is held in one that represents each
-of its values exactly, so distances are those of the values given:
+uint8, float32 and float64 are kept as they are. Every other number type is converted to one that represents each of its
+values exactly, so distances are those of the given values:
 
     bool                                      uint8
     integers whose values all fit 0 to 255    uint8 (an eighth of int64's memory, and the fast integer path)
     other int8, int16, uint16; float16        float32
-    other integers                            float64; beyond ±2**53 they are refused
-    long double                               float64, rounded as NumPy does
+    other integers                            float64; values beyond ±2**53 are an error
+    long double                               float64, rounded as by NumPy
 """
 
 from typing import Any
@@ -23,15 +23,15 @@ _LARGEST_INTEGER = 2**53
 
 
 def validate_rows(estimator: Any, X: Any, *, reset: bool) -> np.ndarray:
-    """`X` as rows for the index; `reset` records number and names of features on `estimator`, else compares.
+    """`X` as rows for the index; `reset` records number and names of features on `estimator`, otherwise compares them.
 
     Raises
     ------
     ValueError
-        For NaN or infinity (row and column named), another number of features, empty or not two-dimensional
-        input.
+        For NaN or infinity (naming row and column), another number of features, or input that is empty or not
+        two-dimensional.
     TypeError
-        For sparse input, or cells that are no numbers.
+        For sparse input, or cells that are not numbers.
     """
     X = validate_data(estimator, X, reset=reset, dtype="numeric", order="C", ensure_all_finite=False)
     return prepare_rows(X, getattr(estimator, "feature_names_in_", None))
@@ -53,7 +53,7 @@ def validate_rows_and_targets(estimator: Any, X: Any, y: Any, *, numeric_targets
 
 
 def prepare_rows(X: np.ndarray, feature_names: Any = None) -> np.ndarray:
-    """Two-dimensional numbers in a dtype of the index; finite, which `assume_finite` leaves unchecked."""
+    """Two-dimensional numbers in a dtype of the index; checked to be finite unless `assume_finite` is set."""
     X = _as_exact_dtype(X)
     if X.dtype.kind == "f" and not sklearn.get_config()["assume_finite"]:
         check_finite(X, feature_names)
@@ -85,7 +85,7 @@ def _as_exact_dtype(X: np.ndarray) -> np.ndarray:
 
 
 def check_n_neighbors(n_neighbors: Any, default: int) -> int:
-    """`n_neighbors`, by default `default`, as an int of at least 1."""
+    """`n_neighbors` (`default` if None) as an int of at least 1."""
     if n_neighbors is None:
         return int(default)
     if isinstance(n_neighbors, bool) or not hasattr(n_neighbors, "__index__"):
@@ -96,11 +96,10 @@ def check_n_neighbors(n_neighbors: Any, default: int) -> int:
 
 
 def check_weights(weights: Any, shape: tuple[int, ...]) -> np.ndarray:
-    """What a user's weight function returned, as float64 of the neighbours' shape.
+    """The result of a user's weight function, as float64 in the shape of the neighbours.
 
-    Where a query has infinite weights (1/distance at distance zero), those neighbours count 1 and the others
-    0.
-    Raises ValueError for another shape, NaN, negative weights, and a query whose weights are all zero.
+    If a query has infinite weights (1/distance at distance zero), those neighbours count 1 and the others 0. Raises
+    ValueError for another shape, NaN, negative weights, and a query whose weights are all zero.
     """
     weights = np.ascontiguousarray(weights, dtype=np.float64)
     if weights.shape != shape:

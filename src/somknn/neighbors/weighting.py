@@ -9,8 +9,8 @@ from somknn.machine import resolve_n_threads, run_tasks
 from somknn.neighbors.validation import check_weights
 from somknn_kernels.votes import prefix_voting, voting
 
-_QUERIES_PER_TASK = 8192  # some hundred microseconds of votes: worth waking a thread for
-_LISTS_PER_TASK = 2048  # whose votes are counted for every k
+_QUERIES_PER_TASK = 8192  # some hundred microseconds of votes: enough to be worth a thread
+_LISTS_PER_TASK = 2048  # neighbour lists whose votes are counted for every k
 
 
 def _over_queries(
@@ -23,7 +23,7 @@ def _over_queries(
 
 
 def neighbour_weights(weights: Any, squared_distances: np.ndarray, n_jobs: int | None) -> np.ndarray | None:
-    """Weights (m, k) for the parameter `weights`, or None where all count the same."""
+    """Weights (m, k) for the parameter `weights`, or None if all count the same."""
     if weights is None or weights == "uniform":
         return None
     if callable(weights):
@@ -67,9 +67,10 @@ def winners_of_every_k(
 def first_allowed(
     neighbours: tuple[np.ndarray, np.ndarray], k: int, allowed: np.ndarray, codes: np.ndarray, n_jobs: int | None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Class codes (m, k) and squared distances (m, k) of each query's first k neighbours that are allowed, and how many there were.
+    """Class codes (m, k) and squared distances (m, k) of each query's first k allowed neighbours, and their number.
 
-    neighbours : squared distances and rows, (m, L); allowed : (n,) bool; codes : (n,) int32, of all rows. Entries beyond the number are 0.
+    neighbours : squared distances and rows, (m, L); allowed : (n,) bool; codes : (n,) int32, of all rows. Entries
+    beyond the number are 0.
     """
     squared_distances, indices = neighbours
     m = len(indices)
@@ -85,7 +86,7 @@ def first_allowed(
 
 
 def _check_rows(neighbours: np.ndarray, n_rows: int) -> None:
-    """Raise ValueError for neighbours (m, k) that are no rows, as those of a damaged index are: kernels look them up."""
+    """Raise ValueError for neighbours (m, k) that are not rows, as in a damaged index: kernels index with them."""
     if neighbours.size and not (neighbours.min() >= 0 and neighbours.max() < n_rows):
         query, place = np.argwhere((neighbours < 0) | (neighbours >= n_rows))[0]
         raise ValueError(f"neighbour {neighbours[query, place]} of query {query} is none of the {n_rows} rows")
