@@ -1,9 +1,8 @@
-"""The model file as a container: named arrays and a JSON document in a safetensors file, checked before use.
+"""The model file format: named arrays and a JSON document in a safetensors file, checked before use.
 
-Layout (the public safetensors format): 8 bytes with the header's length, a JSON header that gives dtype,
-shape and place of each array, the arrays. The document lies in the header's metadata under one key,
-`somknn-model`, with its own SHA-256 digest and that of every array. Only arrays and text can be in there:
-nothing is executed when a file is read.
+Layout (the public safetensors format): 8 bytes with the header's length, a JSON header with dtype, shape and position
+of each array, then the arrays. The document is in the header's metadata under one key, `somknn-model`, with its own
+SHA-256 digest and that of every array. The file can contain only arrays and text: nothing is executed when it is read.
 """
 
 import hashlib
@@ -38,17 +37,17 @@ _DTYPES = {
 }
 _CODES = {np.dtype(dtype): code for code, dtype in _DTYPES.items()}
 
-# A header is parsed in memory, so its length is bounded by more than the size of the file.
+# A header is parsed in memory, so its length has its own limit besides the size of the file.
 _LONGEST_HEADER = 64 * 2**20
 _MOST_DIMENSIONS = 8
 
 
 class ModelFileError(ValueError):
-    """A model file is damaged, truncated, from a newer version, or no model file at all."""
+    """A model file is damaged, truncated, from a newer version, or not a model file at all."""
 
 
 def can_store(dtype: np.dtype) -> bool:
-    """Whether arrays of this dtype have a place in the file."""
+    """Whether arrays of this dtype can be stored in the file."""
     return dtype.newbyteorder("=") in _CODES
 
 
@@ -65,7 +64,7 @@ def _array_digest(array: np.ndarray) -> str:
 
 
 def write(path: str | os.PathLike, arrays: dict[str, np.ndarray], document: dict[str, Any]) -> None:
-    """Write `arrays` and the JSON `document` to `path` as one complete file, or leave `path` as it was.
+    """Write `arrays` and the JSON `document` to `path` as one complete file, or leave `path` unchanged.
 
     The bytes depend on the contents only: the same model gives the same file.
     """
@@ -85,23 +84,22 @@ def write(path: str | os.PathLike, arrays: dict[str, np.ndarray], document: dict
         "body_sha256": _text_digest(_canonical(body)),
     }
     with replacing(path) as temporary:
-        # One metadata key: safetensors does not promise an order for several.
+        # One metadata key: safetensors does not guarantee an order for several.
         save_file(arrays, temporary, metadata={FORMAT: _canonical(envelope)})
 
 
 def read(path: str | os.PathLike, *, memory_map: bool = True) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Read and verify a model file: `(arrays, document)`.
 
-    Arrays are read-only views of the mapped file, or copies in memory with `memory_map=False`. Before an
-    array is made, the header has been checked against the size of the file, and every array's bytes against
-    their digest.
+    Arrays are read-only views of the mapped file, or copies in memory with `memory_map=False`. Before an array is
+    created, the header is checked against the size of the file, and the array's bytes against their digest.
 
     Raises
     ------
     ModelFileError
-        In one line, what is wrong with the file.
+        The file is invalid; the one-line message says why.
     OSError
-        When the file cannot be opened.
+        If the file cannot be opened.
     """
     path = Path(path)
     if path.is_dir():
@@ -154,7 +152,7 @@ def _array_at(buffer: mmap.mmap | bytes, start: int, dtype: np.dtype, shape: tup
         array = np.empty(shape, dtype=dtype)
     else:
         array = np.frombuffer(buffer, dtype=dtype, count=count, offset=start).reshape(shape)
-        if not array.flags.aligned:  # allowed by the format, and slow or refused by compiled code
+        if not array.flags.aligned:  # allowed by the format, but slow for compiled code or rejected by it
             array = array.copy()
     array.flags.writeable = False
     return array
@@ -223,7 +221,7 @@ def _is_size(value: Any) -> bool:
 
 
 def _check_places(header: dict[str, Any], available: int) -> dict[str, tuple[int, np.dtype, tuple[int, ...]]]:
-    """Begin, dtype and shape of each array; they must fill the data without a gap or an overlap."""
+    """Start, dtype and shape of each array; together they must fill the data without gaps or overlaps."""
     places, spans = {}, []
     for name, entry in header.items():
         if not isinstance(entry, dict) or set(entry) != {"dtype", "shape", "data_offsets"}:

@@ -1,4 +1,4 @@
-"""What a fitted estimator consists of: a table that its class gives, checked when it is saved and when it is loaded.
+"""The fitted state of an estimator: a table that its class declares, checked on saving and on loading.
 
     _saved_state = {
         "n_features_in_": Integer(1),
@@ -7,9 +7,10 @@
         "history_": Optional(History()),
     }
 
-A length is a number, the name of an attribute (which is an integer, or whose length counts), or None where any will do.
-A file that holds anything else, or lacks what is not `Optional`, is refused before the estimator gets any of it. So
-compiled code, which does not look at lengths, and methods, which expect their attributes, see only what `fit` could have made.
+A length is a number, the name of an attribute (an integer, or an object whose length is used), or None for any length.
+A file with other attributes, or without one that is not `Optional`, is rejected before the estimator receives any of
+it. So compiled code, which does not check lengths, and methods, which rely on their attributes, only see what `fit`
+could have produced.
 """
 
 import math
@@ -22,18 +23,18 @@ from somknn.persistence.container import ModelFileError, can_store
 
 FLOATS = ("float32", "float64")
 ROWS = ("uint8", *FLOATS)
-_FINITE_AT_A_TIME = 1 << 20  # values: what is made on the way stays in the cache
+_FINITE_AT_A_TIME = 1 << 20  # values: temporaries stay in the cache
 
 
 class Kind(Protocol):
-    """What the value of an attribute may be."""
+    """The set of values that an attribute may have."""
 
     def check(self, name: str, value: Any, values: Mapping[str, Any]) -> None:
         """Raise ModelFileError unless `value` is of this kind; `values` are all attributes of the estimator."""
 
 
 class Optional(NamedTuple):
-    """Another kind, or None, or no such attribute."""
+    """Another kind; or None; or the attribute is absent."""
 
     kind: Kind
 
@@ -66,7 +67,7 @@ class Integer(NamedTuple):
 
 
 class Number(NamedTuple):
-    """A number of at least 0, or NaN where there was nothing to measure."""
+    """A number of at least 0, or NaN if nothing could be measured."""
 
     def check(self, name: str, value: Any, values: Mapping[str, Any]) -> None:
         if isinstance(value, bool | np.bool_) or not isinstance(value, int | float | np.integer | np.floating):
@@ -84,7 +85,7 @@ class Flag(NamedTuple):
 
 
 class Text(NamedTuple):
-    """One of some words."""
+    """One of several words."""
 
     options: tuple[str, ...]
 
@@ -94,7 +95,7 @@ class Text(NamedTuple):
 
 
 class History(NamedTuple):
-    """A dict of lists of numbers: what training told, step by step, under these names at least."""
+    """A dict of lists of numbers, the training history, with at least these names."""
 
     names: tuple[str, ...] = ()
 
@@ -111,7 +112,7 @@ class History(NamedTuple):
 
 
 class Names(NamedTuple):
-    """Text for each of some things, such as columns: an object array (length,)."""
+    """An object array (length,) of text, such as column names."""
 
     length: int | str | None = None
 
@@ -124,21 +125,21 @@ class Names(NamedTuple):
 
 
 class Classes(NamedTuple):
-    """Labels, sorted, none twice: what `np.unique` makes of targets."""
+    """Sorted labels without duplicates, as `np.unique` returns them."""
 
     def check(self, name: str, value: Any, values: Mapping[str, Any]) -> None:
         if not isinstance(value, np.ndarray) or value.ndim != 1 or not len(value):
             raise ModelFileError(f"{name} is {_shown(value)}, not a list of labels")
         try:
             ascending = bool(np.all(value[:-1] < value[1:]))
-        except TypeError:  # labels that do not compare
+        except TypeError:  # labels that cannot be compared
             ascending = False
         if not ascending:
             raise ModelFileError(f"the labels in {name} are not in order, or one stands there twice")
 
 
 class Labels(NamedTuple):
-    """An array of labels, each one of the labels in another attribute."""
+    """An array of labels, each of which occurs in another attribute."""
 
     classes: str
     shape: tuple[int | str | None, ...]
@@ -157,7 +158,7 @@ class Labels(NamedTuple):
 
 
 class ListOf(NamedTuple):
-    """A list, not empty, of values of one kind."""
+    """A non-empty list of values of one kind."""
 
     kind: Kind
 
@@ -169,7 +170,7 @@ class ListOf(NamedTuple):
 
 
 class Fitted(NamedTuple):
-    """A fitted estimator of the class of this name."""
+    """A fitted estimator of the class with this name."""
 
     class_name: str
 
@@ -188,8 +189,8 @@ class Fitted(NamedTuple):
 class Array(NamedTuple):
     """An array of numbers.
 
-    shape : lengths; dtypes : a name or several; below : values are positions in [0, below), which is a number or another
-    attribute; finite : whether NaN and infinity are refused.
+    shape : lengths; dtypes : a name or several; below : values are positions in [0, below), where `below` is a number
+    or another attribute; finite : whether NaN and infinity are rejected.
     """
 
     shape: tuple[int | str | None, ...]
@@ -211,7 +212,7 @@ class Array(NamedTuple):
 
 
 class Saved(NamedTuple):
-    """An array of any shape and dtype, finite: one that `_restore` looks at itself."""
+    """A finite array of any shape and dtype, which `_restore` checks further itself."""
 
     def check(self, name: str, value: Any, values: Mapping[str, Any]) -> None:
         if not isinstance(value, np.ndarray) or not can_store(value.dtype):
@@ -220,13 +221,13 @@ class Saved(NamedTuple):
 
 
 COLUMNS: dict[str, Kind] = {"n_features_in_": Integer(1), "feature_names_in_": Optional(Names("n_features_in_"))}
-"""What `validate_data` records of the fitted columns."""
+"""Attributes that `validate_data` records about the fitted columns."""
 
 
 def check_contents(table: Mapping[str, Kind], values: Mapping[str, Any]) -> None:
-    """Raise ModelFileError unless `values` are what `table` says: every attribute of its kind, none missing, none beyond.
+    """Raise ModelFileError unless `values` match `table`: every attribute of its kind, none missing, none unknown.
 
-    A name in the table that ends in "*" stands for any number of attributes that begin so.
+    A name in the table that ends in "*" stands for any number of attributes with that prefix.
     """
     prefixes = {name[:-1]: kind for name, kind in table.items() if name.endswith("*")}
     for name, kind in table.items():
@@ -283,7 +284,7 @@ def _check_shape(
 
 
 def _shown(value: Any) -> str:
-    """A value of a damaged file for one line of an error."""
+    """A value of a damaged file, formatted for a one-line error."""
     if isinstance(value, np.ndarray):
         return f"an array of {value.dtype}"
     text = " ".join(repr(value).split()) if isinstance(value, str | int | float | None) else f"a {type(value).__name__}"

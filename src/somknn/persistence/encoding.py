@@ -1,4 +1,4 @@
-"""Python values as JSON plus named arrays, and back. A value outside this list is refused: never a pickle."""
+"""Encode Python values as JSON plus named arrays, and decode them. Other values raise an error: never a pickle."""
 
 import math
 from collections.abc import Callable
@@ -23,8 +23,8 @@ DecodeEstimator = Callable[[Any], Any]
 def encode(value: Any, key: str, what: str, arrays: dict[str, np.ndarray], estimator: EncodeEstimator) -> Any:
     """JSON for `value`; its arrays go into `arrays` under `key` or names that begin with it.
 
-    `what` names the value in an error; `estimator(value, key)` encodes what has `get_params`.
-    Raises TypeError for what cannot be saved.
+    `what` names the value in an error; `estimator(value, key)` encodes objects with `get_params`. Raises TypeError for
+    values that cannot be saved.
     """
     if value is None or isinstance(value, bool | int):
         return value if value is None or isinstance(value, bool) else int(value)
@@ -71,7 +71,7 @@ def _encode_array(array: np.ndarray, key: str, what: str, arrays: dict[str, np.n
 
 
 def decode(value: Any, arrays: dict[str, np.ndarray], estimator: DecodeEstimator) -> Any:
-    """The value that `encode` turned into `value`; ModelFileError for anything `encode` does not write."""
+    """The value that `encode` turned into `value`; ModelFileError for anything that `encode` does not write."""
     if value is None or isinstance(value, bool | int | str):
         return value
     if isinstance(value, float):
@@ -144,7 +144,7 @@ def _read_objects(content: Any, arrays: dict[str, np.ndarray], estimator: Decode
     values = [decode(v, arrays, estimator) for v in values]
     if kind == "U":
         _expect(all(isinstance(v, str) for v in values), "a list of labels")
-        # One long label would widen every element: what numpy allots must stay in proportion to the file.
+        # One long label would widen every element: the memory that NumPy allocates must stay in proportion to the file.
         widest = max((len(v) for v in values), default=0)
         _expect(widest * len(values) <= 64 * (sum(map(len, values)) + len(values) + 1024), "a list of labels")
         return np.array(values, dtype=np.str_).reshape(shape)

@@ -1,4 +1,4 @@
-"""Estimators to and from the contents of a model file; a table says which classes a file may name."""
+"""Convert estimators to and from the contents of a model file; a table lists the classes that a file may name."""
 
 import importlib
 import os
@@ -15,7 +15,7 @@ from somknn.persistence.container import ModelFileError
 from somknn.persistence.contents import Kind, check_contents
 from somknn.persistence.encoding import decode, encode
 
-# Every class that a model file may name, and where it lives. A file cannot cause any other import.
+# All classes that a model file may name, and their modules. A file cannot cause any other import.
 CLASSES: dict[str, str] = {
     "NearestNeighbors": "somknn.neighbors:NearestNeighbors",
     "KNeighborsClassifier": "somknn.neighbors:KNeighborsClassifier",
@@ -37,8 +37,7 @@ CLASSES: dict[str, str] = {
 
 
 class InputSchema(NamedTuple):
-    """The rows a saved model expects: number of columns, dtype it was fitted on, column names, where
-    known."""
+    """The rows that a saved model expects: number of columns, dtype it was fitted on, column names if known."""
 
     n_features: int | None
     dtype: str | None
@@ -59,8 +58,8 @@ class Savable:
         Parameters
         ----------
         path : path-like
-            The file to write; ".safetensors" is the usual ending. An existing file is replaced; where `path` is a symbolic link,
-            the file that it leads to.
+            The file to write, usually with the extension ".safetensors". An existing file is replaced; if `path` is a
+            symbolic link, its target is replaced.
 
         Raises
         ------
@@ -78,13 +77,13 @@ class Savable:
         return arrays, {name: value for name, value in fitted.items() if name not in arrays}
 
     def _check_parameters(self) -> None:
-        """Raise ValueError or TypeError for parameters that `fit` would refuse."""
+        """Raise ValueError or TypeError for parameters that `fit` would reject."""
         if hasattr(self, "_parameter_constraints"):
             cast(Any, self)._validate_params()
         resolve_n_threads(getattr(self, "n_jobs", None))
 
     def _check_saved(self, values: Mapping[str, Any]) -> None:
-        """Raise ModelFileError where attributes do not fit each other in a way that `_saved_state` cannot say."""
+        """Raise ModelFileError for inconsistent attributes that the table `_saved_state` cannot detect."""
 
     def _restore(self, arrays: dict[str, np.ndarray], state: dict[str, Any]) -> None:
         for name, value in [*arrays.items(), *state.items()]:
@@ -120,7 +119,7 @@ def _registered_name(estimator: Any) -> str:
 
 
 def _check_state(estimator: Any, arrays: dict[str, np.ndarray], state: dict[str, Any]) -> None:
-    """What an estimator is about to save or to restore, against what its class says of itself."""
+    """Check the state that an estimator is about to save or restore against its class's declarations."""
     if not hasattr(estimator, "_saved_state"):
         raise TypeError(f"{type(estimator).__name__} does not say in _saved_state what its fitted state is")
     values = {**state, **arrays}
@@ -133,11 +132,11 @@ def _check_state(estimator: Any, arrays: dict[str, np.ndarray], state: dict[str,
 def _state_of(estimator: Any) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     if isinstance(estimator, Savable):
         return estimator._state_to_save()
-    return {}, {}  # a Pipeline: everything that it learned is in its steps, which are parameters
+    return {}, {}  # a Pipeline: its fitted state is in its steps, which are parameters
 
 
 def _as_it_is(estimator: Any) -> Any:
-    """What is saved while others fit: the estimator, or a Pipeline and its steps, of one moment each."""
+    """A consistent copy to save while others may fit: of the estimator, or of a Pipeline and each of its steps."""
     taken = snapshot(estimator)
     if isinstance(getattr(taken, "steps", None), list):
         taken.steps = [(name, _as_it_is(step) if hasattr(step, "get_params") else step) for name, step in taken.steps]
@@ -154,7 +153,7 @@ def _encode_estimator(estimator: Any, key: str, arrays: dict[str, np.ndarray]) -
     params = {
         param: encode(value, f"{prefix}{param}", f"parameter {param!r} of {name}", arrays, nested)
         for param, value in estimator.get_params(deep=False).items()
-        if not (name == "Pipeline" and param == "memory")  # a cache folder of the machine that fitted it
+        if not (name == "Pipeline" and param == "memory")  # a cache folder on the machine that fitted it
     }
     own_arrays, state = _state_of(estimator)
     if isinstance(estimator, Savable):
@@ -182,7 +181,7 @@ def _encode_estimator(estimator: Any, key: str, arrays: dict[str, np.ndarray]) -
 
 
 def _check_steps(params: dict[str, Any]) -> None:
-    """What `Pipeline` expects of its parameters and finds out when it is used; and its steps must be fitted."""
+    """Check what `Pipeline` itself only checks in use, and that its steps are fitted."""
     from sklearn.pipeline import Pipeline
 
     steps = params.get("steps")
@@ -233,8 +232,8 @@ def _decode_estimator(content: Any, arrays: dict[str, np.ndarray]) -> Any:
     state = {name: decode(value, arrays, nested) for name, value in content["state"].items()}
     if isinstance(estimator, Savable):
         estimator._check_parameters()
-        if own_arrays or state:  # else it is not fitted: a parameter of another
-            # Made anew from the rest: a file's word on it could only be wrong.
+        if own_arrays or state:  # otherwise it is not fitted: a parameter of another estimator
+            # Recomputed from the rest, so the file's copy is ignored.
             own_arrays = {name: value for name, value in own_arrays.items() if name not in estimator._derived_state}
             state = {name: value for name, value in state.items() if name not in estimator._derived_state}
             _check_state(estimator, own_arrays, state)
@@ -292,10 +291,10 @@ def _read(path: str | os.PathLike, memory_map: bool) -> tuple[Any, dict[str, Any
         raise ModelFileError(f"{os.fspath(path)}: damaged header (nested too deeply)") from None
     except MemoryError:
         raise ModelFileError(f"{os.fspath(path)}: the model needs more memory than there is") from None
-    except ImportError:  # of an extra that the model needs: its name is in the message
+    except ImportError:  # an extra that the model needs is missing: its name is in the message
         raise
     except Exception as error:
-        # A header with a right digest whose contents do not fit the class: written by something else.
+        # The digests are right but the contents do not match the class: another program wrote the file.
         reason = " ".join(str(error).split())
         raise ModelFileError(f"{os.fspath(path)}: the model's contents do not fit its class ({reason})") from error
 
@@ -303,17 +302,17 @@ def _read(path: str | os.PathLike, memory_map: bool) -> tuple[Any, dict[str, Any
 def load(path: str | os.PathLike, *, memory_map: bool = True) -> Any:
     """Load an estimator that `save` wrote.
 
-    The file is verified before it is used: its layout, the SHA-256 digest of the header and of each array,
-    finite numbers, and positions within range. Nothing in the file is executed. Arrays are mapped from the
-    file, read-only: processes that load the same model share the memory. Replace a model file by saving to
-    its path (which renames), never by writing into it while it is loaded.
+    The file is verified before it is used: its layout, the SHA-256 digests of the header and of each array, that
+    numbers are finite and positions within range. Nothing in the file is executed. Arrays are mapped from the file,
+    read-only, so processes that load the same model share the memory. Replace a model file by saving to its path (which
+    renames), never by writing into it while it is loaded.
 
     Parameters
     ----------
     path : path-like
         The file.
     memory_map : bool, default=True
-        False reads the arrays into memory instead, for a file that may change or go away.
+        False reads the arrays into memory instead, for a file that may be changed or deleted.
 
     Returns
     -------
@@ -323,7 +322,7 @@ def load(path: str | os.PathLike, *, memory_map: bool = True) -> Any:
     Raises
     ------
     ModelFileError
-        A ValueError: the file is damaged, truncated, from a newer version of the format, or no model file.
+        A ValueError: the file is damaged, truncated, from a newer version of the format, or not a model file.
     OSError
         If the file cannot be opened.
     """
@@ -331,6 +330,5 @@ def load(path: str | os.PathLike, *, memory_map: bool = True) -> Any:
 
 
 def describe(path: str | os.PathLike) -> dict[str, Any]:
-    """The JSON header of a model file: class, parameters, classes, expected input. Arrays are verified
-    too."""
+    """The JSON header of a model file: class, parameters, classes, expected input. The arrays are verified too."""
     return container.read(path)[1]
