@@ -1,6 +1,7 @@
 """Confusion matrix, per-class heatmap, calibration, ROC, precision-recall and tuning curves from numbers alone.
 
-A process that only draws need not import scikit-learn: `somknn.evaluation.curves` computes what is drawn here. The margins are fixed by what is written in them: a layout engine would draw every figure twice.
+A process that only draws does not import scikit-learn: `somknn.evaluation.curves` computes the data. Margins are
+computed from the text in them, because a layout engine would draw every figure twice.
 """
 
 from collections.abc import Sequence
@@ -12,13 +13,13 @@ from matplotlib.axes import Axes
 from matplotlib.colors import PowerNorm, to_hex
 from matplotlib.figure import Figure
 
-_MOST_LABELLED = 20  # classes that still have room for their own number or tick
+_MOST_LABELLED = 20  # most classes for which each has its own number or tick
 
-_LETTER = 0.085  # inches that a letter of a tick label is wide, at most
+_LETTER = 0.085  # upper bound for the width of a letter of a tick label, in inches
 
 
 def _axes(width: float, height: float, left: float = 0.75, bottom: float = 0.55) -> tuple[Figure, Axes]:
-    """A figure and its axes; all in inches, `left` and `bottom` for ticks and labels."""
+    """A figure and its axes; all in inches, `left` and `bottom` are the margins for ticks and labels."""
     figure = Figure(figsize=(width, height))
     right, top = 0.15, 0.3
     box = (left / width, bottom / height, (width - left - right) / width, (height - bottom - top) / height)
@@ -26,7 +27,7 @@ def _axes(width: float, height: float, left: float = 0.75, bottom: float = 0.55)
 
 
 def _beside_ticks(names: Sequence[str]) -> float:
-    """Inches for tick labels of these names and an axis label beside them."""
+    """Width in inches of the tick labels `names` and an axis label next to them."""
     return 0.5 + _LETTER * max(map(len, names))
 
 
@@ -36,7 +37,7 @@ def _class_ticks(names: Sequence[str]) -> tuple[np.ndarray, list[str]]:
 
 
 def confusion_matrix(counts: np.ndarray, names: Sequence[str]) -> Figure:
-    """True classes in rows, predicted ones in columns; the colour is the share of the row, rare errors lifted."""
+    """True classes in rows, predicted classes in columns; the colour is the share of the row, rare errors enhanced."""
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     margin = _beside_ticks(names)
     rotated = max(map(len, names)) > 3
@@ -55,7 +56,7 @@ def confusion_matrix(counts: np.ndarray, names: Sequence[str]) -> Figure:
 
 
 def per_class_heatmap(table: np.ndarray, titles: Sequence[str], names: Sequence[str]) -> Figure:
-    """Scores (n_classes, n_scores) as a heatmap, `titles` over the columns and `names` before the rows."""
+    """Scores (n_classes, n_scores) as a heatmap, with `titles` above the columns and `names` left of the rows."""
     margin = _beside_ticks(names)
     figure, axes = _axes(4.4 + margin, max(2.4, min(8.0, 0.36 * len(names) + 0.9)), margin)
     known = table[~np.isnan(table)]
@@ -75,7 +76,7 @@ def per_class_heatmap(table: np.ndarray, titles: Sequence[str], names: Sequence[
 
 
 def calibration(curves: Sequence[tuple[str, np.ndarray, np.ndarray]]) -> Figure:
-    """For each name the share that was right at each predicted probability; the arrays are of one length."""
+    """For each name, the share of correct rows at each predicted probability; the arrays have equal lengths."""
     figure, axes = _axes(5.4, 4.4)
     axes.plot([0, 1], [0, 1], color="0.6", linewidth=1, linestyle="--", label="perfectly calibrated")
     for marker, (name, probability, share) in zip("osD^v*PX" * len(curves), curves, strict=False):
@@ -104,7 +105,7 @@ def _curves(
     if corner is not None:
         axes.set_xlim(corner[0])
         axes.set_ylim(corner[1])
-        # A height of its own: finding one would draw the ticks once more.
+        # A fixed height: finding it automatically would draw the ticks once more.
         axes.set_title("corner, enlarged", fontsize=9, color="0.35", y=1.0)
     else:
         axes.set_xlim(-0.02, 1.02)
@@ -113,7 +114,10 @@ def _curves(
 
 
 def roc_curves(curves: Sequence[tuple[int, np.ndarray, np.ndarray]], n_classes: int, enlarged: bool = False) -> Figure:
-    """False and true positive rates of classes, each given by its position; `enlarged`: only the corner of good classifiers."""
+    """False and true positive rates of classes, each given by its position.
+
+    enlarged : show only the corner where the curves of good classifiers are
+    """
     figure = _curves(curves, n_classes, ((-0.002, 0.1), (0.9, 1.002)) if enlarged else None)
     figure.axes[0].set_xlabel("false positive rate")
     figure.axes[0].set_ylabel("true positive rate")
@@ -131,7 +135,7 @@ def precision_recall_curves(
 
 
 def tuning_curve(cv_results: dict[str, Any], scoring: str = "accuracy") -> Figure:
-    """Mean score over k, one line for each weighting, with a band of one standard error of the mean."""
+    """Mean score over k, one line per weighting, with a band of one standard error of the mean."""
     figure, axes = _axes(7.2, 4.2, _beside_ticks(["0.9725"]))
     ks = np.asarray(cv_results["param_n_neighbors"])
     weightings = list(dict.fromkeys(cv_results["param_weights"]))

@@ -1,4 +1,4 @@
-"""First looks at a data set of images: one, the first hundred, class frequencies, the mean of each class."""
+"""First pictures of an image data set: one image, the first hundred, class frequencies, the mean of each class."""
 
 import math
 from typing import Any
@@ -48,7 +48,7 @@ def first_images(data: Any, most: int = 100) -> Figure:
 
 
 def class_frequencies(data: Any) -> Figure:
-    """How many training and test rows each class has."""
+    """The number of training and test rows of each class."""
     figure = Figure(figsize=(7, 3.8), layout="tight")
     axes = figure.add_subplot()
     classes = np.unique(np.concatenate([data.y_train, data.y_test]))

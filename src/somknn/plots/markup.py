@@ -1,4 +1,4 @@
-"""Pictures of `somknn.plots.evaluation` as HTML with their data inside."""
+"""Pictures of `somknn.plots.evaluation` as HTML with embedded data."""
 
 import base64
 import html
@@ -12,10 +12,10 @@ from somknn.plots import evaluation
 
 
 def drawn(plot: str, *arguments: Any, alt: str, caption: str = "", **options: Any) -> str:
-    """What the function `plot` of `somknn.plots.evaluation` draws of the arguments, as an HTML figure."""
+    """The output of the function `plot` of `somknn.plots.evaluation` as an HTML figure."""
     figure = getattr(evaluation, plot)(*arguments, **options)
     buffer = io.BytesIO()
-    # Text as text: sharper, half the size, and quicker than outlines.
+    # Keep text as text: sharper, half the size, and faster than outlines.
     with matplotlib.rc_context({"svg.hashsalt": "somknn", "svg.fonttype": "none"}):
         figure.savefig(buffer, format="svg", metadata={"Date": None})
     data = base64.b64encode(buffer.getvalue()).decode()

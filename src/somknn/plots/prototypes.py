@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-_COLUMNS = 20  # prototypes shown of a class
+_COLUMNS = 20  # most prototypes shown per class
 _MOST_CLASSES = 40
 
 
 def prototype_images(model: Any, image_shape: Sequence[int]) -> Figure:
-    """The first prototypes of each class, one class in a row, with its label and how many it has."""
+    """The first prototypes of each class, one class per row, with its label and number of prototypes."""
     height, width = image_shape
     codes = model.prototype_codes_
     counts = np.bincount(codes, minlength=len(model.classes_))[:_MOST_CLASSES]
@@ -40,7 +40,10 @@ def prototype_images(model: Any, image_shape: Sequence[int]) -> Figure:
 
 
 def accuracy_curve(curves: dict[str, list[tuple[int, float]]], full: tuple[int, float]) -> Figure:
-    """Error on the test rows against the number of prototypes, one line for each source; `full` : rows and accuracy of k-NN on all."""
+    """Error on the test rows against the number of prototypes, one line per source.
+
+    full : number of rows and accuracy of k-NN on all rows
+    """
     figure = Figure(figsize=(6.4, 4.2), layout="tight")
     axes = figure.add_subplot()
     for name, points in curves.items():
@@ -50,7 +53,7 @@ def accuracy_curve(curves: dict[str, list[tuple[int, float]]], full: tuple[int, 
     axes.axhline(100 * (1 - full[1]), color="black", lw=1, ls=":", label=f"k-NN on all {full[0]:,} rows")
     ticks: list[int] = []
     for n in sorted({n for points in curves.values() for n, _ in points}):
-        if not ticks or n > 1.25 * ticks[-1]:  # a map's largest grid may have a few neurons less
+        if not ticks or n > 1.25 * ticks[-1]:  # the largest grid of a map may have a few neurons less
             ticks.append(n)
     axes.set_xscale("log")
     axes.set_xticks(ticks, [f"{n:,}" for n in ticks])

@@ -12,8 +12,8 @@ from matplotlib.ticker import MaxNLocator
 
 from somknn.som.grid import Grid
 
-_INCHES = 0.34  # of a neuron
-_MOST_NUMBERED = 900  # neurons that still have room for a number
+_INCHES = 0.34  # size of a neuron
+_MOST_NUMBERED = 900  # most neurons for which each has room for a number
 
 
 def _cells(grid: Grid) -> np.ndarray:
@@ -69,12 +69,12 @@ def u_matrix(som: Any) -> Figure:
 
 
 def hit_map(som: Any, X: np.ndarray) -> Figure:
-    """How many rows of `X` each neuron won."""
+    """The number of rows of `X` that each neuron won."""
     return _values(som.hit_map(X), som.grid_, f"hits of {len(X):,} rows", "viridis", numbers=True)
 
 
 def label_map(classifier: Any) -> Figure:
-    """The class that each neuron of a `SOMClassifier` learned; the paler, the less sure."""
+    """The class that each neuron of a `SOMClassifier` learned; paler means less certain."""
     grid, classes = classifier.som_.grid_, classifier.classes_
     probability = classifier.probability_map_.reshape(grid.size, -1)
     palette = colormaps["tab10" if len(classes) <= 10 else "hsv"](np.linspace(0, 1, max(len(classes), 2)))[:, :3]
@@ -93,7 +93,7 @@ def label_map(classifier: Any) -> Figure:
 
 
 def weight_images(som: Any, image_shape: tuple[int, int]) -> Figure:
-    """The weights of every neuron as an image, in the neuron's place."""
+    """The weights of every neuron as an image, at the neuron's position."""
     rows, columns, _ = som.codebook_.shape
     height, width = image_shape
     shift = width // 2 if som.topology == "hexagonal" else 0
@@ -112,7 +112,7 @@ def weight_images(som: Any, image_shape: tuple[int, int]) -> Figure:
 
 
 def component_planes(som: Any, features: Any, names: Any = None) -> Figure:
-    """One small map per feature, coloured by its weight; every feature has a scale of its own."""
+    """One small map per feature, coloured by its weight; every feature has its own scale."""
     features = list(features)
     columns = min(4, len(features))
     lines = -(-len(features) // columns)
@@ -128,7 +128,7 @@ def component_planes(som: Any, features: Any, names: Any = None) -> Figure:
 
 
 def learning_curves(history: dict[str, list[float]]) -> Figure:
-    """Quantization error, topographic error and, where present, accuracies over the epochs."""
+    """Quantization error, topographic error and, if present, accuracies over the epochs."""
     accuracies = [name for name in history if name.endswith("accuracy")]
     panels = (
         [["quantization_error"], ["topographic_error"], accuracies]
@@ -154,7 +154,7 @@ def learning_curves(history: dict[str, list[float]]) -> Figure:
 
 
 def importance_overlay(selector: Any, row: np.ndarray, image_shape: tuple[int, int], title: str = "") -> Figure:
-    """One image, and on it the importance of the features and those selected."""
+    """One image, overlaid with the importance of the features and the selected features."""
     importance = selector.importances_ / max(float(selector.importances_.max()), 1e-300)
     image, heat = np.asarray(row).reshape(image_shape), np.sqrt(np.maximum(importance, 0)).reshape(image_shape)
     figure = Figure(figsize=(7.4, 3.6), layout="constrained")
