@@ -1,4 +1,4 @@
-"""Prototypes: a few rows that stand for many. K-Means centres, LVQ, and classifiers that answer from them."""
+"""Prototypes: a few rows that represent many. K-Means centres, LVQ, and classifiers based on them."""
 
 from somknn.prototypes.classifier import PrototypeClassifier
 from somknn.prototypes.kmeans import KMeans

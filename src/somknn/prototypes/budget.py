@@ -1,12 +1,15 @@
-"""How many prototypes each class gets."""
+"""Distribute the number of prototypes over the classes."""
 
 import numpy as np
 
 
 def split_budget(counts: np.ndarray, n_prototypes: int, shares: np.ndarray | None = None) -> np.ndarray:
-    """Prototypes of each class, (n_classes,) int64: by `shares`, or equal, one after the other by the rule of Sainte-Laguë (1910).
+    """Prototypes of each class, (n_classes,) int64: proportional to `shares`, or equal.
 
-    counts : rows of each class, all above 0: none gets more, what it cannot use goes to the others. Each gets at least 1.
+    Prototypes are distributed by the method of Sainte-Laguë (1910).
+
+    counts : rows of each class, all above 0. A class gets at least 1 prototype and at most its number of rows;
+    prototypes that it cannot use go to the other classes.
 
     >>> split_budget(np.array([9, 9, 2]), 12).tolist()
     [5, 5, 2]

@@ -1,4 +1,4 @@
-"""`PrototypeClassifier`: k-NN on a few rows of each class instead of on all."""
+"""`PrototypeClassifier`: k-NN on a few prototypes of each class instead of on all rows."""
 
 from numbers import Integral
 from typing import Any, ClassVar
@@ -17,35 +17,35 @@ from somknn.prototypes.voting import PrototypeVoting
 from somknn.search.few_vectors import FewVectorsSearch
 from somknn.som import SOM
 
-_PILOT = 10  # the pilot of budget="difficulty" has this part of the prototypes
+_PILOT = 10  # the pilot run of budget="difficulty" has one in this many of the prototypes
 
 
 @one_state
 class PrototypeClassifier(PrototypeVoting):
-    """k nearest neighbours among a few prototypes of each class: nearly as accurate as among all rows, and much faster.
+    """k nearest neighbours among a few prototypes of each class: nearly as accurate as all rows, and much faster.
 
     Parameters
     ----------
     prototypes : {"kmeans", "lvq", "som", "sample"}
-        Where each class's prototypes come from: K-Means centres of its rows; these centres trained by `LVQ`; the neurons of a
-        map of its rows; its rows drawn at random.
+        Source of each class's prototypes: K-Means centres of its rows; these centres trained by `LVQ`; the neurons of a
+        SOM of its rows; a random sample of its rows.
     n_prototypes : int
-        In all; at least one for each class, at most as many as there are rows. A map takes the largest grid within its
-        class's part.
+        In total; at least one per class, at most as many as there are rows. A SOM uses the largest grid within its
+        class's number.
     budget : {"even", "difficulty"}
-        "even": the same number for each class. "difficulty": by the square root of the mistakes that a tenth of the
-        prototypes make on the training rows.
+        "even": the same number for each class. "difficulty": proportional to the square root of the number of errors
+        that a tenth of the prototypes make on the training rows.
     n_neighbors : int
         Prototypes that vote.
     weights : {"uniform", "distance"}
-        How they vote, as in `KNeighborsClassifier`.
+        Weighting of the votes, as in `KNeighborsClassifier`.
     max_iter : int or None
-        Rounds of K-Means (None: 20), epochs of a map (None: 20) or steps of LVQ (None: its own number).
+        Iterations of K-Means (None: 20), epochs of a SOM (None: 20) or steps of LVQ (None: its own default).
     backend : {"numba", "faiss"}
-        Who searches the nearest prototypes; training is exact always. "faiss" is for very many prototypes.
+        Search engine for the nearest prototypes; training is always exact. "faiss" is for very many prototypes.
     backend_params : dict or None
-        Parameters of `somknn.neighbors.FaissIndex` for `backend="faiss"`: for example `{"index": "hnsw", "target_recall": 0.99}`,
-        for which it is tuned on training rows.
+        Parameters of `somknn.neighbors.FaissIndex` for `backend="faiss"`, which is tuned on training rows: for example
+        `{"index": "hnsw", "target_recall": 0.99}`.
     random_state : int, RandomState or None
     n_jobs : int or None
         Threads; never changes the result.
@@ -53,20 +53,21 @@ class PrototypeClassifier(PrototypeVoting):
     Attributes
     ----------
     prototypes_ : ndarray (n_prototypes, n_features), of the dtype of the training rows
-        Sorted by class. For uint8 rows they are rounded. Of "lvq" with a metric (n_prototypes, rank), as it maps rows.
+        Sorted by class. Rounded for uint8 rows. For "lvq" with a metric: (n_prototypes, rank), mapped by the metric.
     prototype_rows_ : ndarray (n_prototypes, n_features)
-        The prototypes as rows, also under a metric.
+        The prototypes as rows, also with a metric.
     metric_, metric_center_, metric_shift_
-        The metric that "lvq" trains for wide rows, as in `LVQ`; None, None and 0 without.
+        The metric that "lvq" trains for wide rows, as in `LVQ`; without one: None, None and 0.
     prototype_labels_ : ndarray (n_prototypes,)
     prototype_codes_ : ndarray (n_prototypes,), int32
-        Places of the labels in `classes_`.
+        Positions of the labels in `classes_`.
     classes_ : ndarray (n_classes,)
     n_iter_ : int
-        Epochs of a map, steps of LVQ, else 1.
+        Epochs of a SOM or steps of LVQ; otherwise 1.
     model_bytes_ : int
     recall_ : float or None
-        The share of nearest prototypes that the backend finds: 1.0 for an exact one, else measured by `fit` on training rows.
+        Share of the nearest prototypes that the backend finds: 1.0 for an exact one, otherwise measured by `fit` on
+        training rows.
     n_features_in_ : int
 
     Examples
@@ -118,12 +119,12 @@ class PrototypeClassifier(PrototypeVoting):
         self.n_jobs = n_jobs
 
     def fit(self, X, y, sample_weight=None):
-        """Find prototypes of the rows `X` (n, n_features) of each class of `y` (n,).
+        """Choose prototypes for each class of `y` (n,) from the rows `X` (n, n_features).
 
         sample_weight : (n,), not negative, optional.
         """
         self._validate_params()
-        make_index(self.backend, "auto", None, self.backend_params)  # names that are wrong, before the training
+        make_index(self.backend, "auto", None, self.backend_params)  # check the names before the training
         rows, codes, weights = self._start_fit(X, y, sample_weight)
         random = check_random_state(self.random_state)
         counts = np.bincount(codes)

@@ -1,13 +1,13 @@
-"""Generalised learning vector quantisation: the whole training set decides every step, and every winner is exact.
+"""Generalized learning vector quantization: every step uses the whole training set and exact winners.
 
 Sato and Yamada (1996), "Generalized learning vector quantization". With d⁺ the squared distance of a row to the nearest
-prototype of its own class and d⁻ to the nearest of any other, the cost is the mean over the rows of
+prototype of its own class and d⁻ to the nearest of any other class, the cost is the mean over the rows of
 
     f(μ),   μ = (d⁺ - d⁻) / (d⁺ + d⁻),   f(μ) = 1 / (1 + exp(-slope·μ)).
 
-A step costs what a round of K-Means costs: the winners come from the search engine, with the last winners as bounds, and
-the gradient is two weighted sums of rows by winner. So there is no noise of small batches, and the optimiser is Adam (Kingma and
-Ba 2015) with one scale for each prototype, not for each of its coordinates: pixels at the border keep their small steps.
+A step costs as much as an iteration of K-Means: the search engine finds the winners, with the last winners as bounds,
+and the gradient is two weighted sums of rows by winner. So there is no mini-batch noise. The optimiser is Adam (Kingma
+and Ba 2015) with one scale per prototype instead of one per coordinate: pixels at the border keep their small steps.
 """
 
 import itertools
@@ -24,13 +24,13 @@ from somknn.search.codebook import CodebookSearch
 from somknn.search.pruned import worth_judging
 from somknn_kernels.learn import lvq as kernels
 
-_ROWS = 64  # of a task that compares all
+_ROWS = 64  # rows of a task that compares with all prototypes
 _FEW = 128
 _MOMENTUM, _MEMORY = 0.9, 0.99
 
 
 class Winners(NamedTuple):
-    """The nearest prototype of the own class and of the others for every row, and the squared distances, (n,) each."""
+    """For every row, the nearest prototype of its own class and of the others, and the squared distances, (n,) each."""
 
     own: np.ndarray
     own_squares: np.ndarray
@@ -39,9 +39,10 @@ class Winners(NamedTuple):
 
 
 class ClassSearch:
-    """Finds winners again and again.
+    """Finds winners repeatedly.
 
-    rows, codes : the training rows sorted by class, and their classes 0 … n_classes-1. algorithm : "pruned", or "brute" for rows
+    rows, codes : the training rows sorted by class, and their classes 0 … n_classes-1. algorithm : "pruned", or "brute"
+    for rows that change between the calls.
     that change between the calls.
     """
 
@@ -51,7 +52,7 @@ class ClassSearch:
         self.rows, self.codes, self.n_threads = rows, codes, resolve_n_threads(n_jobs)
         self.edges = np.searchsorted(codes, np.arange(n_classes + 1))
         parts = [rows[start:stop] for start, stop in itertools.pairwise(self.edges)]
-        # Comparing one by one is faster for few rows, and for narrow ones where bounds are to be prepared at every step.
+        # Brute force is faster for few rows, and for narrow rows if bounds would have to be prepared at every step.
         self._searches = [
             CodebookSearch(part, n_jobs=n_jobs, algorithm=algorithm)
             if (len(part) >= _FEW if algorithm == "brute" else worth_judging(part))
@@ -63,9 +64,9 @@ class ClassSearch:
         self._asked = False
 
     def find(self, prototypes: np.ndarray, classes: np.ndarray) -> Winners:
-        """Winners among `prototypes`, which must keep their `classes` : sorted, each with at least one. Ties go to the lowest.
+        """Winners among `prototypes`; `classes` must be the same in all calls, sorted, each class at least once.
 
-        The arrays are those of the last call, filled anew.
+        Ties go to the lowest prototype number. The result arrays of the last call are overwritten.
         """
         for c, search in enumerate(self._searches):
             first, last = np.searchsorted(classes, [c, c + 1])
@@ -75,7 +76,7 @@ class ClassSearch:
                 continue
             found = Winners(*(array[at] for array in self._found))
             others = np.concatenate([prototypes[:first], prototypes[last:]])
-            shift = last - first  # of the numbers of those that `others` lacks
+            shift = last - first  # offset for prototype numbers after the class that `others` lacks
             before = (None, None)
             if self._asked:
                 before = found.own[:, None] - first, (found.other - shift * (found.other >= last))[:, None]
@@ -102,16 +103,16 @@ class ClassSearch:
 def pulls(
     weights: np.ndarray, winners: Winners, slope: float, exponent: int = 0
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """f(μ), and how strongly each row draws its own winner towards itself and drives the other away, (n,) each.
+    """f(μ), and the strengths with which each row attracts its own winner and repels the other, (n,) each.
 
-    exponent : distances are in units of 2^exponent, of which the pulls have the squares.
+    exponent : distances are in units of 2^exponent; the strengths are in squares of these units.
     """
     own, other = (squares * squares_scale(exponent) for squares in (winners.own_squares, winners.other_squares))
     total = own + other
     if not np.isfinite(total).all():
         row = int(np.flatnonzero(~np.isfinite(total))[0])
         raise ValueError(f"row {row} of those sorted by class is too far from prototypes: {BEYOND}")
-    safe = np.where(total > 0, total, 1.0)  # a row that lies on prototypes of two classes pulls at neither
+    safe = np.where(total > 0, total, 1.0)  # a row that coincides with prototypes of two classes moves neither
     relative = (own - other) / safe
     value = 1.0 / (1.0 + np.exp(-slope * relative))
     pull = weights * slope * value * (1.0 - value) * 4.0 / weights.sum()
@@ -127,7 +128,7 @@ def cost_and_gradient(
     n_threads: int,
     exponent: int = 0,
 ) -> tuple[float, np.ndarray]:
-    """The weighted mean of f(μ), and its gradient (n_prototypes, d) in float64, for coordinates in units of 2^exponent."""
+    """The weighted mean of f(μ), and its gradient (n_prototypes, d) in float64; coordinates in units of 2^exponent."""
     value, towards, away = pulls(weights, winners, slope, exponent)
     k = len(prototypes)
     own_sums, own_weights = group_sums(rows, winners.own, k, towards, n_threads)
@@ -137,16 +138,16 @@ def cost_and_gradient(
 
 
 class Adam:
-    """Directions of steps from gradients: their running mean by the root of their running mean square.
+    """Step directions from gradients: their running mean divided by the root of their running mean square.
 
-    per_row : one scale for each row of the parameters, else one for all.
+    per_row : one scale per row of the parameters, otherwise one for all.
     """
 
     def __init__(self, shape: tuple[int, int], *, per_row: bool):
         self._mean, self._square, self._steps = np.zeros(shape), np.zeros((shape[0] if per_row else 1, 1)), 0
 
     def direction(self, gradient: np.ndarray) -> np.ndarray:
-        """Entries are about 1 in size where gradients keep their sign."""
+        """The direction of the next step; entries are about 1 in size where gradients keep their sign."""
         self._steps += 1
         self._mean += (1 - _MOMENTUM) * (gradient - self._mean)
         squares = (gradient**2).mean(axis=1, keepdims=True)
@@ -162,10 +163,11 @@ def descend(
     weights: np.ndarray,
     report: Callable[[dict], bool],
 ) -> dict[str, list[float]]:
-    """Take `epochs` steps; their history: "cost" and "error_rate" before each step, and "seconds".
+    """Take `epochs` steps; return their history: "cost" and "error_rate" before each step, and "seconds".
 
-    step(left) moves the parameters by `left` of the first rate, which falls to zero along half a cosine, and returns the cost and the winners
-    that it found before, and the prototypes after. `report(entry)` hears of every step and ends the work by returning True.
+    step(left) takes a step with `left` times the initial learning rate, which falls to zero along half a cosine. It
+    returns the cost and the winners before the step, and the prototypes after it. `report(entry)` is called after every
+    step; training ends when it returns True.
     """
     history: dict[str, list[float]] = {"cost": [], "error_rate": [], "seconds": []}
     for epoch in range(1, epochs + 1):
@@ -195,10 +197,12 @@ def train(
     report: Callable[[dict], bool],
     exponent: int = 0,
 ) -> tuple[np.ndarray, dict[str, list[float]]]:
-    """Prototypes (float32 for float32 and byte rows, else float64) after `epochs` steps, and the history of the steps.
+    """Prototypes after `epochs` steps, and the history of the steps.
+
+    The prototypes are float32 for float32 and uint8 rows, otherwise float64.
 
     learning_rate : length of the first steps of a coordinate, in the rows' units; falls to zero along half a cosine.
-    exponent : of the rows, see `somknn.scaling`.
+    exponent : the unit of the rows, see `somknn.scaling`.
     """
     dtype = np.float64 if search.rows.dtype == np.float64 else np.float32
     prototypes = prototypes.astype(np.float64)

@@ -30,32 +30,33 @@ _BLOCK = 1024
 
 @one_state
 class KMeans(Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BaseEstimator):
-    """K-Means clustering (Lloyd 1982): scikit-learn's, with every assignment found by the exact search engine.
+    """K-Means clustering (Lloyd 1982) as in scikit-learn, with every assignment found by the exact search engine.
 
-    uint8 rows are clustered as they are, without a float copy. The same start leads to scikit-learn's labels, centres and
-    number of iterations, up to the rounding of its distances; `init="k-means++"` draws the same random numbers.
+    uint8 rows are clustered as they are, without a float copy. The same start leads to scikit-learn's labels, centres
+    and number of iterations, up to the rounding of its distances; `init="k-means++"` draws the same random numbers.
 
     Parameters
     ----------
     n_clusters : int
     init : {"k-means++", "k-means||", "random"}, array (n_clusters, n_features) or callable
-        Greedy k-means++; its parallel version (Bahmani et al. 2012) for many clusters; rows drawn at random; given
+        Greedy k-means++; its parallel version (Bahmani et al. 2012) for many clusters; a random sample of rows; given
         centres; or a function of (X, n_clusters, random_state).
     n_local_trials : int or None
-        Candidates that k-means++ tries for each centre, of which it keeps the best; None: 2 + log(n_clusters), as scikit-learn; 1: the
-        algorithm without greed, as FAISS.
+        Candidates that k-means++ tries for each centre, keeping the best; None: 2 + log(n_clusters), as in
+        scikit-learn; 1: the algorithm that is not greedy, as in FAISS.
     n_init : int or "auto"
-        Starts, of which the one with the least inertia is kept. "auto": 10 for "random" and a function, else 1.
+        Number of starts; the result with the lowest inertia is kept. "auto": 10 for "random" and a function, otherwise
+        1.
     max_iter : int
     tol : float
-        Iterations end when the centres' squared movements sum to at most `tol` times the mean variance of a feature.
+        Stop when the sum of the centres' squared movements is at most `tol` times the mean variance of a feature.
     verbose : int
-        1 prints a line for every iteration.
+        1 prints a line per iteration.
     callback : callable or None
-        Called after every iteration with a dict: start, iteration, inertia, moved_rows, center_shift, seconds, centers. The start
-        ends when it returns True.
+        Called after every iteration with a dict: start, iteration, inertia, moved_rows, center_shift, seconds, centers.
+        The start ends when it returns True.
     random_state : int, RandomState or None
-        Same seed, same result, for any number of threads.
+        The same seed gives the same result, for any number of threads.
     n_jobs : int or None
         Threads; None means all.
 
@@ -63,14 +64,15 @@ class KMeans(Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Cluster
     ----------
     cluster_centers_ : ndarray (n_clusters, n_features), float32 for float32 rows, else float64
     labels_ : ndarray (n_samples,), int32
-        Nearest centre of every row; equal distances go to the lowest.
+        Nearest centre of every row; equal distances go to the lowest centre.
     inertia_ : float
         Sum of the (weighted) squared distances to the nearest centres.
     n_iter_ : int
     history_ : dict of lists of equal length
-        "inertia" (before the centres moved), "moved_rows", "center_shift" and "seconds" of every iteration of the best start.
+        "inertia" (before the centres moved), "moved_rows", "center_shift" and "seconds" of every iteration of the best
+        start.
     counts_ : ndarray (n_clusters,), float64
-        Number, or weight, of the rows of each cluster; `partial_fit` goes on from them.
+        Number, or total weight, of the rows of each cluster; `partial_fit` continues from them.
 
     Examples
     --------
@@ -133,7 +135,7 @@ class KMeans(Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Cluster
         self.n_jobs = n_jobs
 
     def fit(self, X, y=None, sample_weight=None):
-        """Find the centres.
+        """Compute the centres.
 
         Parameters
         ----------
@@ -146,7 +148,7 @@ class KMeans(Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Cluster
         Raises
         ------
         ValueError
-            For fewer rows than clusters, NaN or infinity, negative weights, or starting centres of another shape.
+            For fewer rows than clusters, NaN or infinity, negative weights, or initial centres of another shape.
         """
         self._validate_params()
         X = self._rows(X, reset=True)
@@ -173,7 +175,7 @@ class KMeans(Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Cluster
         return initial_centres(search, weights, self.n_clusters, self.init, random, self.n_local_trials)
 
     def _best_start(self, begin: Callable[[], tuple[Any, np.ndarray]], tolerance: float, exponent: int) -> Any:
-        """Run all starts and keep the attributes of the best; the rows (as `begin` gave them) assigned to its centres.
+        """Run all starts and keep the attributes of the best; return the rows (from `begin`) assigned to its centres.
 
         tolerance : in squares of 2^exponent.
         """
@@ -200,15 +202,15 @@ class KMeans(Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Cluster
             )
 
     def partial_fit(self, X, y=None, sample_weight=None):
-        """Move the centres by one chunk of a stream (mini-batch K-Means, Sculley 2010).
+        """Update the centres with one chunk of a stream (mini-batch K-Means, Sculley 2010).
 
-        Each centre becomes the mean of all rows that it has won so far, in the chunks as they came. After `fit`, the rows
-        fitted count as won.
+        Each centre becomes the mean of all rows assigned to it so far, with the assignment made when each chunk
+        arrived. After `fit`, the rows of that fit are included.
 
         Parameters
         ----------
         X : array (n_samples, n_features)
-            The first chunk also gives the starting centres, so it needs at least n_clusters rows.
+            The first chunk also provides the initial centres, so it needs at least n_clusters rows.
         y : ignored
         sample_weight : array (n_samples,), optional
         """
@@ -216,7 +218,7 @@ class KMeans(Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Cluster
         first = not hasattr(self, "cluster_centers_")
         X = self._rows(X, reset=first)
         weights = _weights(sample_weight, X)
-        # One look at these rows does not repay the preparation of a pruned search.
+        # A single pass over these rows does not repay preparing a pruned search.
         search = CodebookSearch(X, n_jobs=self.n_jobs, algorithm="auto" if first else "brute")
         if first:
             ones = np.ones(len(X)) if weights is None else weights
@@ -226,7 +228,8 @@ class KMeans(Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Cluster
             self.history_ = {"inertia": []}
         if len(self.cluster_centers_) != self.n_clusters:
             raise ValueError(
-                f"n_clusters is {self.n_clusters}, but there are {len(self.cluster_centers_)} centres: use fit for others"
+                f"n_clusters is {self.n_clusters}, but there are {len(self.cluster_centers_)} centres: "
+                "use fit for others"
             )
         data = Assigned(search, weights)
         self.inertia_, _ = data.assign(self.cluster_centers_)
@@ -242,15 +245,15 @@ class KMeans(Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Cluster
         return self
 
     def predict(self, X):
-        """Nearest centre of every row, (n_samples,) int32; equal distances go to the lowest."""
+        """Nearest centre of every row, (n_samples,) int32; equal distances go to the lowest centre."""
         return self._nearest(self._rows(X, reset=False))[1].astype(np.int32)
 
     def transform(self, X):
         """Distances to all centres, (n_samples, n_clusters), in the dtype of the centres."""
         X = self._rows(X, reset=False)
-        # Around the centres' mean, so that expanded squares do not cancel far from the origin.
+        # Relative to the mean of the centres, so that expanded squares do not cancel far from the origin.
         middle = self.cluster_centers_.mean(axis=0, dtype=np.float64)
-        unit = 2.0 ** exponent_of(self.cluster_centers_)  # in which squares are within float64
+        unit = 2.0 ** exponent_of(self.cluster_centers_)  # in this unit squares fit into float64
         centres = (self.cluster_centers_ - middle) / unit
         out = np.empty((len(X), len(centres)), self.cluster_centers_.dtype)
         for first in range(0, len(X), _BLOCK):
@@ -310,7 +313,7 @@ class KMeans(Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Cluster
 
 
 def _weights(sample_weight: Any, X: np.ndarray) -> np.ndarray | None:
-    """(n,) float64, or None where every row counts once."""
+    """(n,) float64, or None if every row counts once."""
     if sample_weight is None:
         return None
     weights = _check_sample_weight(sample_weight, np.empty((len(X), 1)), dtype=np.float64, ensure_non_negative=True)
@@ -320,7 +323,7 @@ def _weights(sample_weight: Any, X: np.ndarray) -> np.ndarray | None:
 
 
 def mean_variance(X: np.ndarray, n_threads: int, exponent: int = 0) -> float:
-    """Variance of a feature, on the mean, in squares of 2^exponent; the unit of `tol`."""
+    """Mean variance of a feature in squares of 2^exponent; `tol` is relative to it."""
     return squares_about(X, column_sums(X, n_threads) / len(X), n_threads, exponent) / X.size
 
 

@@ -1,9 +1,10 @@
-"""GLVQ with a metric of low rank that is trained along with the prototypes: limited rank matrix LVQ (LiRAM LVQ).
+"""GLVQ with a low-rank metric that is trained along with the prototypes: limited rank matrix LVQ (LiRAM LVQ).
 
-Bunte, Schneider, Hammer, Schleif, Villmann and Biehl (2012), "Limited rank matrix learning, discriminative dimension reduction and
-visualization", Neural Networks 26. The cost is that of `glvq`, with d = ‖A(x - c) - p‖²: A maps a row to `rank` coordinates, where
-the prototypes p live. A step maps all rows, finds their winners exactly (by comparing all: rows so narrow leave nothing to
-rule out), and moves p and A by Adam; A has one scale for all its entries, and starts as the leading principal axes.
+Bunte, Schneider, Hammer, Schleif, Villmann and Biehl (2012), "Limited rank matrix learning, discriminative dimension
+reduction and visualization", Neural Networks 26. The cost is that of `glvq`, with d = ‖A(x - c) - p‖²: A maps a row to
+`rank` coordinates, where the prototypes p live. A step maps all rows, finds their winners exactly (by brute force:
+bounds do not pay for such narrow rows), and moves p and A by Adam; A has one scale for all its entries, and starts as
+the leading principal axes.
 """
 
 from collections.abc import Callable
@@ -17,14 +18,17 @@ from somknn.prototypes.metric import Metric, centre_rows, round_prototypes, roun
 from somknn.scaling import BEYOND, exponent_of
 from somknn.threads import single_threaded_blas
 
-_BLOCK = 1024  # rows that are floats at a time
-_PARTS = 8  # sums of the rows' pulls at the axes, added in order: the result does not depend on the threads
-_SAMPLE = 4096  # rows of which the first axes are made
-_AXES_RATE = 0.2  # of the prototypes', relative to the entries of the first axes
+_BLOCK = 1024  # rows converted to floats at a time
+_PARTS = 8  # partial sums of the gradient of the axes, added in order: the result does not depend on the threads
+_SAMPLE = 4096  # rows from which the initial axes are computed
+_AXES_RATE = 0.2  # learning rate of the axes as a share of the prototypes', relative to the entries of the initial axes
 
 
 class RowMap:
-    """The rows times changing axes. BLAS sees the same blocks on one thread each, whatever the number of threads."""
+    """Products of the rows with changing axes.
+
+    BLAS gets the same blocks, each on one thread, for any number of threads.
+    """
 
     def __init__(self, rows: np.ndarray, weights: np.ndarray, n_threads: int):
         self.rows, self.n_threads = rows, n_threads
@@ -37,7 +41,7 @@ class RowMap:
         exponent = exponent_of(rows)
         some = (some - self.center) / 2.0**exponent
         spread = float(np.sqrt((shares @ some**2).mean()))
-        # Bytes stay the whole numbers that they are; other rows are brought near 1.
+        # Bytes stay whole numbers; other rows are scaled to values near 1.
         nearer = 1.0 if rows.dtype == np.uint8 or not spread > 0 else float(2.0 ** -np.rint(np.log2(spread)))
         self.scale = nearer / 2.0**exponent
         self.spread = spread * nearer or 1.0
@@ -49,14 +53,14 @@ class RowMap:
         with single_threaded_blas():
             if len(some) < some.shape[1]:
                 vectors = some.T @ leading_axes(some @ some.T, rank, turns=4)
-                # Fewer rows than axes: any that are orthonormal will do for the rest.
+                # Fewer rows than axes: the remaining axes are arbitrary orthonormal ones.
                 return np.linalg.qr(
                     np.concatenate([vectors, np.eye(some.shape[1])[:, : rank - vectors.shape[1]]], axis=1)
                 )[0]
             return np.ascontiguousarray(leading_axes(some.T @ some, rank, turns=4))
 
     def _blocks(self, work: Callable[[int, slice, np.ndarray], None]) -> None:
-        """work(part, rows, their floats) for all blocks, those of a part in order."""
+        """Call work(part, rows, rows as floats) for all blocks; blocks of one part run in order."""
         edges = np.linspace(0, len(self.rows), _PARTS + 1).astype(np.int64)
 
         def run(part: int) -> None:
@@ -123,9 +127,10 @@ def train(
     n_jobs: int | None,
     report: Callable[[dict], bool],
 ) -> tuple[np.ndarray, Metric, dict[str, list[float]]]:
-    """Prototypes as the metric maps rows, the metric, and the history of the steps.
+    """Prototypes in the metric's coordinates, the metric, and the history of the steps.
 
-    rows, codes, weights : sorted by class; prototypes, classes : starting prototypes among the rows, sorted by class.
+    rows, codes, weights : sorted by class; prototypes, classes : initial prototypes in the space of the rows, sorted by
+    class.
     settings : epochs, learning_rate (of the prototypes, in standard deviations of a feature), slope.
     """
     epochs, learning_rate, slope = settings
@@ -134,7 +139,7 @@ def train(
     places = ((prototypes.astype(np.float64) - row_map.center) * row_map.scale) @ axes
     mapped = np.zeros((len(rows), rank), row_map.dtype)
     search = glvq.ClassSearch(mapped, codes, int(codes[-1]) + 1, n_jobs, "brute")
-    # A coordinate's spread is that of a feature times what is packed into one.
+    # The spread of a coordinate is that of a feature times the root of the number of features per coordinate.
     rate = learning_rate * row_map.spread * np.sqrt(rows.shape[1] / rank)
     axes_rate = learning_rate * _AXES_RATE / np.sqrt(rows.shape[1])
     place_steps, axes_steps = glvq.Adam(places.shape, per_row=True), glvq.Adam(axes.shape, per_row=False)
@@ -152,7 +157,8 @@ def train(
     row_map.apply(axes, mapped)
     reach = np.abs(mapped).max(axis=1).astype(np.float64)
     with np.errstate(over="ignore"):
-        farthest = 4.0 * rank * (reach.max() / row_map.scale) ** 2  # squared, of rows as the model will map them
+        # Squared distance of rows as mapped by the final model.
+        farthest = 4.0 * rank * (reach.max() / row_map.scale) ** 2
     if not np.isfinite(farthest):
         raise ValueError(BEYOND)
     metric, units = rounded(axes.T, row_map.center, reach, rows.dtype)

@@ -13,7 +13,7 @@ from somknn.search.codebook import CodebookSearch
 
 
 class Clustering(NamedTuple):
-    """Centres, the weighted sum of squared distances to them, and the iterations it took."""
+    """Centres, the weighted sum of squared distances to them, and the number of iterations."""
 
     centres: np.ndarray
     inertia: float
@@ -22,7 +22,7 @@ class Clustering(NamedTuple):
 
 
 class Far(NamedTuple):
-    """Rows (m, d), their squared distances to their centres, clusters and weights, (m,) each."""
+    """Rows (m, d), and (m,) each: their squared distances to their centres, clusters and weights."""
 
     squares: np.ndarray
     rows: np.ndarray
@@ -31,11 +31,11 @@ class Far(NamedTuple):
 
 
 class Assigned:
-    """Rows in this process under changing centres: all that `lloyd` asks of its data.
+    """Rows in this process, assigned to changing centres: the data interface of `lloyd`.
 
-    guess : int64 (n,), likely nearest centres for the first assignment, if there are any.
+    guess : int64 (n,), likely nearest centres for the first assignment, if known.
 
-    `somknn.distributed` has one over the workers of a cluster.
+    `somknn.distributed` implements the same interface over the workers of a cluster.
     """
 
     def __init__(self, search: CodebookSearch, weights: np.ndarray | None, guess: np.ndarray | None = None):
@@ -44,7 +44,7 @@ class Assigned:
         self.labels: np.ndarray | None = None
 
     def assign(self, centres: np.ndarray) -> tuple[float, int]:
-        """Find the nearest centre of every row; the inertia, and how many rows changed it."""
+        """Find the nearest centre of every row; return the inertia, and the number of rows that changed theirs."""
         before = self._guess if self.labels is None else self.labels
         squares, labels = self.search.nearest(centres, 1, None if before is None else before[:, None])
         self.squares, labels = squares[:, 0], labels[:, 0]
@@ -60,7 +60,7 @@ class Assigned:
         return group_sums(self.search.rows, self.labels, n_clusters, self.weights, n_threads)
 
     def farthest(self, m: int) -> Far:
-        """The m rows farthest from their centres, the farthest first; equal distances in the order of rows."""
+        """The m rows farthest from their centres, the farthest first; equal distances in row order."""
         assert self.labels is not None
         far = np.argsort(-self.squares.astype(np.float64), kind="stable")[:m]
         weights = np.ones(len(far), np.int64) if self.weights is None else self.weights[far]
@@ -68,7 +68,7 @@ class Assigned:
 
 
 def relocate_empty(sums: np.ndarray, totals: np.ndarray, farthest: Callable[[int], Far]) -> None:
-    """Give every empty cluster the row that is farthest from its centre, as scikit-learn does; in place."""
+    """Give every empty cluster the row that is farthest from its centre, as in scikit-learn; in place."""
     empty = np.flatnonzero(totals == 0)
     if len(empty) == 0:
         return
@@ -84,7 +84,7 @@ def relocate_empty(sums: np.ndarray, totals: np.ndarray, farthest: Callable[[int
 
 
 def means(sums: np.ndarray, totals: np.ndarray, centres: np.ndarray) -> np.ndarray:
-    """Sums over totals; a cluster without rows keeps its centre."""
+    """Sums divided by totals; a cluster without rows keeps its centre."""
     moved = centres.copy()
     filled = totals > 0
     moved[filled] = sums[filled] / totals[filled, None]
@@ -99,10 +99,11 @@ def lloyd(
     report: Callable[[dict], bool],
     exponent: int = 0,
 ) -> Clustering:
-    """Iterate until no label changes, the centres move by less than `tolerance` (squared, in all, in squares of 2^exponent), or `max_iter`.
+    """Iterate until no label changes, the centres move by less than `tolerance`, or `max_iter` is reached.
 
-    `data` (an `Assigned`) is then assigned to the centres returned. `report(entry)` hears of every iteration and ends the
-    work by returning True.
+    The movement is the sum of squares over all centres, in squares of 2^exponent. On return, `data` (an `Assigned`) is
+    assigned to the returned centres. `report(entry)` is called after every iteration; the work ends when it returns
+    True.
     """
     history: dict[str, list[float]] = {"inertia": [], "moved_rows": [], "center_shift": [], "seconds": []}
     settled = False

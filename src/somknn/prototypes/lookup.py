@@ -1,4 +1,7 @@
-"""Nearest prototypes under a learned metric, or by another backend's index: searchers like `somknn.search.few_vectors`."""
+"""Search for the nearest prototypes under a learned metric, or with another backend.
+
+The classes have the interface of `somknn.search.few_vectors`.
+"""
 
 from typing import Any
 
@@ -9,7 +12,7 @@ from somknn.search.few_vectors import FewVectorsSearch
 
 
 class MappedLookup(FewVectorsSearch):
-    """The same under `metric`, whose mapped rows `vectors` (p, rank) are."""
+    """The same search under `metric`; `vectors` (p, rank) are the mapped prototypes."""
 
     def __init__(self, metric: Metric, vectors: np.ndarray):
         self._metric = metric
@@ -35,7 +38,7 @@ class MappedLookup(FewVectorsSearch):
         return made
 
     def search(self, rows: np.ndarray, k: int, *, n_threads: int) -> tuple[np.ndarray, np.ndarray]:
-        """Squared distances under the metric, and prototypes (m, k), ascending."""
+        """Squared distances under the metric, and prototypes, both (m, k), ascending."""
         if self._metric.bytes and k == 1 and rows.dtype == np.uint8:
             return self._made_fused().nearest(rows, n_threads)
         return super().search(self._metric.apply(rows, n_threads), k, n_threads=n_threads)
@@ -48,7 +51,7 @@ class MappedLookup(FewVectorsSearch):
 
 
 class BackendLookup:
-    """The same by the index of another backend, an `index` fitted with the prototypes."""
+    """The same search by the index of another backend, an `index` fitted with the prototypes."""
 
     def __init__(self, index: Any, metric: Metric | None):
         self.index, self._metric = index, metric
@@ -57,7 +60,7 @@ class BackendLookup:
         return rows if self._metric is None else self._metric.apply(rows, n_threads)
 
     def search(self, rows: np.ndarray, k: int, *, n_threads: int) -> tuple[np.ndarray, np.ndarray]:
-        """As `Searcher.search`, as far as the backend finds them."""
+        """As `Searcher.search`, with the neighbours that the backend finds."""
         return self.index.search(self._mapped(rows, n_threads), k, n_threads=n_threads)
 
     def search_within(

@@ -1,4 +1,4 @@
-"""`LVQ`: prototypes that are moved to where they tell the classes apart."""
+"""`LVQ`: prototypes that are trained to separate the classes."""
 
 import time
 import warnings
@@ -21,84 +21,87 @@ from somknn.scaling import BEYOND, exponent_of
 from somknn_kernels.learn import lvq as kernels
 
 _ROUNDS = 20  # of K-Means within a class
-_RANK = 64  # of the metric: 32 lose 0.2 point on MNIST, 96 gain nothing
+_RANK = 64  # of the metric: 32 lose 0.2 points on MNIST, 96 gain nothing
 _WIDEST_RANK = 4096
 _RATES = {"glvq": 0.1, "lvq1": 0.02, "lvq2.1": 0.01}
 
 
 def class_centres(rows, weights, size: int, seed: int, max_iter: int | None, n_jobs: int | None) -> np.ndarray:
-    """`size` K-Means centres of the rows of one class; all rows where there are no more."""
+    """`size` K-Means centres of the rows of one class; all rows if there are no more than `size`."""
     if size >= len(rows):
         return rows.astype(np.float32 if rows.dtype == np.float32 else np.float64)
     kmeans = KMeans(size, max_iter=max_iter or _ROUNDS, random_state=seed, n_jobs=n_jobs)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # equal rows: prototypes that are there twice do no harm
+        warnings.simplefilter("ignore", ConvergenceWarning)  # equal rows: duplicate prototypes do no harm
         return kmeans.fit(rows, sample_weight=weights).cluster_centers_
 
 
 @one_state
 class LVQ(PrototypeVoting):
-    """Learning vector quantisation: a few prototypes of each class, trained so that the nearest one names the class.
+    """Learning vector quantization: a few prototypes of each class, trained so that the nearest one gives the class.
 
-    "glvq" lowers a smooth cost of all training rows by steps of an optimiser, with exact winners (`somknn.prototypes.glvq`), and can train
-    the metric as well (`somknn.prototypes.liram`); "lvq1" and "lvq2.1" are Kohonen's rules, which show one row at a time. All start from
-    K-Means centres of each class.
+    "glvq" minimises a smooth cost over all training rows with an optimiser and exact winners
+    (`somknn.prototypes.glvq`), and can train the metric as well (`somknn.prototypes.liram`); "lvq1" and "lvq2.1" are
+    Kohonen's rules, which process one row at a time. All start from K-Means centres of each class.
 
     Parameters
     ----------
     n_prototypes : int
-        In all, the same number for each class; at least one for each, at most as many as there are rows.
+        In total, equally many for each class; at least one per class, at most as many as there are rows.
     algorithm : {"glvq", "lvq1", "lvq2.1"}
     metric_rank : int, "auto" or None
-        "glvq": coordinates of a trained linear map, in which rows and prototypes are compared (LiRAM LVQ, or GMLVQ where it is the number of
-        features); more than there are features count as that. None: distances of the features as they are. "auto": 64 from 128
-        features and 1,000 rows on, else None.
+        "glvq": number of coordinates of a trained linear map, in which rows and prototypes are compared (LiRAM LVQ, or
+        GMLVQ if it equals the number of features); larger values mean the number of features. None: distances of the
+        features as they are. "auto": 64 if there are at least 128 features and 1,000 rows, otherwise None.
     max_iter : int
         Passes over the training rows: steps of "glvq", epochs of the others.
     learning_rate : float or None
-        "glvq": length of the first steps of a coordinate, in standard deviations of the features. "lvq1", "lvq2.1": the
-        part of the way to a row that a prototype first moves. Falls to zero during training. None: 0.1, 0.02 and 0.01.
+        "glvq": length of the first steps of a coordinate, in standard deviations of the features. "lvq1", "lvq2.1":
+        initial share of the distance to a row by which a prototype moves. Falls to zero during training. None: 0.1,
+        0.02 and 0.01.
     slope : float
-        "glvq": how steep the cost is around the border between classes. Few prototypes want a flatter one.
+        "glvq": steepness of the cost at the border between classes. Few prototypes need a flatter one.
     window : float, between 0 and 1
         "lvq2.1": relative width of the window around the border in which prototypes move.
     verbose : int
-        1 prints a line for every pass.
+        1 prints a line per pass.
     callback : callable or None
-        Called after every pass with a dict: epoch, error_rate, seconds, prototypes and, for "glvq", cost; training ends when it
-        returns True. With a metric these prototypes are in its coordinates before rounding.
+        Called after every pass with a dict: epoch, error_rate, seconds, prototypes and, for "glvq", cost; training ends
+        when it returns True. With a metric these prototypes are in its coordinates, not yet rounded.
     random_state : int, RandomState or None
-        Starts of K-Means; order of the rows in "lvq1" and "lvq2.1".
+        Initial centres of K-Means; order of the rows in "lvq1" and "lvq2.1".
     n_jobs : int or None
         Threads; never changes the result. "lvq1" and "lvq2.1" use one.
 
     Attributes
     ----------
     prototypes_ : ndarray (n_prototypes, n_features), of the dtype of the training rows
-        Sorted by class. For uint8 rows they are rounded. With a metric (n_prototypes, rank), as it maps rows.
+        Sorted by class. Rounded for uint8 rows. With a metric: (n_prototypes, rank), mapped by the metric.
     prototype_rows_ : ndarray (n_prototypes, n_features)
-        The prototypes as rows, also under a metric.
+        The prototypes as rows, also with a metric.
     metric_ : ndarray (rank, n_features) or None
-        The trained map: a row x goes to `metric_ @ (x - metric_center_)`. For uint8 rows int16, and the products are divided by
-        2**metric_shift_, rounded, 128 added and cut to 0 to 255: mapped rows are bytes too.
+        The trained map: a row x is mapped to `metric_ @ (x - metric_center_)`. For uint8 rows it is int16, and the
+        product is divided by 2**metric_shift_, rounded, increased by 128 and clipped to 0 to 255: mapped rows are uint8
+        too.
     metric_center_ : ndarray (n_features,), float64, or None
     metric_shift_ : int
     prototype_labels_ : ndarray (n_prototypes,)
     prototype_codes_ : ndarray (n_prototypes,), int32
-        Places of the labels in `classes_`.
+        Positions of the labels in `classes_`.
     classes_ : ndarray (n_classes,)
     history_ : dict of lists of equal length
-        "error_rate" on the training rows (of "glvq" before each step, of the others as rows are shown), "seconds" and, for "glvq", "cost".
+        "error_rate" on the training rows ("glvq": before each step; others: as rows are presented), "seconds" and, for
+        "glvq", "cost".
     n_iter_ : int
-        Passes made.
+        Passes completed.
     model_bytes_ : int
     n_features_in_ : int
 
     References
     ----------
-    A. Sato and K. Yamada, "Generalized learning vector quantization", NIPS 1995. K. Bunte et al., "Limited rank matrix learning,
-    discriminative dimension reduction and visualization", Neural Networks 26, 2012. T. Kohonen, "Self-Organizing Maps", 1995,
-    chapter 6.
+    A. Sato and K. Yamada, "Generalized learning vector quantization", NIPS 1995. K. Bunte et al., "Limited rank matrix
+    learning, discriminative dimension reduction and visualization", Neural Networks 26, 2012. T. Kohonen,
+    "Self-Organizing Maps", 1995, chapter 6.
 
     Examples
     --------
@@ -152,9 +155,10 @@ class LVQ(PrototypeVoting):
         self.n_jobs = n_jobs
 
     def fit(self, X, y, sample_weight=None):
-        """Train on the rows `X` (n, n_features) of the classes `y` (n,).
+        """Train on the rows `X` (n, n_features) with classes `y` (n,).
 
-        sample_weight : (n,), not negative, optional; how much a row counts, in "lvq1" and "lvq2.1" how far it moves prototypes.
+        sample_weight : (n,), not negative, optional; weight of each row. In "lvq1" and "lvq2.1" it scales the movement
+        of prototypes.
         """
         self._validate_params()
         rows, codes, weights = self._start_fit(X, y, sample_weight)
@@ -172,7 +176,7 @@ class LVQ(PrototypeVoting):
         return self
 
     def _rank(self, rows: np.ndarray) -> int | None:
-        """Coordinates of the metric to be trained, None for no metric."""
+        """Number of coordinates of the metric to train; None for no metric."""
         if self.metric_rank == "auto":
             return _RANK if self.algorithm == "glvq" and len(rows) >= 1000 and rows.shape[1] >= 2 * _RANK else None
         if self.metric_rank is not None and self.algorithm != "glvq":
@@ -180,14 +184,14 @@ class LVQ(PrototypeVoting):
         return None if self.metric_rank is None else min(self.metric_rank, rows.shape[1], _WIDEST_RANK)
 
     def refine(self, prototypes, prototype_codes, rows, codes, weights) -> tuple[np.ndarray, Metric | None]:
-        """Train given prototypes, both sides sorted by class; sets `history_` and `n_iter_`.
+        """Train given prototypes; prototypes and rows are sorted by class. Sets `history_` and `n_iter_`.
 
-        Returns the prototypes and the metric: with one, the prototypes are as it maps rows.
+        Returns the prototypes and the metric; with a metric the prototypes are in its coordinates.
         """
         rank = self._rank(rows)
         random = check_random_state(self.random_state)
         self.history_: dict[str, list[float]] = {"error_rate": [], "seconds": []}
-        if codes[0] == codes[-1]:  # one class: nothing to tell apart
+        if codes[0] == codes[-1]:  # one class: nothing to separate
             self.n_iter_ = 1
             return prototypes, None
         rate = _RATES[self.algorithm] if self.learning_rate is None else self.learning_rate

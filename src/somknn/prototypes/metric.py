@@ -1,4 +1,4 @@
-"""A trained metric: rows are mapped to few coordinates, and the Euclidean distance there is the metric's distance."""
+"""A trained metric: rows are mapped to a few coordinates, and distances are Euclidean in these."""
 
 from typing import Any, NamedTuple
 
@@ -13,17 +13,18 @@ from somknn_kernels.ir.shapes import panel_rows
 from somknn_kernels.learn import linear_map as kernels
 from somknn_kernels.tiles.row_products import AXES
 
-_ROWS = 384  # of a task
-_COVERED = 0.999  # share of the training rows whose every coordinate fits a byte
+_ROWS = 384  # rows per task
+_COVERED = 0.999  # share of the training rows whose coordinates all fit into a byte
 
 
 class Metric(NamedTuple):
     """Maps a row x to axes @ (x - center).
 
-    axes : (rank, n_features); int16 for models of bytes, else float32 or float64
-    center : float64 (n_features,); whole numbers for models of bytes
-    shift : with int16 axes coordinates are bytes: the product divided by 2^shift, rounded, plus 128, from 0 to 255. Rows of bytes
-        are mapped by integers; any rows that hold the same numbers get the same bytes.
+    axes : (rank, n_features); int16 for models of uint8 rows, otherwise float32 or float64
+    center : float64 (n_features,); whole numbers for models of uint8 rows
+    shift : with int16 axes, coordinates are bytes: the product is divided by 2^shift, rounded, increased by 128 and
+    clipped to 0 to 255. uint8 rows are mapped in integer arithmetic; rows of any dtype with the same numbers get the
+    same bytes.
     """
 
     axes: np.ndarray
@@ -40,7 +41,10 @@ class Metric(NamedTuple):
         return self.axes.nbytes + self.center.nbytes
 
     def apply(self, rows: np.ndarray, n_jobs: int | None) -> np.ndarray:
-        """Mapped rows (m, rank): uint8 for a model of bytes, else of the axes' dtype. Exact, or in float64 rounded to that."""
+        """Mapped rows (m, rank): uint8 for a model of uint8 rows, otherwise of the axes' dtype.
+
+        The result is exact, or computed in float64 and rounded to that dtype.
+        """
         out = np.empty((len(rows), len(self.axes)), np.uint8 if self.bytes else self.axes.dtype)
         at_once = per_task(_ROWS, self.axes.size, 48)
         if self.bytes and rows.dtype == np.uint8:
@@ -69,21 +73,22 @@ class Metric(NamedTuple):
         return out
 
     def pictures(self, prototypes: np.ndarray) -> np.ndarray:
-        """Rows (p, n_features) in float64 that the metric maps to `prototypes`, as near to the centre as such rows can be."""
+        """Rows (p, n_features) in float64 that the metric maps to `prototypes`: those nearest to the centre."""
         coordinates = (prototypes.astype(np.float64) - 128) * 2.0**self.shift if self.bytes else prototypes
         return self.center + coordinates @ np.linalg.pinv(self.axes.astype(np.float64)).T
 
 
 def rounded(axes: np.ndarray, center: np.ndarray, reach: np.ndarray, dtype: np.dtype) -> tuple[Metric, float]:
-    """A metric with the axes (rank, n_features), and how many of its units a unit of theirs becomes.
+    """A metric with the axes (rank, n_features), and the number of its units per unit of the axes' coordinates.
 
-    reach : for some rows, the largest of their coordinates under `axes` in absolute value; dtype : of the rows.
+    reach : for a sample of rows, the largest absolute value of their coordinates under `axes`; dtype : dtype of the
+    rows.
     """
     if dtype != np.uint8:
         return Metric(np.ascontiguousarray(axes, dtype), center, 0), 1.0
     step = float(np.quantile(reach, _COVERED)) / 127 or 1.0
     most = max(float(np.abs(axes).sum(axis=1).max()), 1e-30)
-    # As fine as 16 bits, and products within 32, allow. Rounding adds up to half for each feature.
+    # As fine as 16-bit axes and 32-bit products allow. Rounding adds up to half a unit per feature.
     room = (2.0**31 - 2) / 255 - axes.shape[1] / 2
     shift = int(
         np.clip(np.floor(np.log2(step * min(32767 / float(np.abs(axes).max() or 1.0), room / most) / 1.01)), 0, 24)
@@ -93,14 +98,14 @@ def rounded(axes: np.ndarray, center: np.ndarray, reach: np.ndarray, dtype: np.d
 
 
 def round_prototypes(metric: Metric, prototypes: np.ndarray) -> np.ndarray:
-    """Prototypes in the metric's units as it maps rows: bytes, or of the axes' dtype."""
+    """Prototypes rounded to the metric's output: bytes, or the axes' dtype."""
     if metric.bytes:
         return np.clip(np.rint(prototypes) + 128, 0, 255).astype(np.uint8)
     return np.ascontiguousarray(prototypes, metric.axes.dtype)
 
 
 def read_metric(estimator: Any) -> Metric | None:
-    """The metric in an estimator's attributes, None where it has none; ModelFileError for what cannot have been trained."""
+    """The metric in an estimator's attributes, or None; ModelFileError for values that training cannot produce."""
     axes = getattr(estimator, "metric_", None)
     if axes is None:
         return None
@@ -126,7 +131,7 @@ def read_metric(estimator: Any) -> Metric | None:
 
 
 class MappedBytes:
-    """The nearest of `prototypes` (p, rank), uint8, to rows of bytes under `metric`: map and search in one pass over the rows."""
+    """Nearest of `prototypes` (p, rank), uint8, to uint8 rows under `metric`: map and search in one pass."""
 
     def __init__(self, metric: Metric, prototypes: np.ndarray):
         self.isa = machine.select()
@@ -136,11 +141,11 @@ class MappedBytes:
         panels = pair_panels(panel_rows(self.isa)).pack(doubled)
         starts = np.full((len(panels), panels.shape[2]), -(2**31), np.int32)
         starts.reshape(-1)[: len(prototypes)] = -((prototypes.astype(np.int64) - 128) ** 2).sum(axis=1)
-        self._cost = metric.axes.size + prototypes.size  # multiply-adds of a row
+        self._cost = metric.axes.size + prototypes.size  # multiply-adds per row
         self._prepared = metric.center.astype(np.int16), axes, metric.shift, panels, starts
 
     def nearest(self, rows: np.ndarray, n_jobs: int | None) -> tuple[np.ndarray, np.ndarray]:
-        """Squared distances and prototypes, int64 (m, 1); ties to the lowest."""
+        """Squared distances and prototypes, int64 (m, 1); ties go to the lowest prototype."""
         m = len(rows)
         at_once = per_task(_ROWS, self._cost, 48)
         squares, nearest = np.empty((m, 1), np.int64), np.empty((m, 1), np.int64)

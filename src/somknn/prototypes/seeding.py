@@ -1,4 +1,4 @@
-"""Starting centres of K-Means: k-means++, k-means||, a random sample, or the caller's own."""
+"""Initial centres of K-Means: k-means++, k-means||, a random sample, or the caller's own."""
 
 from collections.abc import Callable
 from typing import Any
@@ -16,19 +16,20 @@ from somknn_kernels.learn import seeding as kernels
 from somknn_kernels.tiles.sieve_tile import CANDIDATES
 
 INITS = ("k-means++", "k-means||", "random")
-_BLOCK = 2048  # rows; partial sums are added block by block, whoever computed them
-_TASKS = 2  # of a step, for each thread
-_MEASURED = 512  # pairs that repay a thread
-_ENCODED = 1024  # rows that a task encodes
-_ROOM = 2.0  # rows may be longer than the longest of the first ones
+_BLOCK = 2048  # rows per block; partial sums are added block by block, in a fixed order
+_TASKS = 2  # of a step, per thread
+_MEASURED = 512  # pairs that are worth a thread
+_ENCODED = 1024  # rows encoded by one task
+_ROOM = 2.0  # allows rows longer than the longest row of the first ones
 _FINEST = 31000.0  # norm of a row's fine codes
-_USUAL = 1.5  # candidates with larger errors than this times the rows' median go to the second mesh of the sieve with all rows
-_ROUNDS = 5  # of k-means||: Bahmani et al. (2012), section 5, found no gain beyond
-_OVERSAMPLING = 0.5  # rows drawn in a round of k-means||, per centre wanted: 2.5·n_clusters candidates in all
+# Candidates whose errors exceed this times the median of the rows go to the second mesh of the sieve, with all rows.
+_USUAL = 1.5
+_ROUNDS = 5  # of k-means||: Bahmani et al. (2012), section 5, found no gain from more
+_OVERSAMPLING = 0.5  # rows drawn per round of k-means||, per requested centre: 2.5·n_clusters candidates in total
 
 
 def _build_sieve(embedding: Embedding, rows: np.ndarray, n_threads: int) -> kernels.Sieve:
-    """The sieve of `rows`, as yet without their limits."""
+    """The sieve of `rows`, without their limits so far."""
     isa, n, width = embedding.isa, len(rows), embedding.n_columns
     panels, narrow = scan_panels(isa, quarters=1).zeros(n, width // 2), scan_sums(isa)
     n_panels, _, panel, _ = panels.shape
@@ -62,11 +63,14 @@ def _build_sieve(embedding: Embedding, rows: np.ndarray, n_threads: int) -> kern
 
 
 class Potential:
-    """The squared distance of every row to the nearest chosen row, in this process: all that greedy k-means++ asks.
+    """The squared distance of every row to the nearest chosen row: the data interface of greedy k-means++.
 
-    closest : those distances; nearest : int64 (n,), the rows' nearest as places in the order of choice, equally near ones the first.
+    The rows are in this process.
 
-    `somknn.distributed` has one over the workers of a cluster, and one of `Owners`.
+    closest : those distances; nearest : int64 (n,), the nearest chosen row of each row, as its position in the order of
+    choice. Ties go to the first.
+
+    `somknn.distributed` implements this interface and that of `Owners` over the workers of a cluster.
     """
 
     def __init__(self, search: CodebookSearch, weights: np.ndarray):
@@ -75,12 +79,12 @@ class Potential:
         n, integers = len(weights), search.rows.dtype == np.uint8
         self.closest = np.full(n, np.iinfo(np.int64).max if integers else np.inf, np.int64 if integers else np.float64)
         self.total = np.inf
-        # Sums of whole numbers below 2^53 do not depend on their order, so they need not be taken anew.
+        # Sums of integers below 2^53 do not depend on their order, so they need not be recomputed.
         farthest = 255.0**2 * search.rows.shape[1]
         self._whole = integers and bool((weights % 1 == 0).all()) and weights.sum() * farthest < 2.0**53
         embedding = search.embedding()
         self._sieve = None if embedding is None else _build_sieve(embedding, search.rows, self.n_threads)
-        self._block = _BLOCK  # a multiple of every panel
+        self._block = _BLOCK  # a multiple of every panel size
         n_blocks = -(-n // self._block)
         self._counts, self._masses = np.zeros(n_blocks, np.int64), np.zeros(n_blocks)
         self._found = kernels.Improvements(*(np.empty(0, dtype) for dtype in ("i4", "i4", self.closest.dtype, "f8")))
@@ -88,7 +92,7 @@ class Potential:
         self.nearest, self._moved = np.zeros(n, np.int64), np.empty(n, np.int32)
 
     def first(self, random: np.random.RandomState) -> int:
-        """A row drawn by weight."""
+        """Draw a row with probability proportional to its weight."""
         return random.choice(len(self.weights), p=self.weights / self.weights.sum())
 
     def locate(self, masses: np.ndarray) -> np.ndarray:
@@ -101,9 +105,9 @@ class Potential:
         return np.minimum(rows, len(self.weights) - 1).astype(np.int64)
 
     def try_rows(self, candidates: np.ndarray) -> np.ndarray:
-        """The weighted sum of squared distances after each candidate; infinite where another's is certainly smaller."""
+        """The weighted sum of squared distances after each candidate; infinite if another's is certainly smaller."""
         m, n, n_blocks = len(candidates), len(self.weights), len(self._counts)
-        if len(self._found.rows) < m * n:  # never all written but in the first step
+        if len(self._found.rows) < m * n:  # only the first step fills all of it
             self._found = kernels.Improvements(*(np.empty(m * n, array.dtype) for array in self._found))
         self._n_tried = m
         first = self.total == np.inf
@@ -114,7 +118,7 @@ class Potential:
         given = self.search.isa, self.search.rows, candidates, self.closest, self.weights
         out = self._found, self._counts, gains
         self._over_blocks(lambda first, last, _: kernels.find_improvements(*given, self._block, first, last, *out))
-        if first:  # `closest` is no distance yet to take a gain from
+        if first:  # `closest` holds no distances yet, so there is no gain to compute
             distances = self._found.distances[: m * n].reshape(n, m)
             self._totals = (distances * self.weights[:, None]).sum(axis=0)
         else:
@@ -122,7 +126,10 @@ class Potential:
         return self._totals
 
     def _over_blocks(self, work: Callable[[int, int, int], object], n_tasks: int | None = None) -> None:
-        """work(first block, last block, task) for all blocks. Few tasks: each costs a call from Python, as much as a block."""
+        """Call work(first block, last block, task) for all blocks.
+
+        Few tasks: each costs a call from Python, which takes as long as a block.
+        """
         n_blocks = len(self._counts)
         if n_tasks is None:
             at_once = per_task(n_blocks, self._block * self._n_tried * self.search.rows.shape[1])
@@ -154,13 +161,13 @@ class Potential:
             kernels.measure_possible(isa, rows, *own, *at, *judged, *out, task, gained, left, lost)
 
         self._over_blocks(measure, n_tasks)
-        if not self._whole:  # one order of summation
+        if not self._whole:  # fixed order of summation
             gained = np.zeros_like(most)
             kernels.add_up(*out, self._block * m, self.weights, self.closest, gained)
         return np.where(lost.any(axis=0), np.inf, self.total - gained.sum(axis=0))
 
     def choose(self, i: int) -> None:
-        """Keep candidate i of those last tried."""
+        """Choose candidate i of those last tried."""
         first, stride = self.total == np.inf, self._block * self._n_tried
         given = self._found, self._counts, stride, i, self._n_chosen, self.weights
         n_moved = kernels.settle(*given, self.closest, self.nearest, self._masses, self._moved)
@@ -175,18 +182,18 @@ class Potential:
 
 
 class Owners:
-    """The nearest chosen row of every row, in this process: all that k-means|| asks of its data."""
+    """The nearest chosen row of every row, in this process: the data interface of k-means||."""
 
     def __init__(self, search: CodebookSearch, weights: np.ndarray):
         self.search, self.weights = search, weights
         self.closest, self.owner, self.n_chosen = np.full(len(weights), np.inf), np.zeros(len(weights), np.int64), 0
 
     def first(self, random: np.random.RandomState) -> int:
-        """A row drawn by weight."""
+        """Draw a row with probability proportional to its weight."""
         return random.choice(len(self.weights), p=self.weights / self.weights.sum())
 
     def add(self, chosen: np.ndarray) -> None:
-        """Choose rows more."""
+        """Choose additional rows."""
         squares, nearest = self.search.nearest(self.search.rows[chosen])
         nearer = squares[:, 0] < self.closest
         self.closest[nearer] = squares[nearer, 0]
@@ -199,12 +206,12 @@ class Owners:
         return float((self.weights * self.closest).sum())
 
     def draw(self, random: np.random.RandomState, total: float, expected: float) -> np.ndarray:
-        """Rows, each drawn with the probability expected · weight · squared distance / total."""
+        """Draw rows, each with probability expected · weight · squared distance / total."""
         draws = random.uniform(size=len(self.weights))
         return np.flatnonzero(draws * total < expected * (self.weights * self.closest))
 
     def won(self) -> np.ndarray:
-        """Weight of the rows that each chosen row is nearest to."""
+        """Total weight of the rows nearest to each chosen row."""
         return np.bincount(self.owner, weights=self.weights, minlength=self.n_chosen)
 
     def search_among(self, chosen: np.ndarray) -> CodebookSearch:
@@ -235,7 +242,7 @@ def plus_plus(
 
 
 def parallel(owners: Any, n: int, n_clusters: int, random: np.random.RandomState) -> np.ndarray:
-    """Rows chosen by k-means|| (Bahmani et al. 2012): a few rounds of many independent draws, then k-means++ among them."""
+    """Rows chosen by k-means|| (Bahmani et al. 2012): rounds of independent draws, then k-means++ among them."""
     chosen = np.array([owners.first(random)], np.int64)
     owners.add(chosen)
     for _ in range(_ROUNDS):
@@ -256,7 +263,7 @@ def parallel(owners: Any, n: int, n_clusters: int, random: np.random.RandomState
 
 
 def centres_dtype(rows: np.dtype) -> type:
-    """float32 for float32 rows, else float64."""
+    """float32 for float32 rows, otherwise float64."""
     return np.float32 if rows == np.float32 else np.float64
 
 
@@ -268,12 +275,14 @@ def initial_centres(
     random: np.random.RandomState,
     n_trials: int | None = None,
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """Centres to start from, (n_clusters, d), float32 for float32 rows and float64 otherwise; and the rows' nearest where it is known.
+    """Initial centres (n_clusters, d), and the nearest centre of each row if it is known.
 
-    init : one of `INITS`, an array (n_clusters, d), or a function of (X, n_clusters, random_state) that returns one; n_trials : of k-means++.
+    The centres are float32 for float32 rows and float64 otherwise.
+    init : one of `INITS`, an array (n_clusters, d), or a function of (X, n_clusters, random_state) that returns one.
+    n_trials : candidates per centre of k-means++.
     """
     rows, nearest = search.rows, None
-    # Draws depend on the ratios of weight times squared distance alone: these are brought near one.
+    # Draws depend only on the ratios of weight times squared distance, so these are scaled to near one.
     weights = weights * squares_scale(exponent_of(rows))
     if isinstance(init, str):
         if init == "random":

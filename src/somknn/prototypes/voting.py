@@ -1,4 +1,4 @@
-"""What classifiers by prototypes have in common: labelled prototypes, of which the nearest vote."""
+"""Common parts of the prototype classifiers: labelled prototypes, of which the nearest vote."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -32,7 +32,10 @@ from somknn.search.protocol import Searcher
 
 
 class PrototypeVoting(Savable, ClassifierMixin, BaseEstimator):
-    """Sets `prototypes_` and `prototype_codes_` in `fit`; has the parameters n_neighbors, weights and n_jobs, or none of the first two."""
+    """Base of classifiers whose `fit` sets `prototypes_` and `prototype_codes_`.
+
+    Subclasses have the parameters n_jobs and, if more than one prototype can vote, n_neighbors and weights.
+    """
 
     _saved_state: ClassVar[dict[str, Kind]] = {
         **COLUMNS,
@@ -52,7 +55,7 @@ class PrototypeVoting(Savable, ClassifierMixin, BaseEstimator):
         return self.prototypes_.dtype
 
     def _start_fit(self, X: Any, y: Any, sample_weight: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Rows, class codes and weights of the rows that count, sorted by class; sets `classes_`."""
+        """Rows, class codes and weights of the rows with positive weight, sorted by class; sets `classes_`."""
         X, y = validate_data(self, X, y, dtype="numeric", order="C", ensure_all_finite=False, y_numeric=False)
         X = prepare_rows(X, getattr(self, "feature_names_in_", None))
         y = column_or_1d(y, warn=True)
@@ -69,9 +72,10 @@ class PrototypeVoting(Savable, ClassifierMixin, BaseEstimator):
     def _set_prototypes(
         self, prototypes: np.ndarray, codes: np.ndarray, rows: np.ndarray, metric: Metric | None = None
     ) -> None:
-        """`rows` are the training rows. For bytes the prototypes are rounded to bytes: an eighth of the memory, and integer distances.
+        """Store the prototypes; `rows` are the training rows.
 
-        metric : with it, prototypes come as it maps rows.
+        For uint8 rows the prototypes are rounded to bytes: an eighth of the memory, and integer distances.
+        metric : if given, the prototypes are in its coordinates.
         """
         self.metric_: np.ndarray | None
         self.metric_center_: np.ndarray | None
@@ -102,7 +106,7 @@ class PrototypeVoting(Savable, ClassifierMixin, BaseEstimator):
 
     @property
     def recall_(self) -> float | None:
-        """The share of nearest prototypes that the backend finds: 1.0 for an exact one, else measured on training rows."""
+        """Share of the nearest prototypes found by the backend: 1.0 if exact, otherwise measured on training rows."""
         check_is_fitted(self)
         return self._lookup.index.recall_ if isinstance(self._lookup, BackendLookup) else 1.0
 
@@ -123,7 +127,8 @@ class PrototypeVoting(Savable, ClassifierMixin, BaseEstimator):
     def prototype_rows_(self) -> np.ndarray:
         """The prototypes as rows (n_prototypes, n_features).
 
-        Under a metric, the rows nearest to its centre that it maps to them: what of a row the metric looks at.
+        With a metric: of the rows that it maps to the prototypes, those nearest to its centre. They show the part of a
+        row that the metric uses.
         """
         check_is_fitted(self)
         metric = read_metric(self)
@@ -137,7 +142,7 @@ class PrototypeVoting(Savable, ClassifierMixin, BaseEstimator):
         return neighbours, neighbour_weights(getattr(self, "weights", None), neighbours[0], self.n_jobs)
 
     def predict(self, X: Any) -> np.ndarray:
-        """The class of each row of `X` (m, n_features), of the dtype that `y` had. Equal votes go to the nearest class."""
+        """The class of each row of `X` (m, n_features), with the dtype of `y`; the nearest class wins ties."""
         codes = self._winners(*self._votes(X))
         return self.classes_[codes]
 
@@ -154,7 +159,7 @@ class PrototypeVoting(Savable, ClassifierMixin, BaseEstimator):
         )
 
     def _predict_in_one_search(self, X: Any) -> tuple[np.ndarray, np.ndarray | None, None]:
-        """`predict` as positions in `classes_`, and `predict_proba` where there is one."""
+        """`predict` as positions in `classes_`, and `predict_proba` if it exists."""
         neighbours, weights = self._votes(X)
         shares = None
         if hasattr(self, "predict_proba"):
