@@ -1,6 +1,6 @@
-"""A codebook to which blocks of rows are presented, one row after the other, and the memory that this takes.
+"""Online SOM training in blocks: a codebook, and working memory for presenting blocks of rows one row at a time.
 
-`FloatBlocks` multiplies by BLAS in float64, `ByteBlocks` by integers of 16 bits, at about a third of the time.
+`FloatBlocks` multiplies with BLAS in float64; `ByteBlocks` multiplies 16-bit integers, in about a third of the time.
 """
 
 import itertools
@@ -18,38 +18,39 @@ from somknn_kernels.maps import som_blocks, som_byte_blocks, som_update
 from somknn_kernels.maps.som_block_tiles import LANES
 from somknn_kernels.maps.som_byte_blocks import SECTION, Packed, Panels
 
-BLOCK = 96  # rows at most; 64 and 128 took as long
-_PART = 200  # units of a task, whatever the number of threads: BLAS may round a product of another shape differently
+BLOCK = 96  # most rows of a block; 64 and 128 took as long
+_PART = 200  # units per task, for any number of threads: BLAS may round a product of another shape differently
 _SAMPLE = 2048
-_GATHERED = 1024  # rows of a task
+_GATHERED = 1024  # rows per task
 
 
-_AT_ONCE = 64  # blocks at most, presented by one call
+_AT_ONCE = 64  # most blocks presented in one call
 
 
 def blocks_at_once(codebook: np.ndarray) -> int:
-    """Blocks of rows that are presented to a codebook (K, d) by one call: some 0.1 s, so that Ctrl-C is heard."""
+    """Number of blocks presented to a codebook (K, d) in one call: about 0.1 s, so that Ctrl-C takes effect."""
     return per_task(_AT_ONCE, BLOCK * codebook.size / 2)
 
 
 class FloatBlocks:
-    """Rows of any kind, centred and in float64, and a codebook (K, d) likewise."""
+    """Rows of any dtype and a codebook (K, d), both centred and in float64."""
 
     def __init__(self, X: np.ndarray, codebook: np.ndarray, grid: Grid, n_threads: int):
         K, d = codebook.shape
         centre = sample_rows(X, _SAMPLE).mean(axis=0)
         self.X, self.centre, self.n_threads = X, np.rint(centre) if X.dtype == np.uint8 else centre, n_threads
         self.hexagonal, self.columns = grid.topology == "hexagonal", grid.n_columns
-        self.scale = 2.0 ** -exponent_of(X)  # brings squares of the rows near one
+        self.scale = 2.0 ** -exponent_of(X)  # scales squares of the rows to near one
         self.W = (codebook.astype(np.float64) - self.centre) * self.scale
         self.rows, self.squares = np.empty((BLOCK, d)), np.empty(BLOCK)
-        # What is added to float32 weights need not be more exact than they are.
+        # Updates of float32 weights need no more precision than float32.
         self.product_type = np.float32 if codebook.dtype == np.float32 else np.float64
         padded = -(-K // LANES) * LANES
         self.dots, self.pulls, self.shares = (np.empty((BLOCK, padded)) for _ in range(3))
         self.moved, self.factors, self.halves = np.empty((K, d), self.product_type), np.empty(padded), np.zeros(padded)
         self.halves[:K] = 0.5 * np.einsum("ij,ij->i", self.W, self.W)
-        # Two parts at least: each product of a quarter of 400 units took a third longer than of half of them, by two threads.
+        # At least two parts: with two threads, each product of a quarter of 400 units took a third longer than of half
+        # of them.
         edges = np.unique(np.linspace(0, K, max(2, K // _PART) + 1).astype(int)).tolist()
         self.parts = [slice(first, last) for first, last in itertools.pairwise(edges)]
 
@@ -57,24 +58,24 @@ class FloatBlocks:
         run_tasks(lambda task: work(self.parts[task]), len(self.parts), self.n_threads)
 
     def codebook(self, dtype) -> np.ndarray:
-        with np.errstate(over="ignore"):  # of neurons that a Mexican hat drives away
+        with np.errstate(over="ignore"):  # for neurons that a Mexican hat pushes away
             return (self.W / self.scale + self.centre).astype(dtype)
 
     def present(self, order: np.ndarray, edges: np.ndarray, tables: np.ndarray, which: np.ndarray, rates, upcoming):
-        """Train with the rows `order`; their two units (n, 2) and squared distances (n,) in that order.
+        """Train with the rows `order`; return their two units (n, 2) and squared distances (n,) in that order.
 
         Parameters
         ----------
         order : (n,) int64
         edges : (blocks + 1,) int64
-            Where blocks begin, of BLOCK rows at most, and n.
+            Start of each block, of at most BLOCK rows, and n.
         tables : (tables, 2R - 1, 3, 2C - 1) float64
-            Neighbourhoods by offset; see `som_blocks.train_block`.
+            Neighbourhoods by grid offset; see `som_blocks.train_block`.
         which : (blocks,) int64
-            The table of each block.
+            The table used by each block.
         rates : (n,) float64
         upcoming : (m,) int64
-            The first block of the next call, which may begin with it; none at the end.
+            The first block of the next call, which may be prepared ahead; empty at the end.
         """
         units, distances = np.empty((len(order), 2), np.int64), np.empty(len(order))
         with single_threaded_blas():
@@ -109,7 +110,7 @@ class FloatBlocks:
 
 
 class MissingBlocks:
-    """Rows with NaN, and a codebook (K, d), which is moved by every row at once."""
+    """Rows with NaN, and a codebook (K, d) that is updated immediately after every row."""
 
     def __init__(self, X: np.ndarray, codebook: np.ndarray, grid: Grid):
         self.X, self.W = X, codebook.copy()
@@ -134,7 +135,7 @@ class MissingBlocks:
 
 
 class ByteBlocks:
-    """Rows of bytes, and a codebook (K, d) in panels of units.
+    """Rows of uint8, and a codebook (K, d) in panels of units.
 
     All threads stay in one kernel for many blocks, see `som_byte_blocks.train_bytes`.
     """
@@ -176,7 +177,7 @@ class ByteBlocks:
 
         self.slots = packed(), packed()
         self.rows = np.empty((0, d), np.uint8)
-        self.presented = 0  # blocks so far
+        self.presented = 0  # number of blocks so far
         self._fill(codebook)
 
     def _fill(self, codebook: np.ndarray) -> None:
@@ -186,11 +187,11 @@ class ByteBlocks:
             units = codebook[first : first + length]
             W[first // length, : codebook.shape[1], : len(units)] = units.T
         self.ready = False  # whether the next block has been packed and multiplied
-        # A unit stays between the values that it and the rows begin with.
+        # Weights stay within the range of the initial weights and the rows.
         self.panels = self.panels._replace(largest=max(255.0, float(np.abs(codebook).max())))
 
     def find(self, codebook: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Units (n, 2) and squared distances (n,) of all rows for a codebook that takes the place of this one and rests."""
+        """Units (n, 2) and squared distances (n,) of all rows for `codebook`, which replaces this one."""
         self._fill(codebook)
         n, grid_rows = len(self.X), len(codebook) // self.columns
         edges = np.append(np.arange(0, n, BLOCK), n)
@@ -225,7 +226,7 @@ class ByteBlocks:
 
         def gather(task: int) -> None:
             some = slice(task * _GATHERED, min(n, (task + 1) * _GATHERED))
-            np.take(self.X, order[some], axis=0, out=rows[some], mode="clip")  # the mode that needs no buffer
+            np.take(self.X, order[some], axis=0, out=rows[some], mode="clip")  # mode "clip" needs no buffer
 
         run_tasks(gather, -(-n // _GATHERED), self.n_threads)
         parts = 2 * self.n_threads
@@ -233,8 +234,8 @@ class ByteBlocks:
 
         def work(task: int) -> None:
             som_byte_blocks.train_bytes(
-                self._isa, rows, edges, self.presented, self.panels, self.shape[0], self.slots, tables, which, self.hexagonal, self.columns,
-                rates, counters, parts, units, distances,
+                self._isa, rows, edges, self.presented, self.panels, self.shape[0], self.slots, tables, which,
+                self.hexagonal, self.columns, rates, counters, parts, units, distances,
             )  # fmt: skip
 
         run_tasks(work, self.n_threads, self.n_threads)

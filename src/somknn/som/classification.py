@@ -1,4 +1,4 @@
-"""Classification by a map: every neuron answers with the classes of the training rows that it won."""
+"""Classification by a SOM: every neuron predicts the classes of the training rows that it won."""
 
 from typing import Any, ClassVar
 
@@ -20,19 +20,19 @@ from somknn.som.estimator import SOM
 class SOMClassifier(Savable, ClassifierMixin, BaseEstimator):
     """The label map of a SOM as a classifier.
 
-    A row takes the class probabilities of its best-matching unit: the shares of the classes among the training rows that the
-    unit won. A unit that won none takes those of the nearest unit, by weights, that won some.
+    A row takes the class probabilities of its best-matching unit: the shares of the classes among the training rows
+    that the unit won. A unit that won no rows takes those of the nearest unit, by weights, that won some.
 
     Parameters
     ----------
     som : SOM or None
-        The map to train (a clone is). None: a 20×20 batch map of 20 epochs with a final radius of 0.3.
+        The map to train (a clone is trained). None: a 20×20 batch map of 20 epochs with a final radius of 0.3.
     backend : {"numba", "faiss"}, default="numba"
-        Who searches the best-matching units of the rows to classify; training is exact always. "faiss" is for large maps, and cannot
-        search rows with missing values.
+        Search engine for the best-matching units of the rows to classify; training is always exact. "faiss" is for
+        large maps, and cannot search rows with missing values.
     backend_params : dict, default=None
-        Parameters of `somknn.neighbors.FaissIndex` for `backend="faiss"`: for example `{"index": "hnsw", "target_recall": 0.99}`,
-        for which it is tuned on training rows.
+        Parameters of `somknn.neighbors.FaissIndex` for `backend="faiss"`, which is tuned on training rows: for example
+        `{"index": "hnsw", "target_recall": 0.99}`.
 
     Attributes
     ----------
@@ -40,10 +40,11 @@ class SOMClassifier(Savable, ClassifierMixin, BaseEstimator):
     som_ : SOM
         The trained map.
     label_map_ : ndarray (n_rows, n_columns)
-        The most frequent class of each neuron; ties go to the class that comes first.
+        The most frequent class of each neuron; ties go to the first class.
     probability_map_ : ndarray (n_rows, n_columns, n_classes)
     recall_ : float or None
-        The share of rows whose best-matching unit the backend finds: 1.0 for an exact one, else measured by `fit` on training rows.
+        Share of rows whose best-matching unit the backend finds: 1.0 for an exact one, otherwise measured by `fit` on
+        training rows.
 
     Examples
     --------
@@ -75,7 +76,7 @@ class SOMClassifier(Savable, ClassifierMixin, BaseEstimator):
         self.backend_params = backend_params
 
     def fit(self, X, y, sample_weight=None):
-        """Train the map on `X` and count the classes `y` (n_samples,) of every neuron."""
+        """Train the map on `X` and count the classes `y` (n_samples,) of the rows that every neuron wins."""
         if y is None:
             raise ValueError("requires y to be passed, but the target y is None")
         template = SOM(20, 20, epochs=20, final_radius=0.3, random_state=0) if self.som is None else self.som
@@ -83,7 +84,7 @@ class SOMClassifier(Savable, ClassifierMixin, BaseEstimator):
             raise TypeError(f"som must be a SOM or None, got {type(template).__name__}")
         if self.backend != "numba" and template.missing_values == "ignore":
             raise ValueError(f"backend={self.backend!r} cannot search rows with missing values; use backend='numba'")
-        make_index(self.backend, "auto", None, self.backend_params)  # names that are wrong, before the training
+        make_index(self.backend, "auto", None, self.backend_params)  # check the names before the training
         y = column_or_1d(y, warn=True)
         check_classification_targets(y)
         sample_weight = None if sample_weight is None else np.asarray(sample_weight)

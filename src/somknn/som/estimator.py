@@ -40,7 +40,7 @@ from somknn.som.training import Assigned, Rows, Rule, batch_update, sums_by_unit
 
 _HISTORY = ("quantization_error", "topographic_error", "radius", "seconds")
 _BLOCK = 8192
-_MOST_EPOCHS = 10_000_000  # a radius is kept for each
+_MOST_EPOCHS = 10_000_000  # limit because a radius is stored for each epoch
 
 
 @one_state
@@ -52,35 +52,36 @@ class SOM(TrainedMap, Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin
     n_rows, n_columns : int
         Size of the grid, each at least 1.
     training : {"batch", "online"}
-        The batch map, or the classical rule that moves the map after every row.
+        Batch training, or the classical rule that updates the map after every row.
     epochs : int
         Passes over the data.
     topology : {"rectangular", "hexagonal"}
     boundary : {"planar", "cylinder", "torus"}
-        A cylinder joins the first and last column, a torus the rows too (hexagonal: `n_rows` must be even).
+        A cylinder joins the first and last column, a torus also the first and last row (hexagonal: `n_rows` must be
+        even).
     neighborhood : {"gaussian", "bubble", "mexican_hat", "triangle", "epanechnikov"}
     compact_support : bool
-        Cut "gaussian" and "mexican_hat" to 0 beyond the radius; the others end there anyway.
+        Set "gaussian" and "mexican_hat" to 0 beyond the radius; the others end there anyway.
     initial_radius, final_radius : float
-        In grid steps. None means half of the longer side for the first.
+        In grid steps. None for the first means half of the longer side.
     radius_schedule, rate_schedule : {"linear", "exponential", "inverse"} or callable
-        From the first epoch to the last. A callable takes the progress in [0, 1] and returns the value.
+        Course from the first epoch to the last. A callable takes the progress in [0, 1] and returns the value.
     initial_rate, final_rate : float
         Learning rate of online training, in (0, 1].
     initialization : {"pca", "sample", "random"} or array of shape (n_rows, n_columns, n_features)
     missing_values : {"error", "ignore"}
-        "ignore": NaN is a missing value; distances and updates run over the values that a row has.
+        "ignore": NaN is a missing value; distances and updates use only the values that a row has.
     tol : float or None
-        Stop when the quantization error improves by less than this share of itself, `n_iter_no_change` epochs in
-        a row. None: never.
+        Stop when the quantization error improves by less than this share of itself in `n_iter_no_change` consecutive
+        epochs. None: never.
     n_iter_no_change : int
     decay : float
-        Factor on the sums of earlier chunks at each `partial_fit`, in [0, 1].
+        Factor applied to the sums of earlier chunks at each `partial_fit`, in [0, 1].
     callback : callable or None
         Called after every epoch with a dict: epoch, codebook (read-only view), labels, and the entries of `history_`.
         Training ends when it returns True.
     random_state : int, RandomState or None
-        Same seed, same map, for any number of threads.
+        The same seed gives the same map, for any number of threads.
     n_jobs : int or None
         Threads; None means all.
 
@@ -94,9 +95,10 @@ class SOM(TrainedMap, Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin
         "quantization_error", "topographic_error", "radius", "seconds" and, with class labels, "label_accuracy" (of the
         training rows under the majority label of their unit), one entry per epoch.
     quantization_error_, topographic_error_ : float
-        Of the final codebook on the training rows (of the last chunk, before its update, after `partial_fit`).
+        Errors of the final codebook on the training rows. After `partial_fit`: errors on the last chunk, before its
+        update.
     n_iter_ : int
-        Epochs run.
+        Number of epochs.
     sums_, totals_ : ndarray
         After `partial_fit`: the decayed sums of rows, and their number, of every neuron.
 
@@ -113,7 +115,7 @@ class SOM(TrainedMap, Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin
     """
 
     _parameter_constraints: dict = {}  # noqa: RUF012 (scikit-learn's own name); `_rule` checks
-    _axes: Axes | None  # of the stream that partial_fit reads
+    _axes: Axes | None  # of the stream read by partial_fit
 
     _saved_state: ClassVar[dict[str, Kind]] = {
         **COLUMNS,
@@ -182,7 +184,7 @@ class SOM(TrainedMap, Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin
         Parameters
         ----------
         X : array (n_samples, n_features)
-            uint8, float32 and float64 are used as they are, a memory map included; at least two rows.
+            uint8, float32 and float64 are used as they are, also from a memory map; at least two rows.
         y : array (n_samples,), optional
             Classes, for the label accuracy in `history_`; continuous targets are ignored.
         sample_weight : array (n_samples,), optional
@@ -210,9 +212,10 @@ class SOM(TrainedMap, Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin
         return self._trained(rule, codebook, qe, quality.topographic_error_of(search.units, rule.grid, rows.weights))
 
     def _recorder(self, rule: Rule, rows: Rows | None) -> Callable[..., bool]:
-        """A new history, and what training tells every epoch to; `rows` is None where no row is in this process.
+        """Start a new history; return the function that training calls after every epoch.
 
-        It is told a function that returns the codebook (K, d), which online training must make and few look at.
+        `rows` is None if the rows are not in this process. The function receives the codebook (K, d) as a callable,
+        because online training must compute it and it is rarely needed.
         """
         self._clear_stream()
         classes, weights = (None, None) if rows is None else (rows.labels, rows.weights)
@@ -241,7 +244,7 @@ class SOM(TrainedMap, Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin
         return self
 
     def partial_fit(self, X, y=None, sample_weight=None, *, radius=None):
-        """One step of the streaming batch map: sums of earlier chunks fade by `decay`, those of this chunk are added.
+        """Take one step of streaming batch training: decay the sums of earlier chunks, then add the sums of this chunk.
 
         Parameters
         ----------
@@ -250,7 +253,7 @@ class SOM(TrainedMap, Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin
         y : ignored
         sample_weight : array (n_samples,), optional
         radius : float, optional
-            Default: the radius schedule with one call as one epoch; after `epochs` calls the final radius.
+            Default: the radius schedule with each call counted as one epoch; after `epochs` calls the final radius.
         """
         rule = self._rule()
         first = not hasattr(self, "codebook_")
@@ -293,7 +296,7 @@ class SOM(TrainedMap, Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin
             "topographic_error": self.topographic_error_,
             "radius": float(radius),
         }
-        # New lists: those of the map before belong to whoever looks at it.
+        # New lists, because the caller may hold the old ones.
         self.history_ = {name: [*values, entry.get(name, np.nan)] for name, values in self.history_.items()}
         return self
 
@@ -306,7 +309,7 @@ class SOM(TrainedMap, Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin
         check_is_fitted(self)
         X = self._validate(X, reset=False, least=1)
         out = np.empty((len(X), len(self._flat())), self.codebook_.dtype)
-        unit = 2.0 ** exponent_of(self._flat())  # in which squares are within float64
+        unit = 2.0 ** exponent_of(self._flat())  # in this unit squares fit into float64
         codebook = self._flat().astype(np.float64) / unit
         centre = codebook.mean(axis=0)  # centred before squares are expanded
         codebook -= centre
@@ -350,7 +353,7 @@ class SOM(TrainedMap, Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin
         return prepare_rows(X, getattr(self, "feature_names_in_", None))
 
     def _targets(self, n: int, y, sample_weight):
-        """(weights (n,) or None, classes as integers (n,) or None) of what a caller gave."""
+        """The caller's values as (weights (n,) or None, classes as integers (n,) or None)."""
         weights = None
         if sample_weight is not None:
             weights = _check_sample_weight(sample_weight, np.empty((n, 1)), dtype=np.float64, ensure_non_negative=True)

@@ -1,4 +1,4 @@
-"""Which features matter to a map, and a selection of them that does not say the same thing twice."""
+"""Rank features by their importance to a SOM, and select features that are not redundant."""
 
 from numbers import Integral
 from typing import Any, ClassVar
@@ -25,13 +25,13 @@ def weight_norms(codebook: np.ndarray) -> np.ndarray:
 
 
 def weight_variances(codebook: np.ndarray, hits: np.ndarray) -> np.ndarray:
-    """Variance of every feature's weights over the neurons, each weighted by the rows it won, (d,)."""
+    """Variance of every feature's weights over the neurons, weighted by the rows that each neuron won, (d,)."""
     share = hits / hits.sum()
     return share @ (codebook - share @ codebook) ** 2
 
 
 def class_separation(codebook: np.ndarray, votes: np.ndarray) -> np.ndarray:
-    """Between-class over within-class variance of the weights, (d,); votes (K, n_classes) are rows won per class."""
+    """Between-class over within-class variance of the weights, (d,); votes (K, n_classes): rows won per class."""
     share = votes / votes.sum()
     means = (share.T @ codebook) / np.maximum(share.sum(axis=0)[:, None], 1e-300)
     overall = share.sum(axis=1) @ codebook
@@ -42,11 +42,12 @@ def class_separation(codebook: np.ndarray, votes: np.ndarray) -> np.ndarray:
 
 
 def select_without_redundancy(covariance: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Greedy column subset selection: each step takes the feature that explains most of what is still unexplained.
+    """Greedy column subset selection: each step takes the feature that explains most of the unexplained variance.
 
-    With R the covariance left after the features taken so far, feature j explains Σ_i R[i, j]² / R[j, j] of the variance
-    of all features (Farahat, Ghodsi, Kamel 2011); R is then deflated by it. Returns (features in the order
-    taken, explained variance of each (d,), 0 for those not taken). Ties go to the lowest feature. Cost: count·d².
+    With R the covariance that remains after the features taken so far, feature j explains Σ_i R[i, j]² / R[j, j] of the
+    variance of all features (Farahat, Ghodsi, Kamel 2011); R is then deflated by it. Returns the features in the order
+    taken, and the explained variance of each feature (d,), 0 for those not taken. Ties go to the lowest feature. Cost:
+    count·d².
     """
     left = np.array(covariance, dtype=np.float64)
     d = len(left)
@@ -71,24 +72,25 @@ def select_without_redundancy(covariance: np.ndarray, count: int) -> tuple[np.nd
 
 @one_state
 class SOMFeatureSelector(Savable, SelectorMixin, BaseEstimator):
-    """Select the features that matter most to a map.
+    """Select the features that are most important to a SOM.
 
     Parameters
     ----------
     som : SOM or None
-        The map to train (a clone is). None: 20×20, 10 epochs.
+        The map to train (a clone is trained). None: 20×20, 10 epochs.
     n_features : int
-        How many to keep; all, when the data has fewer.
+        Number of features to keep; all if the data has fewer.
     criterion : {"redundancy", "norm", "variance", "class_separation"}
-        "redundancy": greedily, the feature that explains most of what the ones before it leave unexplained of the
-        variation of the weights over the map (see `select_without_redundancy`). The others rate each feature by itself: the
-        norm of its weights, their variance over the neurons, or between-class over within-class variance (needs y).
+        "redundancy": greedily, the feature that explains most of the variation of the weights over the map that the
+        features before it leave unexplained (see `select_without_redundancy`). The others rate each feature separately:
+        by the norm of its weights, their variance over the neurons, or between-class over within-class variance (needs
+        y).
 
     Attributes
     ----------
     importances_ : ndarray (n_features_in_,)
     selected_ : ndarray, int64
-        The chosen features, most important first.
+        The selected features, most important first.
     som_ : SOM
 
     Examples
@@ -139,7 +141,7 @@ class SOMFeatureSelector(Savable, SelectorMixin, BaseEstimator):
         units = self.som_.labels_
         hits = np.bincount(units, weights=sample_weight, minlength=len(codebook)).astype(np.float64)
         count = min(int(self.n_features), self.n_features_in_)
-        unit = 2.0 ** exponent_of(codebook)  # in which squares, and their squares, are within float64
+        unit = 2.0 ** exponent_of(codebook)  # in this unit squares, and their squares, fit into float64
         codebook = codebook / unit
         if self.criterion == "redundancy":
             share = hits / hits.sum()
@@ -181,7 +183,7 @@ class SOMFeatureSelector(Savable, SelectorMixin, BaseEstimator):
 
 
 def som_features_knn(som=None, *, n_features=100, criterion="redundancy", n_neighbors=3) -> Pipeline:
-    """A pipeline: the features that matter to a map, then k nearest neighbours on them."""
+    """A pipeline: select the most important features by a SOM, then classify by k nearest neighbours on them."""
     from somknn.neighbors import KNeighborsClassifier
 
     return Pipeline(

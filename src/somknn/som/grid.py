@@ -1,8 +1,8 @@
-"""Where the neurons of a map are: positions, distances and adjacency on every topology and boundary.
+"""Grid geometry of a SOM: positions, distances and adjacency for every topology and boundary.
 
-Rectangular: neuron (r, c) at y = r, x = c. Hexagonal: y = r·√3/2 and x = c, odd rows half a step to the right, so
-that the six nearest neurons of an inner one are all at distance 1. A cylinder joins the first and the last column; a
-torus the rows as well.
+Rectangular: neuron (r, c) at y = r, x = c. Hexagonal: y = r·√3/2 and x = c, with odd rows shifted half a step to the
+right, so that the six nearest neurons of an inner one are all at distance 1. A cylinder joins the first and the last
+column; a torus also the first and the last row.
 """
 
 from typing import NamedTuple
@@ -14,7 +14,7 @@ BOUNDARIES = ("planar", "cylinder", "torus")
 
 
 class Grid(NamedTuple):
-    """The shape of a map. `checked` builds one from a user's values."""
+    """The shape of a SOM's grid. `checked` builds one from a user's values."""
 
     n_rows: int
     n_columns: int
@@ -54,11 +54,11 @@ class Grid(NamedTuple):
         return np.column_stack([x, r * self.row_step])
 
     def row_distances(self) -> np.ndarray:
-        """(n_rows, n_rows) float64: |y - y'|, the short way round on a torus."""
+        """(n_rows, n_rows) float64: |y - y'|, the shorter way round on a torus."""
         return _wrap(_differences(np.arange(self.n_rows) * self.row_step), self.n_rows * self.row_step, self._rows_wrap)
 
     def column_distances(self, shift: float = 0.0) -> np.ndarray:
-        """(n_columns, n_columns) float64: |x + shift - x'| within rows, the short way round where columns are joined."""
+        """(n_columns, n_columns) float64: |x + shift - x'| within rows, the shorter way round if columns are joined."""
         x = np.arange(self.n_columns, dtype=np.float64)
         return _wrap(np.abs(x[:, None] + shift - x[None, :]), self.n_columns, self.boundary != "planar")
 
@@ -67,7 +67,7 @@ class Grid(NamedTuple):
         return self.boundary == "torus"
 
     def squared_distances(self, first: int = 0, stop: int | None = None) -> np.ndarray:
-        """(stop - first, size) float64: squared Euclidean distances on the grid of some neurons to all."""
+        """(stop - first, size) float64: squared Euclidean grid distances of the neurons first to stop - 1 to all."""
         position = self.positions()
         some = position[first:stop]
         dx = _wrap(np.abs(some[:, None, 0] - position[None, :, 0]), self.n_columns, self.boundary != "planar")
@@ -75,7 +75,7 @@ class Grid(NamedTuple):
         return dx * dx + dy * dy
 
     def offset_squares(self) -> np.ndarray:
-        """(2·n_rows - 1, 3, 2·n_columns - 1) float64: squared distance for an offset of rows and columns.
+        """(2·n_rows - 1, 3, 2·n_columns - 1) float64: squared distance for each offset of rows and columns.
 
         Entry [r' - r + n_rows - 1, s + 1, c' - c + n_columns - 1], where s is r' mod 2 - r mod 2 (0 on a
         rectangular grid).
@@ -90,8 +90,8 @@ class Grid(NamedTuple):
     def adjacent(self, first: np.ndarray, second: np.ndarray, diagonals: bool = True) -> np.ndarray:
         """Whether two neurons (flat indices) are neighbours: boolean array of the broadcast shape.
 
-        Hexagonal: the six at distance 1. Rectangular: the four at distance 1 and, with `diagonals`, the four
-        at √2. Joined edges count; a neuron is no neighbour of itself.
+        Hexagonal: the six at distance 1. Rectangular: the four at distance 1 and, with `diagonals`, the four at √2.
+        Joined edges count; a neuron is not its own neighbour.
         """
         position = self.positions()
         first, second = np.asarray(first), np.asarray(second)
@@ -105,7 +105,7 @@ class Grid(NamedTuple):
         return (dx * dx + dy * dy < reach + 0.1) & (first != second)
 
     def neighbours(self) -> list[np.ndarray]:
-        """Flat indices of the adjacent neurons (eight or six at most) of each neuron, ascending."""
+        """Flat indices of the adjacent neurons (at most eight or six) of each neuron, ascending."""
         everyone = np.arange(self.size)
         return [everyone[self.adjacent(np.full(self.size, k), everyone)] for k in range(self.size)]
 

@@ -1,4 +1,4 @@
-"""First codebooks: rows of the data, random points, or the plane of the two principal axes."""
+"""Initial codebooks: rows of the data, random points, or the plane of the two principal axes."""
 
 import numpy as np
 
@@ -7,18 +7,18 @@ from somknn.scaling import exponent_of
 from somknn.som.grid import Grid
 
 INITIALIZATIONS = ("pca", "sample", "random")
-_SAMPLE = 4096  # rows that the principal axes are computed from
+_SAMPLE = 4096  # rows from which the principal axes are computed
 
 
 def initial_codebook(
     X: np.ndarray, grid: Grid, initialization, weights: np.ndarray | None, random: np.random.RandomState
 ) -> np.ndarray:
-    """(grid.size, d) float64.
+    """Return the initial codebook, (grid.size, d) float64.
 
-    "pca": mean + a·s1·v1 + b·s2·v2, where a and b run evenly from -1 to 1 along the sides of the grid, the longer
-    side along the first axis v1, and s are standard deviations. "sample": rows of `X` with a weight above 0, no
-    row twice if there are enough. "random": uniform between the extremes of each feature. An array of shape
-    (n_rows, n_columns, d) is taken as it is. NaN in `X` is left out.
+    "pca": mean + a·s1·v1 + b·s2·v2, where a and b run evenly from -1 to 1 along the sides of the grid, the longer side
+    along the first axis v1, and s1, s2 are standard deviations. "sample": rows of `X` with a weight above 0, without
+    repeats if there are enough. "random": uniform between the extremes of each feature. An array of shape (n_rows,
+    n_columns, d) is used as it is. NaN in `X` is ignored.
     """
     if not isinstance(initialization, str):
         codebook = np.asarray(initialization, dtype=np.float64)
@@ -56,7 +56,7 @@ def _filled(rows: np.ndarray, X: np.ndarray) -> np.ndarray:
 
 def _principal_plane(X: np.ndarray, grid: Grid, weights: np.ndarray | None) -> np.ndarray:
     step, unit = -(-len(X) // _SAMPLE), 2.0 ** exponent_of(X)
-    rows = X[::step].astype(np.float64) / unit  # whose squares float64 holds
+    rows = X[::step].astype(np.float64) / unit  # in this unit squares fit into float64
     weight = np.ones(len(rows)) if weights is None else weights[::step]
     if not weight.sum() > 0:
         weight = np.ones(len(rows))
@@ -71,7 +71,7 @@ def _principal_plane(X: np.ndarray, grid: Grid, weights: np.ndarray | None) -> n
     covariance = (rows * weight[:, None]).T @ rows / weight.sum()
     leading = leading_axes(covariance, 2, turns=30)
     values = np.einsum("ij,ij->j", leading, covariance @ leading)
-    # The sign of an eigenvector is a matter of chance; here its largest entry is positive.
+    # The sign of an eigenvector is arbitrary; here its largest entry is made positive.
     leading = leading * np.sign(leading[np.abs(leading).argmax(axis=0), np.arange(leading.shape[1])])
     spread = np.sqrt(np.maximum(values, 0.0)) * leading
     if spread.shape[1] == 1:

@@ -1,4 +1,4 @@
-"""How much a neuron learns from a row that another one won, and the smoothing of sums over the grid by it.
+"""Neighbourhood functions: how strongly a row moves a neuron that did not win it, and smoothing of sums over the grid.
 
 With δ the distance on the grid and σ the radius:
 
@@ -8,12 +8,12 @@ With δ the distance on the grid and σ the radius:
     triangle      max(0, 1 - δ/(σ + 1))
     epanechnikov  max(0, 1 - δ²/(σ + 1)²)
 
-`+ 1` lets a radius of 0 mean "the winner only" for every function and keeps the nearest neurons in reach at 1. With
-compact support, gaussian and mexican_hat are 0 beyond σ as well.
+With `+ 1`, a radius of 0 means "the winner only" for every function, and the nearest neurons are within reach at 1.
+With compact support, gaussian and mexican_hat are also 0 beyond σ.
 
-Separable ones are smoothed by columns, then by rows: K·(rows + columns)·d products in place of K²·d. A Gaussian is
-separable on hexagonal grids too, because δ² = dx² + dy²: a row is smoothed along x once for target rows that are
-shifted alike and once for those that are not. A Mexican hat is a sum of two such products.
+Separable functions are smoothed by columns, then by rows: K·(rows + columns)·d products instead of K²·d. A Gaussian is
+separable on hexagonal grids too, because δ² = dx² + dy²: a row is smoothed along x once for the target rows with the
+same shift and once for the others. A Mexican hat is a sum of two such products.
 """
 
 import functools
@@ -28,10 +28,10 @@ from somknn_kernels.maps.som_update import weighted_sums
 from somknn_kernels.tiles.weighted_tiles import FEATURES, TARGETS
 
 NEIGHBORHOODS = ("gaussian", "bubble", "mexican_hat", "triangle", "epanechnikov")
-_COLUMNS = 256  # of a task
+_COLUMNS = 256  # columns per task
 _ROWS = 512
-_FEATURES = 32  # of a task that smooths by a separable neighbourhood
-_BETWEEN = 2**23  # bytes between the two steps of a separable neighbourhood, in each thread
+_FEATURES = 32  # features per task when smoothing with a separable neighbourhood
+_BETWEEN = 2**23  # bytes between the two steps of a separable neighbourhood, per thread
 
 
 def check_neighborhood(name: str) -> None:
@@ -40,7 +40,7 @@ def check_neighborhood(name: str) -> None:
 
 
 def evaluate(name: str, squared: np.ndarray, radius: float, compact_support: bool = False) -> np.ndarray:
-    """The neighbourhood for squared grid distances (any shape); at radius 0 it is 1 at distance 0 and 0 elsewhere."""
+    """The neighbourhood at squared grid distances (any shape); at radius 0 it is 1 at distance 0 and 0 elsewhere."""
     check_neighborhood(name)
     squared = np.asarray(squared, dtype=np.float64)
     if name == "triangle":
@@ -61,7 +61,10 @@ def smooth(
     sums: np.ndarray, grid: Grid, name: str, radius: float, compact_support: bool = False, n_threads: int = 1,
     divisors: np.ndarray | None = None, dtype: Any = np.float64,
 ) -> np.ndarray:  # fmt: skip
-    """out[j] = Σ_i h(j, i)·sums[i] / divisors[j] for sums (grid.size, C) and divisors (grid.size,), by default 1: (grid.size, C) of `dtype`."""
+    """Smooth sums over the grid: out[j] = Σ_i h(j, i)·sums[i] / divisors[j].
+
+    sums (grid.size, C), divisors (grid.size,), by default 1; returns (grid.size, C) of `dtype`.
+    """
     if divisors is None:
         divisors = np.ones(grid.size)
     if name in ("gaussian", "mexican_hat") and not compact_support and radius > 0:
@@ -81,7 +84,7 @@ def smooth(
 
 
 class _Factors(NamedTuple):
-    """A separable neighbourhood, as `smoothing.smooth_columns` wants it."""
+    """A separable neighbourhood in the form that `smoothing.smooth_columns` expects."""
 
     across: np.ndarray
     across_spans: np.ndarray
@@ -97,7 +100,7 @@ def _gaussian_factor(distance: np.ndarray, radius: float, power: int) -> np.ndar
 
 @functools.lru_cache(maxsize=2)
 def _separated(grid: Grid, name: str, radius: float) -> _Factors:
-    """For target rows of each parity every source row is smoothed along x with the shift between the two."""
+    """For target rows of each parity, smooth every source row along x with the shift between the two."""
     parities = 2 if grid.topology == "hexagonal" and grid.n_rows > 1 else 1
     powers = (0, 1) if name == "mexican_hat" else (0,)
     distances = [[grid.column_distances(0.5 * (t - s)) for s in range(parities)] for t in range(parities)]
@@ -114,13 +117,13 @@ def _separated(grid: Grid, name: str, radius: float) -> _Factors:
 
 
 def _in_blocks(factors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Factors (…, targets, sources) padded with zeros to whole blocks of targets, and for each block from where to where they are not zero."""
+    """Factors (…, targets, sources), zero-padded to whole blocks of targets, and each block's non-zero range."""
     *outer, targets, sources = factors.shape
     blocks = -(-targets // TARGETS)
     padded = np.zeros((*outer, blocks * TARGETS, sources))
     padded[..., :targets, :] = factors
     used = (padded != 0.0).reshape(*outer, blocks, TARGETS, sources).any(axis=-2)
-    used[..., 0] |= ~used.any(axis=-1)  # a tile takes at least one
+    used[..., 0] |= ~used.any(axis=-1)  # a tile needs at least one
     spans = np.stack([used.argmax(axis=-1), sources - used[..., ::-1].argmax(axis=-1)], axis=-1)
     return padded, np.ascontiguousarray(spans, np.int64)
 
@@ -128,7 +131,7 @@ def _in_blocks(factors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _smooth_separably(sums, factors: _Factors, n_threads: int, divisors: np.ndarray, out: np.ndarray) -> np.ndarray:
     width = sums.shape[1]
     parities, columns = len(factors.across), factors.across.shape[-1]
-    between = 8 * parities * columns * factors.down.shape[2]  # bytes for each feature, terms·rows being the last length
+    between = 8 * parities * columns * factors.down.shape[2]  # bytes per feature; the last length is terms·rows
     features = int(np.clip(_BETWEEN // (between * FEATURES), 1, _FEATURES // FEATURES)) * FEATURES
 
     def work(task: int) -> None:
@@ -140,7 +143,7 @@ def _smooth_separably(sums, factors: _Factors, n_threads: int, divisors: np.ndar
 
 
 def _product(H: np.ndarray, S: np.ndarray, n_threads: int) -> np.ndarray:
-    """H @ S in the kernel's fixed order of additions: BLAS may change its last bits with its number of threads."""
+    """H @ S with the kernel's fixed order of summation: BLAS may change its last bits with its number of threads."""
     out = np.empty((len(H), S.shape[1]))
     n_columns = -(-S.shape[1] // _COLUMNS)
     rows = per_task(len(H), len(S) * min(_COLUMNS, S.shape[1]) / 4)

@@ -1,8 +1,9 @@
-"""The classical online rule on validated rows, in blocks: exact in its order, with matrix products for speed.
+"""The classical online rule on validated rows, in blocks: exactly in row order, with matrix products for speed.
 
-Kohonen, Self-Organizing Maps, 3rd edition, section 3.1: w_k += rate(t)·h(bmu, k)·(x - w_k), one row after the other. All units move at
-every row, so a plain loop reads and writes the whole codebook for each. Here the codebook rests while a block of rows is
-presented; `som_blocks.train_block` keeps by how much each row of the block has drawn each unit.
+Kohonen, Self-Organizing Maps, 3rd edition, section 3.1: w_k += rate(t)·h(bmu, k)·(x - w_k), one row after the other.
+Every row moves all units, so a plain loop reads and writes the whole codebook for each row. Here the codebook is
+constant while a block of rows is presented; `som_blocks.train_block` tracks how far each row of the block has moved
+each unit.
 """
 
 import itertools
@@ -17,12 +18,15 @@ from somknn.som.neighborhoods import evaluate
 from somknn.som.quality import quantization_error_of, topographic_error_of
 from somknn.som.training import Rows, Rule, settled
 
-_SEGMENTS = 32  # of an epoch at most, each with its radius
-_FEW = 8192  # rows up to which units are found as in training, in less time than a search takes to begin
+_SEGMENTS = 32  # most segments of an epoch, each with its own radius
+_FEW = 8192  # up to this number of rows, units are found as in training, which is faster than starting a search
 
 
 def _blocks(rows: Rows, codebook: np.ndarray, rule: Rule) -> ByteBlocks | FloatBlocks | MissingBlocks:
-    """Integers hold weights that stay between rows and first weights: where no row pushes a unit away or draws it beyond itself."""
+    """Choose integer arithmetic if weights stay within the range of the rows and the initial weights.
+
+    This holds if no row pushes a unit away or moves it past the row.
+    """
     if rule.missing:
         return MissingBlocks(rows.X, codebook, rule.grid)
     bounded = rule.neighborhood != "mexican_hat" and rule.rates.min() >= 0 and rule.rates.max() <= 1
@@ -41,11 +45,10 @@ def _pieces(n: int) -> list[tuple[int, int, int]]:
 
 
 def train_online(rows: Rows, codebook: np.ndarray, rule: Rule, random: np.random.RandomState, report):
-    """The classical rule over all rows in a new random order every epoch.
+    """The classical rule over all rows, in a new random order every epoch.
 
-    Returns (codebook, found): units and distances for the returned codebook.
-
-    QE and TE of an epoch are those of each row at the moment it was presented.
+    Returns (codebook, found): `found` holds units and distances for the returned codebook. The quantization and
+    topographic errors of an epoch use each row's distance at the moment when it was presented.
     """
     n = len(rows.X)
     units = np.zeros((n, 2), np.int64)
@@ -90,7 +93,8 @@ def train_online(rows: Rows, codebook: np.ndarray, rule: Rule, random: np.random
     codebook = blocks.codebook(dtype)
     if not np.isfinite(codebook).all():
         raise ValueError(
-            f"neurons were pushed beyond {dtype.name}: take lower learning rates, or another neighborhood than {rule.neighborhood!r}"
+            f"neurons were pushed beyond {dtype.name}: take lower learning rates, "
+            f"or another neighborhood than {rule.neighborhood!r}"
         )
     if isinstance(blocks, ByteBlocks) and n <= _FEW:
         return codebook, Found(rows.X, *blocks.find(codebook))

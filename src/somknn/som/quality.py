@@ -1,8 +1,8 @@
-"""How well a map represents its data and keeps its neighbourhoods.
+"""Quality measures: how well a SOM represents its data and preserves neighbourhoods.
 
-Topographic error, exactly: the share of rows whose best and second-best units are not adjacent on the grid. Adjacent means:
-hexagonal, one of the six nearest neurons; rectangular, one of the eight around (`diagonals=False`: of the
-four). Edges count as joined on a cylinder (left and right) and a torus (all), and only there.
+The topographic error is the share of rows whose best and second-best units are not adjacent on the grid. Adjacent
+means: hexagonal, one of the six nearest neurons; rectangular, one of the eight around (`diagonals=False`: of the four).
+Edges count as joined on a cylinder (left and right) and a torus (all), and only there.
 """
 
 import functools
@@ -13,7 +13,7 @@ from sklearn.metrics import pairwise_distances
 from somknn.som.grid import Grid
 from somknn.som.neighborhoods import evaluate
 
-_TABLE = 2048  # neurons, up to which a table of all pairs is worth its size
+_TABLE = 2048  # up to this number of neurons, a table of all pairs is used
 
 
 def quantization_error_of(squared: np.ndarray, weights: np.ndarray | None = None) -> float:
@@ -37,7 +37,7 @@ def topographic_error_of(
 
 @functools.lru_cache(maxsize=4)
 def _torn_pairs(grid: Grid, diagonals: bool) -> np.ndarray:
-    """Whether neurons are not adjacent, by number of the first·size + number of the second."""
+    """Whether two neurons are not adjacent, indexed by (number of the first)·size + number of the second."""
     everyone = np.arange(grid.size)
     return ~grid.adjacent(everyone[:, None], everyone[None, :], diagonals).ravel()
 
@@ -66,8 +66,8 @@ def topographic_product(codebook: np.ndarray, grid: Grid) -> float:
     codebook : (n_rows, n_columns, d) or (size, d)
     grid : Grid
 
-    Ties on the grid are put in order of the neuron's index. O(size²) memory. Coinciding neurons count with the
-    smallest positive distance.
+    Ties on the grid are resolved by neuron index. Needs O(size²) memory. Coinciding neurons count with the smallest
+    positive distance.
     """
     weights = np.asarray(codebook, dtype=np.float64).reshape(grid.size, -1)
     if grid.size < 3:
@@ -89,11 +89,11 @@ def topographic_product(codebook: np.ndarray, grid: Grid) -> float:
 
 
 def trustworthiness(X: np.ndarray, units: np.ndarray, grid: Grid, n_neighbors: int = 5) -> float:
-    """Share of grid neighbours that are neighbours in the data (Venna and Kaski 2001), through scikit-learn.
+    """Share of grid neighbours that are neighbours in the data (Venna and Kaski 2001), computed by scikit-learn.
 
     O(n²): pass a sample of some thousand rows and their best-matching units.
     """
-    from sklearn import manifold  # as slow to import as it is seldom needed
+    from sklearn import manifold  # slow to import, and rarely needed
 
     return float(
         manifold.trustworthiness(np.asarray(X, dtype=np.float64), grid.positions()[units], n_neighbors=n_neighbors)
@@ -101,7 +101,7 @@ def trustworthiness(X: np.ndarray, units: np.ndarray, grid: Grid, n_neighbors: i
 
 
 def u_matrix(codebook: np.ndarray, grid: Grid) -> np.ndarray:
-    """Mean distance of each neuron to its adjacent ones, (n_rows, n_columns) float64; codebook : (units, n_features)."""
+    """Mean distance of each neuron to its adjacent ones, (n_rows, n_columns) float64; codebook : (units, d)."""
     codebook = codebook.astype(np.float64)
     values = [
         np.linalg.norm(codebook[near] - codebook[k], axis=1).mean() if len(near) else 0.0

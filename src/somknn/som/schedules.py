@@ -1,4 +1,4 @@
-"""How radius and learning rate fall from the first epoch to the last."""
+"""Decrease of radius and learning rate from the first epoch to the last."""
 
 from collections.abc import Callable
 
@@ -15,13 +15,13 @@ def schedule_values(schedule: str | Callable[[float], float], start: float, stop
     - "linear": start + (stop - start)·t
     - "exponential": start·(stop / start)^t
     - "inverse": start / (1 + t·(start / stop - 1))
-    - a callable: called with each t; start and stop are not used.
+    - a callable: called with each t; start and stop are ignored.
 
     Raises
     ------
     ValueError
-        For an unknown name, and values that are negative or not finite. "exponential" and "inverse" need a start and
-        stop above 0.
+        For an unknown name, and values that are negative or not finite. "exponential" and "inverse" need start and stop
+        above 0.
 
     Examples
     --------

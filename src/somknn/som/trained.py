@@ -1,4 +1,4 @@
-"""What a trained map tells: its errors on rows, and how its neurons lie."""
+"""Queries on a trained SOM: its errors on rows, and the arrangement of its neurons."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ _BLOCK = 8192
 
 
 class TrainedMap:
-    """The part of `SOM` that looks at `codebook_`. `_search`, `_targets` and `_rule` are the estimator's."""
+    """The part of `SOM` that reads `codebook_`. `_search`, `_targets` and `_rule` belong to the estimator."""
 
     codebook_: np.ndarray
     topology: str
@@ -51,7 +51,7 @@ class TrainedMap:
         search = self._search(X)
         if self.missing_values == "ignore":
             raise ValueError("distortion is not defined here for missing values")
-        rule, grid = self._rule(), self.grid_  # the map's own grid, whatever the parameters have become
+        rule, grid = self._rule(), self.grid_  # the fitted grid, even if the parameters have changed
         rows = Rows(search.X, None, None)
         sums, totals = sums_by_unit(rows, search.units[:, 0], grid.size, False, rule.n_threads)
         centre = self._flat().astype(np.float64).mean(axis=0)
@@ -70,7 +70,7 @@ class TrainedMap:
         return quality.u_matrix(self._flat(), self.grid_)
 
     def hit_map(self, X):
-        """Number of rows whose best-matching unit each neuron is, (n_rows, n_columns) int64."""
+        """The number of rows won by each neuron, (n_rows, n_columns) int64."""
         return np.bincount(self.predict(X), minlength=self.grid_.size).reshape(self.codebook_.shape[:2])
 
     def component_planes(self):
@@ -79,9 +79,9 @@ class TrainedMap:
         return np.moveaxis(self.codebook_, 2, 0)
 
     def cluster_map(self, n_clusters, linkage="ward"):
-        """Clusters of the neurons by agglomeration of their weights, (n_rows, n_columns) int64."""
+        """Clusters of the neurons by agglomerative clustering of their weights, (n_rows, n_columns) int64."""
         check_is_fitted(self)
-        from sklearn.cluster import AgglomerativeClustering  # takes long to import, and few maps are cut into clusters
+        from sklearn.cluster import AgglomerativeClustering  # slow to import, and few maps are clustered
 
         labels = AgglomerativeClustering(n_clusters, linkage=linkage).fit_predict(self._flat())
         return labels.reshape(self.codebook_.shape[:2]).astype(np.int64)

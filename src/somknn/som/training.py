@@ -1,8 +1,8 @@
-"""Training of a map on validated rows: the batch map, sums of a stream. `online` has the classical rule.
+"""Batch and streaming training of a SOM on validated rows. The classical rule is in `online`.
 
-Batch map (Kohonen, Self-Organizing Maps, 3rd edition, section 3.6): every epoch assigns all rows to their best-matching
-units and sets w_j = Σ_i h(j, i)·S_i / Σ_i h(j, i)·n_i, where S_i is the sum of the rows of unit i and n_i their
-number. A neuron that no row reaches (the denominator is 0) keeps its weights.
+Batch training (Kohonen, Self-Organizing Maps, 3rd edition, section 3.6): every epoch assigns all rows to their
+best-matching units and sets w_j = Σ_i h(j, i)·S_i / Σ_i h(j, i)·n_i, where S_i is the sum of the rows of unit i and n_i
+their number. A neuron that no row reaches (the denominator is 0) keeps its weights.
 """
 
 import time
@@ -18,12 +18,12 @@ from somknn.som.grid import Grid
 from somknn.som.neighborhoods import smooth
 from somknn.som.quality import quantization_error_of, topographic_error_of
 
-_USUAL = 100  # largest exponent of sums that are smoothed as they are
-_MEXICAN_FLOOR = 1e-3  # of the largest denominator; below it a Mexican hat's quotient means nothing
+_USUAL = 100  # up to this exponent, sums are smoothed without scaling
+_MEXICAN_FLOOR = 1e-3  # share of the largest denominator; below it the quotient of a Mexican hat is meaningless
 
 
 class Rule(NamedTuple):
-    """What a map is trained with, besides its data."""
+    """The training parameters of a SOM."""
 
     grid: Grid
     neighborhood: str
@@ -37,7 +37,7 @@ class Rule(NamedTuple):
 
 
 class Rows(NamedTuple):
-    """What a map is trained on: rows, weights or None, classes as integers or None."""
+    """The training data: rows, weights or None, classes as integers or None."""
 
     X: np.ndarray
     weights: np.ndarray | None
@@ -56,7 +56,10 @@ def sums_by_unit(rows: Rows, units: np.ndarray, size: int, missing: bool, n_thre
 
 
 def _column_units(sums: np.ndarray, least: float) -> np.ndarray | None:
-    """Powers of two (d,) near the columns' largest sums; None for sums whose products with influences down to `least` stay within float64."""
+    """Powers of two (d,) near the columns' largest sums, or None if no scaling is needed.
+
+    None means that the products with influences down to `least` fit into float64.
+    """
     if sums.dtype == np.int64:
         return None
     exponents = np.frexp(np.maximum(sums.max(axis=0, initial=0.0), -sums.min(axis=0, initial=0.0)))[1]
@@ -65,7 +68,7 @@ def _column_units(sums: np.ndarray, least: float) -> np.ndarray | None:
 
 
 def batch_update(codebook: np.ndarray, sums: np.ndarray, totals: np.ndarray, rule: Rule, radius: float) -> np.ndarray:
-    """The codebook after one update of the batch map, in the dtype of `codebook`."""
+    """The codebook after one update of batch training, in the dtype of `codebook`."""
     arguments = (rule.grid, rule.neighborhood, radius, rule.compact_support, rule.n_threads)
     denominator = smooth(totals.reshape(len(totals), -1), *arguments)
     floor = _MEXICAN_FLOOR * denominator.max(initial=0.0) if rule.neighborhood == "mexican_hat" else 0.0
@@ -85,9 +88,10 @@ def batch_update(codebook: np.ndarray, sums: np.ndarray, totals: np.ndarray, rul
 
 
 class Assigned:
-    """Rows in this process under a changing codebook: all that `train_batch` asks of its data.
+    """Rows in this process, assigned to a changing codebook: the data interface of `train_batch`.
 
-    `somknn.distributed` has one over the workers of a cluster, with such a one for each block of rows.
+    `somknn.distributed` implements the same interface over the workers of a cluster, with one `Assigned` per block of
+    rows.
     """
 
     def __init__(self, rows: Rows, rule: Rule):
@@ -96,7 +100,7 @@ class Assigned:
         self.units, self.distances = np.empty((len(rows.X), 0)), np.empty(0)
 
     def assign(self, codebook: np.ndarray) -> tuple[float, float]:
-        """Find the two nearest units of every row; quantization and topographic error."""
+        """Find the two nearest units of every row; return the quantization and topographic error."""
         self.units, self.distances = self.search.search(codebook)
         check_squares(self.distances)
         qe = quantization_error_of(self.distances, self.rows.weights)
@@ -108,7 +112,7 @@ class Assigned:
 
 
 def train_batch(data: Any, codebook: np.ndarray, rule: Rule, report: Callable[..., bool]) -> np.ndarray:
-    """The trained codebook, to which `data` (an `Assigned`) is then assigned."""
+    """Return the trained codebook; `data` (an `Assigned`) ends up assigned to it."""
     data.assign(codebook)
     errors: list[float] = []
     for radius in rule.radii:
@@ -124,7 +128,7 @@ def train_batch(data: Any, codebook: np.ndarray, rule: Rule, report: Callable[..
 
 
 def settled(errors: list[float], rule: Rule) -> bool:
-    """Whether QE improved by less than `tol` of itself in each of the last `patience` epochs."""
+    """Whether the quantization error improved by less than `tol` of itself in each of the last `patience` epochs."""
     if rule.tol is None or len(errors) <= rule.patience:
         return False
     recent = np.array(errors[-rule.patience - 1 :])
