@@ -1,4 +1,7 @@
-"""Files that are either complete or absent: written beside their place, flushed to the disk, then renamed. No input is written over."""
+"""Write files completely or not at all; never overwrite an input.
+
+A file is written next to its destination, flushed to disk, then renamed.
+"""
 
 import contextlib
 import os
@@ -33,23 +36,29 @@ def publish(temporary: Path, path: Path, mode: int | None = None) -> None:
 
 
 def behind_link(path: str | os.PathLike) -> Path:
-    """The path itself, or where it leads if it is a symbolic link."""
+    """The path itself, or its target if it is a symbolic link."""
     return Path(os.path.realpath(path)) if os.path.islink(path) else Path(path)
 
 
 def work_folder(output: str | os.PathLike) -> Path:
-    """Where a run keeps finished parts of `output`: the same place by whatever link, for two runs must not write it at once."""
+    """The folder for finished parts of `output`.
+
+    It is the same through any symbolic link, because two runs must not write one output at once.
+    """
     path = behind_link(output)
     return path.with_name(path.name + ".parts")
 
 
 def any_parts(output: str | os.PathLike) -> bool:
-    """Whether there are finished parts of `output` in its work folder."""
+    """Whether the work folder holds finished parts of `output`."""
     return any(work_folder(output).glob("part-*.json"))
 
 
 def refuse_to_overwrite(outputs: Iterable[Path], inputs: Iterable[Path]) -> None:
-    """Raise ValueError where one of `outputs` is one of `inputs`, by whatever name: another spelling, a symbolic or a hard link."""
+    """Raise ValueError if one of `outputs` is one of `inputs`.
+
+    Other spellings of a path, symbolic links and hard links are recognised.
+    """
     there = [(status, path) for path in inputs if (status := _status(path)) is not None]
     for output in outputs:
         found = _status(output)
@@ -62,20 +71,20 @@ def refuse_to_overwrite(outputs: Iterable[Path], inputs: Iterable[Path]) -> None
 def _status(path: Path) -> os.stat_result | None:
     try:
         return os.stat(path)
-    except (OSError, ValueError):  # not there: said where it is read, or made where it is written
+    except (OSError, ValueError):  # not there: the reader reports it, or the writer creates it
         return None
 
 
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; what was written there replaces `path` when the block ends well.
+    """Yield a temporary path next to `path`; the file written there replaces `path` when the block succeeds.
 
-    When the block raises, the temporary file goes and `path` is as it was. The result has the permissions that writing
-    `path` in place would have given it: those of the file replaced, or for a new one what the umask allows. Where `path` is a
-    symbolic link, the link stays and the file that it leads to is replaced.
+    When the block raises, the temporary file is deleted and `path` is unchanged. The result has the permissions that
+    writing `path` in place would have given it: those of the replaced file, or for a new file those that the umask
+    allows. If `path` is a symbolic link, the link stays and its target is replaced.
 
-    Raises IsADirectoryError or FileNotFoundError for a folder, or a place in a folder that does not exist, and
-    FileExistsError for what is no file: a device, a pipe.
+    Raises IsADirectoryError for a folder, FileNotFoundError if the parent folder does not exist, and FileExistsError
+    for anything else that is not a regular file, such as a device or a pipe.
     """
     path = behind_link(path)
     if path.is_dir():
@@ -90,8 +99,9 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
         )
     temporary = path.parent / f".{path.name}.{secrets.token_hex(6)}.part"
     with undone_unless_finished(lambda: temporary.unlink(missing_ok=True)):
-        # Made here, so that the system applies the umask (which cannot be read without setting it, for all threads).
-        # Some writers replace this file by one of their own with mode 0600; its mode is kept aside.
+        # The file is created here so that the system applies the umask (a process cannot read its umask without setting
+        # it for all threads). Some writers replace this file by one of their own with mode 0600, so its mode is
+        # remembered.
         with not_while_undoing():
             descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
         mode = stat.S_IMODE(os.fstat(descriptor).st_mode)

@@ -1,6 +1,7 @@
-"""Public names of a package that are imported when they are first used.
+"""Import the public names of a package on first use.
 
-Editors and type checkers read the plain imports that stand beside them under `TYPE_CHECKING`; a test sees that both say the same.
+Editors and type checkers read the plain imports next to them under `TYPE_CHECKING`; a test checks that both lists
+agree.
 """
 
 import importlib
@@ -10,9 +11,9 @@ from typing import Any
 
 
 def lazily(package: str, homes: Mapping[str, str | None]) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
-    """`__getattr__` and `__dir__` (its `__all__`) of the module `package`.
+    """Return `__getattr__` and `__dir__` (which lists `__all__`) for the module `package`.
 
-    homes : for each name the module that it lives in, or None for a submodule of `package`.
+    homes : the module of each name, or None for a submodule of `package`.
     """
 
     def getattr_(name: str) -> Any:

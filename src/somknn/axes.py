@@ -1,10 +1,10 @@
-"""Principal axes of rows or of their covariance, for short vectors, maps and metrics: as accurate as those need them."""
+"""Approximate principal axes of rows or of their covariance, for short vectors, SOMs and metrics."""
 
 import numpy as np
 
 
 def sample_rows(rows: np.ndarray, size: int) -> np.ndarray:
-    """At most `size` rows (or items) at equal distances, as float64."""
+    """At most `size` rows (or items), evenly spaced, as float64."""
     places = np.linspace(0, len(rows) - 1, min(size, len(rows))).astype(np.int64)
     return rows[places].astype(np.float64)
 
@@ -17,9 +17,9 @@ def principal_axes(centred: np.ndarray, n_axes: int) -> np.ndarray:
     """
     d = centred.shape[1]
     scale = float(np.abs(centred).max(initial=0.0)) or 1.0
-    # Differences beyond float64 tell nothing.
+    # Differences that overflow float64 carry no information.
     work = (centred / scale if np.isfinite(scale) else np.zeros_like(centred)).astype(np.float32)
-    if d <= len(work):  # the products with the rows once, in place of seven times
+    if d <= len(work):  # multiply by the rows once instead of seven times
         return leading_axes(work.T @ work, n_axes, turns=3).astype(np.float64)
     start = np.random.default_rng(0).standard_normal((d, min(d, n_axes + 16)), dtype=np.float32)
     basis, _ = np.linalg.qr(work.T @ (work @ start))
@@ -33,7 +33,8 @@ def principal_axes(centred: np.ndarray, n_axes: int) -> np.ndarray:
 def leading_axes(covariance: np.ndarray, width: int, turns: int = 2) -> np.ndarray:
     """Orthonormal columns that span about the `width` leading eigenvectors, in their order.
 
-    The bound holds on any orthonormal axes, so block power iteration will do: a tenth of the time of all eigenvectors. Eigenvectors themselves take more `turns`.
+    Exact for any orthonormal columns: a bound built on them holds, so block power iteration is enough. It takes a tenth
+    of the time of a full eigendecomposition. More `turns` give more accurate eigenvectors.
     """
     d = len(covariance)
     if d <= 2 * width:

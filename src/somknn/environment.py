@@ -1,4 +1,4 @@
-"""What this machine and installation are: for `somknn info` and beside every measured figure."""
+"""Describe this machine and installation: for `somknn info`, and stored with every measured figure."""
 
 import importlib.metadata
 import os
@@ -11,7 +11,7 @@ _PACKAGES = ("numpy", "scipy", "scikit-learn", "numba", "llvmlite", "safetensors
 
 
 def _processor() -> str:
-    """The processor's name as people know it; `platform.processor()` is empty on most Linux systems."""
+    """The processor's usual name; `platform.processor()` is empty on most Linux systems."""
     try:
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
             if line.lower().startswith(("model name", "cpu model")):
@@ -30,7 +30,7 @@ def _processors_allowed() -> int:
 def describe() -> dict[str, Any]:
     """Versions, processor, instruction set in use, threads and cache folder, ready for JSON.
 
-    Raises ValueError when `$SOMKNN_ISA` asks for an instruction set that this machine lacks.
+    Raises ValueError if `$SOMKNN_ISA` names an instruction set that this machine does not have.
     """
     import somknn
     from somknn import machine

@@ -1,14 +1,15 @@
-"""What `fit` learned, as one object: made aside and swapped in whole, while who reads keeps to the one that it took.
+"""Make `fit` atomic: its results are prepared on a copy and swapped in at once, so readers always see one fit.
 
-`fit` of scikit-learn's kind sets one attribute after the other. A `predict` in another thread would meet codes of one fit
-and rows of another, a `fit` that is interrupted would leave such a mixture behind. So with `one_state`
+A `fit` in scikit-learn's style sets one attribute after the other. A `predict` in another thread could see the codes of
+one fit and the rows of another, and an interrupted `fit` would leave such a mixture behind. With `one_state`
 
-    fit, partial_fit, ...         work on a draft, a copy of the estimator, whose attributes become the estimator's at the end
-    predict, transform, save, ... work on a snapshot, another such copy, whose attributes nobody changes
+    fit, partial_fit, ...         work on a draft: a copy of the estimator, whose attributes replace the estimator's at
+    the end
+    predict, transform, save, ... work on a snapshot: another copy, whose attributes nobody changes
 
-The attributes of an object are a dictionary. A draft's takes the place of the estimator's, which stays as it is for whoever
-has read it: what this relies on is that a reference is read, and written, at once. CPython does so, with its global lock and
-in builds without it. Changes to one object wait for each other; reading waits for nothing.
+The attributes of an object are a dictionary. The dictionary of the draft replaces that of the estimator; the old one
+stays unchanged for readers that already hold it. This relies on reads and writes of a reference being atomic, which
+CPython guarantees with and without its global lock. Changes to one object wait for each other; readers never wait.
 """
 
 import functools
@@ -34,35 +35,36 @@ def _forget_turns() -> None:
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_turns)  # whoever held one is not there any more
+    os.register_at_fork(after_in_child=_forget_turns)  # the threads that held locks do not exist in the child
 
 
 def turn(changed: Any) -> Any:
-    """The lock of those who change this object, to be used with `with`; a thread may enter again.
+    """The lock for changing this object, for use in a `with` statement; reentrant.
 
-    It is kept apart from the object, which so can be copied and pickled.
+    It is stored outside the object, so that the object can be copied and pickled.
     """
     return _turns.setdefault(changed, threading.RLock())
 
 
 def snapshot(estimator: T) -> T:
-    """A copy with the attributes that the estimator has now."""
+    """A copy with the estimator's current attributes."""
     taken = object.__new__(type(estimator))
     taken.__dict__ = vars(estimator).copy()
     return taken
 
 
 def change(estimator: Any, work: Callable[[Any], Any]) -> Any:
-    """What `work(draft)` returns, which is to change the draft: if it raises no error, the estimator takes over all that is new, or gone, at once.
+    """Call `work(draft)`, which changes the draft, and return its result.
 
-    In place of the draft, the estimator is returned.
+    If it raises no error, the estimator takes over all new, changed and removed attributes at once. If the result is
+    the draft, the estimator is returned instead.
     """
     with turn(estimator):
         draft = snapshot(estimator)
         before = dict(vars(draft))
         result = work(draft)
         after = vars(draft)
-        # Parameters may have been set meanwhile.
+        # Parameters may have been set in the meantime.
         state = {name: value for name, value in vars(estimator).items() if name in after or name not in before}
         state |= {name: value for name, value in after.items() if name not in before or value is not before[name]}
         estimator.__dict__ = state
@@ -70,9 +72,10 @@ def change(estimator: Any, work: Callable[[Any], Any]) -> Any:
 
 
 def one_state(cls: type[T]) -> type[T]:
-    """Class decorator: every public method and property sees the attributes of one fit, those that fit change all or none.
+    """Class decorator: public methods and properties see the attributes of one fit; fitting methods change all or none.
 
-    Methods that a subclass defines see the estimator itself, as they would without, where they are not called by one of these.
+    Methods defined by a subclass see the estimator itself, as without the decorator, unless a decorated method calls
+    them.
     """
     for name in dir(cls):
         if name in _OF_PARAMETERS or (name.startswith("_") and name not in _CALLED_FROM_OUTSIDE):

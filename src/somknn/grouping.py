@@ -1,4 +1,4 @@
-"""Sums of rows by label over all threads: what K-Means centres and batch maps are made of."""
+"""Sums of rows by label over all threads, used for K-Means centres and batch SOM training."""
 
 import itertools
 
@@ -7,7 +7,7 @@ import numpy as np
 from somknn.machine import check_stopped, per_task, run_tasks
 from somknn_kernels.learn import group_sums as kernels
 
-# Columns of one task: few enough to share wide rows among threads, enough for whole cache lines at a time.
+# Columns per task: few enough to share wide rows among threads, enough to use whole cache lines.
 _COLUMNS = 256
 
 
@@ -18,29 +18,29 @@ def group_sums(
     weights: np.ndarray | None = None,
     n_threads: int = 1,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Sum of the rows, and number or weight of the rows, of every label.
+    """Sum of the rows, and number or total weight of the rows, of every label.
 
     Parameters
     ----------
     X : (n, d) uint8, float32 or float64, C-contiguous
     labels : (n,) int64 in [0, n_groups)
     n_groups : int
-        Labels beyond raise ValueError, as the sums would be written outside of their array.
+        Number of labels.
     weights : (n,) float64, optional
     n_threads : int
-        The result does not depend on it.
+        Number of threads; does not change the result.
 
     Returns
     -------
     sums : (n_groups, d)
-        int64 and exact for uint8 rows without weights, else float64, added in ascending row order.
+        int64 and exact for uint8 rows without weights, otherwise float64, summed in ascending row order.
     totals : (n_groups,)
-        int64 numbers of rows, or float64 sums of weights.
+        int64 row counts, or float64 sums of weights.
 
     Raises
     ------
     ValueError
-        For a label that is none of the groups'.
+        If a label is outside [0, n_groups), since its sums would be written outside the array.
 
     Examples
     --------
@@ -85,7 +85,10 @@ def group_sums(
 
 
 def _blocks(starts: np.ndarray, d: int, n_threads: int) -> list[tuple[int, int, int, int]]:
-    """Blocks of groups (about as many rows in each) by blocks of columns, where the groups alone do not occupy the threads.
+    """Blocks of groups by blocks of columns.
+
+    Blocks of groups have about equally many rows. Columns are split only if the groups alone cannot occupy the threads:
+    whole rows are read faster than parts of them.
 
     Whole rows are read faster than parts of them.
     """

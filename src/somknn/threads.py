@@ -1,4 +1,4 @@
-"""Threads for what is no kernel: one beside the caller's, and none of BLAS's own beside ours."""
+"""Threads outside the kernels: one more next to the caller's, and BLAS limited to the calling thread."""
 
 import functools
 import threading
@@ -10,7 +10,8 @@ from typing import Any
 
 @functools.cache
 def _controller() -> Any:
-    from threadpoolctl import ThreadpoolController  # commands import this file before they know whether they compute
+    # Commands import this file before they know whether they will compute.
+    from threadpoolctl import ThreadpoolController
 
     return ThreadpoolController()
 
@@ -18,14 +19,14 @@ def _controller() -> Any:
 def single_threaded_blas() -> AbstractContextManager:
     """A context in which BLAS computes in the calling thread.
 
-    The matrices that we hand to BLAS are small. Its threads gain little on them, and where another process or
-    another of our threads holds a core they spin and wait for each other: a fit of 0.5 s then took 5.
+    The matrices passed to BLAS here are small. Its threads gain little on them, and if another process or another of
+    our threads holds a core they spin and wait for each other: a fit of 0.5 s then took 5.
     """
     return _controller().limit(limits=1, user_api="blas")
 
 
 def in_thread(function: Callable[..., Any], *arguments: Any) -> Future:
-    """The future of a call in a thread of its own, for which no exit waits."""
+    """The future of a call in its own daemon thread; the process does not wait for it at exit."""
     future: Future = Future()
 
     def work() -> None:
