@@ -1,13 +1,13 @@
-"""An overnight run in short: ten million rows through a k-NN model of all MNIST, killed by -9 and continued.
+"""A short version of an overnight run: ten million rows through a k-NN model of all MNIST, killed by -9 and resumed.
 
     python benchmarks/batch_resume.py FOLDER prepare [--rows 10000000]
     python benchmarks/batch_resume.py FOLDER start --seconds 180
     python benchmarks/batch_resume.py FOLDER resume [--seconds 180]
 
-`prepare` writes the rows (a million variants of MNIST's images, over and over; 7.8 GB) and the model. `start` and `resume` run
-`somknn.batch.classify` in a process of its own, kill it after so many seconds (without the option they wait for the end), and print
-how long it took until the first part was finished, and the rate from there on. At the end the output is checked:
-equal rows have equal labels.
+`prepare` writes the rows (a million variants of MNIST's images, repeated; 7.8 GB) and the model. `start` and `resume`
+run `somknn.batch.classify` in a separate process and kill it after the given seconds (without the option they wait for
+the end). They print the time until the first part was finished, and the rate from then on. At the end the output is
+checked: equal rows have equal labels.
 """
 
 import argparse
@@ -44,9 +44,9 @@ def run(folder: Path, stage: str, seconds: float) -> None:
     finished: dict[Path, int] = {}
 
     def look() -> int:
-        """Rows in finished parts."""
+        """Number of rows in finished parts."""
         for path in parts.glob("part-*.json"):
-            with contextlib.suppress(FileNotFoundError):  # the output is complete, and the folder goes
+            with contextlib.suppress(FileNotFoundError):  # the output is complete, and the folder is being removed
                 if path not in finished:
                     finished[path] = json.loads(path.read_text())["rows"]
         return sum(finished.values())
@@ -74,7 +74,8 @@ def run(folder: Path, stage: str, seconds: float) -> None:
         end="",
     )
     print(
-        f"{(used.ru_utime + used.ru_stime) / new * 1e6:.1f} µs of processor time each, peak {used.ru_maxrss / 1e3:,.0f} MB"
+        f"{(used.ru_utime + used.ru_stime) / new * 1e6:.1f} µs of processor time each, "
+        f"peak {used.ru_maxrss / 1e3:,.0f} MB"
     )
     if killed:
         print(f"killed after {time.monotonic() - began:.0f} s; output {'exists' if output.exists() else 'absent'}")

@@ -2,10 +2,10 @@
 
     python benchmarks/batch_throughput.py FOLDER [--rows 1000000] [--turns 5] [--prototypes 1000]
 
-FOLDER receives the inputs (made once). Prints for each turn the in-memory rate, then the rate from .npy and from Parquet to
-Parquet, each in a process of its own with its peak of resident memory, and that of a process which loads the same model and
-classifies 16,384 rows: the difference is what the run itself needs. Beside the rates stands the processor time per row, which
-other work on the machine disturbs less.
+FOLDER receives the inputs (created once). Prints for each turn the in-memory rate, then the rate from .npy and from
+Parquet to Parquet. Each runs in a separate process; printed are its peak of resident memory, and that of a process that
+loads the same model and classifies 16,384 rows: the difference is the memory of the run itself. Processor time per row
+is printed with the rates; other work on the machine disturbs it less.
 """
 
 import argparse
@@ -38,7 +38,8 @@ elif kind == "nothing":
 else:
     n = batch.classify(model, source, output).rows
 seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
-print(json.dumps({"rate": n / seconds, "cpu": cpu / max(n, 1), "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}))
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+print(json.dumps({"rate": n / seconds, "cpu": cpu / max(n, 1), "peak": peak}))
 """
 
 

@@ -1,11 +1,12 @@
-"""What a cluster costs: MNIST's jobs on this machine alone and over worker processes of it, turn by turn.
+"""The cost of a cluster: MNIST jobs on this machine alone and over worker processes on it, turn by turn.
 
     python benchmarks/cluster.py --workers 4 --turns 3
 
-Needs MNIST under $SOMKNN_DATA. Prints a table: seconds on one machine (all threads, no cluster), seconds over the workers (one
-thread each), bytes over the loopback interface during a cluster turn, memory of a worker beyond an idle one's (the largest;
-USS: without the pages that processes share), and whether the answers are equal bit for bit. With as many busy cores in both, the ratio of the
-seconds is the price of the cluster; bytes include the traffic of whatever else uses the interface meanwhile. Linux only.
+Needs MNIST under $SOMKNN_DATA. Prints a table: seconds on one machine (all threads, no cluster), seconds over the
+workers (one thread each), bytes over the loopback interface during a cluster turn, memory of a worker beyond that of an
+idle one (the largest; USS: without pages shared between processes), and whether the answers are equal bit for bit. With
+equally many busy cores in both, the ratio of the seconds is the cost of the cluster; the bytes include any other
+traffic over the interface. Linux only.
 """
 
 import argparse
@@ -33,7 +34,7 @@ def worker_memory(client):
 
 
 def jobs(client, folder, data, workers):
-    """(name, on one machine, over the workers, whether the two results are equal)."""
+    """(name, function for one machine, function for the workers, comparison of the two results) of each job."""
     X, queries = data.X_train, data.X_test
     np.save(folder / "rows.npy", X)
     np.save(folder / "queries.npy", queries)
@@ -85,7 +86,7 @@ def jobs(client, folder, data, workers):
 
 
 def measure(one, many, client, turns):
-    expected, found = one(), many()  # compiles, and loads kernels in every worker
+    expected, found = one(), many()  # compiles, and loads the kernels in every worker
     equal = all(a.tobytes() == b.tobytes() for a, b in zip(expected, found, strict=True))
     times = {one: [], many: []}
     sent = []
@@ -106,7 +107,8 @@ def main():
     parser.add_argument("--only", default="", help="jobs whose name contains this")
     arguments = parser.parse_args()
     print(
-        "| job | one machine | cluster | ratio | MB sent | MB a worker | equal |\n| --- | --- | --- | --- | --- | --- | --- |"
+        "| job | one machine | cluster | ratio | MB sent | MB a worker | equal |\n"
+        "| --- | --- | --- | --- | --- | --- | --- |"
     )
     with (
         tempfile.TemporaryDirectory() as folder,

@@ -1,10 +1,10 @@
-"""Time of a search against the number of rows: MNIST's rows, then as many variants of them as it takes.
+"""Time of a search against the number of rows: MNIST's rows, then as many variants of them as needed.
 
     python benchmarks/growth.py --rows 60000 240000 960000 --turns 5 --out docs/lab-notes
 
-Needs MNIST under $SOMKNN_DATA, faiss-cpu and matplotlib; 960,000 rows take 4.5 GB with FAISS, whose part `--no-faiss` leaves out.
-Turn by turn: 10,000 test images searched by somknn, 1,000 by FAISS (its time per query does not depend on their number beyond
-that), and single queries by both. Writes growth.json and growth.svg.
+Needs MNIST under $SOMKNN_DATA, faiss-cpu and matplotlib; 960,000 rows take 4.5 GB with FAISS, which `--no-faiss` leaves
+out. Turn by turn: 10,000 test images searched by somknn, 1,000 by FAISS (its time per query does not change with more),
+and single queries by both. Writes growth.json and growth.svg.
 """
 
 import os
@@ -64,7 +64,7 @@ def measure(rows, queries, k, turns, with_faiss) -> dict:
     result = {"rows": len(rows), "algorithm": ours.algorithm_, "fit_seconds": fit, **ours.search_stats_}
     result |= {f"{name}_microseconds": statistics.median(t) * 1e6 for name, t in times.items()}
     if with_faiss:
-        result["equal_neighbours"] = equal  # FAISS computes in float32, and orders ties as they come
+        result["equal_neighbours"] = equal  # FAISS computes in float32, and does not order ties
         for kind in ("", "_single"):
             pairs = zip(times["faiss" + kind], times["somknn" + kind], strict=True)
             result["ratio" + kind] = statistics.median(f / s for f, s in pairs)

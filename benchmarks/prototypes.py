@@ -1,12 +1,12 @@
-"""Accuracy, prediction speed and model size of prototypes and of all rows, on MNIST: the table and plot of docs/lab-notes/prototypes.md.
+"""Accuracy, prediction speed and model size of prototypes and of all rows, on MNIST, for docs/prototypes.md.
 
     python benchmarks/prototypes.py fit --out FOLDER [--method NAME ...] [--budget N ...] [--deskewed]
     python benchmarks/prototypes.py time --out FOLDER
-    python benchmarks/prototypes.py report --out FOLDER --plot docs/lab-notes/prototypes.svg
+    python benchmarks/prototypes.py report --out FOLDER --plot docs/prototypes.svg
 
-MNIST under $SOMKNN_DATA. `fit` keeps every model and its accuracy on the test set, and leaves out what is there already. `time` measures the
-rows a second of all models turn by turn in one process: the median of five passes over the 10,000 test rows as they are
-in memory, after one pass that is not counted; deskewing is not in the time. Every setting is the library's default.
+Needs MNIST under $SOMKNN_DATA. `fit` saves every model and its accuracy on the test set, and skips models that exist.
+`time` measures the rows per second of all models turn by turn in one process: the median of five passes over the 10,000
+test rows in memory, after one uncounted pass; deskewing is not timed. Every setting is the library's default.
 """
 
 import argparse

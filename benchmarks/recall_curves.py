@@ -1,14 +1,14 @@
-"""Recall against speed and memory: FAISS's indexes behind `FaissIndex`, and the exact engine, on MNIST and on variants of its rows.
+"""Recall against speed and memory on MNIST and variants of its rows: FAISS's indexes in `FaissIndex`, and exact search.
 
     python benchmarks/recall_curves.py --rows 60000 1000000 --store recall-store --out docs/lab-notes
 
-Needs MNIST under $SOMKNN_DATA, faiss-cpu and matplotlib; a million rows take 6 GB of memory, 2 GB under --store, and an hour on two
-cores. Everything that has been prepared or measured stays in the store, so a run can be cut into pieces: `--stage prepare` builds
-indexes and measures recall, `--stage time` only takes times, `--index` names those of this piece. The graph of "hnsw", which takes
-longest, is kept every 50,000 rows, and a run that was stopped goes on from there.
+Needs MNIST under $SOMKNN_DATA, faiss-cpu and matplotlib; a million rows take 6 GB of memory, 2 GB under --store, and an
+hour on two cores. Everything prepared or measured stays in the store, so a run can be split: `--stage prepare` builds
+indexes and measures recall, `--stage time` only measures times, `--index` selects the indexes of this run. The graph of
+"hnsw", which takes longest, is saved every 50,000 rows, and an interrupted run continues from there.
 
-Recall is that of 2,000 test images, the parameters of "tuned" points were chosen on 1,000 others. Times are medians of turns, in each
-of which the exact engine and one index answer the same queries.
+Recall is that of 2,000 test images; the parameters of "tuned" points were chosen on 1,000 others. Times are medians of
+turns; in each turn the exact engine and one index answer the same queries.
 """
 
 import os
@@ -30,7 +30,7 @@ from somknn_kernels.parallel import resolve_n_threads
 
 K = 10
 TARGET = 0.99
-# name: (the parameter of FaissIndex that is varied, its values, queries in a turn)
+# name: (the varied parameter of FaissIndex, its values, queries per turn)
 INDEXES = {
     "flat": (None, (None,), 250),
     "sq8": (None, (None,), 100),
@@ -55,7 +55,7 @@ def read_rows(n: int, store: Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 def set_up(name: str, n: int, parameter: str | None) -> FaissIndex:
-    # A parameter that is given keeps `fit` from tuning: here it is tuned on test images.
+    # A given parameter keeps `fit` from tuning: here it is tuned on test images.
     given = {parameter: 1} if parameter else {}
     if parameter == "nprobe":
         given["nlist"] = 1024 if n < 250_000 else 2048
@@ -63,7 +63,7 @@ def set_up(name: str, n: int, parameter: str | None) -> FaissIndex:
 
 
 def grow(index: FaissIndex, rows: np.ndarray, path: Path) -> float:
-    """Fit a graph in steps, each kept at `path`; processor seconds of all steps."""
+    """Fit a graph in steps, saving each at `path`; return the processor seconds of all steps."""
     spent, n = 0.0, len(rows)
     fitted = index._empty(rows)
     engine, vectors_at = fitted.list.engine, fitted.list.vectors_at
@@ -85,7 +85,7 @@ def grow(index: FaissIndex, rows: np.ndarray, path: Path) -> float:
 
 
 def restore(index: FaissIndex, rows: np.ndarray, path: Path) -> float:
-    """Take over an index that was kept; the processor seconds that it took to build."""
+    """Load a saved index; return the processor seconds that it took to build."""
     with np.load(path) as kept:
         arrays = dict(kept)
     spent = float(arrays.pop("spent"))
@@ -94,7 +94,7 @@ def restore(index: FaissIndex, rows: np.ndarray, path: Path) -> float:
 
 
 def prepare(name: str, n: int, store: Path) -> None:
-    """Build, keep, and measure the recall of every setting, and of the setting that was tuned on other images."""
+    """Build and save an index, and measure the recall of every setting, and of the setting tuned on other images."""
     parameter, values, _ = INDEXES[name]
     rows, images = read_rows(n, store)
     queries, others = (np.ascontiguousarray(images[part]) for part in (QUERIES, TUNING))
@@ -106,7 +106,7 @@ def prepare(name: str, n: int, store: Path) -> None:
         spent = grow(index, rows, store / f"{name}-{n}-growing.npz")
     else:
         started = time.process_time()
-        # Where each query compares all rows, a few of them tell how long a shortlist has to be.
+        # If each query compares all rows, a few queries are enough to choose the length of the shortlist.
         index.fit(rows, None if parameter else others[:50])
         spent = time.process_time() - started
     if not built.exists():
@@ -138,7 +138,7 @@ def seconds(work) -> float:
 
 
 def take_times(name: str, exact: ExactIndex, images: np.ndarray, store: Path, turns: int) -> None:
-    """Microseconds per query of every setting, in turns with the exact engine, and of single queries at the tuned setting."""
+    """Microseconds per query of every setting, in turns with exact search; single queries at the tuned setting."""
     import faiss
 
     faiss.cvar.distance_compute_blas_query_bs, faiss.cvar.distance_compute_blas_database_bs = 4096, 1024
@@ -194,13 +194,16 @@ def take_times(name: str, exact: ExactIndex, images: np.ndarray, store: Path, tu
 
 
 def exact_of(results: list[dict]) -> dict:
-    """The result with the largest batches: the exact engine's speed grows with them."""
+    """The result with the largest batches: the exact engine gets faster with the batch size."""
     return max(results, key=lambda r: r["queries"])
 
 
 def table(results: list[dict]) -> str:
-    """Markdown: one line per index at its tuned setting."""
-    head = "| rows | index | setting | recall | batch | queries/s | exact is faster | one query, ms | bytes a row | build, CPU s |"
+    """A Markdown table with one line per index at its tuned setting."""
+    head = (
+        "| rows | index | setting | recall | batch | queries/s | exact is faster | one query, ms "
+        "| bytes a row | build, CPU s |"
+    )
     lines = [head, "| ---: | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"]
     for n in sorted({r["rows"] for r in results}):
         these = [r for r in results if r["rows"] == n]
@@ -208,7 +211,8 @@ def table(results: list[dict]) -> str:
         single = statistics.median(r["exact_single_microseconds"] for r in these)
         lines.append(
             f"| {n:,} | **exact, {ours['exact_algorithm']}** | | **1** | {ours['queries']:,} | "
-            f"**{1e6 / ours['exact_microseconds']:,.0f}** | | **{single / 1e3:.2f}** | {ours['exact_bytes'] / n:,.0f} | |"
+            f"**{1e6 / ours['exact_microseconds']:,.0f}** | | **{single / 1e3:.2f}** | "
+            f"{ours['exact_bytes'] / n:,.0f} | |"
         )
         for r in these:
             point = next(p for p in r["points"] if p["value"] == r.get("tuned"))
@@ -229,7 +233,7 @@ def draw(results: list[dict], path: Path) -> None:
     panels = figure.subplots(1, len(sizes), squeeze=False)[0]
     colours = {"ivf": "C1", "ivfpq": "C4", "hnsw": "C2", "flat": "C3", "sq8": "C5"}
     labels = {}
-    # Neighbours missed, logarithmic, least at the right: what matters is how near to 1 a recall is.
+    # Share of missed neighbours, logarithmic, smallest at the right: the distance of recall from 1 matters.
     least = 5e-5
     for axes, n in zip(panels, sizes, strict=True):
         these = [r for r in results if r["rows"] == n]

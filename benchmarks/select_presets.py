@@ -2,16 +2,16 @@
 
     SOMKNN_DATA=folder python benchmarks/select_presets.py [--only TEXT] [--folds 6] [--cache FOLDER] [--seconds S]
 
-Six folds of 10,000 consecutive images: as far as the file keeps a writer's digits together, they fall into one fold, as
-no writer of the test set is in the training set. The test images are never read.
+Six folds of 10,000 consecutive images: as far as the file keeps a writer's digits together, they are in one fold, just
+as no writer of the test set is in the training set. The test images are never read.
 
-Neighbours are kept in the cache folder for every variant and fold: an interrupted run goes on where it stopped, and
-`--seconds` stops by itself. Empty the folder after a change of the code. `--folds 2` looks at the first two folds only,
-which all are still compared with the other 50,000 images.
+Neighbours are saved in the cache folder for every variant and fold: an interrupted run continues where it stopped, and
+`--seconds` sets a time limit. Empty the folder after a change of the code. `--folds 2` uses only the first two folds as
+queries; they are still compared with the other 50,000 images.
 
-Each line gives the number of wrong answers for several numbers of voters, each with one vote, then for voters who count
-(least cost / cost) ** 4; then how many images only the first variant of the family has right and how many only this
-one, both with the last way of voting. Ten wrong answers of 60,000 are 0.017 %.
+Each line gives the number of errors for several numbers of voters, first with one vote each, then with (least cost /
+cost) ** 4 votes. It ends with the number of images that only the first variant of the family classifies correctly, and
+that only this one does, both with the last way of voting. Ten errors in 60,000 are 0.017 %.
 """
 
 import argparse
@@ -31,14 +31,14 @@ from somknn.neighbors.weighting import winning_codes
 from somknn_kernels.images import deformation
 
 BASE = {"n_candidates": 100, "warp_range": 2, "context": 1, "saturation": 2 / 3, "deskew": True}
-"""What the variants of the distortion model are compared with; the defaults may be others."""
+"""The reference for the variants of the distortion model; the library's defaults may differ."""
 FOLDS = 6
-DEPTH = 10  # neighbours kept
+DEPTH = 10  # neighbours saved
 VOTES = ((1, 0), (3, 0), (4, 0), (5, 0), (7, 0), (3, 4), (5, 4), (7, 4), (10, 4))  # voters and `weighting`
 
 
 def through(steps, *blocks):
-    """The blocks of images after the transformers."""
+    """The blocks of images, transformed by the steps."""
     for step in steps:
         blocks = tuple(step.fit_transform(block) for block in blocks)
     return blocks
@@ -55,7 +55,7 @@ def nearest(*steps):
 
 
 def deformed(*steps, **options):
-    """The nearest under the distortion model, of images that may be transformed first."""
+    """The nearest under the distortion model, of images that are optionally transformed first."""
 
     def neighbours(X, y, Q, study, fold):
         X, Q = through(steps, X, Q)
@@ -65,7 +65,7 @@ def deformed(*steps, **options):
 
 
 def feature_distances(X, Q, candidates):
-    """Squared distances of the gradient features of (m, c) candidates."""
+    """Squared distances of the gradient features to those of (m, c) candidates."""
     X, Q = through([Deskew(), GradientOrientation()], X, Q)
     return np.array([((X[row].astype(np.int32) - q) ** 2).sum(axis=1) for q, row in zip(Q, candidates, strict=True)])
 
@@ -79,7 +79,7 @@ def distortions(options):
         rows = np.empty(candidates.shape, np.int64)
         levels = model._describe(Q)[1]
         deformation.idm_rerank(levels, model._levels, candidates, model.warp_range, model.context, costs, rows)
-        # The kernel sorts them: back into the order of the candidates.
+        # The kernel sorts the costs: restore the order of the candidates.
         order, back = rows.argsort(axis=1), candidates.argsort(axis=1).argsort(axis=1)
         return np.take_along_axis(np.take_along_axis(costs, order, axis=1), back, axis=1)
 
@@ -87,7 +87,7 @@ def distortions(options):
 
 
 def combined(first, other, share):
-    """Order the neighbours of the variant `first` by its cost plus the other, weighted so that it has that share."""
+    """Order the neighbours of the variant `first` by its cost plus the other's, which gets the weight `share`."""
 
     def neighbours(X, y, Q, study, fold):
         costs, rows = study.neighbours(*first, fold)
@@ -101,7 +101,7 @@ def combined(first, other, share):
 
 
 def together(first, second, k=5):
-    """k neighbours of each of two variants, their costs in units of the least one: two voters in one."""
+    """k neighbours of each of two variants, which vote together; costs are relative to the least."""
 
     def neighbours(X, y, Q, study, fold):
         costs, rows = zip(*(study.neighbours(*variant, fold) for variant in (first, second)), strict=True)
@@ -181,7 +181,7 @@ class Study:
         self.folds = [(train, held) for train, held in KFold(FOLDS).split(X)]
 
     def cached(self, name, fold, compute):
-        """The arrays in the file of that name and fold, computed first if there is none."""
+        """The arrays in the file of that name and fold, computed first if the file does not exist."""
         path = self.cache / f"{re.sub('[^a-z0-9.=]+', '-', name.lower())}-{fold}.npz"
         if not path.exists():
             arrays = compute()
@@ -197,7 +197,7 @@ class Study:
         return self.cached(name, fold, lambda: function(self.X[train], self.y[train], self.X[held], self, fold))
 
     def right(self, name, function, fold):
-        """For each number of voters, which images of the fold are answered rightly."""
+        """For each number of voters, a mask of the correctly classified images of the fold."""
         train, held = self.folds[fold]
         costs, rows = self.neighbours(name, function, fold)
         answers = []

@@ -1,10 +1,11 @@
-"""A batch map of MNIST beside fastersom's, turn by turn in one process: the whole fit, and an epoch of it.
+"""Batch SOM training on MNIST compared with fastersom, turn by turn in one process: the whole fit, and one epoch.
 
     python benchmarks/som_batch.py --size 20 --epochs 10 --turns 11
     python benchmarks/som_batch.py --size 100 --peer-epochs 3
 
-Both begin with the same rows of the data and the same radii. An epoch of somknn is the mean in `history_`, one of fastersom the difference
-between all its epochs and one, divided. Needs MNIST under $SOMKNN_DATA, fastersom and torch.
+Both start with the same rows of the data and the same radii. The time of an epoch of somknn is the mean in `history_`;
+that of fastersom is the difference between a fit of all epochs and a fit of one, divided by their number. Needs MNIST
+under $SOMKNN_DATA, fastersom and torch.
 """
 
 import argparse
@@ -41,7 +42,7 @@ def main() -> None:
     torch.set_num_threads(available_threads())
     scaled = torch.from_numpy(X.astype(np.float32) / 255)
 
-    def radius(progress: float) -> float:  # fastersom's: it would reach the last radius one epoch later
+    def radius(progress: float) -> float:  # fastersom's schedule: it would reach the last radius one epoch later
         return first_radius * (LAST_RADIUS / first_radius) ** (progress * (epochs - 1) / epochs)
 
     ours = SOM(size, size, epochs=epochs, initialization=start.astype(np.float64), radius_schedule=radius)
@@ -60,7 +61,8 @@ def main() -> None:
         fits.append(b / a)
         of_epochs.append(of_peer / epoch)
         print(
-            f"turn {turn + 1}: fits of {a:.2f} and {b:.2f} s, epochs of {epoch:.3f} and {of_peer:.3f} s: {of_epochs[-1]:.1f} times",
+            f"turn {turn + 1}: fits of {a:.2f} and {b:.2f} s, epochs of {epoch:.3f} and {of_peer:.3f} s: "
+            f"{of_epochs[-1]:.1f} times",
             flush=True,
         )
     for name, ratios in (("fit", fits), ("epoch", of_epochs)):

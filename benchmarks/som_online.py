@@ -1,9 +1,9 @@
-"""An epoch of the classical rule over MNIST beside MiniSom's `train`, per row, turn by turn.
+"""One epoch of the classical rule over MNIST compared with MiniSom's `train`, per row, turn by turn.
 
     python benchmarks/som_online.py --turns 5
 
-Both begin with the same 20×20 rows of the data, with the same radius and rate; MiniSom is shown 2,500 rows, somknn all 60,000, its set-up and the last search
-for all units included. Needs MNIST under $SOMKNN_DATA and minisom.
+Both start with the same 20×20 rows of the data, radius and rate. MiniSom is presented with 2,500 rows, somknn with all
+60,000, including its set-up and the last search for all units. Needs MNIST under $SOMKNN_DATA and minisom.
 """
 
 import argparse
@@ -34,7 +34,8 @@ def main() -> None:
     )
     scaled = X[:SHOWN] / 255
     ours = SOM(
-        SIZE, SIZE, training="online", epochs=1, initialization=start, initial_radius=RADIUS, initial_rate=RATE, random_state=0
+        SIZE, SIZE, training="online", epochs=1, initialization=start,
+        initial_radius=RADIUS, initial_rate=RATE, random_state=0,
     )  # fmt: skip
     ours.fit(X)  # compiles
     ratios = []

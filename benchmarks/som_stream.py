@@ -1,9 +1,9 @@
-"""A map of more rows than memory should hold: `partial_fit` from a memory-mapped uint8 file; prints the peak.
+"""SOM training on more rows than should be in memory: `partial_fit` from a memory-mapped uint8 file; prints the peak.
 
     python benchmarks/som_stream.py --rows 1000000 --file big.npy
 
-Makes the file (random mixtures of a few prototypes, 784 columns) when it does not exist. The peak is that of private memory:
-pages of the mapped file belong to the system's cache.
+Creates the file (random mixtures of a few prototypes, 784 columns) if it does not exist. The peak is that of private
+memory: pages of the mapped file belong to the system's cache.
 """
 
 import argparse
@@ -49,7 +49,8 @@ def main() -> None:
     seconds = time.perf_counter() - began
     print(f"{len(X):,} rows in {seconds:.1f} s; QE of the last chunk {som.quantization_error_:.1f}")
     print(
-        f"private memory: {before / 2**20:.0f} MiB before, {peak / 2**20:.0f} MiB at most; file {X.nbytes / 2**20:.0f} MiB"
+        f"private memory: {before / 2**20:.0f} MiB before, {peak / 2**20:.0f} MiB at most; "
+        f"file {X.nbytes / 2**20:.0f} MiB"
     )
 
 

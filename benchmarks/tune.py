@@ -1,9 +1,10 @@
-"""`somknn tune` on MNIST beside ten-fold cross-validation by scikit-learn, turn by turn.
+"""`somknn tune` on MNIST compared with ten-fold cross-validation by scikit-learn, turn by turn.
 
     python benchmarks/tune.py --turns 5
 
-One `cross_val_score(cv=10)` of KNeighborsClassifier(5, n_jobs=-1) on float32 rows is taken as ten times its first fold. The command, Python's
-start and its report included, tries 60 candidates on all ten. Needs MNIST under $SOMKNN_DATA and matplotlib.
+One `cross_val_score(cv=10)` of KNeighborsClassifier(5, n_jobs=-1) on float32 rows is estimated as ten times its first
+fold. The command tries 60 candidates on all ten folds; its time includes Python's start and the report. Needs MNIST
+under $SOMKNN_DATA and matplotlib.
 """
 
 import argparse

@@ -1,1 +1,1 @@
-"""The front page over asv's pages: headline ratios, accuracy, trend. `python -m benchmarks.dashboard --help`."""
+"""The front page of asv's pages: headline ratios, accuracy, trend. `python -m benchmarks.dashboard --help`."""

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.dashboard`: publish asv's results with a front page, after filling their history if asked to."""
+"""`python -m benchmarks.dashboard`: publish asv's results with a front page, optionally filling their history first."""
 
 import json
 import subprocess
@@ -18,7 +18,7 @@ def _asv(*arguments: str) -> int:
 
 
 def fill(commits: int) -> None:
-    """The benchmarks of the front page for the last commits that lack them."""
+    """Run the benchmarks of the front page for the last commits that have no results."""
     _asv("machine", "--yes")
     chosen = [part for pattern in history.patterns() for part in ("--bench", pattern)]
     available = len(history.git_order(ROOT))

@@ -1,4 +1,4 @@
-"""asv's own pages, behind the front page: without benchmarks that were never run, and with local scripts where wanted."""
+"""asv's own pages, behind the front page: without benchmarks that were never run, optionally with local scripts."""
 
 import json
 import re
@@ -9,7 +9,7 @@ _REMOTE = re.compile(r'(src|href)="(https://[^"]+\.(?:js|css))"(?: integrity="[^
 
 
 def drop_unmeasured(pages: Path) -> None:
-    """Take benchmarks without a single figure out of asv's list: its grid would ask for graphs that are not there."""
+    """Remove benchmarks without any figure from asv's list: its grid would request graphs that do not exist."""
     index = pages / "index.json"
     content = json.loads(index.read_text(encoding="utf-8"))
     graphs = pages / "graphs" / "summary"

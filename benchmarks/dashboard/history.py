@@ -1,4 +1,4 @@
-"""The few figures of asv's results that the front page shows, by commit."""
+"""The figures of asv's results that the front page shows, by commit."""
 
 import itertools
 import json
@@ -13,12 +13,13 @@ SOURCES = ("mnist", "generated")
 
 @dataclass(frozen=True)
 class Series:
-    """One line of the page: a benchmark with its parameters, as asv writes them, {source} for the set of rows."""
+    """One line of the page: a benchmark with its parameters, as asv writes them; {source} stands for the data set."""
 
     name: str
     benchmark: str
     parameters: tuple[str, ...] = ()
-    pace: bool = False  # a time: seconds on an hour when FAISS takes its median time, so that a slow hour does not show
+    # A time: scaled to the hour in which FAISS takes its median time, so that a slow hour does not show.
+    pace: bool = False
 
 
 YARDSTICK = Series("FAISS", "search.Yardstick.time_faiss", ("'{source}'",))
@@ -43,7 +44,7 @@ SERIES = (
 
 
 def patterns() -> list[str]:
-    """Regular expressions for `asv run --bench` that choose the series and nothing else."""
+    """Regular expressions for `asv run --bench` that select exactly the series."""
     sources = f"({'|'.join(SOURCES)})"
     found = []
     for series in (YARDSTICK, *SERIES):
@@ -55,7 +56,7 @@ def patterns() -> list[str]:
 
 @dataclass(frozen=True)
 class Point:
-    """The figures of one commit; None where it has none."""
+    """The figures of one commit; None for missing ones."""
 
     commit: str
     values: dict[str, float | None]
@@ -74,7 +75,7 @@ def _value(result, series: Series, source: str) -> float | None:
 
 
 def machines(results: Path) -> list[str]:
-    """Machines that have results, the one with most of them first."""
+    """Machines that have results, the one with the most first."""
     counts = {path.parent.name: 0 for path in results.glob("*/machine.json")}
     for name in counts:
         counts[name] = len(list((results / name).glob("*.json")))
@@ -82,9 +83,9 @@ def machines(results: Path) -> list[str]:
 
 
 def read(results: Path, machine: str, order: list[str]) -> tuple[str, list[Point]]:
-    """The set of rows that the figures are about, and the points of the commits in `order` (oldest first).
+    """The data set of the figures, and the points of the commits in `order` (oldest first).
 
-    Figures of an older `version` of a benchmark are left out. Raises FileNotFoundError where asv has left nothing.
+    Figures of an older `version` of a benchmark are left out. Raises FileNotFoundError if there are no results of asv.
     """
     from asv.results import iter_results_for_machine
 
@@ -116,7 +117,7 @@ def read(results: Path, machine: str, order: list[str]) -> tuple[str, list[Point
 
 
 def at_one_pace(points: list[Point]) -> list[Point]:
-    """Times of the series with `pace` brought to the median time of the yardstick."""
+    """Scale the times of the series with `pace` to the median time of the yardstick."""
     paces = sorted(value for one in points if (value := one.values[YARDSTICK.name]))
     usual = paces[len(paces) // 2] if paces else None
     moved = []
@@ -131,7 +132,7 @@ def at_one_pace(points: list[Point]) -> list[Point]:
 
 
 def speed_up(point: Point) -> float | None:
-    """How many times as fast as FAISS the search was in the same run."""
+    """The ratio of FAISS's time to that of the search in the same run."""
     ours, theirs = point.values[SEARCH.name], point.values[YARDSTICK.name]
     return theirs / ours if ours and theirs else None
 
@@ -142,7 +143,8 @@ def git_order(folder: Path) -> list[str]:
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
 
 
-# What the page warns about: a name, how to read the figure from a point, and by which factor it may get worse.
+# Figures that the page warns about: a name, a function that reads the figure from a point, and the largest factor of
+# change for the worse that is tolerated.
 WATCHED: tuple[tuple[str, Callable[[Point], float | None], float], ...] = (
     ("search against FAISS", lambda point: 1 / speed_up(point) if speed_up(point) else None, 1.2),
     *(
@@ -154,7 +156,7 @@ WATCHED: tuple[tuple[str, Callable[[Point], float | None], float], ...] = (
 
 
 def worse(points: list[Point]) -> list[str]:
-    """What got worse from the commit before to the last one, in words; upward is worse."""
+    """Descriptions of what got worse from the previous commit to the last one; higher is worse."""
     if len(points) < 2:
         return []
     said = []

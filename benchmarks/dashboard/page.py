@@ -1,4 +1,4 @@
-"""The front page: one static HTML file without scripts, charts drawn by matplotlib."""
+"""The front page: one static HTML file without scripts, with charts drawn by matplotlib."""
 
 import io
 import re
@@ -18,7 +18,8 @@ _PRESETS = (
 _STYLE = """
 :root { color-scheme: light; }
 * { box-sizing: border-box; }
-body { margin: 0; font: 16px/1.45 system-ui, "Segoe UI", Helvetica, Arial, sans-serif; color: #1c2329; background: #f5f6f8; }
+body { margin: 0; font: 16px/1.45 system-ui, "Segoe UI", Helvetica, Arial, sans-serif;
+  color: #1c2329; background: #f5f6f8; }
 main { max-width: 1120px; margin: 0 auto; padding: 28px 20px 40px; }
 h1 { margin: 0; font-size: 30px; } h2 { margin: 34px 0 12px; font-size: 19px; }
 .lead { margin: 4px 0 0; color: #4a545d; }
@@ -45,7 +46,7 @@ def _times(ratio: float) -> str:
 
 
 def _tile(work: dict[str, Any]) -> str:
-    """How somknn does against the fastest of the others, and against the slowest."""
+    """The ratio of somknn to the fastest of the other libraries, and to the slowest."""
     own = work["rows"][0]
     others = [row for row in work["rows"][1:] if not row["contender"].startswith("somknn")]
     if not others:
@@ -59,7 +60,8 @@ def _tile(work: dict[str, Any]) -> str:
         f'<div class="card"><div class="what">{escape(work["subject"])}</div>'
         f'<div class="big{" slower" if ratio < 1 else ""}">{_times(ratio)}×</div>'
         f"<div>as fast as <b>{escape(best['contender'])}</b>{among}</div>"
-        f'<div class="small">{escape(work["title"][0].upper() + work["title"][1:])}: {_seconds(own["median_seconds"])} against '
+        f'<div class="small">{escape(work["title"][0].upper() + work["title"][1:])}: '
+        f"{_seconds(own['median_seconds'])} against "
         f"{_seconds(best['median_seconds'])}.{escape(rest)}</div></div>"
     )
 
@@ -78,7 +80,7 @@ def _accuracy(point: Point) -> list[str]:
 
 
 def _chart(title: str, commits: list[str], lines: dict[str, list[float | None]], unit: str) -> str:
-    """An SVG with one line for each entry, direct labels instead of a legend, the axis from 0; "" without any figure."""
+    """An SVG with one line per entry, direct labels instead of a legend, the axis from 0; "" without figures."""
     if all(value is None for values in lines.values() for value in values):
         return ""
     figure = Figure(figsize=(5.6, 2.75))
@@ -110,7 +112,7 @@ def _chart(title: str, commits: list[str], lines: dict[str, list[float | None]],
     figure.savefig(out, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     drawing = out.getvalue()[out.getvalue().index("<svg") :]
     mark = re.sub(r"\W+", "-", title.lower())
-    for kind in ('id="', 'href="#', "url(#"):  # several drawings share one page, and an id must be there once
+    for kind in ('id="', 'href="#', "url(#"):  # several drawings share one page, and each id must be unique in it
         drawing = drawing.replace(kind, f"{kind}{mark}-")
     return f'<div class="card" role="img" aria-label="{escape(title)}">{drawing}</div>'
 
@@ -149,23 +151,31 @@ def _state(points: list[Point]) -> str:
     names = compared(points)
     if not names:
         return ""
-    return f'<div class="state good">Nothing got worse in the last step ({pair}). Compared: {escape(", ".join(names))}</div>'
+    return (
+        f'<div class="state good">Nothing got worse in the last step ({pair}). '
+        f"Compared: {escape(', '.join(names))}</div>"
+    )
 
 
 def front_page(peers: dict[str, Any], source: str, points: list[Point], details: str | None) -> str:
-    """The page. peers : what `somknn-peers` wrote; details : address of asv's pages, if they are beside it."""
+    """The page.
+
+    peers : the document written by `somknn-peers`; details : address of asv's pages, if they are next to it
+    """
     host = peers.get("host", {})
     parts = ['<!doctype html><html lang="en"><head><meta charset="utf-8">']
     parts.append('<meta name="viewport" content="width=device-width, initial-scale=1">')
     parts.append(
-        f'<title>somknn: speed and accuracy</title><link rel="icon" href="data:,"><style>{_STYLE}</style></head><body><main>'
+        f'<title>somknn: speed and accuracy</title><link rel="icon" href="data:,">'
+        f"<style>{_STYLE}</style></head><body><main>"
     )
     parts.append("<h1>somknn: how fast, how accurate</h1>")
     if host:
         dates = sorted({work["date"] for work in peers["works"].values()})
         parts.append(
             f'<p class="lead">Measured turn by turn, equal answers required, on {escape(host["processor"])} with '
-            f"{host['processors']} processors ({escape(host['instruction_set'])}), {' to '.join(dict.fromkeys((dates[0], dates[-1])))}; "
+            f"{host['processors']} processors ({escape(host['instruction_set'])}), "
+            f"{' to '.join(dict.fromkeys((dates[0], dates[-1])))}; "
             f"data: {escape(peers['data'])}.</p>"
         )
     parts.append(_state(points))
@@ -183,7 +193,8 @@ def front_page(peers: dict[str, Any], source: str, points: list[Point], details:
     links = [f'<a href="{details}">every benchmark, every commit</a>'] if details else []
     parts.append(
         "<footer><p>Ratios are medians of turns within one run: on a shared host single times move by half and more. "
-        "docs/lab-notes/peers.md has versions, settings and the range of every ratio, docs/how-to/benchmarks.md how all this is measured. "
+        "docs/peers.md has versions, settings and the range of every ratio, "
+        "docs/benchmarks.md how all this is measured. "
         f"{'See also ' + ', '.join(links) + '.' if links else ''}</p></footer>"
     )
     parts.append("</main></body></html>\n")

@@ -1,10 +1,10 @@
-"""asv suites: what of speed, memory and quality is followed from commit to commit. `docs/how-to/benchmarks.md` says how to run them.
+"""asv suites: speed, memory and quality tracked from commit to commit. See `docs/benchmarks.md` for how to run them.
 
-The suites of today run against commits of the past: a feature that a commit lacks is looked up by `data.feature`, which skips the
-benchmark there. `version` is raised by hand when a benchmark's work changes, and with it its history begins anew.
+Today's suites run against past commits: `data.feature` looks up a feature and skips the benchmark at commits that lack
+it. `version` is raised by hand when a benchmark's work changes; its history then starts again.
 
-In asv's own environments every commit compiles its kernels into a folder of its own; elsewhere the library's cache serves, whose
-names are digests of the kernels' sources.
+In asv's own environments every commit compiles its kernels into a separate folder; elsewhere the library's cache is
+used, whose names are digests of the kernels' sources.
 """
 
 import os

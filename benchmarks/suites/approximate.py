@@ -7,7 +7,7 @@ import numpy as np
 
 from .data import SOURCES, WithData, feature, tracked
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # FAISS waits by spinning otherwise
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # otherwise FAISS's threads spin while they wait
 
 ROWS, QUERIES, K = 15_000, 2_000, 10
 INDEXES = ("flat", "ivf", "ivfpq", "hnsw", "sq8")
@@ -19,7 +19,7 @@ def make_index(name):
 
 
 class Approximate(WithData):
-    """2,000 queries, k = 10, by each kind of index, its shortlists re-ranked."""
+    """2,000 queries, k = 10, with each kind of index and re-ranked shortlists."""
 
     params = (SOURCES, INDEXES)
     param_names = ("source", "index")
@@ -40,7 +40,7 @@ class Approximate(WithData):
 
 
 class Fit(WithData):
-    """Training, filling and tuning; saving and loading a model that holds the index."""
+    """Training, filling and tuning; saving and loading a model that contains the index."""
 
     params = (SOURCES, INDEXES)
     param_names = ("source", "index")

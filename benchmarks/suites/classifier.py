@@ -1,4 +1,4 @@
-"""Classification by k neighbours: fit, predict, vote, saved models, tuning, files; the error rate beside the speed."""
+"""k-NN classification: fit, predict, vote, saved models, tuning, files; with error rates."""
 
 import os
 
@@ -45,7 +45,7 @@ class Classifier(WithData):
 
 
 class Vote:
-    """The vote alone: 200,000 rows, 10 classes, their neighbours already found. Its data is drawn, so it has no source."""
+    """The vote alone: 200,000 rows, 10 classes, given neighbours. The data is random, so it has no source."""
 
     params = ((5, 50), ("uniform", "distance"))
     param_names = ("k", "weights")
@@ -73,7 +73,7 @@ class Vote:
 
 
 class SavedModel(WithData):
-    """Saving and loading a model of all training rows, its index included."""
+    """Save and load a model of all training rows, including its index."""
 
     def setup(self, kept, source):
         self.read(kept, source)
@@ -121,7 +121,7 @@ class Tuning(WithData):
 
 
 class Batch(WithData):
-    """`somknn.batch.classify`: the test rows, five times over, from a file to a file."""
+    """`somknn.batch.classify`: the test rows, repeated five times, from a file to a file."""
 
     params = (SOURCES, ("npy", "parquet"))
     param_names = ("source", "format")

@@ -1,4 +1,4 @@
-"""Data of the suites: real MNIST under $SOMKNN_DATA, else a seeded generated set of the same shape, under a name of its own."""
+"""Data of the suites: MNIST under $SOMKNN_DATA, or a seeded generated set of the same shape under a different name."""
 
 import contextlib
 import gzip
@@ -14,7 +14,7 @@ _ARRAYS = ("X_train", "y_train", "X_test", "y_test")
 
 
 def feature(module, *names):
-    """The names in `module`; NotImplementedError, which asv counts as skipped, at a commit that has no such thing."""
+    """The names in `module`; raises NotImplementedError, which asv counts as skipped, at a commit that lacks them."""
     try:
         home = importlib.import_module(module)
         found = [getattr(home, name) for name in names]
@@ -31,7 +31,7 @@ def _read_idx(path):
 
 
 def _mnist():
-    """Read here, not by the library: the rows are then the same at every commit."""
+    """Read the files here, not with the library, so that the rows are the same at every commit."""
     folder = Path(os.environ["SOMKNN_DATA"]) / "mnist"
     found = []
     for part, rows in (("train", TRAIN_ROWS), ("t10k", TEST_ROWS)):
@@ -57,7 +57,7 @@ def _generated():
 
 
 def keep():
-    """Write the one set that this machine uses into the current folder, one .npy per array, and return its name."""
+    """Write the data set that this machine uses into the current folder, one .npy per array, and return its name."""
     try:
         arrays, source = _mnist(), "mnist"
     except (KeyError, OSError):
@@ -68,12 +68,15 @@ def keep():
 
 
 def read(source):
-    """X_train, y_train, X_test, y_test as `keep` left them."""
+    """X_train, y_train, X_test, y_test as saved by `keep`."""
     return [np.load(f"{source}-{name}.npy") for name in _ARRAYS]
 
 
 def keep_compiled(work):
-    """`keep`, then `work(X_train, y_train)` on 2,000 rows, so that the process whose memory is measured finds its kernels compiled."""
+    """`keep`, then `work(X_train, y_train)` on 2,000 rows, to compile the kernels.
+
+    The process whose memory is measured then finds them in the cache.
+    """
     source = keep()
     rows, labels = read(source)[:2]
     with contextlib.suppress(NotImplementedError):
@@ -82,7 +85,7 @@ def keep_compiled(work):
 
 
 class WithData:
-    """Base of the suites on rows: `setup_cache` makes the data once for all of them, `read` skips the absent set."""
+    """Base of the suites on rows: `setup_cache` makes the data once for all, `read` skips the other data set."""
 
     params = (SOURCES,)
     param_names = ("source",)

@@ -35,7 +35,7 @@ class Distortion(WithData):
 
 
 class Presets(WithData):
-    """What `somknn run --preset` reaches on the whole split, and the time from raw pixels to labels."""
+    """Accuracy of `somknn run --preset` on the whole split, and the time from raw pixels to labels."""
 
     params = (SOURCES, ("fast", "balanced", "accurate"))
     param_names = ("source", "preset")

@@ -56,7 +56,7 @@ class Starts(WithData):
 
 
 class Prototypes(WithData):
-    """Prototypes of all training rows: finding them, answering from them, how often they are wrong."""
+    """Prototypes of all training rows: fit, prediction, error rate."""
 
     params = (SOURCES, ("kmeans", "lvq", "sample"), BUDGETS)
     param_names = ("source", "prototypes", "number")

@@ -1,4 +1,4 @@
-"""k-nearest-neighbour search: algorithms, dtypes, k, number of rows, one query, memory, and what it misses."""
+"""k-nearest-neighbour search: algorithms, dtypes, k, number of rows, single queries, memory, neighbours missed."""
 
 import os
 
@@ -11,7 +11,7 @@ ALGORITHMS = ("brute", "pruned", "faiss")
 
 
 def make_index(algorithm):
-    """`ExactIndex` by the algorithm; "faiss" is the library's other backend."""
+    """`ExactIndex` with the given algorithm; "faiss" is the library's other backend."""
     if algorithm == "faiss":
         feature("faiss", "IndexFlatL2")
         return feature("somknn.neighbors.faiss_index", "FaissIndex")()
@@ -35,7 +35,7 @@ class Search(WithData):
 
 
 class OneQuery(WithData):
-    """A single row asked for its 5 neighbours."""
+    """The 5 neighbours of a single query."""
 
     params = (SOURCES, ALGORITHMS)
     param_names = ("source", "algorithm")
@@ -52,7 +52,7 @@ class OneQuery(WithData):
 
 
 class Growth(WithData):
-    """2,000 queries, k = 5, against the first n rows: how the time grows."""
+    """2,000 queries, k = 5, against the first n rows: growth of the time."""
 
     params = (SOURCES, ("brute", "pruned"), (3_750, 15_000, 60_000))
     param_names = ("source", "algorithm", "n")
@@ -68,7 +68,7 @@ class Growth(WithData):
 
 
 class Index(WithData):
-    """Fitting an index, the memory of it all, and the neighbours that a plain computation has and the index has not."""
+    """Fitting an index, its total memory, and the neighbours that it misses compared with a plain computation."""
 
     params = (SOURCES, ALGORITHMS)
     param_names = ("source", "algorithm")
@@ -90,7 +90,8 @@ class Index(WithData):
     def track_missed(self, kept, source, algorithm):
         k, queries = 10, self.X_test[:200]
         _, found = make_index(algorithm).fit(self.X_train).search(queries, k)
-        rows, asked = self.X_train.astype(np.float64), queries.astype(np.float64)  # integers below 2^53: exact
+        # Integers below 2^53 are exact in float64.
+        rows, asked = self.X_train.astype(np.float64), queries.astype(np.float64)
         squared = (rows**2).sum(1) - 2 * asked @ rows.T + (asked**2).sum(1)[:, None]
         wanted = np.argsort(squared, axis=1, kind="stable")[:, :k]
         hits = sum(len(np.intersect1d(a, b)) for a, b in zip(found, wanted, strict=True))
@@ -98,7 +99,7 @@ class Index(WithData):
 
 
 class Yardstick(WithData):
-    """The same 2,000 queries, k = 5, by FAISS itself at its best settings: the host's pace, the same at every commit."""
+    """The same 2,000 queries, k = 5, by FAISS itself at its best settings: the speed of the host, for every commit."""
 
     def setup(self, kept, source):
         os.environ["OMP_WAIT_POLICY"] = "PASSIVE"

@@ -44,7 +44,7 @@ class OnlineMap(WithData):
 
 
 class TrainedMap(WithData):
-    """A 20×20 map after 10 epochs: finding units, and how good it is."""
+    """A 20×20 map after 10 epochs: time to find units, and quality."""
 
     def setup_cache(self):
         return keep_compiled(lambda rows, _: make_map(20, epochs=2).fit(rows).predict(rows))
@@ -87,7 +87,7 @@ class OnlineQuality(WithData):
 
 
 class FeatureSelection(WithData):
-    """100 pixels chosen by a 20×20 map without redundancy, then 3 neighbours."""
+    """100 pixels selected by a 20×20 map without redundancy, then 3 neighbours."""
 
     def setup(self, kept, source):
         self.read(kept, source)

@@ -1,4 +1,4 @@
-"""Time to begin: fresh interpreters, with everything compiled already."""
+"""Startup time: fresh interpreters, with all kernels in the cache."""
 
 from .data import feature
 
@@ -33,7 +33,7 @@ class Startup:
 
 
 def answer_once():
-    """Compiles what `timeraw_first_answer` needs."""
+    """Compile what `timeraw_first_answer` needs."""
     import numpy as np
 
     rows = np.arange(4000, dtype=np.uint8).reshape(40, 100)

@@ -15,7 +15,7 @@ from somknn_peers.works import ALL, find
 
 
 def _commit() -> str:
-    """The commit of the checkout that somknn was imported from, else its version."""
+    """The commit of the checkout that somknn was imported from, or its version."""
     command = ["git", "-C", str(Path(somknn.__file__).parent), "describe", "--always", "--dirty"]
     found = subprocess.run(command, capture_output=True, text=True, check=False)
     return found.stdout.strip() if found.returncode == 0 else somknn.__version__
@@ -38,8 +38,8 @@ def _host() -> dict[str, Any]:
 def main(dataset: str, works: tuple[str, ...], n_turns: int, queries: int, rows: int | None, out: Path) -> None:
     """Time the same work by somknn and by its peers, turn by turn, and write peers.json and peers.md.
 
-    Peers that are not installed are named and left out. Works that are not asked for keep their figures of an earlier run in --out.
-    The exit code is 1 when an answer is not as good as somknn's.
+    Peers that are not installed are listed and left out. Works that are not requested keep their figures from an
+    earlier run in --out. The exit code is 1 if an answer is not as good as somknn's.
     """
     try:
         data = datasets.load(dataset, train_size=rows)

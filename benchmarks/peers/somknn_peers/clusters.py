@@ -21,7 +21,7 @@ def _sklearn_like(module, dtype, *, draws=False, **settings):
 
         kmeans = importlib.import_module(module).KMeans
         rows, start = inputs["rows"].astype(dtype), inputs["start"].astype(np.float64 if dtype == np.uint8 else dtype)
-        warnings.filterwarnings("ignore")  # ten iterations are all that is asked for
+        warnings.filterwarnings("ignore")  # convergence is not expected: only ten iterations are run
 
         def run(rows=rows, iterations=ITERATIONS):
             init = "k-means++" if draws else start
@@ -120,7 +120,7 @@ KMEANS = Work(
     multiply_adds,
 )
 
-# The starts are drawn, so the inertias differ by chance.
+# The starts are random, so the inertias differ by chance.
 KMEANS_STARTED = Work(
     "kmeans-started",
     "K-Means with its start",
@@ -132,7 +132,7 @@ KMEANS_STARTED = Work(
     multiply_adds,
 )
 
-# As FAISS draws: one candidate for each centre.
+# As FAISS draws: one candidate per centre.
 KMEANS_DRAWN = Work(
     "kmeans-drawn",
     "K-Means, single draws",

@@ -1,4 +1,4 @@
-"""Self-organizing maps: a batch map, and the classical rule. All start from the same rows with the same radii."""
+"""Self-organizing maps: batch training, and the classical rule. All start from the same rows with the same radii."""
 
 import numpy as np
 
@@ -23,13 +23,13 @@ def _start(rows):
 
 
 def _radius(progress):
-    """Exponential from the first radius towards the last, which the epoch after the last would have: the peers' schedule."""
+    """Exponential from the first radius to the last, reached one epoch after the end, as in the peers."""
     epoch = progress * (EPOCHS - 1)
     return FIRST_RADIUS * (LAST_RADIUS / FIRST_RADIUS) ** (epoch / EPOCHS)
 
 
 def _falling(first, last):
-    """MiniSom's linear fall from epoch to epoch, which ends one epoch after the last."""
+    """MiniSom's linear decrease from epoch to epoch, which ends one epoch after the last."""
     return lambda progress: first + (last - first) * progress * (ONLINE_EPOCHS - 1) / ONLINE_EPOCHS
 
 
@@ -119,7 +119,7 @@ def quantization_error(codebook, rows):
 
 
 def judge(ours, theirs, inputs):
-    """How much worse (or better) the quantization error is, relative."""
+    """The relative difference of the quantization errors; positive is worse."""
     own, other = (quantization_error(found["codebook"], inputs["rows"]) for found in (ours, theirs))
     return abs(other / own - 1), f"QE {other:.3f}"
 

@@ -1,4 +1,4 @@
-"""Exact nearest neighbours: a batch of queries, and single ones."""
+"""Exact nearest neighbours: a batch of queries, and single queries."""
 
 import time
 
@@ -104,7 +104,7 @@ def _answer(found):
 
 
 def judge(ours, theirs, inputs):
-    """Share of queries whose distances differ; rows at equal distances may stand for each other."""
+    """Share of queries whose distances differ; rows at equal distances are interchangeable."""
 
     def squared(neighbours):
         rows = inputs["rows"].astype(np.int32)

@@ -13,8 +13,8 @@ Made by `somknn-peers`, written from `{file}`; `docs/how-to/benchmarks.md` says 
 
 _NOTES = """\
 **times**: seconds by this contender over seconds by somknn, turn by turn: median, and the least and greatest turn.
-**share of the limit**: the time that the plain arithmetic of the work (every row with every query, neuron or centre, all
-columns) would take at the peak this host showed in the same run, for the contender's number type, over the time
+**share of the limit**: the time that the plain arithmetic of the work (every row with every query, neuron or centre,
+all columns) would take at the peak this host showed in the same run, for the contender's number type, over the time
 measured. Above 100%, arithmetic was avoided. **memory**: greatest resident memory of the contender's process.
 **answer**: judged by exact search; a contender whose answer is not as good fails the run.
 """
@@ -57,8 +57,9 @@ def markdown(document: dict[str, Any], file: str = "peers.json") -> str:
         peaks = work["peaks"]
         parts.append(
             f"## {work['title'][0].upper()}{work['title'][1:]}\n\n"
-            f"{work['date']}, somknn at {work['commit']}; {shapes}; medians of {work['turns']} turns. Peaks in this run: sgemm "
-            f"{peaks['sgemm']:.0f}, bytes {peaks['integers']:.0f} thousand million multiply-adds a second.\n"
+            f"{work['date']}, somknn at {work['commit']}; {shapes}; medians of {work['turns']} turns. "
+            f"Peaks in this run: sgemm {peaks['sgemm']:.0f}, bytes {peaks['integers']:.0f} thousand million "
+            "multiply-adds a second.\n"
         )
         lines = ["| | settings | time | times | share of the limit | memory | answer |", "|" + " --- |" * 7]
         for row in work["rows"]:

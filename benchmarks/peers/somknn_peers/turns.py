@@ -1,4 +1,4 @@
-"""Runs the contenders of a work turn by turn and judges their answers."""
+"""Run the contenders of a work turn by turn and judge their answers."""
 
 import contextlib
 import importlib.metadata
@@ -21,7 +21,7 @@ from somknn_peers.host import Peaks
 
 
 class Failed(RuntimeError):
-    """A contender's process ended early; the message is its last line."""
+    """A contender's process ended early; the message is the last line of its output."""
 
 
 class Worker:
@@ -84,9 +84,9 @@ def _version(contender: Contender) -> str:
 
 
 def compare(work: Work, data: Any, turns: int, options: dict[str, Any], say=print) -> dict[str, Any]:
-    """One work by all contenders that are there; the first of them is what the others are measured against.
+    """Run one work with all installed contenders; the others are compared with the first.
 
-    Raises Failed when the first cannot run. Others that are missing or fail are named under "skipped".
+    Raises Failed if the first cannot run. Others that are missing or fail are listed under "skipped".
     """
     options = {**options, **work.options}
     skipped: dict[str, str] = {}
@@ -153,13 +153,13 @@ def compare(work: Work, data: Any, turns: int, options: dict[str, Any], say=prin
 
 
 def _take_turns(workers: list[Worker], turns: int, repeats: int, peaks: Peaks, say) -> dict[str, list[float]]:
-    """Seconds by contender. The order turns round by one place each time, so that nobody always follows the same one."""
+    """Seconds by contender. The order rotates by one place each turn, so that neighbours in the order change."""
     seconds: dict[str, list[float]] = {worker.contender.name: [] for worker in workers}
     for turn in range(turns):
         peaks.sample()
         first = turn % len(workers)
         for worker in workers[first:] + workers[:first]:
-            time.sleep(0.05)  # threads of the one before go to sleep
+            time.sleep(0.05)  # let the threads of the previous contender go to sleep
             seconds[worker.contender.name].append(worker.ask("run")["seconds"] / repeats)
         say(f"  turn {turn + 1}: " + ", ".join(f"{name} {times[-1]:.4g} s" for name, times in seconds.items()))
     peaks.sample()

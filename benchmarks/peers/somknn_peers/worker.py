@@ -1,7 +1,7 @@
 """The process of one contender: `python -m somknn_peers.worker WORK CONTENDER FOLDER OPTIONS`.
 
-Reads "run" or "answer" from standard input, line by line, and writes one line of JSON for each; what the libraries print goes to
-standard error.
+Reads "run" or "answer" from standard input, line by line, and writes one line of JSON for each. Output that the
+libraries print goes to standard error.
 """
 
 import json
@@ -15,7 +15,10 @@ import numpy as np
 
 
 def _peak_bytes() -> int:
-    """Greatest resident memory of this process. Linux counts the parent's before `exec` in ru_maxrss, not in VmHWM."""
+    """Peak resident memory of this process.
+
+    On Linux ru_maxrss includes the parent's memory before `exec`; VmHWM does not.
+    """
     status = Path("/proc/self/status")
     if status.exists():
         return next(int(line.split()[1]) * 1024 for line in status.read_text().splitlines() if line.startswith("VmHWM"))
