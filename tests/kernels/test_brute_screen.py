@@ -1,4 +1,4 @@
-"""Brute force by coarser codes: whatever the step, the data and the ceilings, nothing within a ceiling is lost or met twice."""
+"""Brute force with coarser codes: for any step, data and ceilings, no row within a ceiling is lost or found twice."""
 
 import itertools
 
@@ -24,7 +24,7 @@ KINDS = ("near", "noise", "black and white", "equal", "bright")
 
 
 def bytes_of(kind, random, n, d):
-    """Rows near a few centres, without structure, of two values, all equal with a few others, or far from zero."""
+    """Rows near a few centres, unstructured rows, two values only, nearly all equal, or far from zero."""
     if kind == "near":
         rows = random.integers(0, 256, (4, d))[random.integers(0, 4, n)] + random.normal(0, 6, (n, d))
     elif kind == "noise":
@@ -104,9 +104,10 @@ def test_codes_are_rounded_as_they_say(step):
 
 
 def run(name, queries, rows, step, ceilings, k, cuts=()):
-    """The k nearest by the kernel alone, on one instruction path, from the rows it did before it gave up; and that row.
+    """The k nearest by the kernel alone, on one instruction path, from the rows before it gave up; and that row.
 
-    cuts : rows where one call ends and the next begins."""
+    cuts : rows where one call ends and the next begins.
+    """
     isa = isa_module.select(name)
     tile, panel, pairs = query_tile(isa), scan_panel_rows(isa), -(-rows.shape[1] // 2)
     best = Nearest(np.full((len(queries), k), np.iinfo(np.int64).max), np.full((len(queries), k), NO_INDEX))

@@ -1,4 +1,4 @@
-"""The cache of kernels as a boundary: what is damaged, or could have come from somebody else, is neither loaded nor an error."""
+"""The kernel cache as a security boundary: damaged or untrusted files are neither loaded nor raise an error."""
 
 import contextlib
 import errno
@@ -28,7 +28,7 @@ WRITABLE = [
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """The folder of all kernels, as yet missing; nothing has been said."""
+    """The folder of all kernels, which does not exist yet; no message has been printed."""
     monkeypatch.setenv("SOMKNN_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.setattr(cache_files, "_told", False)
     monkeypatch.setattr(cache_files, "_announced", False)
@@ -43,7 +43,7 @@ def total(values, out):
 
 
 def hits():
-    """Run a kernel as a new process would; whether it came from the cache. It must not matter."""
+    """Run a kernel as a new process would; return whether it came from the cache. The result must be the same."""
     dispatcher = policy.kernel(total.py_func)
     out = np.empty(1)
     dispatcher(np.arange(7), out)
@@ -66,7 +66,10 @@ DAMAGES = {
     "a page of zeros": lambda contents: contents[:1024] + bytes(2048) + contents[3072:],
     "zeros at the end": lambda contents: contents[:-512] + bytes(512),
     **{f"bit in {place}": lambda contents, place=place: flipped(contents, place) for place in (0, 15, 16, 47, 48, -1)},
-    **{f"bit at {share}": lambda contents, share=share: flipped(contents, len(contents) * share // 8) for share in range(1, 8)},
+    **{
+        f"bit at {share}": lambda contents, share=share: flipped(contents, len(contents) * share // 8)
+        for share in range(1, 8)
+    },
 }  # fmt: skip
 
 
@@ -109,7 +112,7 @@ def test_folders_and_files_are_for_their_owner_alone(folder):
 
 
 class Touch:
-    """Leaves a file behind when it is unpickled."""
+    """Creates a file when it is unpickled."""
 
     def __init__(self, path):
         self.path = path
@@ -119,7 +122,7 @@ class Touch:
 
 
 def lay_trap(monkeypatch, marker):
-    """Put a file in place of the kernel's that leaves `marker` behind where it is unpickled; its path."""
+    """Replace the kernel's file by one that creates `marker` when it is unpickled; return its path."""
     written = []
     with monkeypatch.context() as patch:
         patch.setattr(cache_files, "write", lambda *given: written.append(given))
@@ -143,7 +146,7 @@ def test_what_others_can_write_is_not_unpickled(what, give_away, why, folder, tm
     assert why in line
     assert str(given) in line
     assert "SOMKNN_CACHE_DIR" in line
-    assert hits() == (what == "file")  # another one was put in its place
+    assert hits() == (what == "file")  # it was replaced by a new file
     assert capfd.readouterr() == ("", "")
 
 
@@ -224,7 +227,7 @@ inverse_distance_weights(np.ones((1, 1)), np.ones((1, 1)))
 
 
 def test_without_room_for_a_kernel_all_runs_and_one_line_says_so(tmp_path):
-    """The limit on the size of a file is the nearest thing to a full disk that every system has."""
+    """A limit on the file size is the closest imitation of a full disk that every system has."""
     done = python(FULL, SOMKNN_CACHE_DIR=str(tmp_path))
     assert done.stdout == "[[1, 3]]\n"
     assert done.stderr.count("\n") == 1
@@ -235,7 +238,7 @@ def test_without_room_for_a_kernel_all_runs_and_one_line_says_so(tmp_path):
 
 @as_root
 def test_a_cache_of_root_s_serves_other_users(folder, monkeypatch, capfd):
-    """As it lies in a container's image: readable by all, writable by root."""
+    """As in a container image: readable by all, writable by root."""
     with tempfile.TemporaryDirectory() as image:
         if any(path.stat().st_mode & stat.S_IXOTH == 0 for path in Path(image).parents):
             pytest.skip("other users cannot reach the folder of temporary files")
@@ -285,7 +288,10 @@ def test_processes_that_share_a_folder_see_whole_files(folder):
 
 @pytest.fixture
 def homeless(monkeypatch, tmp_path):
-    """No variable says where to put anything; the current folder is empty. Returns a function that sets the home that the system knows."""
+    """No variable says where files go, and the current folder is empty.
+
+    Returns a function that sets the home folder that the system knows.
+    """
     for name in HOME_VARIABLES:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(cache_files, "_told", False)

@@ -1,4 +1,4 @@
-"""The order of a cell's rows: always an order, and panels about as narrow as the reference makes them."""
+"""The order of a cell's rows: always a permutation, with panels about as narrow as the reference's."""
 
 import itertools
 
@@ -10,7 +10,7 @@ from somknn_kernels.search.cell_order import order_cells
 
 
 def widths(vectors: np.ndarray, order: np.ndarray, panel_rows: int) -> float:
-    """Sum of the squared distances of rows from the middles of their panels."""
+    """Sum of the squared distances of rows from the centres of their panels."""
     panels = [vectors[order[i : i + panel_rows]] for i in range(0, len(order), panel_rows)]
     return float(sum(((panel - panel.mean(axis=0)) ** 2).sum() for panel in panels))
 

@@ -39,7 +39,7 @@ def test_equals_float64_with_ties_and_duplicates(seed, n, d, K, dtype, offset, l
 
 
 def test_far_from_the_origin():
-    """Expanding squares at an offset of 1e9 gave peers only wrong units."""
+    """With expanded squares at an offset of 1e9, other libraries find only wrong units."""
     random = np.random.default_rng(0)
     X = random.integers(0, 8, (200, 60)).astype(np.float64) + 1e9
     W = random.integers(0, 8, (90, 60)).astype(np.float64) + 1e9
@@ -48,7 +48,7 @@ def test_far_from_the_origin():
 
 @pytest.mark.parametrize("d", [3, 6, 50])
 def test_bytes_far_from_zero_compared_with_their_spread(d):
-    """What rounding leaves out of a unit must not be multiplied by the rows' distance to zero."""
+    """The rounding error of a unit must not be multiplied by the rows' distance to zero."""
     random = np.random.default_rng(d)
     for spread in (2, 10, 30):
         X = np.clip(np.rint(random.normal(200, spread, (400, d))), 0, 255).astype(np.uint8)
@@ -84,7 +84,7 @@ def _go(way, monkeypatch):
 @pytest.mark.parametrize("dtype", ["uint8", "float32", "float64"])
 @pytest.mark.parametrize("d", [33, 100, 300])
 def test_every_way_gives_the_same_units(way, dtype, d, monkeypatch):
-    """Codebooks like the data, drawn together into few directions, of one point and its neighbours, and with ties."""
+    """Codebooks like the data, collapsed into few directions, of one point and its neighbours, and with ties."""
     _go(way, monkeypatch)
     random = np.random.default_rng(d)
     X = (random.normal(size=(250, 12)) @ random.normal(size=(12, d)) * 9 + random.normal(size=(250, d)) * 3 + 128).clip(
@@ -117,7 +117,7 @@ def test_every_way_on_other_instruction_sets(way, isa, monkeypatch):
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("d", [1, 2, 3])
 def test_many_rows_of_few_columns(d):
-    """As many as are looked at for blank columns."""
+    """As many rows as are checked for blank columns."""
     random = np.random.default_rng(d)
     X = random.integers(0, 256, (700, d), dtype=np.uint8)
     W = random.uniform(0, 255, (9, d))
@@ -154,7 +154,7 @@ def _round(products, j, factor, shifts, from_shift, line):
 def test_codes_are_rounded_to_the_nearest_and_their_squares_are_exact():
     random = np.random.default_rng(8)
     products = random.integers(-(2**31), 2**31, (3, AXES)).astype(np.int32)
-    products[1, :4] = -3, -1, 1, 3  # halves go to even numbers
+    products[1, :4] = -3, -1, 1, 3  # halves round to even
     shifts = random.normal(size=2 * AXES)
     shifts[AXES : AXES + 4] = 0
     for j, factor in ((0, 1e-5), (1, 0.5), (2, 0.0)):
@@ -167,7 +167,7 @@ def test_codes_are_rounded_to_the_nearest_and_their_squares_are_exact():
 
 @pytest.mark.parametrize("dtype", ["uint8", "float32"])
 def test_units_drawn_together_get_axes_of_their_own(dtype):
-    """A codebook that lies in few directions, none of them the data's leading ones, as after a first wide update."""
+    """A codebook in few directions, none of them the data's leading ones, as after a first wide update."""
     random = np.random.default_rng(4)
     X = (
         random.normal(size=(12000, 20)) @ random.normal(size=(20, 200)) * 8 + random.normal(size=(12000, 200)) + 128
@@ -226,7 +226,7 @@ def test_one_neuron():
 @pytest.mark.parametrize("missing", [False, True])
 @pytest.mark.parametrize("scale", [1e160, 1e300])
 def test_rows_infinitely_far_from_all_units_have_units(missing, scale):
-    """-1, which stood for none, was taken for a place in an array."""
+    """-1, which stood for none, was used as an array index."""
     random = np.random.default_rng(0)
     X, W = random.normal(size=(40, 5)) * scale, random.normal(size=(7, 5)) * scale
     W[3] = X[0]
@@ -245,7 +245,7 @@ def test_rows_infinitely_far_from_all_units_have_units(missing, scale):
 
 @pytest.mark.parametrize("missing", [False, True])
 def test_units_of_another_codebook_are_no_guesses(missing):
-    """Those of a larger one would be looked up beyond the smaller one's end."""
+    """Units of a larger codebook would be read beyond the end of the smaller one."""
     random = np.random.default_rng(0)
     X = random.normal(size=(300, 6))
     search = BMUSearch(X, missing=missing)

@@ -29,7 +29,8 @@ def test_units_are_two_halves_of_integers(K, d, seed, dtype, scale):
     errors, offsets, rests = np.empty(K), np.zeros(K), np.zeros(K)
     kernels.encode_units(units, centre, step, fine, 0, K, high, low, errors, offsets, rests)
     expected_high, left = reference.encode_units(W, centre, scale, step)
-    assert np.abs(high[:, :d] - expected_high).max() <= 1  # division and multiplication by the inverse may round apart
+    # Division and multiplication by the inverse may round differently.
+    assert np.abs(high[:, :d] - expected_high).max() <= 1
     both = step * (high[:, :d] + low[:, :d] * fine)
     np.testing.assert_allclose(both, expected, atol=0.51 * step * fine)
     assert (np.linalg.norm(expected - step * high[:, :d], axis=1) <= errors * (1 + 1e-9)).all()
@@ -64,7 +65,7 @@ def test_codes_are_coordinates_and_norms(K, d, seed, p, near):
         leaning = rest @ frame.matrix[:, :used]
         axes, _ = np.linalg.qr(frame.matrix[:, :used])
         beyond = np.linalg.norm(rest - (rest @ axes) @ axes.T, axis=1)
-        # Its square is that of the whole rest, what leans on the axes included.
+        # Its square is that of the whole rest, including the part along the axes.
         assert (codes[:, column] * unit >= beyond * (1 - 1e-9)).all()
         assert (codes[:, column] * unit <= np.linalg.norm(rest, axis=1) + unit + 2 * np.sqrt(uncertain)).all()
         assert np.linalg.norm(leaning, axis=1).max() <= lean * (1 + 1e-6) + 1e-9 * longest

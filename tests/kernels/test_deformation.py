@@ -1,4 +1,4 @@
-"""The distortion kernel against plain search: sizes, warps, contexts, ties, extreme levels."""
+"""The distortion kernel against a plain search: sizes, warps, contexts, ties, extreme levels."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The digit-centring kernel against its twin: sizes, dtypes, polarities, lit and noisy paper, awkward images."""
+"""The digit-centring kernel against its reference: sizes, dtypes, polarities, uneven light, noise, awkward images."""
 
 import numpy as np
 import pytest
@@ -88,7 +88,7 @@ def test_the_longer_side_fills_the_box_and_the_mass_is_in_the_middle(shape):
     assert [np.ptp(place) + 1 for place in places] == [
         19,
         9,
-    ]  # even sides about a whole pixel: their ends lie between two
+    ]  # even sides about a whole pixel: their ends are between two pixels
     assert [np.average(np.arange(28), weights=ink.sum(axis=axis)) for axis in (1, 0)] == pytest.approx(
         [14, 14], abs=0.01
     )

@@ -70,7 +70,7 @@ def test_blocks_cover_every_entry_once(sizes, d, n_threads):
 
 
 def test_white_rows_do_not_overflow():
-    # 9 million rows of 255 pass 2^31; a broadcast row stands for them without the memory.
+    # 9 million rows of 255 exceed 2^31; a broadcast row stands for them without using the memory.
     n = 9_000_000
     X = np.lib.stride_tricks.as_strided(np.array([[255, 1]], np.uint8), (n, 2), (0, 1), writeable=False)
     starts, sums = np.array([0, n]), np.zeros((1, 2), np.int64)
@@ -81,7 +81,7 @@ def test_white_rows_do_not_overflow():
 @pytest.mark.parametrize("label", [-1, 3, np.iinfo(np.int64).max, np.iinfo(np.int64).min])
 @pytest.mark.parametrize("weights", [None, np.ones(5)])
 def test_a_label_of_no_group_is_refused(label, weights):
-    """It would be written outside the arrays."""
+    """Its sum would be written outside the arrays."""
     labels = np.array([0, 2, label, 1, 0])
     with pytest.raises(ValueError, match=f"^row 2 has the label {label}, which is none of 3 groups"):
         group_sums(np.ones((5, 2)), labels, 3, weights)

@@ -51,7 +51,7 @@ def test_gradient_planes_are_those_of_angles(image, step):
     got = transformed(transformer, image.astype(np.float32))
     centers = [transformer._centers(side) for side in image.shape]
     want = reference.gradient_orientation(image, 0.7, 1.5, *centers)
-    # Compared before the square root, which magnifies rounding near zero without bound.
+    # Compared before the square root, which amplifies rounding near zero without bound.
     np.testing.assert_allclose(got**2, want.ravel() ** 2, atol=2e-2)
     quantised = transformed(transformer, image)
     assert quantised.dtype == np.uint8

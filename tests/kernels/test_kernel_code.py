@@ -1,4 +1,4 @@
-"""The tool that compares compiled kernels: blind to names, and to nothing else."""
+"""The tool that compares compiled kernels ignores names, and nothing else."""
 
 import kernel_code
 

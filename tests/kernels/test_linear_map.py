@@ -50,7 +50,7 @@ def test_bytes(name, seed, n, d, rank, p):
     starts[:p] = -((vectors.astype(np.int64) - 128) ** 2).sum(axis=1)
     distances, indices = np.full(n, -1, np.int64), np.full(n, -1, np.int64)
     starts = starts.reshape(panels.shape[0], -1)
-    for start in range(0, n, 7):  # any cut gives the same
+    for start in range(0, n, 7):  # any split gives the same result
         stop = min(n, start + 7)
         linear_map.nearest_mapped(isa, X, start, stop, centre, packed, shift, panels, starts, distances, indices)
     wanted = plain.nearest_mapped(X, centre, axes, shift, vectors)

@@ -1,4 +1,4 @@
-"""Winners, and the two rules that show one row at a time, against their plain twins."""
+"""Winners, and the two rules that process one row at a time, against their references."""
 
 import numpy as np
 import pytest
@@ -45,7 +45,7 @@ def test_no_winner_where_there_is_no_prototype():
 
 
 def test_the_lowest_wins_where_all_are_infinitely_far():
-    """No winner means that there is no prototype: what counts rows by their winner relies on it."""
+    """No winner would mean that there is no prototype; code that counts rows by their winner relies on it."""
     found = np.empty(1, np.int64), np.empty(1), np.empty(1, np.int64), np.empty(1)
     prototypes, codes = np.arange(12.0).reshape(4, 3) * 1e200, np.array([0, 1, 0, 1])
     lvq.winners(np.full((1, 3), -1e200), np.array([1]), 0, 1, prototypes, codes, *found)

@@ -1,4 +1,4 @@
-"""A future Numba, as a process sees it that has lost something of the present one: kernels run all the same."""
+"""A future Numba, simulated by removing parts of the present one: kernels still run."""
 
 import numpy as np
 import pytest
@@ -87,7 +87,7 @@ def script(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def warm(script, tmp_path_factory):
-    """A cache that the present Numba has filled."""
+    """A cache filled by the present Numba."""
     folder = tmp_path_factory.mktemp("warm")
     for hits in (0, 1):
         done = python(script, SOMKNN_CACHE_DIR=str(folder))
@@ -117,11 +117,15 @@ UNUSABLE = """
 from numba.core.compiler import CompileResult
 rebuilt = CompileResult._rebuild.__func__
 once = []
-def rebuild(cls, target_context, libdata, fndesc, env, signature, objectmode, lifted, typeann, reload_init, referenced_envs):
+def rebuild(
+    cls, target_context, libdata, fndesc, env, signature, objectmode, lifted, typeann, reload_init, referenced_envs
+):
     if not once:
         once.append(None)
         raise ValueError("cannot be rebuilt")
-    return rebuilt(cls, target_context, libdata, fndesc, env, signature, objectmode, lifted, typeann, reload_init, referenced_envs)
+    return rebuilt(
+        cls, target_context, libdata, fndesc, env, signature, objectmode, lifted, typeann, reload_init, referenced_envs
+    )
 CompileResult._rebuild = classmethod(rebuild)
 """
 
@@ -138,7 +142,7 @@ def test_this_numba_is_as_expected():
 
 
 def test_one_form_of_a_kernel_for_read_only_arrays_is_only_an_economy():
-    """As with a Numba whose dispatchers do not let others insert forms: both are compiled."""
+    """As with a Numba whose dispatchers do not accept inserted forms: both are compiled."""
 
     class Foreign:
         compile = None

@@ -1,6 +1,6 @@
-"""Rows, queries and vectors that fill no register, tile or panel: one row, one column, one neighbour, and all that lies between.
+"""Rows, queries and vectors that do not fill a register, tile or panel: from one row, one column, one neighbour on.
 
-The families that other files try at chosen shapes only; with `--guard-pages` a load that reaches beyond an array ends the run.
+Other files test these kernels only at chosen shapes; with `--guard-pages` an access outside an array ends the run.
 """
 
 import itertools
@@ -38,7 +38,7 @@ def _rows(random, n, d, dtype, kind):
 
 
 def _types(path, algorithm):
-    """Those that other tests compile for the path in each run."""
+    """The types that other tests compile for this path in each run."""
     rare = algorithm == "pruned" and path in ("portable", "vnni-emulated")
     return (np.uint8,) if rare else (np.uint8, np.float32, np.float64)
 
@@ -48,7 +48,7 @@ def _types(path, algorithm):
 @given(seed=SEEDS, n=ROWS, m=QUERIES, d=COLUMNS, kind=st.sampled_from(KINDS), which=st.integers(0, 2))
 @settings(max_examples=80, deadline=None)
 def test_nearest_rows(path, algorithm, seed, n, m, d, kind, which):
-    """Up to eight times as many neighbours as rows allow for pruning: beyond, every index compares all."""
+    """Up to eight times as many neighbours as pruning allows: beyond that, every index compares all rows."""
     random, types = np.random.default_rng(seed), _types(path, algorithm)
     dtype = types[which % len(types)]
     n = n if algorithm == "brute" else 8 * n

@@ -31,7 +31,7 @@ def test_every_task_runs_once(n_threads, n_tasks):
 
 def test_several_threads_take_part():
     barrier = threading.Barrier(3)
-    run_tasks(lambda task: barrier.wait(timeout=60), 3, 3)  # would hang with fewer
+    run_tasks(lambda task: barrier.wait(timeout=60), 3, 3)  # would hang with fewer threads
 
 
 @pytest.mark.parametrize("n_threads", [1, 4])
@@ -46,7 +46,7 @@ def test_an_error_comes_out_and_stops_the_rest(n_threads):
     with pytest.raises(RuntimeError, match="task 5"):
         run_tasks(work, 100_000, n_threads)
     assert len(done) < 99_999
-    run_tasks(done.append, 3, n_threads)  # and the pool is still good
+    run_tasks(done.append, 3, n_threads)  # and the pool still works
 
 
 def test_tasks_may_run_tasks():
@@ -102,7 +102,7 @@ class Interrupted(BaseException):
 
 @pytest.fixture
 def interrupt():
-    """A function for any thread that has a signal raise Interrupted in the main thread."""
+    """A function, for any thread that receives a signal, that raises Interrupted in the main thread."""
 
     def handler(*_):
         raise Interrupted
@@ -135,10 +135,10 @@ def test_an_interrupt_between_tasks_stops_all_threads(interrupt, n_threads):
     assert threading.get_ident() == main
     at_once = len(begun)
     assert at_once < 1000
-    assert len(done) >= at_once - 1  # nobody is left in a task but the one that was interrupted
+    assert len(done) >= at_once - 1  # only the interrupted task is unfinished
     time.sleep(0.05)
     assert len(begun) == at_once
-    run_tasks(done.append, 3, n_threads)  # and the pool is still good
+    run_tasks(done.append, 3, n_threads)  # and the pool still works
 
 
 def test_an_interrupt_while_the_caller_waits_for_the_others_stops_them(interrupt):
@@ -156,7 +156,7 @@ def test_an_interrupt_while_the_caller_waits_for_the_others_stops_them(interrupt
 
     def signal_twice():
         wait_until(lambda: len(begun) == 4)
-        for _ in range(2):  # the second comes while those that were interrupted by the first are waited for
+        for _ in range(2):  # the second comes while the caller waits for the tasks interrupted by the first
             time.sleep(0.1)
             interrupt()
         time.sleep(0.1)
@@ -166,13 +166,13 @@ def test_an_interrupt_while_the_caller_waits_for_the_others_stops_them(interrupt
     with pytest.raises(Interrupted):
         run_tasks(work, 4, 4)
     assert release.is_set()  # not before
-    assert done == []  # a task of many steps ends at the next
+    assert done == []  # a task of many steps ends at the next step
     run_tasks(done.append, 3, 4)
     assert sorted(done) == [0, 1, 2]
 
 
 def test_tasks_that_others_are_in_when_all_are_taken_are_done(interrupt):
-    """The last tasks are not cut short because the caller has none left."""
+    """The last tasks are not cut short because the caller has no task left."""
     done = []
 
     def work(task):
@@ -265,7 +265,10 @@ print(caught == hits, late)
 
 
 def test_hundreds_of_interrupts_at_any_moment_neither_hang_nor_leave_anybody_at_work():
-    """With the pool and the futures of `concurrent.futures`, whose locks are written in Python, all threads wait for ever after some hundred."""
+    """With the pool and futures of `concurrent.futures`, all threads hang after some hundred interrupts.
+
+    Their locks are written in Python.
+    """
     done = python(STORM)
     assert done.stdout == "True []\n", done.stderr
 

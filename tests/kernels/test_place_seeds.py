@@ -1,4 +1,4 @@
-"""First bounds of rows that are searched for themselves: never too low, and right where everything is looked at."""
+"""Initial bounds for searching rows among themselves: never too low, and exact if everything is compared."""
 
 import numpy as np
 import pytest

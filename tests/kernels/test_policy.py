@@ -31,7 +31,7 @@ def test_compiling_is_announced_once_and_kept(tmp_path):
 
 
 def test_no_kernel_calls_another():
-    """A cached kernel holds only what runs; what others are linked with is left out. What they share is `inlined`."""
+    """A cached kernel contains only its own code, without code linked from other kernels. Shared code is `inlined`."""
     names = {module.name for module in pkgutil.walk_packages([str(policy.PACKAGE_FOLDER)], f"{policy.PACKAGE}.")}
     assert {"somknn_kernels.search.pruned", "somknn_kernels.exact.selection"} <= names
     for module in map(importlib.import_module, names):
@@ -76,7 +76,7 @@ if MORE:
 
 
 def test_a_process_that_loaded_a_kernel_compiles_others(tmp_path):
-    """A kernel is loaded without Numba's tables of what it can compile; they must be there when one is compiled."""
+    """A kernel is loaded without Numba's registries for compiling; they must be there when another is compiled."""
     script = tmp_path / "kernels.py"
     script.write_text(ALLOCATING)
     for more, expected in ((False, "[0.0, 1.0, 4.0] 0\n"), (True, "[0.0, 1.0, 4.0] 1\n[1.0, 8.0]\n")):
@@ -107,7 +107,7 @@ def total(values, out):
 
 
 def test_a_file_of_another_signature_is_not_loaded(tmp_path, monkeypatch):
-    """Numba's own cache looked at the number of a file only: code for one type ran on the data of another."""
+    """Numba's own cache only checked the number of a file: code for one type ran on data of another."""
     monkeypatch.setenv("SOMKNN_CACHE_DIR", str(tmp_path))
 
     def fresh():
@@ -143,7 +143,7 @@ def test_one_compiled_form_serves_read_only_arrays_too(writable):
 
 
 def test_imports_are_found_as_python_finds_them():
-    """Kernel files are searched for imports as text: a form of import that is overlooked would leave stale kernels in use."""
+    """Kernel files are searched for imports as text: an overlooked form of import would leave stale kernels in use."""
     files = list(policy.PACKAGE_FOLDER.rglob("*.py"))
     assert policy.PACKAGE_FOLDER / "search" / "pruned.py" in files
     for path in files:

@@ -1,4 +1,4 @@
-"""The kernels against their twins, with as many ties as possible."""
+"""The kernels against their references, with as many ties as possible."""
 
 import numpy as np
 import pytest

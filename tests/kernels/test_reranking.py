@@ -1,4 +1,4 @@
-"""The re-ranking kernel against its twin: order, ties, gaps and repeated candidates."""
+"""The re-ranking kernel against its reference: order, ties, gaps and repeated candidates."""
 
 import numpy as np
 import pytest

@@ -104,7 +104,7 @@ def test_aligned_zeros_begin_with_a_cache_line(shape, dtype, request):
         assert array.flags.c_contiguous
         assert array.flags.writeable
         assert not array.any()
-        array[...] = 1  # what is freed and handed out again is not zero
+        array[...] = 1  # memory that is freed and reused is not zero
         assert array.ctypes.data % 64 == 0 or not array.size
 
 
@@ -125,7 +125,7 @@ def test_tiles_compare_and_keep_the_two_largest(name):
     for tile in range(2):
         mine = queries[tile * n_queries : (tile + 1) * n_queries].astype(np.int64)
         expected = mine @ rows.T.astype(np.int64) + starts.ravel()
-        limits = expected[:, 5].astype(np.int32)  # one that is met exactly
+        limits = expected[:, 5].astype(np.int32)  # one is met exactly
         values = np.zeros((n_queries, n_panels * n_rows), np.int32)
         lanes = np.full((2, n_queries, n_rows), -(2**31), np.int32)
         for panel in range(n_panels):
@@ -188,7 +188,7 @@ def test_entries_at_least_a_limit(name):
 
 
 def test_arrays_that_are_not_contiguous_are_refused():
-    """Raw loads know nothing of strides."""
+    """Raw loads ignore strides."""
     rows = np.zeros((4, 64), np.int16)
     for strided in (rows[:, ::2], rows.reshape(4, 32, 2).transpose(2, 0, 1)[0], np.asfortranarray(rows)):
         with pytest.raises(TypeError, match="C-contiguous"):

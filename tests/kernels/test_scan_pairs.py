@@ -1,4 +1,4 @@
-"""The tile of rows searched for themselves: no pair within its larger reach is lost, and what is kept is so at the end."""
+"""The tile for searching rows among themselves: no pair within its larger reach is lost, and results are correct."""
 
 import numpy as np
 import pytest
@@ -37,7 +37,7 @@ def test_pairs(name, share):
     sections = [slice(0, width // 4), slice(0, width // 2), slice(0, width)]
     halves = [((codes[:, None, to] - codes[None, :, to]) ** 2).sum(axis=2) / 2 for to in sections]
 
-    # Reaches of the size of a share of the distances, wide ones among them, ascending from section to section.
+    # Reaches as a share of the distances, some of them wide, ascending from section to section.
     most = 2**16 - 4 if places.reaches.dtype == np.uint16 else 2**32 - 4
     first = rng.uniform(0.3, 1.0, n_places) * share * np.median(halves[0])
     first[::97] = most

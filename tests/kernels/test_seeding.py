@@ -1,4 +1,4 @@
-"""Improvements by candidates, measured in full and behind the bounds, against the plain twin."""
+"""Improvements by candidates, measured in full and behind the bounds, against the plain reference."""
 
 import itertools
 
@@ -19,7 +19,7 @@ def _rows(kind, n=2500, d=60):
 
 
 def _found(potential, totals):
-    """The improvements by the candidates that were measured to the end."""
+    """The improvements by the candidates that were measured in full."""
     found, starts = potential._found, np.arange(len(potential._counts)) * potential._block * len(totals)
     at = np.concatenate([np.arange(s, s + c) for s, c in zip(starts, potential._counts, strict=True)])
     at = at[np.isfinite(totals)[found.candidates[at]]]
@@ -56,7 +56,10 @@ def _check(X, search, steps):
 
 
 def _combinations():
-    """All; the pruned ones compile for seconds each, and the sieve is of codes whatever the rows: it takes fractions on one path in each run."""
+    """All combinations, some marked slow: the pruned ones compile for seconds each.
+
+    The sieve works on codes for any rows, so fractions are tested on one path in each run.
+    """
     for isa, algorithm, kind in itertools.product(
         [None, "portable"], ["pruned", "brute"], [np.uint8, np.float32, np.float64]
     ):

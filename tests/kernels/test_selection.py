@@ -1,4 +1,4 @@
-"""Heaps, collectors and packing against plain twins."""
+"""Heaps, collectors and packing against plain references."""
 
 from fractions import Fraction
 
@@ -43,7 +43,7 @@ def empty_heaps(m, k, dtype=np.int64):
     return Nearest(np.full((m, k), worst, dtype), np.full((m, k), NO_INDEX, np.int64))
 
 
-# Few different distances: ties are the rule.
+# Few different distances, so that most tie.
 PAIRS = st.lists(st.integers(0, 6), min_size=0, max_size=60)
 
 
@@ -133,7 +133,7 @@ def test_packed_floats_are_no_farther_off_than_said(values, centre, exponent):
 
 
 def test_more_pairs_than_were_counted_are_not_written():
-    """Rows in a mapped file may change between the two turns."""
+    """Rows in a mapped file may change between the two passes."""
     limits, counts, starts = np.full(2, 9), np.array([0, 0]), np.array([0, 2, 3])
     found, where = np.full(3, -1), np.full(3, -1)
     for query in (1, 0):

@@ -28,14 +28,14 @@ def test_equals_the_plain_twin(name, columns, seed):
     limits = np.iinfo(dtype)
     random = np.random.default_rng(seed)
     codes, rows = random.integers(-90, 91, (m, columns)), random.integers(0, 181, (3, n_rows, columns))
-    codes[0], rows[:, 0] = 90, 180  # the largest pairs of products that must not saturate
+    codes[0], rows[:, 0] = 90, 180  # the largest pairs of products, which must not saturate
     codes[1] = -90
     offsets = random.integers(limits.min, limits.max, m)
     starts = random.integers(limits.min, limits.max, (3, n_rows))
-    starts[:, 1] = limits.min - (codes[2] @ rows[:, 1].T + offsets[2])  # candidate 2 is as near to row 1 as can be
+    starts[:, 1] = limits.min - (codes[2] @ rows[:, 1].T + offsets[2])  # candidate 2 is as near to row 1 as possible
     tops = random.integers(limits.min, limits.max, (3, n_rows))
     tops[:, 1] = limits.min
-    tops[:, 2] = limits.max  # everyone passes
+    tops[:, 2] = limits.max  # all candidates pass
 
     queries = scan_queries(isa, sieve_tile.CANDIDATES).pack(codes)
     panels = scan_panels(isa, quarters=1).pack(rows.reshape(-1, columns))

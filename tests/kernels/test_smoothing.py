@@ -37,7 +37,7 @@ def test_smoothing_equals_the_sum_over_all_pairs(seed, rows, columns, d, paritie
     expected = reference.smooth_columns(sums, across, down, divisors).reshape(-1, d)
     scale = float(np.abs(flat).max())
     outs = []
-    for width in (d, 1 + d // 2, 8):  # features of a call
+    for width in (d, 1 + d // 2, 8):  # features per call
         out = np.full((rows * columns, d), np.nan, dtype)
         for first in range(0, d, width):
             kernels.smooth_columns(flat, columns, *factors, divisors, first, min(d, first + width), out)

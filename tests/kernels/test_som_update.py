@@ -16,7 +16,7 @@ from somknn_kernels.maps.som_block_tiles import LANES
 
 
 def _present(kind, X, W, grid, name, radius, rates, n_threads=2, compact=False):
-    """The codebook after one pass over `X` in its order, and what was found."""
+    """The codebook after one pass over `X` in order, and the units and distances found."""
     tables = evaluate(name, grid.offset_squares(), radius, compact)[None]
     blocks = kind(X, W, grid, n_threads)
     edges = np.append(np.arange(0, len(X), BLOCK), len(X))
@@ -34,7 +34,7 @@ def _present(kind, X, W, grid, name, radius, rates, n_threads=2, compact=False):
 )
 @settings(max_examples=60, deadline=None)
 def test_blocks_equal_the_rule_row_by_row(seed, n, d, rate, name, radius):
-    """Rates up to 1, where nothing is left of a unit."""
+    """Rates up to 1, where a unit is replaced completely."""
     random = np.random.default_rng(seed)
     X, W = random.normal(size=(n, d)), random.normal(size=(12, d))
     rates = np.where(random.random(n) < 0.3, rate, rate * random.random(n))
@@ -43,7 +43,7 @@ def test_blocks_equal_the_rule_row_by_row(seed, n, d, rate, name, radius):
     codebook, units, distances = _present(FloatBlocks, X, W, grid, name, radius, rates)
     np.testing.assert_allclose(codebook, train_online(X, np.arange(n), W, influence, rates), rtol=1e-9, atol=1e-9)
     expected_units, expected, margins = present_online(X, W, influence, rates, margins=True)
-    certain = margins > 1e-9  # where all units are drawn alike, little but rounding tells them apart in the end
+    certain = margins > 1e-9  # where all units have moved together, only rounding distinguishes them in the end
     np.testing.assert_array_equal(units[certain, 0], expected_units[certain, 0])
     np.testing.assert_allclose(distances, expected, rtol=1e-6, atol=1e-9)
 
@@ -61,7 +61,7 @@ def test_blocks_equal_the_rule_row_by_row(seed, n, d, rate, name, radius):
 )
 @settings(max_examples=60, deadline=None)
 def test_blocks_of_bytes_equal_the_rule_row_by_row(seed, n, d, shape, topology, rate, name, radius, density):
-    """All-zero rows and columns, rows of 255 only, weights beyond those of bytes, fewer units than a panel has."""
+    """All-zero rows and columns, rows of 255 only, weights outside the range of bytes, fewer units than a panel has."""
     random = np.random.default_rng(seed)
     X = np.where(random.random((n, d)) < density, random.integers(1, 256, (n, d)), 0).astype(np.uint8)
     X[random.random(n) < 0.1] = 255
@@ -71,9 +71,7 @@ def test_blocks_of_bytes_equal_the_rule_row_by_row(seed, n, d, shape, topology, 
     influence = evaluate(name, grid.squared_distances(), radius)
     codebook, _, distances = _present(ByteBlocks, X, W, grid, name, radius, rates)
     expected = train_online(X, np.arange(n), W, influence, rates)
-    if not np.allclose(
-        codebook, expected, atol=1e-4, rtol=0
-    ):  # two units as near as makes no difference may change places
+    if not np.allclose(codebook, expected, atol=1e-4, rtol=0):  # two units at nearly the same distance may be exchanged
         _, _, margins = present_online(X, W, influence, rates, margins=True)
         assert margins.min() < 1e-3
         return
@@ -85,7 +83,7 @@ def test_blocks_of_bytes_equal_the_rule_row_by_row(seed, n, d, shape, topology, 
 @pytest.mark.parametrize("name", supported())
 @pytest.mark.parametrize("n_columns", [300, 1300])
 def test_blocks_of_bytes_for_every_instruction_set_and_number_of_threads(name, n_columns, monkeypatch):
-    """Weights do not differ in a bit, and units are those of the rule; more columns than one sum holds."""
+    """Weights are equal bit for bit, and units are those of the rule; more columns than one sum holds."""
     random = np.random.default_rng(4)
     X = np.where(random.random((250, n_columns)) < 0.5, random.integers(0, 256, (250, n_columns)), 0).astype(np.uint8)
     grid = Grid(5, 7)
@@ -105,7 +103,10 @@ def test_blocks_of_bytes_for_every_instruction_set_and_number_of_threads(name, n
 
 @pytest.mark.parametrize("kind", [FloatBlocks, ByteBlocks])
 def test_calls_that_begin_where_the_last_one_ended(kind):
-    """Rows in several calls, with the next block announced or not, after a search that leaves other weights behind: as in one call."""
+    """Rows in several calls, with the next block announced or not, after a search that leaves other weights behind.
+
+    The result is that of one call.
+    """
     random = np.random.default_rng(6)
     X, grid = random.integers(0, 256, (400, 30)).astype(np.uint8), Grid(4, 5)
     W, rates = random.uniform(0, 255, (20, 30)).astype(np.float32), random.random(400)
@@ -148,7 +149,7 @@ def test_units_of_a_codebook_that_rests():
 
 @pytest.mark.parametrize("kind", [FloatBlocks, ByteBlocks])
 def test_ties_go_to_the_lowest_index(kind):
-    """All units are pairs of equal ones, which nothing but their number tells apart."""
+    """All units are pairs of equal ones, distinguished only by their number."""
     random = np.random.default_rng(1)
     X = random.integers(0, 3, (200, 4)).astype(np.uint8)
     W = np.repeat(X[:8], 2, axis=0).astype(np.float32)
@@ -170,7 +171,7 @@ def test_pieces_hold_every_row_once(n):
 
 @pytest.mark.parametrize("n", [1, 7, 8, 9, 20])
 def test_a_block_in_arrays_of_its_size(n):
-    """The last step of a block may have fewer rows than others: what lies behind them is neither read nor written."""
+    """The last step of a block may have fewer rows: memory after them is neither read nor written."""
     random = np.random.default_rng(n)
     grid, d = Grid(3, 7), 5
     X, W, rates = random.normal(size=(n, d)), random.normal(size=(grid.size, d)), random.random(n)

@@ -1,4 +1,4 @@
-"""The voting kernels against their readable twins, and against scikit-learn's rule for ties."""
+"""The voting kernels against their references, and against scikit-learn's rule for ties."""
 
 import numpy as np
 import pytest

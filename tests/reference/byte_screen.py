@@ -1,4 +1,4 @@
-"""What `somknn_kernels.search.byte_screen.nearest_few` computes, in plain NumPy."""
+"""Reference implementation of `somknn_kernels.search.byte_screen.nearest_few`, in plain NumPy."""
 
 import numpy as np
 

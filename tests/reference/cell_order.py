@@ -1,10 +1,10 @@
-"""Halving of a cell across its longest extent, by an eigendecomposition."""
+"""Bisection of a cell across its longest extent, by an eigendecomposition."""
 
 import numpy as np
 
 
 def order_cell(vectors: np.ndarray, rows: list[int], start: int, panel_rows: int) -> list[int]:
-    """`rows`, whose first place is `start`, halved at panels' edges until nothing but panels is left."""
+    """`rows`, the first of which is at place `start`, bisected at panel boundaries down to single panels."""
     low, high = start // panel_rows + 1, (start + len(rows) - 1) // panel_rows
     if low > high:
         return rows

@@ -1,17 +1,21 @@
-"""Readable twins of `somknn_kernels.bounds.codebook_units`."""
+"""Reference implementations of `somknn_kernels.bounds.codebook_units`."""
 
 import numpy as np
 
 
 def encode_units(W, centre, scale, step):
-    """(W - centre)·scale as integer multiples of `step`, and what is left of each unit."""
+    """(W - centre)·scale as integer multiples of `step`, and the remainder of each unit."""
     scaled = (W.astype(np.float64) - centre) * scale / step
     high = np.rint(scaled)
     return high, (scaled - high) * step
 
 
 def find_codes(units, matrix, unit):
-    """(coordinates in multiples of `unit` (K, p), norm beyond the axes (K,), norm of what of the axes the rest leans on (K,))."""
+    """Coordinates, and two norms of each unit's remainder.
+
+    Returns coordinates in multiples of `unit` (K, p), the norm beyond the axes (K,), and the norm of the remainder's
+    part along the axes (K,).
+    """
     coordinates = np.rint(np.linalg.lstsq(matrix, units.T, rcond=None)[0].T / unit)
     rest = units - unit * coordinates @ matrix.T
     basis, _ = np.linalg.qr(matrix)

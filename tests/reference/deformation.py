@@ -1,10 +1,10 @@
-"""Readable twin of `somknn_kernels.images.deformation`."""
+"""Reference implementation of `somknn_kernels.images.deformation`."""
 
 import numpy as np
 
 
 def distortion(query, reference, warp, context):
-    """IDM cost of one pair of images (2, rows, columns), each pixel's best match by plain search."""
+    """IDM cost of one pair of images (2, rows, columns), with each pixel's best match found by plain search."""
     border = warp + context
     q = np.pad(query.astype(np.int64), ((0, 0), (border, border), (border, border)))
     t = np.pad(reference.astype(np.int64), ((0, 0), (border, border), (border, border)))
@@ -24,7 +24,7 @@ def distortion(query, reference, warp, context):
 
 
 def idm_rerank(queries, references, candidates, warp, context, k):
-    """All costs, sorted by (cost, row): nothing is given up early."""
+    """All costs, sorted by (cost, row); none is abandoned early."""
     costs, indices = [], []
     for query, row in zip(queries, candidates, strict=True):
         best = sorted((int(distortion(query, references[j], warp, context)), int(j)) for j in row)[:k]

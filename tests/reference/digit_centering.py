@@ -1,4 +1,4 @@
-"""Readable twin of `somknn_kernels.images.digit_centering`: NumPy, whole arrays, least squares by `numpy.linalg`."""
+"""Reference implementation of `somknn_kernels.images.digit_centering`, with least squares by `numpy.linalg`."""
 
 import numpy as np
 
@@ -19,14 +19,14 @@ def paper(image):
         return residual, 0.0
     if np.linalg.matrix_rank(plane[near]) == 3:
         solution = np.linalg.lstsq(plane[near], residual.ravel()[near])[0]
-    else:  # a border of one row, or nearly so: no slopes
+    else:  # a border of about one row: no slopes
         solution = [residual.ravel()[near].mean(), 0, 0]
     residual = residual - (plane @ solution).reshape(image.shape)
     return residual, max(NOISE_DEVIATIONS * 1.4826 * np.median(np.abs(residual[border])), 1e-9)
 
 
 def otsu(greys):
-    """The last grey of the darker class."""
+    """The highest grey level of the darker class."""
     best, threshold = -1.0, 0
     for g in range(255):
         below, above = greys[greys <= g], greys[greys > g]
@@ -38,7 +38,7 @@ def otsu(greys):
 
 
 def trimmed_range(counts):
-    """First and last place that remain when a share of TRIM is cut off at either end."""
+    """First and last position that remain when a share of TRIM is cut off at either end."""
     allowed = TRIM * counts.sum()
     return np.argmax(counts.cumsum() > allowed), len(counts) - 1 - np.argmax(counts[::-1].cumsum() > allowed)
 
@@ -55,7 +55,7 @@ def resample(line, center, out_size, scale):
 
 
 def center_digit(image, polarity, box, size):
-    """Ink from 0 to 1, (size, size) float64; polarity: 0 finds out, 1 bright, -1 dark ink."""
+    """Ink from 0 to 1, (size, size) float64; polarity: 0 automatic, 1 bright, -1 dark ink."""
     image = image.astype(float)
     largest = np.abs(image).max()
     residual, noise = paper(image / largest if largest > 1e-300 else np.zeros(image.shape))

@@ -1,4 +1,4 @@
-"""Readable twins of `somknn_kernels.learn.group_sums`."""
+"""Reference implementations of `somknn_kernels.learn.group_sums`."""
 
 import numpy as np
 
@@ -10,7 +10,7 @@ def sort_by_label(labels, n_groups):
 
 
 def group_sums(X, labels, n_groups, weights=None):
-    """(sums, totals) row after row, in int64 for unweighted bytes, else in float64."""
+    """(sums, totals), row after row, in int64 for unweighted bytes, otherwise in float64."""
     exact = X.dtype == np.uint8 and weights is None
     sums = np.zeros((n_groups, X.shape[1]), np.int64 if exact else np.float64)
     totals = np.zeros(n_groups, np.int64 if weights is None else np.float64)

@@ -1,11 +1,11 @@
-"""Readable twins of `somknn_kernels.images.image_filters`, on SciPy's filters and in float64."""
+"""Reference implementations of `somknn_kernels.images.image_filters`, using SciPy's filters in float64."""
 
 import numpy as np
 from scipy import ndimage
 
 
 def deskew(image, center):
-    """The shear by an affine map of scipy.ndimage; floats, not rounded."""
+    """The shear as an affine map of scipy.ndimage; floats, not rounded."""
     weights = np.maximum(image.astype(float), 0)
     rows, columns = np.indices(image.shape)
     if not weights.any():
@@ -16,7 +16,7 @@ def deskew(image, center):
     slope = covariance / variance if variance > 1e-9 else 0.0
     middle = (np.array(image.shape) - 1) / 2
     target_r, target_c = middle if center else (center_r, center_c)
-    # Output (r, c) looks at (r, c) − target, sheared, + centre of mass. Grid-constant: zeros interpolate with the border.
+    # Output (r, c) reads (r, c) − target, sheared, + centre of mass. Grid-constant: zeros interpolate with the border.
     return ndimage.affine_transform(
         image.astype(float),
         [[1, 0], [slope, 1]],

@@ -1,4 +1,4 @@
-"""What `somknn_kernels.learn.linear_map` computes, in plain NumPy."""
+"""Reference implementation of `somknn_kernels.learn.linear_map`, in plain NumPy."""
 
 import numpy as np
 
@@ -10,7 +10,7 @@ def map_bytes(X, centre, axes, shift):
 
 
 def nearest_mapped(X, centre, axes, shift, vectors):
-    """vectors : uint8 (p, rank), as `map_bytes` gives them."""
+    """vectors : uint8 (p, rank), as `map_bytes` returns them."""
     codes = map_bytes(X, centre, axes, shift).astype(np.int64)
     squares = ((codes[:, None] - vectors[None].astype(np.int64)) ** 2).sum(axis=2)
     return squares.min(axis=1), squares.argmin(axis=1)

@@ -1,10 +1,10 @@
-"""What `somknn_kernels.learn.lvq` computes, in plain NumPy."""
+"""Reference implementation of `somknn_kernels.learn.lvq`, in plain NumPy."""
 
 import numpy as np
 
 
 def winners(rows, codes, prototypes, prototype_codes):
-    """own, own_squares, other, other_squares; every row has a prototype of its class and one of another."""
+    """own, own_squares, other, other_squares; every row has a prototype of its class and one of another class."""
     squares = ((rows[:, None].astype(float) - prototypes[None].astype(float)) ** 2).sum(axis=2)
     same = prototype_codes[None] == codes[:, None]
     own, other = np.where(same, squares, np.inf), np.where(same, np.inf, squares)

@@ -1,4 +1,4 @@
-"""Readable twins of `somknn_kernels.votes.prefix_voting`."""
+"""Reference implementations of `somknn_kernels.votes.prefix_voting`."""
 
 import numpy as np
 

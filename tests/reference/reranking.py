@@ -1,10 +1,10 @@
-"""Readable twin of the re-ranking kernel."""
+"""Reference implementation of the re-ranking kernel."""
 
 from reference.search import squared_distances
 
 
 def rerank(queries, rows, candidates, k):
-    """Per query the list of (distance, row) of the k nearest candidates, and None where a candidate kept its place twice."""
+    """For each query, the (distance, row) pairs of its k nearest candidates; None if a repeated one was kept twice."""
     answers = []
     for query, listed in zip(queries, candidates, strict=True):
         listed = listed[listed >= 0]

@@ -1,4 +1,4 @@
-"""Readable twins of the search engine: every pair, plain NumPy, one thing after the other."""
+"""Reference implementations of the search engine: every pair, plain NumPy, sequential."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ import numpy as np
 def squared_distance_float64(a, b):
     """The documented order of summation: eight running sums, their fixed tree, then the last d mod 8 dimensions.
 
-    a, b : vectors along the last axis; arrays of them are taken pair by pair.
+    a, b : vectors along the last axis; arrays of them are processed pair by pair.
     """
     difference = a.astype(np.float64) - b.astype(np.float64)
     d = difference.shape[-1]
@@ -22,7 +22,7 @@ def squared_distance_float64(a, b):
 
 
 def squared_distances(queries, rows):
-    """All pairs, (m, n): int64 between bytes, else float64."""
+    """All pairs, (m, n): int64 between bytes, otherwise float64."""
     if queries.dtype == np.uint8 and rows.dtype == np.uint8:
         difference = queries[:, None].astype(np.int64) - rows[None].astype(np.int64)
         return (difference * difference).sum(axis=2)
@@ -45,9 +45,11 @@ def within(queries, rows, squared_radius):
 
 
 def scan_masks(query_codes, row_codes, half_norms, thresholds, narrow):
-    """Which rows survive the scan, bool (queries, rows); none where a section rules out all rows for everyone.
+    """Mask of the rows that survive the scan, bool (queries, rows).
 
-    narrow : whether sums are 16 bits wide, else 32.
+    It is all false if a section rules out all rows for all queries.
+
+    narrow : whether sums are 16 bits wide, otherwise 32.
     """
     dtype = np.int16 if narrow else np.int32
     width = query_codes.shape[1]
@@ -63,7 +65,7 @@ def scan_masks(query_codes, row_codes, half_norms, thresholds, narrow):
 
 
 def project(rows, centre, axes):
-    """F(x) = (Πx, ρ(x)) by orthonormal `axes` (columns), in float64."""
+    """F(x) = (Πx, ρ(x)) with orthonormal `axes` (columns), in float64."""
     centred = rows.astype(np.float64) - centre
     basis, _ = np.linalg.qr(axes)
     along = centred @ basis

@@ -1,12 +1,15 @@
-"""Readable twin of `somknn_kernels.maps.smoothing`."""
+"""Reference implementation of `somknn_kernels.maps.smoothing`."""
 
 import numpy as np
 
 
 def smooth_columns(sums: np.ndarray, across: np.ndarray, down: np.ndarray, divisors: np.ndarray) -> np.ndarray:
-    """out[r, c] = Σ h(r, c, r', c')·sums[r', c'] / divisors[r, c], h being Σ_t across[r % p, r' % p, t, c, c']·down[r, t, r'].
+    """out[r, c] = Σ h(r, c, r', c')·sums[r', c'] / divisors[r, c].
 
-    sums : (rows, columns, d); across : (p, p, terms, columns, columns); down : (rows, terms, rows); divisors : (rows, columns).
+    h is Σ_t across[r % p, r' % p, t, c, c']·down[r, t, r'].
+
+    sums : (rows, columns, d); across : (p, p, terms, columns, columns); down : (rows, terms, rows); divisors : (rows,
+    columns).
     """
     rows, columns, _ = sums.shape
     out = np.zeros(sums.shape)

@@ -1,4 +1,4 @@
-"""Readable twins of `somknn_kernels.maps.som_update`, and the batch map in plain NumPy."""
+"""Reference implementations of `somknn_kernels.maps.som_update`, and of batch SOM training, in plain NumPy."""
 
 import numpy as np
 
@@ -22,7 +22,10 @@ train_online_missing = train_online
 
 
 def present_online(X, W, influence, rates, margins=False):
-    """What the classical rule finds for the rows in their order: units (n, 2), squared distances (n,); and how much farther the second unit is."""
+    """The two units of each row at the moment the classical rule presents it.
+
+    Returns units (n, 2), squared distances (n,), and with `margins` how much farther the second unit is.
+    """
     X, W = X.astype(np.float64), W.astype(np.float64).copy()
     units, squares, gaps = np.zeros((len(X), 2), np.int64), np.zeros(len(X)), np.full(len(X), np.inf)
     for step, row in enumerate(X):
@@ -36,7 +39,7 @@ def present_online(X, W, influence, rates, margins=False):
 
 
 def batch_map(X, W, influences, weights=None):
-    """Kohonen's batch map: one update for each (K, K) neighbourhood in `influences`; NaN in `X` is missing."""
+    """Kohonen's batch training: one update for each (K, K) neighbourhood in `influences`; NaN in `X` is missing."""
     X, W = X.astype(np.float64), W.astype(np.float64).copy()
     weights = np.ones(len(X)) if weights is None else weights
     present = ~np.isnan(X)

@@ -1,4 +1,4 @@
-"""Readable twins of `somknn_kernels.votes.voting`: one query at a time, plain Python."""
+"""Reference implementations of `somknn_kernels.votes.voting`: one query at a time, plain Python."""
 
 import math
 
