@@ -1,4 +1,4 @@
-"""A page seen by headless Chromium through chromedriver's plain HTTP interface (W3C WebDriver)."""
+"""Show a page in headless Chromium through chromedriver's plain HTTP interface (W3C WebDriver)."""
 
 import json
 import shutil
@@ -80,9 +80,9 @@ class Browser:
         self._call("POST", self._session + "/url", {"url": path.resolve().as_uri()})
 
     def evaluate(self, script: str) -> Any:
-        """The value that the body of a JavaScript function returns."""
+        """The return value of the body of a JavaScript function."""
         return self._call("POST", self._session + "/execute/sync", {"script": script, "args": []})
 
     def console(self) -> list[dict[str, Any]]:
-        """What the page wrote to the console, network errors included."""
+        """The page's console output, network errors included."""
         return self._call("POST", self._session + "/se/log", {"type": "browser"})

@@ -1,4 +1,4 @@
-"""Clusters of real processes on this machine, and the death of one of them."""
+"""Clusters of real processes on this machine, and a function that kills one of the workers."""
 
 import contextlib
 import os
@@ -14,7 +14,7 @@ OPTIONS = {"dashboard_address": ":0", "memory_limit": 0}
 
 
 def forked():
-    """Workers are forked from a process that has everything imported: each is there in a moment, also after a death."""
+    """Fork workers from a process that has everything imported, so that each starts at once, also after a kill."""
     method = dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"})
     get_mp_context().set_forkserver_preload(["distributed", "dask.array", "worker_imports"])
     return method
@@ -22,7 +22,7 @@ def forked():
 
 @contextlib.contextmanager
 def nannies(n_workers, n_threads):
-    """A client of a cluster whose workers come back when they die."""
+    """A client of a cluster that restarts workers when they die."""
     with (
         forked(),
         distributed.LocalCluster(n_workers=n_workers, threads_per_worker=n_threads, **OPTIONS) as cluster,
@@ -34,7 +34,7 @@ def nannies(n_workers, n_threads):
 
 @contextlib.contextmanager
 def no_nannies(n_workers, n_threads):
-    """A client of a cluster whose workers, plain `dask worker` processes, do not come back."""
+    """A client of a cluster whose workers, plain `dask worker` processes, are not restarted."""
     with (
         distributed.LocalCluster(n_workers=0, **OPTIONS) as cluster,
         distributed.Client(cluster) as client,
@@ -50,7 +50,7 @@ def no_nannies(n_workers, n_threads):
 
 
 def kill_one(client):
-    """kill -9 for the worker process with the lowest number; that number."""
+    """Kill (-9) the worker process with the lowest number; return that number."""
     victim = min(client.run(os.getpid).values())
     os.kill(victim, signal.SIGKILL)
     return victim

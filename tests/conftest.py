@@ -1,19 +1,19 @@
-"""Hypothesis: each run tries the same examples, so that a change fails only for what it changed.
+"""Hypothesis: each run tries the same examples, so that a test fails only because of a change.
 
-HYPOTHESIS_PROFILE=explore tries new ones each time.
+HYPOTHESIS_PROFILE=explore tries new examples each time.
 
---guard-pages=end puts every array against an unmapped page, see `guard_pages`.
+--guard-pages=end places every array next to an unmapped page, see `guard_pages`.
 
---kernel-code=FOLDER writes down the code of the kernels that the run compiled, see `kernel_code`.
+--kernel-code=FOLDER writes the code of the kernels that the run compiled, see `kernel_code`.
 
-Several test processes (`pytest -n auto`) share the processors: OpenMP's threads, which other libraries bring
-along, would spin while they wait for each other. Tests of threads are about somknn's own, which are not OpenMP's.
+Several test processes (`pytest -n auto`) share the processors: the OpenMP threads of other libraries would spin while
+they wait for each other. Tests of threads are about somknn's own, which do not use OpenMP.
 """
 
 import os
 import signal
 
-# A run in a script's background ignores Ctrl-C, and so would the commands that tests interrupt.
+# A background job of a script ignores Ctrl-C, and so would the commands that tests interrupt.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
@@ -27,7 +27,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-# A first call may compile for seconds: a deadline would fail whichever test comes first.
+# A first call may compile for seconds: with a deadline, whichever test comes first would fail.
 settings.register_profile("same", deadline=None, derandomize=True)
 settings.register_profile("explore", deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))

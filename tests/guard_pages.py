@@ -1,14 +1,16 @@
-"""Arrays that lie against a page which nobody may touch: a kernel that reads or writes outside dies at that load.
+"""Arrays next to an inaccessible page: a kernel that reads or writes outside an array crashes at that load or store.
 
-`install("end")` puts the last byte of every array at pages that nobody may touch, `install("start")` the first one; on the other side are up to a
-page of bytes whose pattern is checked when the array is freed, and then such pages too. This goes for NumPy's arrays (its allocator
-is exchanged as NEP 49 describes) and for those that compiled code makes for itself (Numba's runtime is asked for them through a
-symbol, which is exchanged too). New memory holds a pattern that is no sensible number, so that code that leans on zeros is found as well.
+`install("end")` places the last byte of every array directly before inaccessible pages, `install("start")` the first
+byte directly after them. On the other side are up to a page of bytes with a pattern that is checked when the array is
+freed, then also inaccessible pages. This applies to NumPy's arrays (its allocator is replaced, see NEP 49) and to those
+that compiled code allocates (the symbol through which it asks Numba's runtime for memory is replaced). New memory is
+filled with a pattern that is not a sensible number, so that code that relies on zeros is found as well.
 
-Not guarded: arrays made before, what lies on the stack (`llvm alloca`), memory that others than NumPy and Numba have allotted (mapped
-files, `np.frombuffer`), and one element of an array without any, for which NumPy asks for room.
+Not guarded: arrays made before, arrays on the stack (`llvm alloca`), memory allocated by others than NumPy and Numba
+(mapped files, `np.frombuffer`), and arrays without elements, for which NumPy allocates one.
 
-The allocator is compiled by Numba: it is called without the GIL, from any thread, and while the interpreter ends.
+The allocator is compiled by Numba, because it is called without the GIL, from any thread, and while the interpreter
+exits.
 """
 
 import ctypes
@@ -29,20 +31,21 @@ from numba.extending import intrinsic
 from somknn import panels
 
 PAGE = mmap.PAGESIZE
-GUARD = 1 << 20  # bytes on each side that nobody may touch: address space, no memory
+GUARD = 1 << 20  # inaccessible bytes on each side: address space, no memory
 MODES = ("end", "start")
-# An array takes four mappings; Linux grants a process 65,530 of them. Arrays beyond this have no guards, and are counted.
+# An array takes four mappings; Linux allows a process 65,530. Arrays beyond this number have no guards, and are
+# counted.
 MOST_AT_ONCE = 12_000
 _MAGIC = 0x5AFE_9A6E_5AFE_9A6E
-_FRESH = 0xE5  # of new memory: as an index far outside, as a float -1e185 or -1e23
-_BESIDE = 0xA7  # of the bytes beside an array
+_FRESH = 0xE5  # fills new memory: an index far out of range, or a float of -1e185 or -1e23
+_BESIDE = 0xA7  # fills the bytes next to an array
 
-_keep: list[Any] = []  # what compiled code points to
+_keep: list[Any] = []  # keeps objects that compiled code points to alive
 ctypes.pythonapi.Py_IncRef(ctypes.py_object(_keep))  # arrays are freed until the process has ended
 
 
 class Counts(ctypes.Structure):
-    """How many arrays there were: alive, guarded, of these made by compiled code, and without guards for lack of mappings."""
+    """Numbers of arrays: alive, guarded, made by compiled code (among the guarded), unguarded for lack of mappings."""
 
     _fields_ = [(name, ctypes.c_int64) for name in ("alive", "guarded", "of_kernels", "unguarded")]
 
@@ -69,7 +72,7 @@ class _Functions(NamedTuple):
 
 
 def _c_function(name: str, *arguments: Any, result: Any = ctypes.c_ssize_t) -> Any:
-    """A function of the C library for compiled code; pointers are whole numbers there."""
+    """A function of the C library for compiled code; pointers are integers there."""
     function = getattr(ctypes.CDLL(None), name)
     function.argtypes, function.restype = arguments, result
     return function
@@ -96,7 +99,7 @@ def _store(typing_context, address, value):
 
 @intrinsic
 def _add(typing_context, address, number):
-    """Add to the int64 at an address; returns what it was."""
+    """Add to the int64 at an address; return its old value."""
 
     def codegen(context, builder, signature, arguments):
         pointer = builder.inttoptr(arguments[0], ir.IntType(64).as_pointer())
@@ -107,7 +110,7 @@ def _add(typing_context, address, number):
 
 @intrinsic
 def _manage(typing_context, manage, data, free):
-    """Numba's own record of a block: what `manage_memory` of its table of functions (nrt_external.h) returns."""
+    """Numba's own record of a block: the result of `manage_memory` in its table of functions (nrt_external.h)."""
 
     def codegen(context, builder, signature, arguments):
         number = ir.IntType(64)
@@ -118,7 +121,7 @@ def _manage(typing_context, manage, data, free):
 
 
 def _compile(at_end: bool) -> _Functions:
-    """Compile the allocator. A block is a page with what is known of it, a guard, the pages of the array, a guard."""
+    """Compile the allocator. A block is a page with its bookkeeping, a guard, the pages of the array, a guard."""
     size_t, ssize_t, c_int = ctypes.c_size_t, ctypes.c_ssize_t, ctypes.c_int
     map_pages = _c_function("mmap", size_t, size_t, c_int, c_int, c_int, ssize_t)
     unmap = _c_function("munmap", size_t, size_t, result=c_int)
@@ -141,7 +144,7 @@ def _compile(at_end: bool) -> _Functions:
         )
     ]
     _keep.extend([pattern, *texts])
-    untouched, stderr = ctypes.addressof(pattern), os.dup(2)  # a test runner may exchange its own for a file
+    untouched, stderr = ctypes.addressof(pattern), os.dup(2)  # a test runner may redirect its own stderr to a file
     before, behind, unknown = ((ctypes.addressof(text), len(text) - 1) for text in texts)
     alive, guarded, of_kernels, unguarded = (
         ctypes.addressof(counts) + getattr(Counts, name).offset for name, _ in Counts._fields_
@@ -223,7 +226,7 @@ def _compile(at_end: bool) -> _Functions:
     def free_block(place):
         release(place)
 
-    # NRT_get_api returns a table; `manage_memory` is its third entry, so since it exists.
+    # NRT_get_api returns a table; `manage_memory` is its third entry.
     get_api = ctypes.CFUNCTYPE(ctypes.POINTER(ctypes.c_void_p))(_nrt_python.c_helpers["get_api"])
     manage, release_block = int(get_api()[2] or 0), free_block.address
 
@@ -241,7 +244,7 @@ def _compile(at_end: bool) -> _Functions:
 
 
 def _set_numpy_handler(functions: _Functions) -> Any:
-    """Exchange NumPy's allocator in this thread; returns a function that does so in others."""
+    """Replace NumPy's allocator in this thread; return a function that does so in others."""
     allocator = _NumPyAllocator(None, functions.malloc, functions.calloc, functions.realloc, functions.free)
     handler = _NumPyHandler(b"guard pages", 1, allocator)
     name = ctypes.create_string_buffer(b"mem_handler")
@@ -266,11 +269,11 @@ def _set_numpy_handler(functions: _Functions) -> Any:
 
 
 def install(mode: str) -> None:
-    """Guard every array that this process makes from now on, at its "end" or "start". For the life of the process.
+    """Guard every array that this process makes from now on, at its "end" or "start". Lasts until the process ends.
 
-    A fault ends the process by SIGSEGV (SIGBUS on macOS), a pattern that was written over by SIGABRT; both say what Python was doing.
-    Call it before the modules are imported that use `somknn.panels.aligned`, and before kernels are compiled or loaded: their own arrays
-    come from the functions that they were linked with.
+    A fault ends the process by SIGSEGV (SIGBUS on macOS), an overwritten pattern by SIGABRT; both print Python's stack.
+    Call it before importing modules that use `somknn.panels.aligned`, and before kernels are compiled or loaded: their
+    own arrays come from the functions that they were linked with.
     """
     if mode not in MODES:
         raise ValueError(f"mode must be one of {MODES}, got {mode!r}")
@@ -284,7 +287,7 @@ def install(mode: str) -> None:
 
     set_handler = _set_numpy_handler(functions)
 
-    # The handler belongs to a context, and a new thread has an empty one.
+    # The allocator belongs to a context, and a new thread has an empty one.
     run = threading.Thread.run
 
     def run_guarded(thread: threading.Thread) -> None:
@@ -293,12 +296,13 @@ def install(mode: str) -> None:
 
     threading.Thread.run = run_guarded  # type: ignore[method-assign]
 
-    # Room for moving an array to a cache line would lie between it and its guard. Whole lines begin with one anyway.
+    # The padding that aligns an array to a cache line would be between it and its guard. Whole cache lines are aligned
+    # anyway.
     panels.aligned = np.zeros
 
 
 def report() -> str:
-    """One line on what was guarded."""
+    """One line about the guarded arrays."""
     return (
         f"guard pages: {counts.guarded} arrays guarded, {counts.of_kernels} arrays made by compiled code, "
         f"{counts.unguarded} without guards (more than {MOST_AT_ONCE} at once)"

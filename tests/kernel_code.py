@@ -1,12 +1,13 @@
-"""The compiled code of every kernel that a test run compiled, as text that two versions of the sources can be compared by.
+"""The compiled code of every kernel that a test run compiled, as text, to compare two versions of the sources.
 
-    SOMKNN_CACHE_DIR=$(mktemp -d) pytest tests/kernels tests/search tests/neighbors --kernel-code=before     in one version
-    SOMKNN_CACHE_DIR=$(mktemp -d) pytest tests/kernels tests/search tests/neighbors --kernel-code=after      in the other
+    FOLDERS="tests/kernels tests/search tests/neighbors"
+    SOMKNN_CACHE_DIR=$(mktemp -d) pytest $FOLDERS --kernel-code=before     in one version
+    SOMKNN_CACHE_DIR=$(mktemp -d) pytest $FOLDERS --kernel-code=after      in the other
     diff -r before after
 
-One file for each kernel and signature (an instruction set is part of the signature): LLVM's optimised intermediate representation, in
-which names that come from the sources are numbers: moving or renaming leaves it the same, text for text. A kernel that was read from the
-cache has no such code any more, hence the empty folder.
+One file per kernel and signature (an instruction set is part of the signature). It contains LLVM's optimised
+intermediate representation with the names from the sources replaced by numbers, so that moving or renaming does not
+change the text. A kernel that was read from the cache has no such code, hence the empty folder.
 """
 
 import hashlib
@@ -38,7 +39,7 @@ def kernels() -> Iterator[tuple[str, Dispatcher]]:
 
 
 def normalised(text: str) -> str:
-    """The functions of a module in LLVM's language, without what only names, comments and metadata say."""
+    """The functions of a module in LLVM's language, without names, comments and metadata."""
     functions = [each for each in _FUNCTION.findall(text) if "@_ZN7cpython" not in each.split("{", 1)[0]]
     known = {name: f"@{i}" for i, name in enumerate(dict.fromkeys(_GLOBAL.findall("\n".join(functions))))}
 
@@ -64,6 +65,6 @@ def dump(folder: Path) -> None:
     for name, kernel in kernels():
         for signature, compiled in kernel.overloads.items():
             text = compiled.library.get_llvm_str()
-            if _FUNCTION.search(text):  # nothing is left of it in one that was read from the cache
+            if _FUNCTION.search(text):  # false for a kernel that was read from the cache
                 digest = hashlib.sha256(str(signature).encode()).hexdigest()[:12]
                 (folder / f"{name}-{digest}.ll").write_text(f"; {name}{signature}\n{normalised(text)}\n")

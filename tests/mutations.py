@@ -1,4 +1,4 @@
-"""Damage done to files, for the tests that read them."""
+"""Damage to files, for the tests of the code that reads them."""
 
 from hypothesis import strategies as st
 
@@ -7,7 +7,7 @@ MUTATIONS = st.lists(st.tuples(st.sampled_from(_KINDS), st.floats(0, 1), st.inte
 
 
 def mutate(raw: bytes, mutations) -> bytes:
-    """`raw` with bytes set, cut out, repeated or put in."""
+    """`raw` with some bytes changed, deleted, repeated or inserted."""
     for kind, where, byte in mutations:
         at = int(where * len(raw))
         if kind == "set":

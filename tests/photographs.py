@@ -1,11 +1,11 @@
-"""Digits as a camera sees them: MNIST images at any size, anywhere on paper that is lit from one side, with noise."""
+"""Digits as photographed: MNIST images of any size, anywhere on unevenly lit paper, with noise."""
 
 import numpy as np
 from scipy import ndimage
 
 
 def photograph(images, shape, zoom, seed, *, dark_ink=True, noise=5.0, light=0.3):
-    """(n, rows, columns) uint8 from (n, 28, 28): enlarged `zoom` times, at random places of images of `shape`."""
+    """(n, rows, columns) uint8 from (n, 28, 28): scaled by `zoom`, at random positions in images of shape `shape`."""
     rng = np.random.default_rng(seed)
     rows, columns = np.indices(shape)
     photographs = []

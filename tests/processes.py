@@ -1,4 +1,4 @@
-"""Fresh Python processes, for what a process does once in its life."""
+"""Fresh Python processes, for behaviour that occurs once in a process."""
 
 import os
 import subprocess
@@ -6,7 +6,10 @@ import sys
 
 
 def start(code: str, *, unset: tuple[str, ...] = (), **settings) -> subprocess.Popen:
-    """A process that runs `code` with the modules of this one in reach. settings : environment variables in capitals, else for `Popen`."""
+    """Start a process that runs `code` and can import this process's modules.
+
+    settings : environment variables if in capitals, otherwise arguments of `Popen`
+    """
     variables = {name: value for name, value in os.environ.items() if name not in unset}
     variables |= {name: settings.pop(name) for name in [*settings] if name.isupper()}
     variables["PYTHONPATH"] = os.pathsep.join(os.path.abspath(folder) for folder in sys.path)

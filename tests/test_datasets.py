@@ -1,4 +1,4 @@
-"""Data sets: what is read is what was written, and damage is refused in one line before memory is allotted."""
+"""Data sets: reading returns what was written, and damage is rejected in one line before memory is allocated."""
 
 import gzip
 import io
@@ -96,7 +96,7 @@ def test_absent_and_offline(tmp_path, monkeypatch):
 
 
 def test_download_is_checked_and_kept(tmp_path, images, monkeypatch):
-    """A mirror that sends something else is passed over; a right file is kept and not fetched again."""
+    """A mirror that sends something else is skipped; a correct file is kept and not downloaded again."""
     good = gzip.compress(idx_bytes(images[0]))
     import hashlib
 
@@ -216,7 +216,7 @@ def test_label_count_and_sizes(tmp_path, images):
 
 
 def lying_files(folder):
-    """Small files that promise gigabytes."""
+    """Small files that declare gigabytes."""
     (folder / "lie.idx").write_bytes(bytes([0, 0, 8, 3]) + struct.pack(">3I", 2**31, 2**10, 2**10) + bytes(64))
     (folder / "lie.idx.gz").write_bytes(gzip.compress(bytes([0, 0, 8, 2]) + struct.pack(">2I", 2**31, 16) + bytes(64)))
     head = io.BytesIO()
@@ -242,7 +242,7 @@ def test_headers_that_promise_more_than_the_file_holds(tmp_path):
 
 
 def test_gzip_bomb_behind_a_small_header(tmp_path):
-    """The header says 100 bytes; what follows expands to 200 MB and is not read."""
+    """The header says 100 bytes; the following data would expand to 200 MB and is not read."""
     (tmp_path / "b.gz").write_bytes(gzip.compress(bytes([0, 0, 8, 1]) + struct.pack(">I", 100) + bytes(200_000_000), 1))
     tracemalloc.start()
     with pytest.raises(ValueError, match="more bytes than the header promises"):

@@ -1,4 +1,4 @@
-"""What the code imports is what the package asks for."""
+"""The code imports only packages that the project declares."""
 
 import ast
 import re
@@ -16,11 +16,11 @@ DISTRIBUTIONS = {
     "sklearn": "scikit-learn",
     "PIL": "pillow",
     "faiss": "faiss-cpu",
-}  # the others are called as they are imported
+}  # the others have the same name as their module
 
 
 def imported(folder):
-    """Top-level names of the modules that the files below `folder` import, at their head or later, with a file of each."""
+    """Top-level module names imported anywhere in the files below `folder`, with a file for each."""
     found = {}
     for file in sorted(folder.rglob("*.py")):
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):

@@ -1,4 +1,4 @@
-"""Files that replace others: complete or absent, with the permissions of any other file."""
+"""Atomic replacement of files: complete or absent, with the permissions of any other file."""
 
 import os
 import stat
@@ -14,7 +14,7 @@ from somknn.batch import classify
 
 @pytest.fixture
 def umask():
-    """Sets the umask, and puts the old one back."""
+    """Sets the umask; restores it at the end."""
     old = os.umask(0o022)
     yield os.umask
     os.umask(old)
@@ -29,7 +29,7 @@ def write_text(path):
 
 
 def write_tensors(path):
-    save_file({"x": np.zeros(3)}, path)  # puts a file of its own, with mode 0600, in the place of `path`
+    save_file({"x": np.zeros(3)}, path)  # replaces `path` by a file of its own with mode 0600
 
 
 @pytest.mark.parametrize("write", [write_text, write_tensors])
@@ -91,7 +91,7 @@ def replace_text(path):
 @pytest.mark.parametrize("write", [replace_text, save_model])
 @pytest.mark.parametrize("there", [True, False])
 def test_a_link_stays_and_its_target_is_replaced(tmp_path, write, there):
-    """Beside the target, where a rename is possible; a target that is not there yet is made."""
+    """Written next to the target, where a rename is possible; a missing target is created."""
     (tmp_path / "far").mkdir()
     target, link, relative = tmp_path / "far" / "target", tmp_path / "link", tmp_path / "relative"
     if there:

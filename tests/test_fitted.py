@@ -1,4 +1,4 @@
-"""A fit becomes the estimator's all at once or not at all, and every public method works on one of them."""
+"""A fit changes the estimator completely or not at all, and every public method works on one fit."""
 
 import importlib
 import inspect
@@ -14,7 +14,7 @@ from two_fits import CASES, DIGITS, FEW, LABELS, MANY, outcome, same
 
 
 def classes():
-    """All public classes with a `fit`, those of extras too where these are installed."""
+    """All public classes with a `fit`, those of extras too if installed."""
     found = set()
     for name in sorted(somknn._SUBPACKAGES):
         try:
@@ -28,7 +28,7 @@ def classes():
 
 @pytest.mark.parametrize("cls", classes())
 def test_every_public_method_works_on_one_fit(cls):
-    """The names of the two wrappers: a method that a new class brings along has one of them as well."""
+    """Public methods have the name of one of the two wrappers; so does a method that a new class adds."""
     of_parameters = {"get_params", "set_params", "get_metadata_routing"}
     for name in dir(cls):
         member = inspect.getattr_static(cls, name)
@@ -82,7 +82,8 @@ def test_an_interrupted_fit_leaves_what_was_there(name, tmp_path):
         if vars(model).keys() == before.keys() and all(vars(model)[key] is before[key] for key in before):
             assert not finished
             continue
-        # In the last lines, when the new fit was there already: all of it. How many lines a fit takes depends on how long its steps take.
+        # In the last lines the new fit was there already, complete. The number of lines of a fit depends on the
+        # duration of its steps.
         assert place > 0.75 * everything.lines
         assert all(same(outcome(work, model, tmp_path / "model"), of_other[ask]) for ask, work in case.answers.items())
         model = case.make().fit(*case.fits[0])

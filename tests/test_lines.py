@@ -1,4 +1,4 @@
-"""Lines of a stream, found block by block: the same as line by line, and quick where they are blank."""
+"""Lines of a stream, read block by block: the same as line by line, and fast for blank lines."""
 
 import gzip
 import io
@@ -23,7 +23,7 @@ def one_by_one(content, number=0, end=0):
 
 
 class Dribble(io.BytesIO):
-    """Gives a few bytes at a time, as a pipe may."""
+    """Returns a few bytes at a time, as a pipe may."""
 
     def read1(self, size=-1):
         return super().read1(min(size, 3))
@@ -47,7 +47,7 @@ def test_the_same_lines(stream, some, block, pieces, where):
         assert [(number, text) for number, _, text in found] == [(number, text) for number, _, text in expected]
         if content.endswith(b"\n"):
             assert found == expected
-        if found:  # go on from any of them
+        if found:  # continue from any of them
             number, end, _ = found[int(where * (len(found) - 1))]
             behind = stream(content)
             behind.seek(end)
@@ -71,7 +71,7 @@ def test_what_is_no_text_and_what_is_too_long(monkeypatch):
 
 @pytest.mark.parametrize("blank", [b"\n", b"\r\n", b" \n"])
 def test_millions_of_blank_lines(tmp_path, blank):
-    """A small archive must not hold up a command: one by one, these took 20 s of processor time; now 0.3."""
+    """A small archive must not stall a command: one by one, these took 20 s of processor time; now 0.3."""
     path = tmp_path / "rows.csv.gz"
     with gzip.open(path, "wb", compresslevel=1) as file:
         for row in range(3):

@@ -1,4 +1,4 @@
-"""Model files: what goes in comes out, and whatever else is in a file is refused in one line."""
+"""Model files: loading returns what was saved, and any other content is rejected in one line."""
 
 import functools
 import importlib
@@ -98,13 +98,13 @@ def public_estimators():
     return found
 
 
-# A search over parameters: what it found, `best_estimator_`, is what one saves.
+# A search over parameters: users save its result, `best_estimator_`.
 NOT_SAVED = {"KNeighborsClassifierCV"}
 
 
 def test_every_estimator_can_be_saved():
-    """An estimator without `save`, or one that no file may name, would be noticed by a user after hours of training."""
-    # Classes that only others inherit from have no __init__ of their own.
+    """Otherwise a user would discover a missing `save`, or an unregistered class, after hours of training."""
+    # Classes that are only inherited from have no __init__ of their own.
     estimators = {cls for cls in public_estimators() if "__init__" in vars(cls) or cls.__name__ in CLASSES}
     estimators = {cls for cls in estimators if cls.__name__ not in NOT_SAVED}
     assert len(estimators) >= 8
@@ -115,7 +115,7 @@ def test_every_estimator_can_be_saved():
         assert attribute, f"{name} is missing from CLASSES"
         found = getattr(importlib.import_module(module), attribute)
         assert f"{found.__module__}.{found.__name__}" == name
-        # The short form is the public one: it stays when a class moves to another file.
+        # The short form is the public one: it stays the same when a class moves to another file.
         assert module.count(".") == 1
 
 
@@ -385,7 +385,7 @@ def test_every_truncation_and_every_flipped_byte_is_noticed(model_file, tmp_path
             again = load(path)
         except ModelFileError:
             continue
-        # White space of the outer header is the only part outside the digests.
+        # White space of the outer header is the only part not covered by the digests.
         np.testing.assert_array_equal(again.rows_, load(model_file).rows_)
 
 
@@ -471,14 +471,14 @@ def test_arrays_against_a_table():
     ):
         with pytest.raises(ModelFileError, match=f"'{name}'"):
             check_contents({name: kind, "*": Anything()}, arrays)
-    with pytest.raises(ModelFileError, match="'x' is missing"):  # whose length another should have
+    with pytest.raises(ModelFileError, match="'x' is missing"):  # another attribute should have its length
         check_contents({"f": Array(("x", None), "float32"), "*": Anything()}, arrays)
     with pytest.raises(ModelFileError, match="no fitted attribute 'f'"):
         check_contents({"i": Anything()}, arrays)
 
 
 def test_reading_imports_no_pickle_machinery(model_file):
-    """The container is readable without any module that could run code from a file."""
+    """The container can be read without any module that could run code from a file."""
     code = (
         "import sys; from somknn.persistence import container; container.read(sys.argv[1]); "
         "assert 'joblib' not in sys.modules and 'sklearn' not in sys.modules"
@@ -505,7 +505,7 @@ def _models_with_arrays():
     ],
 )
 def test_arrays_that_kernels_would_read_past(tmp_path, name, change):
-    """A digest is no signature: a file made to do harm has right ones, and compiled code does not look at lengths."""
+    """A digest is not a signature: a malicious file has correct ones, and compiled code does not check lengths."""
     path = tmp_path / "m"
     _models_with_arrays()[name].save(path)
     arrays, document = container.read(path, memory_map=False)
@@ -526,7 +526,7 @@ def test_arrays_that_kernels_would_read_past(tmp_path, name, change):
 
 
 def forged(path, change):
-    """The model at `path` with its document and arrays changed, and right digests."""
+    """The model at `path` with its document and arrays changed, and correct digests."""
     arrays, document = container.read(path, memory_map=False)
     change(arrays, document["estimator"])
     container.write(path, arrays, document)
@@ -534,7 +534,7 @@ def forged(path, change):
 
 
 def test_what_follows_from_parameters_is_not_read_from_a_file(tmp_path):
-    """A grid of one sample in a file made the transformer write 81 samples into room for one."""
+    """A grid of one sample in a file made the transformer write 81 samples into memory for one."""
     images = np.random.default_rng(0).integers(0, 256, (5, 784), dtype=np.uint8)
     for model, state in (
         (GradientOrientation(), {"grid_shape_": {"$tuple": [1, 1]}, "step_": 28, "image_shape_": {"$tuple": [1, 1]}}),
@@ -549,7 +549,7 @@ def test_what_follows_from_parameters_is_not_read_from_a_file(tmp_path):
 
 
 def test_codes_in_a_file_are_not_read(tmp_path):
-    """Codes of another row in a file made a search return rows that do not exist; now they are made from the rows."""
+    """Codes of other rows in a file made a search return rows that do not exist; they are now recomputed."""
     rows = np.random.default_rng(0).integers(0, 256, (300, 64), dtype=np.uint8)
     model = KNeighborsClassifier(3, algorithm="pruned").fit(rows, rows[:, 0] % 3)
     model.save(tmp_path / "m")
@@ -591,7 +591,7 @@ def test_parameters_that_fit_would_refuse_are_refused(tmp_path, parameter, value
 
 
 def test_a_gaussian_of_any_width_is_refused(tmp_path):
-    """sigma = 1e8 asked for 6 GB to sample its bell."""
+    """sigma = 1e8 asked for 6 GB to sample the Gaussian."""
     images = np.zeros((2, 64), np.uint8)
     with pytest.raises(ValueError, match="sigma"):
         Blur(1e8).fit(images)
@@ -667,7 +667,7 @@ def test_an_extra_that_a_model_needs_is_named(model_file, monkeypatch):
 
 
 def test_strided_arrays_are_made_contiguous(tmp_path, monkeypatch):
-    """safetensors 0.8 writes the bytes of an array with strides in the order of memory, with no error: none may get there."""
+    """safetensors 0.8 silently writes a strided array's bytes in memory order: strided arrays must not reach it."""
     seen = []
     monkeypatch.setattr(
         container, "save_file", lambda arrays, *rest, **more: seen.append(arrays) or save_file(arrays, *rest, **more)

@@ -1,4 +1,4 @@
-"""Public names: found by editors as by Python, and importable without importing everything."""
+"""Public names: the same for editors and for Python, and importable without importing everything."""
 
 import ast
 import importlib
@@ -14,7 +14,7 @@ LAZY = ("somknn", "somknn.neighbors", "somknn.evaluation")
 
 @pytest.mark.parametrize("package", LAZY)
 def test_what_editors_read_is_what_python_does(package):
-    """`from … import name as name` under TYPE_CHECKING, and the table that `lazily` goes by."""
+    """The imports `from … import name as name` under TYPE_CHECKING agree with the table passed to `lazily`."""
     module = importlib.import_module(package)
     tree = ast.parse(Path(module.__file__).read_text(encoding="utf-8"))
     (block,) = [node for node in tree.body if isinstance(node, ast.If)]

@@ -1,4 +1,4 @@
-"""Rows of any unit: the units that float64 finds nearest over the values as they are, and the same map, times a power of two."""
+"""Rows in any unit: the nearest units equal float64's for the original values, and scaling by 2^n scales the map."""
 
 import warnings
 
@@ -16,7 +16,8 @@ from somknn.scaling import exponent_of
 from somknn.search.best_units import BMUSearch
 
 KINDS = (
-    "normal", "grid", "few directions", "duplicates", "constant columns", "columns of all units", "outliers", "one row again and again"
+    "normal", "grid", "few directions", "duplicates", "constant columns", "columns of all units", "outliers",
+    "one row again and again",
 )  # fmt: skip
 
 
@@ -41,7 +42,7 @@ def rows_of(kind, random, n, d):
 
 @st.composite
 def rows_of_any_unit(draw, exponents=(-498, -300, -40, 0, 30, 300, 470)):
-    """Fewer rows than axes too, offsets up to where neighbouring numbers differ by a tenth of the deviation."""
+    """Also fewer rows than axes, and offsets up to where adjacent numbers differ by a tenth of the deviation."""
     random = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     n, d = draw(st.integers(4, 90)), draw(st.integers(1, 140))
     X = rows_of(draw(st.sampled_from(KINDS)), random, n, d) + draw(st.sampled_from([0.0, 1.0, 1e5, 1e10, 1e15]))
@@ -52,7 +53,9 @@ def rows_of_any_unit(draw, exponents=(-498, -300, -40, 0, 30, 300, 470)):
 
 MAPS = {
     "batch": SOM(4, 5, epochs=2, random_state=0),
-    "hexagonal": SOM(4, 5, epochs=2, topology="hexagonal", neighborhood="bubble", initialization="random", random_state=0),
+    "hexagonal": SOM(
+        4, 5, epochs=2, topology="hexagonal", neighborhood="bubble", initialization="random", random_state=0
+    ),
     "online": SOM(4, 5, epochs=1, training="online", random_state=0),
 }  # fmt: skip
 
@@ -77,7 +80,7 @@ def test_best_units_are_those_of_float64(name, X):
 def test_clusters_are_those_of_float64(X):
     kmeans = KMeans(4, max_iter=3, random_state=0)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # of duplicates
+        warnings.simplefilter("ignore", ConvergenceWarning)  # about duplicates
         kmeans.fit(X)
     assert_nearest(X, kmeans.cluster_centers_, kmeans.labels_)
     assert_nearest(X, kmeans.cluster_centers_, kmeans.predict(X))
@@ -88,7 +91,7 @@ def test_clusters_are_those_of_float64(X):
 
 @pytest.mark.parametrize("seed", range(6))
 def test_plain_rows_of_large_numbers(seed):
-    """The room for a centre far from zero left the axes no digits: singular for two fits in three."""
+    """The allowance for a centre far from zero left the axes no digits: singular in two of three fits."""
     normal = np.random.default_rng(seed).normal(size=(100, 24))
     for X in ((normal * 1e9).astype(np.float32), normal * 1e7 + 1e8, np.full((100, 24), 1e9), normal + 1e12):
         som = SOM(5, 5, epochs=2, random_state=0).fit(X)
@@ -103,7 +106,7 @@ def test_values_that_are_not_there_far_from_zero():
     for training in ("batch", "online"):
         som = SOM(3, 3, epochs=2, training=training, missing_values="ignore", random_state=0).fit(X)
         differences = X[:, None] - som.codebook_.reshape(9, -1)
-        squares = np.add.accumulate(np.nan_to_num(differences**2), axis=2)[..., -1]  # in the order of columns
+        squares = np.add.accumulate(np.nan_to_num(differences**2), axis=2)[..., -1]  # in column order
         np.testing.assert_array_equal(som.labels_, squares.argmin(axis=1))
 
 
@@ -111,10 +114,12 @@ SCALED = {
     **{f"map, {name}": (som, ("codebook_",), ("labels_",)) for name, som in MAPS.items()},
     "map, Mexican hat": (SOM(4, 4, epochs=2, neighborhood="mexican_hat", random_state=0), ("codebook_",), ("labels_",)),
     "map, missing": (SOM(4, 4, epochs=2, missing_values="ignore", random_state=0), ("codebook_",), ("labels_",)),
-    # Some of whose units nearly lie on rows: at 2^-498 the squares of what is left are below float64.
+    # Some units are nearly equal to rows: at 2^-498 the squares of the differences underflow in float64.
     "map far from its rows": (SOM(40, 1, epochs=1, initial_radius=0.5, random_state=0), ("codebook_",), ()),
     **{
-        f"K-Means, {init}": (KMeans(5, init=init, max_iter=6, random_state=0), ("cluster_centers_",), ("labels_", "n_iter_"))
+        f"K-Means, {init}": (
+            KMeans(5, init=init, max_iter=6, random_state=0), ("cluster_centers_",), ("labels_", "n_iter_")
+        )
         for init in ("k-means++", "k-means||", "random")
     },
     **{
@@ -154,7 +159,7 @@ def test_a_power_of_two_changes_nothing_else(name, seed, kind, n, d, offset, exp
 
 @pytest.mark.parametrize("exponent", [-498, 498])
 def test_seeds_among_many_wide_rows_do_not_depend_on_their_unit(exponent):
-    """As many as are sieved by short vectors, which float32 does not hold here."""
+    """Enough rows to be sieved by short vectors, which float32 cannot hold here."""
     random = np.random.default_rng(1)
     X = random.normal(size=(2100, 60))
     X[:, ::2] = 1.0
@@ -174,7 +179,7 @@ def test_streams_in_other_units():
         np.testing.assert_allclose(other.transform(np.ldexp(X, 480)), np.ldexp(one.transform(X), 480), rtol=1e-12)
 
 
-# Where float32, or float64, ends
+# At the limits of float32 and float64
 
 
 @given(
@@ -200,7 +205,7 @@ def test_short_vectors_below_and_beyond_float32_lose_no_neighbour(seed, exponent
 
 @pytest.mark.parametrize("exponent", [-1060, -640, -540, -520])
 def test_squares_below_float64_are_equal(exponent):
-    """All of them zero, or a few of the smallest numbers: ties go to the lowest unit, whatever a scaled search may know."""
+    """All of them zero, or a few of the smallest numbers: ties go to the lowest unit, also in a scaled search."""
     random = np.random.default_rng(0)
     X, W = np.ldexp(random.normal(size=(90, 5)), exponent), np.ldexp(random.normal(size=(30, 5)), exponent)
     units, _ = BMUSearch(X).search(W)
@@ -217,7 +222,11 @@ BEYOND = "beyond float64; divide the data by a large constant first"
 @pytest.mark.parametrize(
     "model",
     [
-        *(SOM(3, 3, training=training, initialization=start) for training in ("batch", "online") for start in ("pca", "random")),
+        *(
+            SOM(3, 3, training=training, initialization=start)
+            for training in ("batch", "online")
+            for start in ("pca", "random")
+        ),
         SOM(3, 3, missing_values="ignore"),
         *(KMeans(3, init=init, random_state=0) for init in ("k-means++", "k-means||", "random")),
         *(LVQ(6, algorithm=algorithm, random_state=0) for algorithm in ("glvq", "lvq1", "lvq2.1")),
@@ -255,5 +264,5 @@ def test_exponents():
     for e in (-900, -60, 7, 900):
         assert exponent_of(np.ldexp(X, e)) == exponent_of(X) + e
     assert exponent_of(X.astype(np.uint8)) == exponent_of(np.ones((4, 3))) == exponent_of(np.full((4, 3), np.nan)) == 0
-    assert exponent_of(np.array([[1e308, 0.0], [1e308, 1e-310]])) == 24  # in whose units 1e308 is still a number
+    assert exponent_of(np.array([[1e308, 0.0], [1e308, 1e-310]])) == 24  # in this unit 1e308 is representable
     assert exponent_of(np.array([[1e308], [-1e308]])) == 1000

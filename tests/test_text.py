@@ -1,4 +1,4 @@
-"""Lines of numbers: pyarrow's way and NumPy's give the same arrays."""
+"""Lines of numbers: pyarrow and NumPy give the same arrays."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Fits, answers, saves and searches at once on shared estimators: nothing crashes, and every answer is that of one of the fits."""
+"""Concurrent fits, predictions, saves and searches: no crash, and every answer belongs to one fit."""
 
 import copy
 import pickle
@@ -22,7 +22,7 @@ THREADS = 8
 
 
 class Shared:
-    """An estimator that threads share, and what it answers after each of its fits alone."""
+    """An estimator shared by threads, and its answers after each of its fits alone."""
 
     def __init__(self, case: Case, folder):
         self.case, self.folder, self.model = case, folder, case.make()
@@ -50,7 +50,7 @@ class Shared:
 
 
 def hammer(work: Callable[[int, np.random.Generator], None], seconds: float) -> None:
-    """Call work(thread, random) from all threads again and again; the first error of any is raised."""
+    """Call work(thread, random) repeatedly from all threads; the first error in any of them is raised."""
     errors: list[BaseException] = []
     end = time.monotonic() + seconds
 
@@ -64,7 +64,7 @@ def hammer(work: Callable[[int, np.random.Generator], None], seconds: float) -> 
 
     threads = [threading.Thread(target=run, args=(i,), daemon=True) for i in range(THREADS)]
     before = sys.getswitchinterval()
-    sys.setswitchinterval(1e-5)  # so that a thread is interrupted between any two steps
+    sys.setswitchinterval(1e-5)  # so that threads switch between any two steps
     try:
         for thread in threads:
             thread.start()
@@ -138,7 +138,10 @@ def test_a_search_is_over_the_rows_that_the_index_had_when_it_began(kind, second
 
 
 def test_a_search_goes_on_by_codes_that_another_gives_up_meanwhile(monkeypatch):
-    """Noise, of which codes rule too little out: another thread finds that between this one's look at them and their use."""
+    """Noise, for which codes rule out too little.
+
+    Another thread discovers that after this one has checked for codes and before it uses them.
+    """
     random = np.random.default_rng(0)
     rows, prototypes = (random.integers(0, 256, (n, 100)).astype(np.uint8) for n in (7000, 70))
     expected = reference.nearest(rows[:50], prototypes, 1)
@@ -194,7 +197,7 @@ def test_two_estimators_of_one_index_have_threads_and_statistics_of_their_own():
 
 @pytest.mark.parametrize("backend", ["numba", "faiss"])
 def test_the_rows_of_an_estimator_are_changed_by_its_fit_alone(backend):
-    """Its labels go with its rows: votes of rows that were added would be read outside of them."""
+    """Its labels belong to its rows: votes of added rows would be read outside the labels."""
     if backend == "faiss":
         pytest.importorskip("faiss")
     model = KNeighborsClassifier(1, backend=backend).fit(*FEW)

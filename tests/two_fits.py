@@ -1,4 +1,4 @@
-"""Every estimator with two sets of rows to be fitted with, and what it answers: for tests of one fit beside, or after, another."""
+"""Every estimator with two data sets to fit and its answers, for tests of concurrent or consecutive fits."""
 
 import copy
 import pickle
@@ -29,13 +29,13 @@ from somknn.images import Blur, CenterDigit, Deskew, GradientOrientation
 DIGITS, LABELS = load_digits(return_X_y=True)
 DIGITS = DIGITS.astype(np.uint8)
 QUERIES = DIGITS[1700:1740]
-# Many rows and classes against few, so that numbers of one fit lie outside the arrays of the other.
+# Many rows and classes against few, so that numbers of one fit are outside the arrays of the other.
 MANY, FEW = (DIGITS[:600], LABELS[:600]), (DIGITS[600:660], LABELS[600:660] % 3)
 WIDER = np.repeat(DIGITS[:50], 4, axis=1), LABELS[:50]
 
 
 class Case(NamedTuple):
-    """An estimator, what it is fitted with in turn, and the answers to compare."""
+    """An estimator, the data sets it is fitted to in turn, and the answers to compare."""
 
     make: Callable[[], Any]
     fits: tuple[tuple, ...] = (MANY, FEW)
@@ -52,7 +52,7 @@ def attribute(*names):
 
 
 def kept(method):
-    """The answers of the model that a file, or a pickle, of the moment holds."""
+    """The answers of the model in a file, or a pickle, written at that moment."""
 
     def saved(model, path):
         model.save(path)
@@ -136,7 +136,7 @@ CASES = {
 
 
 def outcome(work, *arguments):
-    """What a call returned, or the error that it raised: a fit with other columns refuses the queries."""
+    """The result of a call, or the error that it raised: a fit with other columns rejects the queries."""
     try:
         return work(*arguments)
     except Exception as error:

@@ -1,4 +1,4 @@
-"""What a worker of the tests' clusters has imported when it is forked (`clusters.forked`)."""
+"""The imports of a forked worker of the tests' clusters (`clusters.forked`)."""
 
 import somknn.distributed.kmeans
 import somknn.distributed.som  # noqa: F401

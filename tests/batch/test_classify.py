@@ -205,7 +205,7 @@ def test_bad_rows(tmp_path, rows, model, model_file, kind):
 
 
 def interrupt_after(monkeypatch, n, error=KeyboardInterrupt):
-    """The n-th chunk's computation raises."""
+    """Make the computation of the n-th chunk raise."""
     real, calls = engine_module.predict_columns, []
 
     def failing(*args):
@@ -222,7 +222,7 @@ def interrupt_after(monkeypatch, n, error=KeyboardInterrupt):
 def test_resume_gives_the_same_bytes(tmp_path, rows, model_file, kind, monkeypatch):
     path = write_input(tmp_path, kind, rows)
     out = tmp_path / "out.npy"
-    # Chunks that end inside row groups and record batches of every input, and not at them.
+    # Chunks that end inside row groups and record batches of every input, not at their ends.
     options = {"chunk_bytes": 12 * 55 * (8 if "csv" in kind else 1)}
     classify(model_file, path, tmp_path / "whole.npy", **options)
     restore = interrupt_after(monkeypatch, 4)
@@ -242,7 +242,7 @@ def test_resume_gives_the_same_bytes(tmp_path, rows, model_file, kind, monkeypat
 
 @pytest.mark.parametrize(("nth", "finished"), [(1, 0), (2, 0), (3, 1), (4, 1), (5, 2)])
 def test_an_interrupt_after_a_rename(tmp_path, rows, model_file, monkeypatch, nth, finished):
-    """A part counts from the moment that its JSON file is renamed into place, whether or not the run hears of it."""
+    """A part counts once its JSON file is renamed into place, even if the run is interrupted before it continues."""
     np.save(tmp_path / "in.npy", rows)
     out, calls = tmp_path / "out.npy", itertools.count(1)
 
@@ -301,7 +301,7 @@ def with_bad_rows(path, rows, *bad):
 
 
 def test_a_bad_row_late_in_a_file_costs_nothing_that_was_done(tmp_path, rows, model_file):
-    """What is done about bad rows may change on resuming; the rest may not."""
+    """The options for bad rows may change on resuming; the others may not."""
     path, whole, out = tmp_path / "in.csv", tmp_path / "whole.csv", tmp_path / "out.csv"
     with_bad_rows(path, rows, 333, 444)
     options = {"chunk_bytes": 12 * 8 * 50}
@@ -310,7 +310,7 @@ def test_a_bad_row_late_in_a_file_costs_nothing_that_was_done(tmp_path, rows, mo
         classify(model_file, path, out, **options)
     with pytest.raises(BatchError, match=r"more than 1 bad rows .*line 445"):
         classify(model_file, path, out, resume=True, on_bad_row="skip", max_rejects=1, **options)
-    with pytest.raises(BatchError, match="line 334"):  # which has been passed over by now
+    with pytest.raises(BatchError, match="line 334"):  # which has been skipped by now
         classify(model_file, path, out, resume=True, **options)
     resumed = classify(model_file, path, out, resume=True, on_bad_row="quarantine", **options)
     assert (resumed.rows, resumed.rejects) == (summary.rows, summary.rejects) == (498, 2)
@@ -325,7 +325,7 @@ def test_a_run_that_finished_no_part_is_no_hindrance(tmp_path, rows, model_file)
     with pytest.raises(BatchError, match="line 4"):
         classify(model_file, path, out)
     assert [p.name for p in tmp_path.iterdir()] == ["in.csv"]
-    # As `kill -9` leaves it: a manifest, half a part.
+    # The state after `kill -9`: a manifest and half a part.
     parts = tmp_path / "out.csv.parts"
     parts.mkdir()
     (parts / "manifest.json").write_text("{}")

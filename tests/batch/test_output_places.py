@@ -1,4 +1,4 @@
-"""No output takes the place of an input; an output that is a link stays one."""
+"""No output overwrites an input; an output that is a link stays a link."""
 
 import os
 
@@ -16,7 +16,7 @@ def files_in(folder):
 
 
 def refused(model, inputs, out, *options):
-    """One line, exit code 2, every file as it was."""
+    """One line, exit code 2, and all files unchanged."""
     folder = out.parent.parent if out.parent.name == "pictures" else out.parent
     before = files_in(folder)
     result = CliRunner().invoke(main, ["classify", *map(str, [model, *inputs, "-o", out, *options])])
@@ -38,7 +38,7 @@ NAMES = {
 
 @pytest.fixture
 def garbage(tmp_path):
-    """An input that could not be read: so nothing was."""
+    """An input that cannot be read, which shows that the refusal comes before reading."""
     (tmp_path / "folder").mkdir()
     path = tmp_path / "rows.csv"
     path.write_bytes(b"\xff\x00 no rows")
@@ -71,7 +71,7 @@ def test_the_file_of_rejects(tmp_path, rows, model_file):
     assert "out.csv.rejects.csv, which is an input" in refused(
         model_file, [path], tmp_path / "out.csv", "--on-bad-row", "quarantine"
     )
-    assert classify(model_file, path, tmp_path / "out.csv").rows == 5  # which writes no such file
+    assert classify(model_file, path, tmp_path / "out.csv").rows == 5  # this run writes no such file
     assert path.exists()
 
 
@@ -93,7 +93,7 @@ def test_a_folder_of_images(tmp_path, rows, model_file):
 
 @pytest.mark.parametrize("as_model", [False, True])
 def test_the_work_folder(tmp_path, rows, model_file, as_model):
-    """What lies in it would be swept away."""
+    """Files in it would be deleted."""
     (tmp_path / "out.npy.parts").mkdir()
     path = tmp_path / "out.npy.parts" / "part-1.npz"
     np.savez(path, rows)

@@ -1,4 +1,4 @@
-"""One search answers everything: the columns equal what predict, predict_proba and kneighbors say one by one."""
+"""One search gives all columns: they equal the separate results of predict, predict_proba and kneighbors."""
 
 import warnings
 

@@ -1,4 +1,4 @@
-"""What happens when the machine fails: killed processes, full disks, damaged files, threads and forks."""
+"""Behaviour when the machine fails: killed processes, full disks, damaged files, threads and forks."""
 
 import builtins
 import errno
@@ -21,8 +21,8 @@ from mutations import MUTATIONS, mutate
 from somknn.batch import BatchError, classify
 from somknn.batch.sources import open_source
 
-# A process that has everything imported, and forks one child for each run: so a run is killed in its work, and not while
-# it imports.
+# A process that has everything imported and forks one child per run, so that a run is killed during its work and not
+# during its imports.
 SERVER = """
 import os, sys, traceback
 from somknn.batch import classify
@@ -47,7 +47,7 @@ for line in sys.stdin:
 
 
 class Runs:
-    """Runs of `classify` in processes of their own, one after the other."""
+    """Runs of `classify` in separate processes, one after the other."""
 
     def __init__(self):
         self.server = subprocess.Popen(
@@ -66,7 +66,7 @@ class Runs:
         return self._ask("wait")
 
     def kill_after(self, seconds, pid):
-        """Whether it was still running; until `wait`, the number belongs to no other process."""
+        """Whether the process was still running; its number is not reused before `wait`."""
         time.sleep(seconds)
         os.kill(pid, signal.SIGKILL)
         return self.wait() == -signal.SIGKILL
@@ -77,10 +77,10 @@ class Runs:
 
 
 def kill_at_random(tmp_path, model_file, rows, n_kills, ending):
-    """At least `n_kills` runs killed at random moments of their work; whatever is there then is whole or continues."""
+    """Kill at least `n_kills` runs at random moments; the output must then be absent, complete or resumable."""
     path, whole = write_input(tmp_path, "npy", np.tile(rows, (30, 1))), tmp_path / f"whole.{ending}"
     runs, rng, kills, seconds = Runs(), random.Random(0), 0, []
-    for _ in range(3):  # the first loads the kernels
+    for _ in range(3):  # the first run loads the kernels
         whole.unlink(missing_ok=True)
         begun = time.monotonic()
         runs.start(model_file, path, whole)
@@ -93,7 +93,7 @@ def kill_at_random(tmp_path, model_file, rows, n_kills, ending):
         out = tmp_path / f"out{turn}.{ending}"
         kills += runs.kill_after(rng.uniform(0, min(seconds)), runs.start(model_file, path, out))
         assert not out.exists() or out.read_bytes() == expected
-        if rng.random() < 0.5:  # the continued run as well
+        if rng.random() < 0.5:  # kill the resumed run as well
             kills += runs.kill_after(rng.uniform(0, min(seconds)), runs.start(model_file, path, out, True))
             assert not out.exists() or out.read_bytes() == expected
         runs.start(model_file, path, out, True)
@@ -121,7 +121,7 @@ def test_kill_9_long(tmp_path, model_file, rows, ending):
 
 
 class Faults:
-    """Counts calls of one kind on files below a folder and makes the n-th fail."""
+    """Counts calls of one kind on files in a folder and makes the n-th fail."""
 
     def __init__(self, folder, kind, n):
         self.folder, self.kind, self.n, self.count = str(folder), kind, n, 0
@@ -173,7 +173,7 @@ class Faults:
 @pytest.mark.parametrize("kind", ["write", "fsync", "rename", "read"])
 @pytest.mark.parametrize("ending", ["npy", "csv", "parquet"])
 def test_every_nth_call_fails(tmp_path, model_file, rows, kind, ending):
-    """For every n: the n-th call fails, the error is clear, nothing half-written is visible, and the run can continue."""
+    """For every n, the n-th call fails: a clear error, no partial output, and the run can be resumed."""
     (tmp_path / "work").mkdir()
     path = write_input(tmp_path / "work", "npy", rows)
     options = {"chunk_bytes": 12 * 180, "on_bad_row": "quarantine"}
@@ -208,7 +208,7 @@ def test_every_nth_call_fails(tmp_path, model_file, rows, kind, ending):
 
 @pytest.mark.parametrize("ending", ["npy", "csv", "parquet"])
 def test_no_file_may_grow_past_a_limit(tmp_path, model_file, rows, ending):
-    """Like a full disk, and reaches the writes inside Arrow, which the test above does not."""
+    """Like a full disk; also reaches the writes inside Arrow, which the test above does not."""
     resource = pytest.importorskip("resource")
     path, out = write_input(tmp_path, "npy", np.tile(rows, (6, 1))), tmp_path / f"out.{ending}"
     options = {"chunk_bytes": 12 * 300, "proba": True}
@@ -300,7 +300,7 @@ def classify_in_worker(arguments):
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_worker_processes(tmp_path, model_file, rows, method):
     paths = [write_input(tmp_path, kind, rows) for kind in ("npy", "list.parquet", "parquet", "csv")]
-    classify(model_file, paths[1], tmp_path / "first.npy")  # the parent has threads of its own by now, Arrow's too
+    classify(model_file, paths[1], tmp_path / "first.npy")  # the parent has threads by now, also Arrow's
     jobs = [(str(model_file), str(path), str(tmp_path / f"o{i}.npy")) for i, path in enumerate(paths)]
     with multiprocessing.get_context(method).Pool(2) as pool:
         assert pool.map_async(classify_in_worker, jobs).get(timeout=120) == [500] * 4

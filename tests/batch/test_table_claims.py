@@ -1,6 +1,6 @@
-"""Parquet pages and Arrow buffers that claim more than can be: refused before a decoder hears of them; honest ones pass.
+"""Parquet pages and Arrow buffers that declare impossible sizes are rejected before decoding; valid ones pass.
 
-The files made here that lie claim little, and are harmless to pyarrow. Large claims are made to our own check alone.
+The false sizes in the files made here are small, and harmless to pyarrow. Large ones are given to our own check only.
 """
 
 import itertools
@@ -37,7 +37,7 @@ CODECS = ["none", "snappy", "gzip", "zstd", "lz4", "brotli"]
 @pytest.mark.parametrize("lists", [False, True])
 @pytest.mark.parametrize("version", ["1.0", "2.0"])
 def test_honest_pages_pass(tmp_path, codec, lists, version):
-    """Random rows, and constant ones, which compress as far as anything does; in small pages and in large ones."""
+    """Random rows, and constant ones, which reach the best compression; in small pages and in large ones."""
     path = tmp_path / "in.parquet"
     alike = {"compression": codec, "data_page_version": version, "write_page_checksum": True}
     kinds = [
@@ -82,7 +82,7 @@ def column(start, end, **other):
 
 
 def check(tmp_path, pages, most_values=1000, **other):
-    """The check of a file that has nothing but these pages, behind 4 bytes."""
+    """Check a file that contains only these pages, after 4 bytes."""
     content = b"PAR1" + b"".join(pages)
     (tmp_path / "pages").write_bytes(content)
     group = SimpleNamespace(num_columns=1, num_rows=most_values, column=lambda j: column(4, len(content), **other))
@@ -97,7 +97,7 @@ def test_a_page_holds_what_its_codec_and_its_values_allow(tmp_path, monkeypatch,
     for n_values in (3, 500, 10**9):
         most = 50 + min(32 * n_values, 100 * expansion)
         options = {"num_values": n_values, "compression": codec, "most_values": n_values}
-        last = [page_header(0, 0, 0, n_values)]  # so that the one before is not the last
+        last = [page_header(0, 0, 0, n_values)]  # so that the previous page is not the last
         check(tmp_path, [page_header(kind, most, 100, 1) + body, *last], **options)
         for claim in {most + 1, (1 << 31) - 1, -1} - {most}:
             with pytest.raises(
@@ -156,7 +156,7 @@ def test_a_file_that_lies_is_not_decoded(tmp_path, monkeypatch, codec, lists):
     pq.write_table(table_of(ROWS, lists), path, compression=codec, use_dictionary=False, data_page_size=1 << 20)
     content = bytearray(path.read_bytes())
     facts = pq.ParquetFile(path).metadata.row_group(0).column(0)
-    honest = facts.num_values * 4  # bytes, in pages of 32-bit integers, and some levels
+    honest = facts.num_values * 4  # bytes, in pages of 32-bit integers, plus some levels
     at = facts.data_page_offset
     assert content[at : at + 3] == b"\x15\0\x15"  # a data page; then its size
     size = next(n for n in range(honest, honest + honest // 2) if content[at + 3 :].startswith(varint(n) + b"\x15"))
@@ -197,7 +197,7 @@ def test_compressed_batches(tmp_path, codec, lists, ending):
 
 @pytest.mark.parametrize("unpacked", [-2, 1 << 40, (1 << 63) - 1])
 def test_buffers_that_lie(unpacked):
-    """To our own check alone: a message of one compressed buffer, as Arrow writes it, with another size in front of it."""
+    """Our own check only: a message with one compressed buffer, as Arrow writes it, but with another size."""
     sink = pa.BufferOutputStream()
     batch = pa.record_batch({"a": np.zeros(100_000, np.uint8)})
     with pa.ipc.new_stream(sink, batch.schema, options=pa.ipc.IpcWriteOptions(compression="zstd")) as writer:
@@ -211,7 +211,7 @@ def test_buffers_that_lie(unpacked):
     lying = SimpleNamespace(metadata=message.metadata, body=body)
     with pytest.raises(BatchError, match=r"name: damaged record batch \(buffer \d of .* bytes claims to hold"):
         table_claims.check_record_batch("name", lying)
-    body[:8] = struct.pack("<q", -1)  # this one is not compressed
+    body[:8] = struct.pack("<q", -1)  # marked as not compressed
     table_claims.check_record_batch("name", lying)
     for cut in (0, 4, 8):
         with pytest.raises(BatchError, match="name: damaged record batch"):
@@ -231,7 +231,7 @@ def test_buffers_that_lie(unpacked):
     ],
 )
 def test_batches_that_lie_about_their_length(tmp_path, ending, lists, rows, values):
-    """By a few values; those of lists pyarrow does not notice by itself."""
+    """Off by a few values; pyarrow itself does not detect it for lists."""
     path, table = tmp_path / f"in.{ending}", table_of(ROWS, lists)
     with (pa.ipc.new_file if ending == "arrow" else pa.ipc.new_stream)(path, table.schema) as writer:
         writer.write_table(table)
@@ -249,7 +249,7 @@ def test_batches_that_lie_about_their_length(tmp_path, ending, lists, rows, valu
 
 
 def test_a_batch_that_its_stream_does_not_reach(tmp_path):
-    """An end in the middle of a file is not taken for its end."""
+    """An end in the middle of a file is not mistaken for the end of its stream."""
     path, table = tmp_path / "in.arrow", table_of(ROWS, False)
     with pa.ipc.new_file(path, table.schema) as writer:
         writer.write_table(table, max_chunksize=1000)
@@ -259,7 +259,7 @@ def test_a_batch_that_its_stream_does_not_reach(tmp_path):
         for at in range(0, len(content) - 8, 8)
         if content[at : at + 4] == b"\xff" * 4 and content[at + 4 : at + 8] != bytes(4)
     ]
-    assert len(begins) == 6  # the schema's and those of five batches
+    assert len(begins) == 6  # those of the schema and of five batches
     path.write_bytes(content[: begins[3]] + b"\xff" * 4 + bytes(4) + content[begins[3] + 8 :])
     with pytest.raises(BatchError, match=r"in.arrow: damaged \(2 record batches where its index has 5\)"):
         read(path)

@@ -1,4 +1,4 @@
-"""Parquet and Arrow inputs: whatever the row groups, batches and missing values, the rows are those of the table."""
+"""Parquet and Arrow inputs: for any row groups, batches and missing values, the rows are those of the table."""
 
 import numpy as np
 import pyarrow as pa
@@ -12,7 +12,7 @@ ROWS = np.random.default_rng(0).integers(0, 256, (331, 6), dtype=np.uint8)
 
 
 def table_of(rows, lists, missing):
-    """A table of the rows; with `missing`, without a few values (and, of lists, a whole row)."""
+    """A table of the rows; with `missing`, a few values (and, for lists, a whole row) are null."""
     expected = rows.astype(np.float64) if missing else rows
     mask = np.zeros(rows.shape, bool)
     if missing:

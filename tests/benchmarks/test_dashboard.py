@@ -1,4 +1,4 @@
-"""The front page: the right figures by commit, warnings where something got worse, a page that a browser shows without errors."""
+"""The front page: correct figures by commit, warnings about regressions, no errors in a browser."""
 
 import importlib
 import json
@@ -22,7 +22,7 @@ def module(name):
 
 
 def points(*changes):
-    """A point for each dict of changes to usual figures."""
+    """One point per dict of changes to typical figures."""
     history = module("history")
     usual = {
         "FAISS": 1.0,

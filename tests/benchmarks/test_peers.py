@@ -1,4 +1,4 @@
-"""The comparison with peers: it runs, names who is missing, and does not let a wrong answer pass."""
+"""The comparison with peers: it runs, lists missing peers, and detects wrong answers."""
 
 import importlib
 import json
@@ -34,7 +34,7 @@ def test_a_work_on_digits(tmp_path):
     result = run("--work", "one-query", "--out", tmp_path)
     assert result.exit_code == 0, result.output
     works = report.read(tmp_path)["works"]
-    assert set(works) == {"som", "one-query"}  # what is not asked for is kept
+    assert set(works) == {"som", "one-query"}  # works that are not requested are kept
     work = works["one-query"]
     assert {"somknn", "scikit-learn"} <= {row["contender"] for row in work["rows"]}
     for row in work["rows"]:
@@ -53,7 +53,7 @@ def test_a_work_on_digits(tmp_path):
 @pytest.mark.mnist
 @pytest.mark.skipif(not os.environ.get("SOMKNN_DATA"), reason="needs MNIST under $SOMKNN_DATA")
 def test_every_work(tmp_path):
-    # With six rows a centre FAISS's single draws of a start are rightly said to be worse, by 4%; with 24 by 1.2%.
+    # With six rows per centre FAISS's single draws are correctly reported as worse, by 4%; with 24 by 1.2%.
     result = run("--dataset", "mnist", "--rows", 12_000, "--queries", 300, "--out", tmp_path)
     assert result.exit_code == 0, result.output
     assert list(json.loads((tmp_path / "peers.json").read_text())["works"]) == [
@@ -103,7 +103,10 @@ def example_work(equal):
 def test_the_page_names_unequal_answers_and_missing_peers():
     host = dict.fromkeys(("processor", "processors", "instruction_set", "platform", "python"), "x") | {"packages": {}}
     page = module("report").markdown({"host": host, "data": "mnist", "works": {"a": example_work(False)}})
-    line = "| FAISS 1.9 | flat | 12.3 ms | **2.0** (1.9 to 2.2) | 50% | 100 MB | **NOT EQUAL**: 3.00% of the queries differ |"
+    line = (
+        "| FAISS 1.9 | flat | 12.3 ms | **2.0** (1.9 to 2.2) | 50% | 100 MB "
+        "| **NOT EQUAL**: 3.00% of the queries differ |"
+    )
     assert line in page
     assert "Skipped: PyTorch (not installed: torch)." in page
     assert "**NOT EQUAL**" not in module("report").markdown(

@@ -1,4 +1,4 @@
-"""Every asv suite imports and runs once on a few rows, and skips a feature that a commit lacks."""
+"""Every asv suite imports and runs once on a few rows, and skips features that a commit lacks."""
 
 import importlib
 import inspect

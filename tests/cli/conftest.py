@@ -1,6 +1,6 @@
-"""Commands called in this process draw in it: a second process for each call would cost a second of imports.
+"""Commands called in the test process draw in it: a second process per call would cost a second of imports.
 
-Tests that start the command as a user does have both; tests/evaluation/test_drawing.py is about the second one.
+Tests that start the command as a user does use both processes; tests/evaluation/test_drawing.py tests the second one.
 """
 
 import pytest

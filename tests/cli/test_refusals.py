@@ -1,4 +1,4 @@
-"""No command writes over what it reads, and each says which package it lacks."""
+"""No command overwrites its inputs, and each names the package that it lacks."""
 
 import os
 import subprocess
@@ -40,7 +40,7 @@ def refused(tmp_path, *arguments):
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize(("command", "name"), [(command, name) for command in WRITES for name in WRITES[command]])
 def test_an_output_that_is_the_data_set(tmp_path, command, name, place):
-    """Which is no data set, so nothing was read before the refusal."""
+    """The file is not a data set, so nothing was read before the error."""
     (tmp_path / "out").mkdir()
     data = tmp_path / "rows.csv"
     data.write_bytes(b"\xff\x00")
@@ -56,7 +56,7 @@ def test_an_output_that_is_the_model(tmp_path):
 
 
 def test_files_of_a_data_set(tmp_path, monkeypatch):
-    """All that `load` reads: labels and test rows beside a file too."""
+    """All files that `load` reads, including labels and test rows next to the given file."""
     monkeypatch.setenv("SOMKNN_DATA", str(tmp_path))
     monkeypatch.setattr(datasets.sources, "cache_folder", lambda: tmp_path / "nowhere")
     assert datasets.files_of("digits") == datasets.files_of("mnist") == []
@@ -82,10 +82,10 @@ def test_files_of_a_data_set(tmp_path, monkeypatch):
 
 
 def test_files_beside_the_inputs_are_no_hindrance(tmp_path):
-    """Results may lie where the data do."""
+    """Results may be written to the folder of the data."""
     rows = np.random.default_rng(0).integers(0, 9, (40, 3))
     np.savetxt(tmp_path / "train.csv", rows, fmt="%d", delimiter=",")
-    for _ in range(2):  # the second time in the place of the first
+    for _ in range(2):  # the second time replaces the first
         result = CliRunner().invoke(
             main, ["evaluate", "--dataset", str(tmp_path / "train.csv"), "--out", str(tmp_path)]
         )
@@ -110,7 +110,7 @@ def without(package, *arguments):
 
 @pytest.mark.parametrize("command", ["som", "prototypes", "explore", "evaluate", "tune"])
 def test_without_matplotlib(tmp_path, command):
-    """Said before anything is read or written."""
+    """The error comes before anything is read or written."""
     done = without("matplotlib", command, "--dataset", "no such data", "--out", tmp_path / "out")
     otherwise = ", or use --no-pictures" if command in ("som", "prototypes") else ""
     assert done.stderr == f'Error: pictures need matplotlib; run: pip install "somknn[plots]"{otherwise}\n'
@@ -150,7 +150,7 @@ def test_a_model_that_needs_faiss(tmp_path):
     ],
 )
 def test_memory_and_packages_are_one_line(tmp_path, monkeypatch, command, error, text):
-    """Wherever in the command they come from."""
+    """Wherever in the command the error occurs."""
 
     def fail(*arguments, **options):
         raise error

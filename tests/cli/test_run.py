@@ -147,7 +147,7 @@ def test_mnist(tmp_path):
     result = somknn_command("run", "--dataset", "mnist", "--train-size", 5000, "--test-size", 500, "--out", tmp_path)
     assert result.exit_code == 0, result.output
     for record in json.loads((tmp_path / "metrics.json").read_text())["methods"]:
-        # 400 neurons share 5,000 rows: a label map is coarser than the neighbours themselves.
+        # 400 neurons share 5,000 rows: a label map is coarser than the nearest neighbours.
         assert record["accuracy"] > (0.85 if record["method"] == "SOM label map" else 0.9)
 
 
@@ -168,7 +168,7 @@ def _pictures(path):
 
 
 class _Immediately:
-    """An executor of this process that counts."""
+    """An executor in this process that counts its calls."""
 
     def __init__(self):
         self.calls = []
@@ -208,7 +208,7 @@ def test_a_failure_ahead_is_left_to_the_command():
 
 
 def test_choices_that_are_written_out_are_those_that_exist():
-    """Commands name them without importing what takes two seconds to import."""
+    """Commands list these names without importing the modules, which would take two seconds."""
     from somknn.cli import run, tune
     from somknn.evaluation.study import FEATURES
     from somknn.images import PRESETS

@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and SIGHUP: every command ends at once, with its code, one line and nothing half-written."""
+"""Ctrl-C, SIGTERM and SIGHUP: every command ends at once, with its exit code, one line and no partial files."""
 
 import os
 import random
@@ -19,7 +19,7 @@ CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
 LINES = {signal.SIGINT: "", signal.SIGTERM: " by SIGTERM", signal.SIGHUP: " by SIGHUP"}
 KEPT = "; finished parts are kept, --resume continues"
 
-# Runs a command in which one step sends signals to all processes of its session, and then goes on.
+# Runs a command in which one step sends signals to all processes of its session, then continues.
 PROGRAM = """
 import builtins, os, sys
 from somknn.cli import main, signals
@@ -95,7 +95,7 @@ def start(step, nth, *arguments, numbers, **options):
 
 
 def struck(step, nth, *arguments, numbers, **options):
-    """Exit code and stderr of a command; waits for all of its processes, for each holds stderr open."""
+    """Exit code and stderr of a command; waits for all of its processes, since each holds stderr open."""
     process = start(step, nth, *arguments, numbers=numbers, **options)
     _, said = process.communicate(timeout=120)
     return process.returncode, said
@@ -103,7 +103,7 @@ def struck(step, nth, *arguments, numbers, **options):
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
-    """A model, rows, and what the command makes of them undisturbed, in 8 parts."""
+    """A model, rows, and the output of an uninterrupted command, in 8 parts."""
     folder = tmp_path_factory.mktemp("signals")
     rows = np.random.default_rng(0).integers(0, 256, (800, 12), dtype=np.uint8)
     KNeighborsClassifier(3).fit(rows[:200], rows[:200, 0] % 3).save(folder / "model")
@@ -119,10 +119,11 @@ def classify_arguments(folder):
 @pytest.mark.parametrize(
     ("step", "nth", "kept", "number"),
     [
-        ("publish", 1, 0, signal.SIGTERM),  # the manifest is written
+        ("publish", 1, 0, signal.SIGTERM),  # the manifest has been written
         ("predict", 1, 0, signal.SIGHUP),
-        ("publish", 3, 0, signal.SIGINT),  # the first part's data are, but for what makes them count
-        ("renamed", 3, 1, signal.SIGINT),  # the first part counts since this moment
+        # The data of the first part have been written, but not the file that makes it count.
+        ("publish", 3, 0, signal.SIGINT),
+        ("renamed", 3, 1, signal.SIGINT),  # from now on the first part counts
         ("renamed", 3, 1, signal.SIGTERM),
         ("renamed", 3, 1, signal.SIGHUP),
         ("predict", 4, None, signal.SIGINT),  # in another thread, while parts are written
@@ -145,7 +146,7 @@ def test_a_run_keeps_its_parts_and_continues(tmp_path, files, step, nth, kept, n
 
 
 def test_an_interrupt_when_the_output_is_in_place(tmp_path, files):
-    """The sweep before the first part is the first one."""
+    """The clean-up before the first part is the first call."""
     code, said = struck("removing", 2, *classify_arguments(files), "-o", tmp_path / "out.csv", numbers=[signal.SIGTERM])
     assert (code, said) == (143, "somknn: interrupted by SIGTERM\n")
     assert list(tmp_path.iterdir()) == [tmp_path / "out.csv"]
@@ -185,7 +186,7 @@ def test_every_command_ends_while_it_imports(tmp_path, files, i, command):
 
 
 def test_a_command_that_writes_several_files(tmp_path):
-    """In the middle of the second: the first is complete, of the second there is nothing."""
+    """Interrupted in the middle of the second file: the first is complete, of the second there is nothing."""
     number = signal.SIGTERM
     arguments = ["som", "--grid", "3x3", "--epochs", 1, "--no-pictures", "--out", tmp_path]
     assert struck("publish", 2, *arguments, numbers=[number]) == (
@@ -217,7 +218,7 @@ with beside.second_process("somknn.plots.markup") as executor:
 @pytest.mark.parametrize("method", ["fork" if sys.platform == "linux" else "spawn", "spawn"])
 @pytest.mark.parametrize("how", [f"{int(number)}{soon}" for number in CODES for soon in ("", "soon")] + ["9"])
 def test_the_second_process_ends_with_the_command(how, method):
-    """Its stderr ends when it does; it says nothing of its own, whenever it is hit."""
+    """It ends with the command, and writes nothing to stderr, whenever the signal comes."""
     done = subprocess.run(
         [sys.executable, "-c", SECOND_PROCESS, how, method],
         capture_output=True,
@@ -291,7 +292,7 @@ def test_an_interrupted_download_leaves_nothing(tmp_path):
 
 
 def test_a_signal_that_is_ignored_stays_ignored(tmp_path, files):
-    """`nohup`, and jobs in the background of a script."""
+    """`nohup`, and background jobs of a script."""
     for number in (signal.SIGHUP, signal.SIGINT):
         out = tmp_path / f"{number}.csv"
 
@@ -309,7 +310,7 @@ def test_a_command_that_is_done_is_done(number):
 
 
 def test_a_terminal_gets_its_cursor_back(files, tmp_path):
-    """The line takes the place of the progress bar."""
+    """The line replaces the progress bar."""
     pty = pytest.importorskip("pty")
     ours, theirs = pty.openpty()
     arguments = [*classify_arguments(files), "-o", tmp_path / "out.csv"]
@@ -320,7 +321,7 @@ def test_a_terminal_gets_its_cursor_back(files, tmp_path):
     while True:
         try:
             some = os.read(ours, 1 << 16)
-        except OSError:  # Linux says so where the last writer is gone
+        except OSError:  # Linux raises this when the last writer is gone
             some = b""
         if not some:
             break
@@ -341,14 +342,15 @@ def test_no_handler_in_a_process_that_is_not_the_command():
     code = (
         "import signal; numbers = signal.SIGINT, signal.SIGTERM, signal.SIGHUP; get = signal.getsignal\n"
         "before = [get(n) for n in numbers]\n"
-        "import somknn.batch, somknn.cli.commands, somknn.cli.classify, somknn.cli.run, somknn.cli.beside, somknn.cli.signals\n"
+        "import somknn.batch, somknn.cli.commands, somknn.cli.classify, somknn.cli.run, "
+        "somknn.cli.beside, somknn.cli.signals\n"
         "assert [get(n) for n in numbers] == before"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 
 def at_random(tmp_path, files, arguments, n, check):
-    """`n` signals at random moments, every other one to all processes, some twice; `check(code, stderr)` after each."""
+    """`n` signals at random moments, every second one to all processes, some twice; then `check(code, stderr)`."""
     program = [sys.executable, "-c", "from somknn.cli import main; main(prog_name='somknn')", *map(str, arguments)]
     subprocess.run(program, check=True, capture_output=True)
     begun = time.monotonic()
@@ -397,7 +399,7 @@ def test_classify_at_random_moments(tmp_path, files):
 
 @pytest.mark.slow
 def test_run_at_random_moments(tmp_path, files):
-    """Files are complete or absent, and written in one order."""
+    """Files are complete or absent, and are written in a fixed order."""
     names = ["model.safetensors", "predictions.csv", "metrics.json", "report.html"]
 
     def check(code, said):

@@ -19,7 +19,7 @@ def shared_client():
 
 @pytest.fixture(scope="session")
 def unattended_client():
-    """A cluster whose workers do not come back: each test that uses it may kill one of the three."""
+    """A cluster that does not restart its workers: each test that uses it may kill one of the three."""
     from clusters import no_nannies
 
     with no_nannies(3, 1) as client:
@@ -28,7 +28,7 @@ def unattended_client():
 
 @pytest.fixture
 def client(shared_client):
-    """The shared cluster, all of its workers alive."""
+    """The shared cluster with all of its workers alive."""
     deadline = time.monotonic() + 60
     while len(shared_client.nthreads()) < WORKERS and time.monotonic() < deadline:
         time.sleep(0.1)
@@ -37,7 +37,7 @@ def client(shared_client):
 
 @pytest.fixture
 def kill(client):
-    """A function that kills one worker of the shared cluster; the test fails if nobody called it."""
+    """A function that kills one worker of the shared cluster; the test fails if it was not called."""
     from clusters import kill_one
 
     killed = []

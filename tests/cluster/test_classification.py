@@ -1,4 +1,4 @@
-"""Classification on a cluster leaves the files that one machine leaves, whatever happens to workers."""
+"""Classification on a cluster writes the same files as one machine, whatever happens to workers."""
 
 import gzip
 import mmap
@@ -226,7 +226,7 @@ def test_open_rows(client, rows, tmp_path):
 
 def test_threads_of_a_worker_do_not_multiply(client):
     def busy(i):
-        import builtins  # all tasks of a process see it
+        import builtins  # shared by all tasks of a process
 
         with turn() as n_threads:
             builtins.somknn_test_inside = getattr(builtins, "somknn_test_inside", 0) + 1

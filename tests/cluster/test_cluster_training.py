@@ -1,4 +1,4 @@
-"""SOM and K-Means trained over parts: one machine's result, the same for every cluster, whoever dies."""
+"""SOM and K-Means trained over parts: the same result as on one machine, for any cluster and any lost worker."""
 
 import threading
 
@@ -134,7 +134,7 @@ def test_sums_of_floats_keep_the_stated_bound(client):
     nearest = np.argmin(((X[:, None] - X[:4]) ** 2).sum(axis=2), axis=1)
     for j in range(4):
         rows = X[nearest == j]
-        bound = 2 * (len(rows) + 1) * 2.0**-53 * np.abs(rows).mean(axis=0)  # as docs/distributed.md has it
+        bound = 2 * (len(rows) + 1) * 2.0**-53 * np.abs(rows).mean(axis=0)  # the bound stated in docs/distributed.md
         assert (np.abs(one.cluster_centers_[j] - many.cluster_centers_[j]) <= bound).all()
 
 

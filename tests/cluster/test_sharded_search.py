@@ -1,4 +1,4 @@
-"""Search over shards gives the answers of one index, bit for bit, however the rows are cut and whoever dies."""
+"""Search over shards equals one index, bit for bit, for any block boundaries and any lost worker."""
 
 import threading
 

@@ -1,4 +1,4 @@
-"""Pictures drawn elsewhere are those drawn here, whatever becomes of the other process."""
+"""Pictures drawn in another process equal those drawn here, even if the other process dies."""
 
 import os
 import signal
@@ -57,7 +57,8 @@ def test_another_process_draws_the_same(drawn_here, two_processors):
 def test_a_fork_draws_the_same(drawn_here):
     """As the commands have it: in a process where nothing else has begun."""
     code = (
-        "import os; from somknn.cli import beside; beside._processors = lambda: 2; assert beside._start_method() == 'fork'\n"
+        "import os; from somknn.cli import beside; beside._processors = lambda: 2; "
+        "assert beside._start_method() == 'fork'\n"
         "with beside.second_process('somknn.plots.markup') as executor:\n"
         "    import test_drawing; print(test_drawing.page(test_drawing.Drawing(executor)), end='')\n"
         "    assert executor.submit(os.getpid).result() != os.getpid()"

@@ -1,4 +1,4 @@
-"""Every figure is scikit-learn's, and so is every bootstrap replicate."""
+"""Every figure equals scikit-learn's, and so does every bootstrap replicate."""
 
 import warnings
 

@@ -1,4 +1,4 @@
-"""The report holds the metrics' numbers, needs nothing from outside, and reads well in a browser."""
+"""The report contains the metrics, needs no external resources, and looks right in a browser."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""One search gives GridSearchCV's scores to the last digit, whatever the splits, scorer and way of searching."""
+"""One search gives GridSearchCV's scores to the last digit, for all kinds of splits, scorers and searches."""
 
 import numpy as np
 import pytest
@@ -56,8 +56,11 @@ def test_names_as_labels(digits):
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32, np.float64])
 def test_digits_as_they_are(digits, dtype):
-    """Grey levels are few, so distances tie. Which of the equal ones is the k-th neighbour is the lowest row
-    here and unspecified in scikit-learn: scores may differ by no more than the rows that such a tie concerns."""
+    """Scores differ from scikit-learn's by at most the number of rows with tied distances.
+
+    There are few grey levels, so distances tie. Of equally distant rows, the lowest is the k-th neighbour here; in
+    scikit-learn the order is unspecified.
+    """
     X, y = digits
     ks = range(1, 31, 3)
     ours = KNeighborsClassifierCV(ks, tie_break="first", refit=False).fit(X.astype(dtype), y)
@@ -127,7 +130,7 @@ def test_duplicates_are_neighbours_and_a_row_is_not_its_own(digits):
 
 
 def test_short_lists_are_searched_again():
-    """All near neighbours of a row lie in its own fold, so that every first list is too short."""
+    """All near neighbours of a row are in its own fold, so that every first list is too short."""
     rng = np.random.default_rng(0)
     place = np.repeat(np.arange(10), 60)
     X = 100.0 * place[:, None] + rng.random((600, 3))

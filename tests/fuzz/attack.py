@@ -1,9 +1,9 @@
-"""Loads mutants of saved models and uses what loads, in a process of its own that others watch.
+"""Load mutants of saved models and use those that load, in a separate process that the tests monitor.
 
     python tests/fuzz/attack.py FOLDER FIRST STOP STEP
 
-FOLDER holds saved models. The mutants FIRST, FIRST + STEP, … below STOP are made one by one; each depends on its number alone, so
-that one that did harm can be made again. Before each its number goes to standard output, and after it what was wrong with it, if anything.
+FOLDER contains saved models. The mutants FIRST, FIRST + STEP, … below STOP are made one by one; each depends only on
+its number, so that a harmful one can be reproduced. The number is printed before each mutant, and any problem after it.
 """
 
 import contextlib
@@ -28,8 +28,8 @@ from somknn.neighbors.base import NeighborsBase
 from somknn.persistence import ModelFileError, container, load
 from somknn.search.index import ExactIndex
 
-_SECONDS = 60  # for one mutant
-_MEMORY = 3_000_000_000  # bytes that a mutant may ask for beyond what the process has
+_SECONDS = 60  # time limit for one mutant
+_MEMORY = 3_000_000_000  # bytes that a mutant may allocate beyond what the process has
 _METHODS = ("predict", "predict_proba", "transform", "kneighbors", "kneighbors_graph")
 _LOOKS = (
     "get_feature_names_out",
@@ -43,14 +43,17 @@ _LOOKS = (
 
 
 def check_neighbours(found: Any, queries: np.ndarray, rows: np.ndarray) -> None:
-    """Raise AssertionError unless the squared distances and rows found are those of the twin."""
+    """Raise AssertionError unless the squared distances and rows found equal those of the reference."""
     expected = reference.nearest(queries, rows, found[0].shape[1])
     np.testing.assert_array_equal(found[1], expected[1])
     np.testing.assert_array_equal(found[0], expected[0])
 
 
 def use(model: Any) -> None:
-    """Call what a user would. A ValueError in one line is an answer too: a parameter may be out of range for these rows."""
+    """Call the methods that a user would call.
+
+    A one-line ValueError is acceptable: a parameter may be out of range for these rows.
+    """
     width = getattr(model, "n_features_in_", QUERIES.shape[1])
     if width > 4096:
         return
@@ -63,7 +66,7 @@ def use(model: Any) -> None:
         if isinstance(model, NeighborsBase) and isinstance(model.index_, ExactIndex):
             index, k = model.index_, min(5, model.n_samples_fit_)
             check_neighbours(index.search(given, k), given, index.rows_)
-            index._taken().built(1)  # else brute force answers so few queries
+            index._taken().built(1)  # otherwise brute force answers so few queries
             check_neighbours(index.search(given, k), given, index.rows_)
     for name in _LOOKS:
         with contextlib.suppress(ValueError, AttributeError):
@@ -82,7 +85,7 @@ def use(model: Any) -> None:
 
 
 def attack(number: int, models: list[tuple[str, Any]], path: str) -> dict[str, Any]:
-    """What came of mutant `number`: `loaded`, and `wrong` where it did something that no file may do."""
+    """The result for mutant `number`: `loaded`, and `wrong` if it did something that no file may do."""
     random = np.random.default_rng(number)
     name, (arrays, document) = models[number % len(models)]
     container.write(path, *mutant(arrays, document, random))

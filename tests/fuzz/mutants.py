@@ -1,6 +1,6 @@
-"""Damage done on purpose: a model file whose digests are right and whose contents are not what `fit` made.
+"""Deliberate damage: model files with correct digests whose contents `fit` did not produce.
 
-It knows no class: it walks over the arrays and the JSON that a model happens to have.
+This knows no class: it changes the arrays and the JSON that a model happens to have.
 """
 
 import copy
@@ -88,7 +88,7 @@ def _change_an_array(arrays: dict[str, np.ndarray], random: np.random.Generator)
                 array[...] = _extreme(array.dtype, random)
             case 2:  # shifted by one, as a position is
                 array = array ^ True if array.dtype == bool else array + array.dtype.type(random.integers(1, 3))
-            case 3:  # a bit
+            case 3:  # one bit
                 raw = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
                 if raw.size and array.dtype != bool:
                     raw[random.integers(raw.size)] ^= np.uint8(1 << random.integers(8))
@@ -109,7 +109,7 @@ def _change_an_array(arrays: dict[str, np.ndarray], random: np.random.Generator)
                 array = array[:0] if array.ndim else array
             case 9:
                 array = random.permutation(array.reshape(-1)).reshape(array.shape)
-            case 10:  # another's contents
+            case 10:  # the contents of another array
                 array = arrays[str(random.choice(sorted(arrays)))].copy()
             case _:
                 del arrays[name]
@@ -118,7 +118,7 @@ def _change_an_array(arrays: dict[str, np.ndarray], random: np.random.Generator)
 
 
 def _places(value: Any) -> list[tuple[Any, Any]]:
-    """(container, key) of everything in a JSON value."""
+    """(container, key) of every item in a JSON value."""
     items = (
         list(value.items()) if isinstance(value, dict) else list(enumerate(value)) if isinstance(value, list) else []
     )
@@ -136,7 +136,7 @@ def _change_the_document(arrays: dict[str, np.ndarray], content: dict[str, Any],
     match random.integers(6):
         case 0:
             del container[key]
-        case 1:  # what stands elsewhere
+        case 1:  # a value from another place
             other, place = places[random.integers(len(places))]
             if place in other if isinstance(other, dict) else place < len(other):
                 container[key] = copy.deepcopy(other[place])

@@ -1,6 +1,7 @@
-"""A fitted model of every class that a model file may name, in many of its variants; a new class needs no line here.
+"""Fitted models of every class that a model file may name, in many variants; new classes are found automatically.
 
-Parameters are varied one at a time by what the class's own `_parameter_constraints` allow; what `fit` refuses is left out.
+Parameters are varied one at a time within the class's own `_parameter_constraints`; variants that `fit` rejects are
+left out.
 """
 
 import importlib
@@ -22,7 +23,7 @@ ROWS, LABELS = load_digits(return_X_y=True)
 ROWS, LABELS = ROWS[:300].astype(np.uint8), LABELS[:300]
 QUERIES = load_digits().data[300:320].astype(np.uint8)
 
-# So that a model is small: whatever of these a class has.
+# Parameters that keep a model small; each class uses those that it has.
 _SMALL = {
     "n_rows": 3,
     "n_columns": 4,
@@ -37,7 +38,7 @@ _SMALL = {
     "random_state": 0,
     "n_jobs": 1,
 }
-# What constraints do not tell: parameters that are checked elsewhere, or that go together.
+# Variants not covered by the constraints: parameters that are checked elsewhere, or that depend on each other.
 _MORE: dict[str, list[dict[str, Any]]] = {
     "SOM": [{"training": "online"}, {"missing_values": "ignore"}, {"topology": "hexagonal", "boundary": "cylinder"}],
     "NearestNeighbors": [
@@ -54,7 +55,7 @@ def _class(name: str) -> Any:
 
 
 def _choices(cls: Any) -> Iterator[dict[str, Any]]:
-    """Parameters for one variant after the other."""
+    """The parameters of each variant."""
     yield {}
     for name, allowed in sorted(getattr(cls, "_parameter_constraints", {}).items()):
         for each in allowed:
@@ -74,7 +75,7 @@ def _make(cls: Any, choice: dict[str, Any]) -> Any:
 
 
 def fitted_models() -> dict[str, Any]:
-    """Models by a name that says what they are. Every class of `CLASSES` is there."""
+    """Models by a descriptive name; every class of `CLASSES` occurs."""
     models: dict[str, Any] = {
         "Pipeline": Pipeline([("blur", Blur(0.5)), ("nearest", KNeighborsClassifier(3))]).fit(ROWS, LABELS),
         "KNeighborsClassifier of texts": KNeighborsClassifier(3).fit(ROWS, np.array(["a", "bb", "c"])[LABELS % 3]),
@@ -90,7 +91,7 @@ def fitted_models() -> dict[str, Any]:
                 warnings.simplefilter("ignore")
                 try:
                     model.fit(ROWS, LABELS)
-                except ValueError:  # parameters that do not go together
+                except ValueError:  # parameters that contradict each other
                     continue
                 models[" ".join([name, *map(str, itertools.chain(*choice.items()))])] = model
                 if hasattr(model, "partial_fit"):

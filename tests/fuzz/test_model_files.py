@@ -1,6 +1,6 @@
-"""No model file can hurt: whatever it holds, `load` refuses it in one line, or what it loads answers rightly.
+"""No model file can do harm: `load` rejects it in one line, or the loaded model gives correct answers.
 
-A child process does it (`attack.py`), since what this looks for would end the process.
+A child process runs the mutants (`attack.py`), since the faults looked for would end the process.
 """
 
 import json
@@ -29,7 +29,7 @@ def models(tmp_path_factory):
 
 
 def attack(models, stop, isa=None):
-    """Results of the mutants 0 to stop - 1; a child that died is one that did harm, and another goes on after it."""
+    """Results of the mutants 0 to stop - 1; a child that died had a harmful mutant, and a new child continues."""
     environment = {**os.environ, **({} if isa is None else {"SOMKNN_ISA": isa}), "MALLOC_PERTURB_": "165"}
     results, first = [], 0
     while first < stop:
@@ -50,7 +50,7 @@ def attack(models, stop, isa=None):
 def judge(results):
     wrong = [result for result in results if result["wrong"]]
     assert not wrong, "\n".join(map(str, wrong[:10]))
-    # Mutants that all are refused, or all load, would test little.
+    # If all mutants were rejected, or all loaded, little would be tested.
     loaded = sum(result["loaded"] for result in results)
     assert 0.02 * len(results) < loaded < 0.8 * len(results)
 

@@ -1,4 +1,4 @@
-"""The kernels' own tests with guarded arrays, and kernels that are wrong, so that the guard itself cannot fall silent."""
+"""The kernels' own tests with guarded arrays, and faulty kernels to prove that the guards work."""
 
 import os
 import re
@@ -13,7 +13,7 @@ from guard_pages import MODES
 from somknn_kernels.isa import supported
 
 TESTS = Path(__file__).parent.parent
-# All that call kernels on arrays of their own making: no command, no other process, no other engine.
+# Tests that call kernels on their own arrays: no command, no other process, no other engine.
 FOLDERS = ("kernels", "search", "neighbors", "som", "prototypes", "images")
 FAULT = {signal.SIGSEGV, signal.SIGBUS}
 WRITTEN_OVER = {signal.SIGABRT}
@@ -35,7 +35,8 @@ def test_wrong_kernels_die(mode):
     expected = dict(FAR)
     for suffix in ("", ", own array"):
         expected |= {f"read {guarded}{suffix}": FAULT, f"write {guarded}{suffix}": FAULT}
-        # The other side is up to a page away. What is written before it is found when the array is freed; what is read, in the other mode.
+        # The other side is up to a page away. A write before it is found when the array is freed; a read, in the other
+        # mode.
         expected |= {f"read {other}{suffix}": {0}, f"write {other}{suffix}": WRITTEN_OVER}
     for suffix in (" in a thread", ", aligned"):
         expected |= {f"read {guarded}{suffix}": FAULT, f"read {other}{suffix}": {0}}

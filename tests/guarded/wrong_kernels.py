@@ -1,6 +1,6 @@
-"""`python wrong_kernels.py end|start`: kernels that read or write outside arrays, each in a process of its own.
+"""`python wrong_kernels.py end|start`: kernels that read or write outside arrays, each in a separate process.
 
-Prints for each what ended it: the number of a signal, or 0 where nothing did.
+Prints what ended each: the number of a signal, or 0.
 """
 
 import faulthandler
@@ -17,14 +17,14 @@ from numba.extending import intrinsic
 import guard_pages
 from somknn import panels
 
-N = 37  # bytes of each array: no multiple of anything that memory is aligned to
+N = 37  # bytes of each array: not a multiple of any alignment
 LANES = 16  # bytes of a raw load
 FAR = 100_000
 
 
 @intrinsic
 def _load(typing_context, array, place):
-    """Which of the LANES bytes from array[place] on are zero, in bits: one load of a vector."""
+    """Bit mask of the zeros among the LANES bytes from array[place] on: one vector load."""
 
     def codegen(context, builder, signature, arguments):
         data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
@@ -85,7 +85,7 @@ def within() -> None:
 
 
 def read_in_thread(place: int) -> None:
-    """Of an array that another thread than the first has made."""
+    """From an array that another thread than the first has made."""
     thread = threading.Thread(target=lambda: read(array(), place))
     thread.start()
     thread.join()
@@ -115,7 +115,7 @@ CASES: dict[str, Callable[[], object]] = {
 def main(mode: str) -> None:
     guard_pages.install(mode)
     within()  # compiles the kernels, once for all processes
-    faulthandler.disable()  # what is meant to die need not say where
+    faulthandler.disable()  # processes that are meant to crash need not print a stack
     for name, case in CASES.items():
         child = os.fork()
         if child == 0:

@@ -1,4 +1,4 @@
-"""The image estimators as users meet them: checks, shapes, dtypes, threads, saving, accuracy on small digits."""
+"""The image estimators as users see them: checks, shapes, dtypes, threads, saving, accuracy on small digits."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""MNIST, whole: what the presets reach, and photographed digits."""
+"""All of MNIST: accuracy of the presets, and photographed digits."""
 
 import os
 from pathlib import Path

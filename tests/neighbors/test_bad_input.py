@@ -1,4 +1,4 @@
-"""What is refused, and that the message is one line that says what and where."""
+"""Invalid input is rejected with a one-line message that says what is wrong and where."""
 
 import numpy as np
 import pandas as pd
@@ -129,7 +129,7 @@ def test_a_backend_that_is_not_there_says_what_to_do(monkeypatch):
 @pytest.mark.parametrize("vote", [winning_codes, class_shares, mean_targets])
 @pytest.mark.parametrize("row", [-1, 6, np.iinfo(np.int64).max])
 def test_neighbours_that_are_no_rows_do_not_vote(vote, row):
-    """A kernel would look their class up outside of what there is."""
+    """A kernel would read their class outside the array."""
     neighbours = np.array([[0, 1], [2, row]])
     arguments = {
         winning_codes: lambda: (np.zeros(6, np.int32), 2, (np.zeros((2, 2)), neighbours), None),

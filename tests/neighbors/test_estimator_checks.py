@@ -5,7 +5,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from somknn import KNeighborsClassifier, KNeighborsRegressor, KNeighborsTransformer, NearestNeighbors
 
-# Check name: reason. Strict (`xfail_strict` in pyproject.toml): one that passes after all fails the run.
+# Check name: reason. Strict (`xfail_strict` in pyproject.toml): a check that passes unexpectedly fails the run.
 NEAREST_WINS_TIES = {
     "check_classifiers_train": "it wants predict to be the first maximum of predict_proba; with "
     "tie_break='nearest' a tied vote goes to the class of the nearest neighbour (tie_break='first' passes)"

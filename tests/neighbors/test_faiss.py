@@ -1,4 +1,4 @@
-"""The FAISS backend: what it promises whatever FAISS answers, and what it says when FAISS or a parameter is not there."""
+"""The FAISS backend: its guarantees for any answer of FAISS, and its messages if FAISS or a parameter is missing."""
 
 import copy
 import pickle
@@ -75,7 +75,7 @@ def test_distances_and_order_are_exact_and_the_recall_is_as_reported(spec, dtype
 @given(st.data())
 @settings(max_examples=60)
 def test_flat_is_exact_on_data_made_to_break_float32(data):
-    """Ties, duplicates, rows far from the origin or beside which float32 sees nothing: certified or searched exactly."""
+    """Ties, duplicates, rows far from the origin or below float32's resolution: certified or searched exactly."""
     seed = data.draw(st.integers(0, 2**32 - 1))
     n, d = data.draw(st.integers(1, 60)), data.draw(st.integers(1, 12))
     offset, size = data.draw(st.sampled_from([0.0, 1e4, 1e9])), data.draw(st.sampled_from([1.0, 1e-40, 1e-150, 1e100]))
@@ -130,7 +130,7 @@ def test_duplicates_come_in_order_of_rows(spec):
 
 
 def test_what_faiss_does_not_find_is_searched_exactly():
-    """One cell of few rows cannot give 50 neighbours: FAISS answers -1."""
+    """One cell of few rows cannot give 50 neighbours: FAISS returns -1."""
     index = FaissIndex("ivf", nlist=30, nprobe=1, n_jobs=1).fit(ROWS)
     distances, indices = index.search(QUERIES, 100)
     assert_promise(ROWS, QUERIES, 100, distances, indices)
@@ -151,7 +151,7 @@ def test_queries_that_float32_cannot_hold():
 
 
 def test_bytes_in_sq8_meet_queries_that_are_no_bytes():
-    """FAISS would turn 300 into 44, and 0.9 into 0."""
+    """FAISS would convert 300 to 44, and 0.9 to 0."""
     rows = np.arange(256, dtype=np.uint8)[:, None].repeat(16, 1)
     queries = np.array([[300.0], [-20.0], [100.9], [77.0]]).repeat(16, 1)
     index = FaissIndex("sq8", n_jobs=1).fit(rows)
@@ -163,14 +163,17 @@ def test_bytes_in_sq8_meet_queries_that_are_no_bytes():
 @pytest.mark.parametrize("d", [16, 20, 64])
 @pytest.mark.parametrize("kind", ["fractions", "out of range"])
 def test_bytes_in_faiss_meet_queries_that_are_no_bytes(spec, d, kind):
-    """FAISS cuts off what such a code cannot hold, at some widths: 0.435 of the neighbours were found where `recall_` said 1.0."""
+    """FAISS clips values that such a code cannot hold, at some widths.
+
+    Only 0.435 of the neighbours were found where `recall_` said 1.0.
+    """
     rng = np.random.default_rng(3)
     rows = rng.integers(0, 256, (400, d)).astype(np.uint8)
     index = FaissIndex(spec, n_jobs=1, **({"nprobe": 4} if "IVF" in spec else {}), rerank=1).fit(rows)
     queries = rows[:30] + 0.75 if kind == "fractions" else rows[:30] * 3.0 - 200.0
     assert_exact(index, rows, queries, 5)
     assert index.search_stats_["answered_exactly"] == 30
-    whole = rows[:30].astype(np.float32)  # bytes in another dtype are bytes
+    whole = rows[:30].astype(np.float32)  # bytes in another dtype count as bytes
     index.search(whole, 5)
     assert index.search_stats_["answered_exactly"] == 0
 
@@ -182,7 +185,7 @@ def test_threads_and_batches_do_not_matter(spec):
     index.n_jobs = 2
     again = index.search(QUERIES, 4)
     np.testing.assert_array_equal(together, again)
-    if spec != "flat":  # two ways to sum, which may name other candidates; "flat" is proven exact both ways
+    if spec != "flat":  # two ways to sum, which may propose other candidates; "flat" is proven exact both ways
         return
     parts = [index.search(QUERIES[i : i + 7], 4) for i in range(0, len(QUERIES), 7)]
     np.testing.assert_array_equal(np.concatenate([p[1] for p in parts]), together[1])
@@ -234,14 +237,14 @@ def test_the_target_is_reached_at_the_least_cost():
     assert recall.recalls(index.search(QUERIES, 5)[0], exact).mean() >= 0.9
     assert chosen > 1
     index.nprobe = chosen - max(1, chosen // 8)
-    index.search(QUERIES, 5)  # follows the parameter
+    index.search(QUERIES, 5)  # applies the changed parameter
     assert index.nprobe_ == index.nprobe
     less, _, _ = index._list.search(QUERIES, 5, 1)
     assert recall.at_least(recall.recalls(less, exact)) < 0.9
 
 
 def test_queries_of_another_kind_can_be_tuned_for():
-    """Uniform queries lie between the clusters: what is enough for the rows is not enough for them."""
+    """Uniform queries are between the clusters: a setting that suffices for the rows does not suffice for them."""
     queries = np.random.default_rng(5).uniform(0, 255, (400, 20)).astype(np.uint8)
     by_rows, by_queries = FaissIndex("ivf", nlist=64, n_jobs=1).fit(ROWS), FaissIndex("ivf", nlist=64, n_jobs=1)
     by_queries.fit(ROWS, queries)
@@ -505,7 +508,7 @@ def test_a_model_comes_back(tmp_path, spec, dtype):
 
 
 def test_no_model_file_holds_bytes_that_faiss_would_read():
-    """FAISS's reader trusts what it reads, so bytes of a file could make it write outside its arrays."""
+    """FAISS's reader does not validate its input: bytes of a file could make it write outside its arrays."""
     for spec in (*NAMED, *FACTORY):
         arrays = FaissIndex(spec, n_jobs=1).fit(ROWS).screen_to_save()
         assert not any(array.dtype == np.uint8 for array in arrays.values())
@@ -526,7 +529,7 @@ def test_no_model_file_holds_bytes_that_faiss_would_read():
     ],
 )
 def test_a_file_cannot_ask_faiss_for_what_would_take_any_memory(spec):
-    """FAISS allots memory by the numbers of a factory string: those of a file are held to what the rows allow."""
+    """FAISS allocates memory for the numbers in a factory string: in a file they are limited by the number of rows."""
     arrays = FaissIndex("flat").fit(ROWS).screen_to_save()
     with pytest.raises(ValueError, match="a saved index may not be made by"):
         FaissIndex(spec).restore(ROWS, arrays)
@@ -596,7 +599,7 @@ def test_arrays_that_do_not_describe_an_index_are_refused(spec, damage):
 
 
 def test_links_between_levels_are_checked():
-    """A row that is not on the upper level must not be reached there: FAISS would read past its links."""
+    """A row that is not on the upper level must not be linked there: FAISS would read past its links."""
     index = FaissIndex("hnsw", ef_search=16, n_jobs=1).fit(ROWS)
     arrays = faiss_arrays.to_arrays("hnsw", index._list.engine)
     upper, lower = np.flatnonzero(arrays["levels"] > 1)[0], np.flatnonzero(arrays["levels"] == 1)[0]
@@ -638,6 +641,9 @@ def test_without_faiss_everything_else_works_and_one_line_says_what_to_install(t
 
 
 def test_faiss_is_imported_when_it_is_asked_for():
-    code = "import sys, somknn, somknn.neighbors as n; n.NearestNeighbors().fit([[0.0], [1.0]]); print('faiss' in sys.modules)"
+    code = (
+        "import sys, somknn, somknn.neighbors as n; n.NearestNeighbors().fit([[0.0], [1.0]]); "
+        "print('faiss' in sys.modules)"
+    )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=True)
     assert run.stdout.strip() == "False"

@@ -1,4 +1,4 @@
-"""MNIST, whole: the accuracies that exact neighbours have, whoever computes them."""
+"""All of MNIST: the accuracies of exact neighbours, for every engine."""
 
 import os
 from pathlib import Path
@@ -44,7 +44,7 @@ def test_accuracy(fitted, n_neighbors, weights, first, nearest):
 
 @pytest.fixture(scope="module")
 def oracle():
-    """(rows, queries, squared distances, indices) of the 5 nearest of all 10,000 queries, by plain integer arithmetic."""
+    """(rows, queries, squared distances, indices) of the 5 nearest of 10,000 queries, in integer arithmetic."""
     mnist = datasets.load("mnist")
     rows, queries, k = mnist.X_train, mnist.X_test, 5
     floats = rows.astype(np.float64)  # all values stay below 2^53: BLAS is exact here, in any order of summation

@@ -126,7 +126,7 @@ def test_classifier_equals_scikit_learn(digits, weights, k):
     X, y, Q, _ = digits
     ours = KNeighborsClassifier(k, weights=weights, tie_break="first").fit(X, y)
     theirs = sk.KNeighborsClassifier(k, weights=weights, algorithm="brute").fit(X.astype(float), y)
-    # Where equally distant rows compete for the last place, scikit-learn's choice is arbitrary.
+    # If equally distant rows compete for the last place, scikit-learn's choice is arbitrary.
     squared, _ = oracle(X, Q, k + 1)
     clear = squared[:, k - 1] < squared[:, k]
     assert clear.mean() > 0.9

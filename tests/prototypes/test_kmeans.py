@@ -1,4 +1,4 @@
-"""KMeans against scikit-learn's, and what it promises beyond."""
+"""KMeans against scikit-learn's, and its additional guarantees."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ import somknn
 from somknn import KMeans
 
 
-# scikit-learn expects the same of its own KMeans.
+# scikit-learn expects the same failures for its own KMeans.
 @parametrize_with_checks(
     [KMeans(n_clusters=2, max_iter=5)],
     expected_failed_checks=lambda estimator: {
@@ -28,7 +28,7 @@ def _digits(dtype=np.uint8, n=1797):
 
 
 def _wide(dtype, n=4000, d=90):
-    """Rows that the pruned search is made for."""
+    """Rows for which pruned search is made."""
     random = np.random.default_rng(0)
     X = random.normal(size=(30, 12))[random.integers(30, size=n)] + 0.3 * random.normal(size=(n, 12))
     X = X @ random.normal(size=(12, d)) + 0.1 * random.normal(size=(n, d))
@@ -108,7 +108,7 @@ def test_good_starts_beat_random_ones():
 def test_empty_clusters_take_the_farthest_rows():
     X = _digits(np.float64, 300)
     start = X[:6].copy()
-    start[3:] = 1e4  # win nothing
+    start[3:] = 1e4  # win no rows
     ours = KMeans(6, init=start, max_iter=1).fit(X)
     theirs = sklearn.cluster.KMeans(6, init=start, n_init=1, max_iter=1).fit(X)
     wanted = theirs.cluster_centers_[np.lexsort(theirs.cluster_centers_.T)]

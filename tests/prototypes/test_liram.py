@@ -1,4 +1,4 @@
-"""GLVQ with a trained metric: its gradients, its exactness, what it gains, saving, bad input."""
+"""GLVQ with a trained metric: its gradients, its exactness, its gain, saving, bad input."""
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ def test_estimator_checks(estimator, check):
 
 
 def _wide(dtype=np.uint8, seed=0):
-    """Digits, each pixel four times over with noise: 256 columns."""
+    """Digits with each pixel four times and noise: 256 columns."""
     X, y = load_digits(return_X_y=True)
     noise = np.random.default_rng(seed).normal(scale=20, size=(len(X), 256))
     return np.clip(np.rint(np.repeat(X * 12, 4, axis=1) + 30 + noise), 0, 255).astype(dtype), y
@@ -83,7 +83,7 @@ def test_the_prototypes_rows_look_like_their_class():
     X, y = _wide()
     model = LVQ(40, random_state=0).fit(X, y)
     mapped = read_metric(model).apply(np.rint(np.clip(model.prototype_rows_, 0, 255)), None)
-    assert np.abs(mapped.astype(int) - model.prototypes_).mean() < 2  # cutting to bytes moves them a little
+    assert np.abs(mapped.astype(int) - model.prototypes_).mean() < 2  # clipping to bytes moves them a little
     assert (model.predict(np.clip(model.prototype_rows_, 0, 255)) == model.prototype_labels_).mean() > 0.97
 
 

@@ -1,4 +1,4 @@
-"""LVQ: its gradient, its winners, what it gains, and scikit-learn's checks."""
+"""LVQ: its gradient, its winners, its gain, and scikit-learn's checks."""
 
 import numpy as np
 import pytest
@@ -34,7 +34,7 @@ def _sorted(n=400, d=5, classes=3, seed=0):
 def test_winners_are_exact_again_and_again(shape):
     n, d, k = shape
     rows, codes, random = _sorted(n, d)
-    rows[:, 3:] *= 0.05  # wide rows that the bounds are made for
+    rows[:, 3:] *= 0.05  # wide rows, for which the bounds are made
     prototypes, classes = random.normal(size=(k, d)) + 1.0, np.sort(np.arange(k) % 3)
     prototypes[:, 3:] *= 0.05
     search = glvq.ClassSearch(rows, codes, 3, None)
@@ -125,7 +125,8 @@ def test_weights_repeat_rows():
     repeated, _ = model.refine(
         prototypes, classes, np.repeat(X, times, axis=0), np.repeat(y, times), np.ones(times.sum())
     )
-    np.testing.assert_allclose(weighted, repeated, rtol=0.05, atol=0.05)  # their spread, the unit of a step, differs
+    # The spread, which is the unit of a step, differs.
+    np.testing.assert_allclose(weighted, repeated, rtol=0.05, atol=0.05)
 
 
 def test_callback_sees_and_stops():

@@ -1,4 +1,4 @@
-"""PrototypeClassifier and the budget of its classes."""
+"""PrototypeClassifier and the distribution of prototypes over its classes."""
 
 import numpy as np
 import pytest
@@ -51,7 +51,7 @@ def test_all_rows_as_prototypes_are_nearest_neighbours():
     for source in ("kmeans", "sample"):
         model = PrototypeClassifier(source, 10**6).fit(X[:500], y[:500])
         wanted = KNeighborsClassifier(1).fit(X[:500].astype(float), y[:500]).predict(X[500:].astype(float))
-        assert (model.predict(X[500:]) == wanted).mean() > 0.999  # ties: the order of rows is another
+        assert (model.predict(X[500:]) == wanted).mean() > 0.999  # ties: the order of the rows differs
 
 
 @pytest.mark.parametrize("source", ["kmeans", "lvq", "som", "sample"])
@@ -70,7 +70,7 @@ def test_difficult_classes_get_more():
     model = PrototypeClassifier("kmeans", 200, budget="difficulty", random_state=0).fit(X, y)
     counts = np.bincount(model.prototype_codes_)
     assert counts.sum() == 200
-    assert counts[1] > counts[0] >= 1  # ones and eights are the digits that few centres miss
+    assert counts[1] > counts[0] >= 1  # few centres misclassify ones and eights most often
 
 
 def test_rows_without_weight_have_no_say():

@@ -1,4 +1,4 @@
-"""The nearest of a few vectors to rows of bytes: exact whatever the codes, on every instruction path."""
+"""The nearest of a few vectors to rows of bytes: exact for any codes, on every instruction path."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ PATHS = [*isa_module.supported(), "vnni-emulated"]
 
 
 def _rows(random, n, d, kind):
-    """Bytes: with structure, without, of two values only, equal, or with extremes."""
+    """Bytes: structured, unstructured, of two values only, equal, or with extremes."""
     if kind == "low":
         rows = 128 + 12 * random.normal(size=(n, 6)) @ random.normal(size=(6, d))
     elif kind == "noise":
@@ -29,7 +29,7 @@ def _rows(random, n, d, kind):
     return np.clip(np.rint(rows), 0, 255).astype(np.uint8)
 
 
-# Bytes, fractions and every path in each run; each pair of a path and a type compiles for seconds.
+# Bytes, fractions and every path in each run; each pair of path and type compiles for seconds.
 TYPES = {"portable": [np.uint8, np.float64], "vnni-emulated": [np.uint8, np.float32]}
 RARE = {"portable": np.float32, "vnni-emulated": np.float64}
 
@@ -72,7 +72,7 @@ def test_nearest_is_exact(name, types, seed, n, d, k, kind, which, unit):
 
 @pytest.mark.parametrize("kind", ["low", "noise", "black and white", "equal"])
 def test_codes_never_promise_too_much(kind):
-    """Each part of the bound on its own: the product of codes is no less than the true one, up to the slack."""
+    """Each part of the bound separately: the product of codes is at least the true one, up to the slack."""
     random = np.random.default_rng(1)
     rows = _rows(random, 90, 128, kind)
     vectors = _rows(random, 64, 128, kind) + random.normal(size=(64, 128))
@@ -85,7 +85,7 @@ def test_codes_never_promise_too_much(kind):
     allowed = prepared.slack[0] * np.sqrt(squares)[:, None] + prepared.slack[1]
     assert (bound + allowed >= x @ w.T).all()
     reach = np.sqrt(squares)[:, None] * np.sqrt((w**2).sum(axis=1)) + allowed
-    assert (bound <= 1.1 * reach + 4 * prepared.unit * 32767).all()  # and it says something
+    assert (bound <= 1.1 * reach + 4 * prepared.unit * 32767).all()  # and it is useful
     assert np.abs(prepared.codes.astype(np.int64) ** 2).sum(axis=1).max() < 2**30
     assert np.abs(codes.astype(np.int64) ** 2).sum(axis=1).max() <= 2**30 * 1.01
     assert (np.linalg.norm(w - prepared.step * prepared.high[:, :128], axis=1) <= prepared.coarse).all()

@@ -1,4 +1,4 @@
-"""Rough groups: what they promise is an order, and a better one than the given where columns are blank."""
+"""Rough groups: they give an order, and a better one than the given if columns are blank."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""ExactIndex against all pairs: every way to the answer gives the same list, bit for bit."""
+"""ExactIndex against all pairs: every algorithm gives the same list, bit for bit."""
 
 import itertools
 
@@ -35,8 +35,11 @@ def structured(rng, n, d, dtype):
 
 
 def _paths_and_types():
-    """Every combination; each compiles for seconds. On paths other than the machine's the pruned search takes fractions through the
-    distances alone, which `reranking` tests on every path: those are slow."""
+    """Every combination, some marked slow: each compiles for seconds.
+
+    On paths other than the machine's, pruned search uses fractions only in the distances, which `reranking` tests on
+    every path: those combinations are slow.
+    """
     for path, dtype, algorithm in itertools.product(PATHS, (np.uint8, np.float32, np.float64), WAYS):
         rare = algorithm == "pruned" and dtype != np.uint8 and path in ("portable", "vnni-emulated")
         yield pytest.param(path, dtype, algorithm, marks=pytest.mark.slow if rare else ())
@@ -84,7 +87,7 @@ def test_mixed_types(algorithm, rows_type, query_type):
 
 @pytest.mark.parametrize("scale", [1.0, 1e-3, 300.0, 1e7, 1e150])
 def test_fractions_beside_bytes_of_few_levels(scale):
-    """Bytes are packed as they are; fractions beside them must not be cut to integers."""
+    """Bytes are packed unchanged; fractions with them must not be truncated to integers."""
     rng = np.random.default_rng(13)
     rows = rng.integers(0, 17, (400, 64)).astype(np.uint8)
     means = np.stack([rows[rng.choice(400, 3)].mean(axis=0) for _ in range(90)]) * scale
@@ -172,7 +175,7 @@ def test_pruned_equals_the_reference_on_data_made_to_break_it(rows, data):
     queries = rows[np.random.default_rng(0).integers(0, len(rows), n_queries)].copy()
     if data.draw(st.booleans()):
         queries = (queries * data.draw(st.sampled_from([0.5, 3.0, 1e6]))).astype(np.float64)
-    # Straight to the pruned search: the index would take brute force for a large k.
+    # Directly to the pruned search: the index would choose brute force for a large k.
     index = ExactIndex("pruned").fit(rows)
     got = index._fitted.pruned.search(np.ascontiguousarray(queries), k, n_threads=2)
     assert_same(got, reference.nearest(queries, rows, k))
@@ -258,14 +261,14 @@ def test_upper_bounds_may_be_exact_but_not_too_low():
 def test_appended_rows_and_a_restored_screen_change_nothing():
     rng = np.random.default_rng(11)
     rows, queries = structured(rng, 400, 60, np.uint8), structured(rng, 30, 60, np.uint8)
-    rows[-5:] = 255 - rows[-5:]  # unlike what the axes were fitted on
+    rows[-5:] = 255 - rows[-5:]  # unlike the rows that the axes were fitted on
     for algorithm in WAYS:
         index = ExactIndex(algorithm).fit(rows[:250]).add(rows[250:390]).add(rows[390:])
         expected = reference.nearest(queries, rows, 8)
         assert_same(index.search(queries, 8), expected)
         for path in PATHS:
             again = ExactIndex(algorithm, isa=path).restore(rows, index.screen_to_save())
-            assert_same(again.search(queries, 8), expected)  # by brute force: few queries are not worth codes
+            assert_same(again.search(queries, 8), expected)  # by brute force: for few queries codes do not pay
             assert again.search_stats_ == {}
             again._taken().built(1)
             assert_same(again.search(queries, 8), expected)
@@ -346,7 +349,7 @@ def test_a_loaded_index_makes_its_codes_when_queries_are_worth_it():
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32, np.float64])
 def test_no_screen_that_is_taken_changes_an_answer(dtype):
-    """Axes of other rows, a useless step, any order: what a file says decides how fast a search is, never what it finds."""
+    """Axes of other rows, a useless step, any order: a file affects the speed of a search, not its result."""
     rng = np.random.default_rng(5)
     rows, queries = structured(rng, 300, 60, dtype), structured(rng, 40, 60, dtype)
     screen = ExactIndex("pruned").fit(rows).screen_to_save()
@@ -420,7 +423,7 @@ def test_errors_say_what_is_wrong(monkeypatch):
 @pytest.mark.parametrize("algorithm", ["brute", "pruned"])
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])
 def test_units_before_that_are_none_are_refused(algorithm, dtype):
-    """They are looked up before anything else: outside the codebook they would be read outside of it."""
+    """They are used as indices first, so invalid ones would read outside the codebook."""
     random = np.random.default_rng(0)
     rows = random.integers(0, 256, (300, 70)).astype(dtype)
     search, codebook = CodebookSearch(rows, algorithm=algorithm), rows[:80].astype(np.float32) + 0.25
@@ -438,7 +441,7 @@ def test_units_before_that_are_none_are_refused(algorithm, dtype):
 
 @pytest.mark.parametrize(("algorithm", "where"), [("brute", "queries"), ("brute", "rows"), ("pruned", "queries")])
 def test_no_neighbours_at_all_is_an_error(algorithm, where):
-    """What scikit-learn's `assume_finite` lets pass is at no distance; in place of rows came numbers that are none."""
+    """Values that `assume_finite` lets pass are at no distance; the results contained invalid row numbers."""
     rows = np.random.default_rng(0).normal(size=(100, 20))
     queries = rows[1:30].copy()
     (queries if where == "queries" else rows)[::3] = np.nan
@@ -451,7 +454,7 @@ def test_no_neighbours_at_all_is_an_error(algorithm, where):
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])
 def test_a_scan_in_many_steps_loses_nothing(monkeypatch, dtype):
-    """Calls of one block of panels and one tile each: a number that a step returned once ended the scan before its end."""
+    """Calls of one block of panels and one tile each: a return value of a step once ended the scan too early."""
     monkeypatch.setattr(pruned, "_BLOCK_BYTES", 1)
     monkeypatch.setattr(pruned, "per_task", lambda most, operations, multiple=1: multiple)
     rng = np.random.default_rng(8)

@@ -1,4 +1,4 @@
-"""Ctrl-C during a search that takes long: heard at once, whoever is at work."""
+"""Ctrl-C during a long search takes effect at once, whichever thread is working."""
 
 import signal
 import subprocess
@@ -36,7 +36,7 @@ except KeyboardInterrupt:
     [("brute", "u1", None), ("brute", "f4", None), ("brute", "u1", 1), ("pruned", "u1", 300)],
 )
 def test_a_long_search_ends_soon_after_ctrl_c(algorithm, dtype, n_queries, n_jobs):
-    """A search of 2,560 queries in one call took some 7 s here; pruning rules out nothing of such rows."""
+    """A search of 2,560 queries in one call took some 7 s here; pruning rules out no such rows."""
     code = SEARCHES.format(algorithm=algorithm, dtype=dtype, n_queries=n_queries, n_jobs=n_jobs)
     child = start(code, stdout=subprocess.PIPE, stderr=subprocess.PIPE, NUMBA_NUM_THREADS="2")
     try:

@@ -1,4 +1,4 @@
-"""Everything that finds neighbours is asked in one way, and answers alike."""
+"""All searchers have the same interface and give the same answers."""
 
 import numpy as np
 import pytest

@@ -26,7 +26,7 @@ def blobs(n: int, d: int, dtype: type, seed: int = 0, spread: float = 12.0) -> n
 @pytest.mark.parametrize("n_jobs", [1, 2])
 def test_equals_all_pairs(isa, n_jobs):
     rows = blobs(1500, 69, np.uint8)
-    rows[1200:1300] = rows[:100]  # ties at distance 0 and everywhere else
+    rows[1200:1300] = rows[:100]  # ties at distance 0 and elsewhere
     groups = np.arange(len(rows)) % 7
     distances, indices = ExactIndex("pruned", isa=isa, n_jobs=n_jobs).fit(rows).search_rows(12, groups)
     expected = nearest_apart(rows, groups, 12)
@@ -48,7 +48,7 @@ def test_fractions_equal_the_ordinary_search(dtype):
 
 
 def test_rare_rows_and_added_rows():
-    """Rows far outside the others' range have panels of their own, and added rows lie behind them."""
+    """Rows far outside the others' range have their own panels, and added rows follow them."""
     rows = blobs(1300, 80, np.uint8, spread=3.0)
     rows[::130] = np.random.default_rng(1).integers(0, 256, (10, 80))
     index = ExactIndex("pruned", n_jobs=2).fit(rows[:1000]).add(rows[1000:])
@@ -108,7 +108,7 @@ def distances_of_first(isa, rows, others, used, squares, sums, out):
 
 
 def test_widest_sums():
-    """All columns in use and as bright as can be: no sum of products may overflow."""
+    """All columns are used at the maximum value: no sum of products may overflow."""
     rows = np.full((3, 300_007), 255, np.uint8)
     rows[1] = 0
     rows[2, ::2] = 0
@@ -134,7 +134,7 @@ def test_used_columns():
 
 @pytest.mark.parametrize("d", [3, 17, 64, 130])
 def test_columns_in_another_order(d):
-    """An order of all units; every row keeps its values, the last columns their places."""
+    """A permutation of all units; every row keeps its values, the last columns their places."""
     rows = np.random.default_rng(d).integers(0, 3, (90, d)).astype(np.uint8)
     rows[:, ::3] = 0
     units = used_together(rows, UNIT, CHUNK)
@@ -149,7 +149,7 @@ def test_columns_in_another_order(d):
 
 
 def test_columns_used_together_share_chunks():
-    """Two kinds of rows, whose columns alternate four by four: no chunk is used by both kinds."""
+    """Two kinds of rows whose columns alternate four by four: no chunk is used by both kinds."""
     rows = np.zeros((200, 128), np.uint8)
     for kind in (0, 1):
         rows[kind::2].reshape(100, 16, 2, 4)[:, :, kind] = 5
@@ -158,7 +158,7 @@ def test_columns_used_together_share_chunks():
 
 
 def test_wide_bytes_have_two_arrays():
-    """Distances from 2^31 on do not fit half of a number."""
+    """Distances of 2^31 and more do not fit into half of a number."""
     assert _empty_lists(3, 2, np.int64, 9, 33_025).distances.dtype == np.uint64
     assert _empty_lists(3, 2, np.int64, 9, 33_026).distances.dtype == np.int64
     rows = np.zeros((60, 33_100), np.uint8)
@@ -178,7 +178,7 @@ def test_rounds_are_all_pairs(n):
 
 @pytest.mark.parametrize("n_threads", [1, 2, 5])
 def test_pairs_never_share_a_number(n_threads):
-    """Every pair comes once, and what two running pairs do to a common number would show."""
+    """Every pair comes once; two pairs running with a common number would be detected."""
     pairs = [(a, b) for a in range(6) for b in range(a, 6)]
     busy, seen, clashes = set(), [], []
 

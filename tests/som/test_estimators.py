@@ -7,8 +7,8 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 import somknn
 from somknn import SOM, SOMClassifier, SOMFeatureSelector
 
-# The check has 50 rows in three clusters: it wants about as many labels as clusters, and no number left out. Labels of a map
-# are its neurons; the default has 100 of them for these 50 rows. `SOM(1, 3)` shows that a map of three passes.
+# The check has 50 rows in three clusters, and expects about as many labels as clusters, without gaps. Labels of a map
+# are its neurons; the default has 100 of them for these 50 rows. `SOM(1, 3)` shows that a map of three neurons passes.
 NEURONS = "labels are neurons: more of them than clusters, and a neuron may win no row"
 
 

@@ -1,4 +1,4 @@
-"""Grids, adjacency, quality, and the faults that other libraries have."""
+"""Grids, adjacency, quality, and known faults of other libraries."""
 
 import numpy as np
 import pytest
@@ -22,7 +22,7 @@ def test_hexagons_have_six_neighbours_at_distance_one():
 
 
 def test_distances_need_the_absolute_value():
-    """A Chebyshev distance without it: neurons above or to the left counted as near."""
+    """A Chebyshev distance without it counted neurons above or to the left as near."""
     for topology in ("rectangular", "hexagonal"):
         squares = Grid(4, 5, topology).squared_distances()
         np.testing.assert_array_equal(squares, squares.T)
@@ -31,7 +31,7 @@ def test_distances_need_the_absolute_value():
 
 
 def test_offsets_to_the_left_are_not_truncated():
-    """Unsigned integers cut half a column and negative offsets off hexagonal grids."""
+    """Unsigned integers truncated half columns and negative offsets on hexagonal grids."""
     for boundary in ("planar", "cylinder", "torus"):
         grid = Grid(4, 5, "hexagonal", boundary)
         table, full = grid.offset_squares(), grid.squared_distances()
@@ -42,7 +42,7 @@ def test_offsets_to_the_left_are_not_truncated():
 
 
 def test_topographic_error_wraps_only_joined_edges():
-    """A TE that always wraps calls the two ends of a planar map neighbours."""
+    """A topographic error that always wraps counts the two ends of a planar map as neighbours."""
     units = np.array([[0, 4]])
     assert quality.topographic_error_of(units, Grid(3, 5)) == 1.0
     assert quality.topographic_error_of(units, Grid(3, 5, boundary="cylinder")) == 0.0
@@ -154,7 +154,10 @@ def test_redundant_features_are_not_taken_twice():
 
 
 def test_distortion_is_that_of_the_trained_grid():
-    """Parameters set after `fit` say nothing about the map: compiled code added rows to neurons that a smaller grid did not have."""
+    """Parameters set after `fit` do not change the fitted map.
+
+    Compiled code once added rows to neurons that a smaller grid did not have.
+    """
     X = np.random.default_rng(0).normal(size=(50, 3))
     som = SOM(4, 5, epochs=2, random_state=0).fit(X)
     expected = som.distortion(X, radius=1.0)

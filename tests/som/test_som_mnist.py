@@ -28,7 +28,7 @@ def digits():
 
 
 def test_online_units_are_those_of_the_rule(digits):
-    """Every row's two units at the moment it is presented, while the map is young and a few grey levels tell its units apart."""
+    """Every row's two units when it is presented, while the map is young and its units differ by a few grey levels."""
     X = digits.X_train[:1500]
     start = X[np.random.default_rng(0).choice(1500, 400, replace=False)].astype(np.float64)
     rates = np.linspace(0.5, 0.4, 1500)

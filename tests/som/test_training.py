@@ -1,4 +1,4 @@
-"""Training against the batch map and the classical rule in plain NumPy; what must not change a map does not."""
+"""Training against batch training and the classical rule in plain NumPy, and invariances of the trained map."""
 
 import numpy as np
 import pytest
@@ -84,7 +84,8 @@ def test_online_rule_equals_numpy(topology, missing):
     grid = Grid(4, 3, topology, "cylinder")
     som = SOM(
         4, 3, training="online", epochs=1, topology=topology, boundary="cylinder", initialization=W.reshape(4, 3, 11),
-        radius_schedule=lambda t: 1.3, initial_rate=1.0, missing_values="ignore" if missing else "error", random_state=3,
+        radius_schedule=lambda t: 1.3, initial_rate=1.0, missing_values="ignore" if missing else "error",
+        random_state=3,
     ).fit(X)  # fmt: skip
     order = np.random.RandomState(3).permutation(250)
     influence = evaluate("gaussian", grid.squared_distances(), 1.3)
@@ -93,7 +94,7 @@ def test_online_rule_equals_numpy(topology, missing):
 
 
 def test_online_rule_settles_ties_far_from_the_origin():
-    """Rows and units that coincide, whose squares no expansion can tell apart, at an offset that would swallow them."""
+    """Rows and units that coincide, at an offset where expanded squares would lose all precision."""
     random = np.random.default_rng(8)
     X = random.integers(0, 3, (300, 4)) + 1e7
     W = X[np.repeat(random.permutation(300)[:10], 2)]
@@ -108,7 +109,7 @@ def test_online_rule_settles_ties_far_from_the_origin():
 @pytest.mark.parametrize("topology", ["rectangular", "hexagonal"])
 @pytest.mark.parametrize("weighted", [False, True])
 def test_online_rule_on_bytes_equals_numpy(topology, weighted):
-    """Two epochs over more rows than a block has; weights of 0 and beyond 1."""
+    """Two epochs over more rows than a block has; weights of 0 and above 1."""
     random = np.random.default_rng(5)
     X, W = random.integers(0, 256, (250, 11)).astype(np.uint8), random.uniform(0, 255, (12, 11))
     weights = random.uniform(0, 3, 250) * (random.random(250) < 0.9) if weighted else None
@@ -187,7 +188,7 @@ def test_history_and_early_stopping():
 @pytest.mark.parametrize("training", ["batch", "online"])
 @pytest.mark.parametrize("missing", ["error", "ignore"])
 def test_a_map_of_rows_whose_squared_distances_overflow_is_refused(training, missing):
-    """They are infinite, all units are as near: there is no answer, and there were units that do not exist."""
+    """All units are infinitely far, so there is no answer; units were returned that do not exist."""
     X = rows() * 1e200
     if missing == "ignore":
         X[::5, ::2] = np.nan
