@@ -1,8 +1,8 @@
-"""Accuracy, prediction speed and model size of prototypes and of all rows, on MNIST, for docs/prototypes.md.
+"""Accuracy, prediction speed and model size of prototypes and of all rows, on MNIST, for docs/lab-notes/prototypes.md.
 
     python benchmarks/prototypes.py fit --out FOLDER [--method NAME ...] [--budget N ...] [--deskewed]
     python benchmarks/prototypes.py time --out FOLDER
-    python benchmarks/prototypes.py report --out FOLDER --plot docs/prototypes.svg
+    python benchmarks/prototypes.py report --out FOLDER --plot docs/lab-notes/prototypes.svg
 
 Needs MNIST under $SOMKNN_DATA. `fit` saves every model and its accuracy on the test set, and skips models that exist.
 `time` measures the rows per second of all models turn by turn in one process: the median of five passes over the 10,000

@@ -193,8 +193,8 @@ def front_page(peers: dict[str, Any], source: str, points: list[Point], details:
     links = [f'<a href="{details}">every benchmark, every commit</a>'] if details else []
     parts.append(
         "<footer><p>Ratios are medians of turns within one run: on a shared host single times move by half and more. "
-        "docs/peers.md has versions, settings and the range of every ratio, "
-        "docs/benchmarks.md how all this is measured. "
+        "docs/lab-notes/peers.md has versions, settings and the range of every ratio, "
+        "docs/how-to/benchmarks.md how all this is measured. "
         f"{'See also ' + ', '.join(links) + '.' if links else ''}</p></footer>"
     )
     parts.append("</main></body></html>\n")

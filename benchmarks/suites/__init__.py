@@ -1,4 +1,4 @@
-"""asv suites: speed, memory and quality tracked from commit to commit. See `docs/benchmarks.md` for how to run them.
+"""asv suites: speed, memory and quality tracked from commit to commit. See `docs/how-to/benchmarks.md` for how to run them.
 
 Today's suites run against past commits: `data.feature` looks up a feature and skips the benchmark at commits that lack
 it. `version` is raised by hand when a benchmark's work changes; its history then starts again.

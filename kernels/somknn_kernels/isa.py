@@ -2,7 +2,7 @@
 
 A kernel that uses a tile takes one of the markers below as its first argument. Numba compiles (and caches) one
 version per marker type, so all of them can live side by side in one process, and a test can run each.
-`docs/engine.md` says what each of them issues per multiply-add.
+`docs/concepts/brute-force.md` says what each of them issues per multiply-add.
 """
 
 import functools

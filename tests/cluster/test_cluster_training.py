@@ -134,7 +134,9 @@ def test_sums_of_floats_keep_the_stated_bound(client):
     nearest = np.argmin(((X[:, None] - X[:4]) ** 2).sum(axis=2), axis=1)
     for j in range(4):
         rows = X[nearest == j]
-        bound = 2 * (len(rows) + 1) * 2.0**-53 * np.abs(rows).mean(axis=0)  # the bound stated in docs/distributed.md
+        bound = (
+            2 * (len(rows) + 1) * 2.0**-53 * np.abs(rows).mean(axis=0)
+        )  # the bound stated in docs/how-to/distributed.md
         assert (np.abs(one.cluster_centers_[j] - many.cluster_centers_[j]) <= bound).all()
 
 

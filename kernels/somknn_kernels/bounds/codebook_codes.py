@@ -1,6 +1,6 @@
 """What `codebook_search` multiplies: rows and units as 16-bit integers, each with what the rounding cost.
 
-docs/som.md has the bounds that these figures go into.
+docs/concepts/maps.md has the bounds that these figures go into.
 """
 
 from typing import NamedTuple

@@ -4,7 +4,7 @@ For an orthogonal projection Π on the axes and ρ(x) = ‖x - Πx‖, the map F
 ‖F(q) - F(t)‖ ≤ ‖q - t‖. A short vector is F(x) in three sections, the leading quarter of the
 coordinates, the next, and the other half, each rotated by a Hadamard matrix so that its coordinates have about the same spread, and
 rounded to multiples of one step. `errors` bounds the distance between what is stored and F(x), up to the end of each section: rounding,
-clipping, and every inexact operation on the way. docs/engine.md has the proof.
+clipping, and every inexact operation on the way. docs/concepts/bounds.md has the proof.
 """
 
 import numpy as np

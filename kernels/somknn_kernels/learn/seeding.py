@@ -152,7 +152,7 @@ def find_possible(
     """Fill `found` with the pairs that the sieve lets through, as `find_improvements` would, but for the distances.
 
     packed, offsets : of `pack_candidates`; d : width of the rows; block : a multiple of the panels' rows; most : float64 (blocks, m), Σ found.most
-    is added. Cost: P / 2 products of bytes for every pair, P of 16 bits for one in twenty-five (docs/prototypes.md).
+    is added. Cost: P / 2 products of bytes for every pair, P of 16 bits for one in twenty-five (docs/lab-notes/prototypes.md).
     """
     panels, starts, tops, errors, largest = sieve.panels, sieve.starts, sieve.tops, sieve.errors, sieve.largest
     fine, fine_squares, fine_errors, reach = sieve.fine, sieve.fine_squares, sieve.fine_errors, sieve.reach

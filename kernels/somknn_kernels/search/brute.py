@@ -2,7 +2,7 @@
 
 Cost per query and row: d multiply-adds (bytes: 64 per instruction with VNNI, 16 with AVX2; float32: 8) and one
 comparison; dimensions in which a whole tile of queries is zero are left out. Memory traffic is each block of rows once per task; from then on it lies in the level-2 cache.
-See docs/engine.md for the rates and the proof of the float32 margin.
+See docs/concepts/brute-force.md for the rates and the proof of the float32 margin.
 """
 
 from typing import Any, NamedTuple

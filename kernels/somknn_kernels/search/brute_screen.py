@@ -6,7 +6,7 @@ Every query is compared with every row in all its columns, as in `brute`, but wi
     s·‖c(q) - c(t)‖ ≤ ‖q - t‖ + e(q) + e(t) ,
 
 so what the codes put beyond the k-th distance so far, plus both errors, is no neighbour; the others (on MNIST one row in 1,000) are compared
-exactly. docs/engine.md, "The scan in 16 bits", shows that nothing is lost to the wrap-around.
+exactly. docs/concepts/scan.md, "The scan in 16 bits", shows that nothing is lost to the wrap-around.
 """
 
 from typing import Any, NamedTuple

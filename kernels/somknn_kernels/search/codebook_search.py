@@ -11,7 +11,7 @@ On orthonormal axes P, with y = Px, v = Pw, and r, ρ the norms of what P leaves
 Stage 1 multiplies the leading axes (and r with ρ) as 16-bit integers in a register tile and compares in the registers; stage 2
 takes all axes for the few units that stage 1 leaves; stage 3 multiplies what is still alive with the whole row,
 rounded to 16 bits; where that cannot tell two units apart, float64 decides. Every rounding is paid for in the bound, so no
-true neighbour is ever lost. docs/som.md has the bounds and the figures.
+true neighbour is ever lost. docs/concepts/maps.md has the bounds and the figures.
 
 Cost per row of data: 32·K multiply-adds of 16 bits, 64 for each survivor of stage 1, d for each of stage 2.
 """

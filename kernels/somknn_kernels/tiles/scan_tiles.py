@@ -33,7 +33,7 @@ def scan_tile(typing_context, isa, queries, tile, panels, half_norms, panel, thr
     and unsigned row bytes up to the end of section i) - Σ half_norms[0…i, panel, row] + Σ thresholds[which, 0…i, j], modulo 2^16 (2^32 with
     VNNI) and signed, a row is ruled out if A > thresholds[which, 3 + i, j]. After the first and the second section this is only asked of
     the tile as a whole, with thresholds[which, 6, i]: if no row is left for anyone, 0 is returned and `masks` are not
-    written. docs/engine.md shows that no true neighbour is lost to the wrap-around.
+    written. docs/concepts/scan.md shows that no true neighbour is lost to the wrap-around.
 
     queries : int8 (tiles, groups, query tile, 4), with two-byte groups each pair stored twice; panels : uint8 (4, panels,
     groups / 4, panel rows, g), quarter by quarter: most panels are left after the first, and those lie side by side; groups / 4 is even;
@@ -76,7 +76,7 @@ def scan_pairs(typing_context, isa, queries, tile, panels, half_norms, panel, of
     bytes up to the end of section i) + Σ offsets[tile, 0…i, j] - Σ half_norms[0…i, panel, row] and h the larger one of the two places'
     reaches[i], a pair is ruled out if A + h > h + 3, modulo 2^16 (2^32 with VNNI) and unsigned. After the first and
     the second section A + h' is compared with the largest h' + 3 of the row and anyone in the tile, h' >= h, and this is only asked of the
-    tile as a whole; if no pair is left, 0 is returned and `masks` are not written. docs/engine.md, "Rows searched for themselves",
+    tile as a whole; if no pair is left, 0 is returned and `masks` are not written. docs/concepts/scan.md, "Rows searched for themselves",
     shows that no true neighbour is lost.
 
     queries, panels, half_norms, tile, panel, masks : as in `scan_tile`; offsets : int16, with VNNI int32 (tiles, 3, query tile);

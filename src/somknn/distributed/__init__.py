@@ -9,7 +9,7 @@
 
 Every task is a function of its arguments. What a worker keeps between tasks (a loaded model, short vectors, the last
 assignment) saves time and never affects a result, so a task that runs twice, or again on another worker after a
-failure, gives the same answer. The guide is docs/distributed.md.
+failure, gives the same answer. The guide is docs/how-to/distributed.md.
 """
 
 try:

@@ -26,7 +26,7 @@ def fit(estimator: Estimator, X: dask.array.Array, client: Client | None = None)
     The result equals that of `estimator.fit` on one machine up to the order of summation. Sums of uint8 rows are
     integers, where the order does not matter: codebooks, centres and numbers of iterations are equal bit for bit; the
     inertia agrees to a relative error of about 1e-15, the quantization error to 1e-7. Sums of floating-point rows may
-    differ in the last digits; docs/distributed.md states the bound.
+    differ in the last digits; docs/how-to/distributed.md states the bound.
 
     Parameters
     ----------

@@ -19,7 +19,7 @@ from somknn_kernels.images import digit_centering, image_filters
 # Square roots of smoothed Sobel magnitudes of uint8 images rarely exceed 21; the product saturates at 255.
 _UINT8_GAIN = 12.0
 SMALLEST_TO_DESKEW = 12
-"""Deskewing helps if the shorter side has at least this many pixels: see the comparison in docs/images.md."""
+"""Deskewing helps if the shorter side has at least this many pixels: see the comparison in docs/lab-notes/images.md."""
 LARGEST_SIGMA = 1000.0
 """Limit in pixels. A Gaussian is sampled out to 4σ; without a limit, a number in a model file could demand any amount
 of memory.
