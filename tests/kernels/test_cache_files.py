@@ -217,7 +217,7 @@ def test_what_cannot_be_written_is_said_once_and_leaves_nothing(number, folder, 
 FULL = """
 import resource
 import numpy as np
-from somknn_kernels.selection import sorted_heaps
+from somknn_kernels.exact.selection import sorted_heaps
 from somknn_kernels.voting import inverse_distance_weights
 
 resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
@@ -376,7 +376,7 @@ def unknown(uid):
 pwd.getpwuid = unknown
 import numpy as np
 from somknn.environment import describe
-from somknn_kernels.selection import sorted_heaps
+from somknn_kernels.exact.selection import sorted_heaps
 print(sorted_heaps(np.array([[3, 1]]), np.array([[0, 1]]))[0].tolist(), describe()["cache_folder"])
 """
 

@@ -16,6 +16,8 @@ true neighbour is ever lost. docs/concepts/maps.md has the bounds and the figure
 Cost per row of data: 32·K multiply-adds of 16 bits, 64 for each survivor of stage 1, d for each of stage 2.
 """
 
+from typing import Any, NamedTuple
+
 import numpy as np
 
 from somknn_kernels.bounds.codebook_codes import NOWHERE, load_row, norm_beyond, round_codes, row_factor
@@ -50,6 +52,50 @@ def _threshold(second, margin, product_unit):
     return floor_int32(-(second + margin) / product_unit - 2.0)
 
 
+class _Room(NamedTuple):
+    """Scratch for the rows of a chunk: some tiles that go through the stages together.
+
+    whole : int16 (rows, d in whole pieces), the rows as integers; codes : int16 (tiles, pairs, tile, 2), their codes
+    factors : float64 (rows,), what makes scores of products: step / factor of the row
+    values : int32 (rows, panels·panel rows), sums of stage 1; largest, next_largest : int32 (tile, panel rows), of each lane
+    guesses : int64 (rows, 2), units that are measured first, and guess_scores : float64 (rows, 2)
+    thresholds : int32 (rows,), the least sum that a unit of use can have
+    bits : uint64 (rows, words), units that stage 1 leaves; alive, sums : int32 (rows, panels·panel rows), those that
+    stage 2 leaves, and their sums; found : int64 (rows,), how many
+    """
+
+    whole: Any
+    codes: Any
+    factors: Any
+    values: Any
+    largest: Any
+    next_largest: Any
+    guesses: Any
+    guess_scores: Any
+    thresholds: Any
+    bits: Any
+    alive: Any
+    sums: Any
+    found: Any
+
+
+class _OwnAxes(NamedTuple):
+    """Axes of the codebook's own, and room for the rows' products with them.
+
+    axes : int16, as `Units.own`; shifts : float64, of them, in units of the codes; unit : of the codes; inverse : 1 / unit of the axes;
+    deviation, loss : as in `Units` and `Short`; products : int32 (panels, tile, AXES); line : int32 (AXES,).
+    """
+
+    axes: Any
+    shifts: Any
+    unit: Any
+    inverse: Any
+    deviation: Any
+    loss: Any
+    products: Any
+    line: Any
+
+
 @inlined
 def _aligned_rows(n, columns):
     """Zeros, int16 (n, columns), that begin with a cache line."""
@@ -59,27 +105,210 @@ def _aligned_rows(n, columns):
 
 
 @inlined
-def _two_largest(isa, tile_codes, t, panels, starts, values, first, second, places, first_place):
-    """Accumulators of all units for the rows of tile t, and for each row the two units with the largest.
+def _make_room(chunk, tile, width, n_pairs, n_units, panel):
+    """width : of the rows as integers; n_pairs : of columns of their codes; n_units : in whole panels."""
+    return _Room(
+        _aligned_rows(chunk, width),
+        np.zeros((chunk // tile, n_pairs, tile, 2), np.int16),
+        np.empty(chunk),
+        np.empty((chunk, n_units), np.int32),
+        np.empty((tile, panel), np.int32),
+        np.empty((tile, panel), np.int32),
+        np.empty((chunk, 2), np.int64),
+        np.empty((chunk, 2)),
+        np.empty(chunk, np.int32),
+        np.empty((chunk, (n_units + 63) // 64), np.uint64),
+        np.zeros((chunk, n_units), np.int32),
+        np.empty((chunk, n_units), np.int32),
+        np.zeros(chunk, np.int64),
+    )
 
-    values : int32 (rows, panels·panel rows); first, second : int32 (rows, panel rows), scratch: the two largest of each
-    lane, so that the loop over the units has no branch; places : int64 (…, 2), from `first_place` on.
+
+@inlined
+def _two_largest(isa, room, t, panels, starts):
+    """Sums of all units for the rows of tile t, and for each row the two units with the largest, as guesses.
+
+    The two largest of each lane are kept on the way, so that the loop over the units has no branch.
     """
     n_panels, _, panel, _ = panels.shape
+    tile = room.codes.shape[2]
+    values, first, second, guesses = (
+        room.values[t * tile : (t + 1) * tile],
+        room.largest,
+        room.next_largest,
+        room.guesses,
+    )
     first[:] = np.int32(NOWHERE)
     second[:] = np.int32(NOWHERE)
     for q in range(n_panels):
-        spread_tile(isa, tile_codes, t, panels, starts, q, values, first, second)
-    for j in range(values.shape[0]):
+        spread_tile(isa, room.codes, t, panels, starts, q, values, first, second)
+    for j in range(tile):
         a, largest, b, next_largest = two_largest_lanes(isa, first, second, j)
         k = a
         while k < values.shape[1] and values[j, k] != largest:
             k += panel
-        places[first_place + j, 0] = k
+        guesses[t * tile + j, 0] = k
         k = k + panel if b == a and next_largest == largest else b
         while k < values.shape[1] and values[j, k] != next_largest:
             k += panel
-        places[first_place + j, 1] = k
+        guesses[t * tile + j, 1] = k
+
+
+@inlined
+def _own_codes(isa, own, room, short, start, t, count):
+    """The codes of the rows of tile t on the codebook's own axes, and in the last column the norms beyond them.
+
+    One call for a tile: the arrays of each call are counted, by atomic instructions, as dear as the codes of a row.
+    """
+    axes, products, shifts, line, loss = own.axes, own.products, own.shifts, own.line, own.loss
+    unit, inverse, deviation = own.unit, own.inverse, own.deviation
+    whole, tile_codes, factors, norms, used = room.whole, room.codes, room.factors, short.norms, short.used
+    n_panels, tile = axes.shape[0], tile_codes.shape[2]
+    from_row = t * tile
+    # Two places at most, written out: an index that is not constant would be a slice.
+    flat, last = products.reshape(-1, AXES), products[n_panels - 1]
+    if used.shape[0] > 0:
+        project_used(isa, whole, from_row, axes, 0, products[0], used, (start + from_row) // tile)
+        if n_panels > 1:
+            project_used(isa, whole, from_row, axes, 1, last, used, (start + from_row) // tile)
+    else:
+        project_tile(isa, whole, from_row, axes, 0, products[0])
+        if n_panels > 1:
+            project_tile(isa, whole, from_row, axes, 1, last)
+    for j in range(count):
+        factor = factors[from_row + j]
+        factor = inverse / (factor * unit) if factor > 0.0 else 0.0
+        inside = 0.0
+        for p in range(n_panels):
+            inside += round_codes(flat, p * tile + j, factor, shifts, p * AXES, line)
+            for a in range(AXES):
+                column = p * AXES + a
+                tile_codes[t, column // 2, j, column % 2] = np.int16(line[a])
+        norm = norms[start + from_row + j]
+        beyond = norm_beyond(norm * norm, inside * unit * unit, loss, deviation, unit)
+        tile_codes[t, n_panels * AXES // 2 - 1, j, 1] = beyond
+
+
+@inlined
+def _encode_chunk(isa, X, short, own, room, start, rows):
+    """The rows [start, start + rows) as integers, and their codes."""
+    whole, factors, tile_codes = room.whole, room.factors, room.codes
+    norms, centre, scale, rare = short.norms, short.centre, short.scale, short.rare
+    pairs, tile_pairs = short.codes.view(np.int32), tile_codes.view(np.int32)
+    integers = X.itemsize == 1
+    n_pairs, tile = tile_codes.shape[1], tile_codes.shape[2]
+    for j in range(rows):
+        norm = norms[start + j]
+        factors[j] = row_factor(integers, norm) if norm <= rare else 0.0
+        load_row(X, start + j, centre, factors[j] * scale, whole, j)
+    for t in range(-(-rows // tile)):
+        count = min(tile, rows - t * tile)
+        if own.axes.shape[0] > 0:
+            _own_codes(isa, own, room, short, start, t, count)
+        else:
+            for j in range(count):
+                for g in range(n_pairs):
+                    tile_pairs[t, g, j, 0] = pairs[start + t * tile + j, g]
+
+
+@inlined
+def _guess(isa, W, short, book, room, start, rows, units, trust):
+    """Two units for each row that are likely to be near, their scores, and the thresholds that follow."""
+    guesses, guess_scores, thresholds, factors = room.guesses, room.guess_scores, room.thresholds, room.factors
+    whole, high, offsets, norms, rare, step = room.whole, book.high, book.offsets, short.norms, short.rare, book.step
+    slack, blur, product_unit = book.slack, book.blur, short.unit * book.unit
+    K, tile = W.shape[0], room.codes.shape[2]
+    if trust:
+        for j in range(rows):
+            guesses[j, 0] = units[start + j, 0]
+            guesses[j, 1] = units[start + j, 1]
+    else:
+        for t in range(-(-rows // tile)):
+            _two_largest(isa, room, t, book.panels, book.starts)
+    # Rows of NaN find what is no unit, as a caller's guesses may be: neither is looked up.
+    for j in range(rows):
+        for g in range(2):
+            if not 0 <= guesses[j, g] < K:
+                guesses[j, g] = g
+    for j in range(thresholds.shape[0]):
+        thresholds[j] = 2147483647
+        if K > _SMALL and j < rows:
+            prefetch_row(high, guesses[j, 0])
+            prefetch_row(high, guesses[j, 1])
+    for j in range(rows):
+        norm = norms[start + j]
+        if not norm <= rare:
+            continue
+        factors[j] = step / factors[j] if factors[j] > 0.0 else 0.0
+        second_score = -np.inf
+        products = two_row_products(isa, whole, j, high, guesses[j, 0], guesses[j, 1])
+        for g in range(2):
+            guess_scores[j, g] = offsets[guesses[j, g]] - factors[j] * products[g]
+            second_score = max(second_score, guess_scores[j, g])
+        margin = slack[0] * norm + slack[1] + blur[0] * norm + blur[2]
+        thresholds[j] = _threshold(second_score, margin, product_unit)
+
+
+@inlined
+def _screen(isa, book, room, rows, trust, masks):
+    """Stage 1: bits of the units whose sums reach the rows' thresholds, but for the guesses."""
+    panels, starts, values, bits = book.panels, book.starts, room.values, room.bits
+    tile_codes, thresholds, guesses = room.codes, room.thresholds, room.guesses
+    n_panels, _, panel, _ = panels.shape
+    tile = tile_codes.shape[2]
+    bits[:] = np.uint64(0)
+    for t in range(-(-rows // tile)):
+        from_row = t * tile
+        count = min(tile, rows - from_row)
+        tile_thresholds = thresholds[from_row : from_row + tile]
+        for q in range(n_panels):
+            if trust:
+                if screen_tile(isa, tile_codes, t, panels, starts, q, tile_thresholds, masks) == 0:
+                    continue
+            else:
+                for j in range(count):
+                    masks[j] = at_least(isa, values, from_row + j, q, thresholds[from_row + j])
+            word, shift = q * panel // 64, np.uint64(q * panel % 64)
+            for j in range(count):
+                bits[from_row + j, word] |= masks[j] << shift
+    for j in range(rows):
+        for g in range(2):
+            bits[j, guesses[j, g] // 64] &= ~(np.uint64(1) << np.uint64(guesses[j, g] % 64))
+
+
+@inlined
+def _look_closer(isa, short, book, room, start, rows, counts):
+    """Stage 2: of the units that stage 1 leaves, those whose sums over all axes reach the thresholds."""
+    bits, alive, sums, found = room.bits, room.alive, room.sums, room.found
+    values, thresholds = room.values, room.thresholds
+    codes, second, flat_starts, high = short.codes, book.second, book.starts.reshape(-1), book.high
+    staged, distant = second.shape[0] > 0, high.shape[0] > _SMALL
+    for j in range(rows):
+        passed = 0
+        for word in range(bits.shape[1]):
+            mask = bits[j, word]
+            while mask != 0:
+                alive[j, passed] = word * 64 + trailing_zeros(mask)
+                passed += 1
+                mask &= mask - np.uint64(1)
+        counts[0] += passed
+        left = 0
+        for position in range(0, passed if staged else 0, 4):
+            four_row_products(isa, codes, start + j, second, alive, j, position, sums)
+        for position in range(passed):
+            k = alive[j, position]
+            if staged:
+                bound = np.int64(sums[j, position]) + np.int64(flat_starts[k])
+                if bound < thresholds[j]:
+                    continue
+                sums[j, left] = np.int32(bound)
+            else:
+                sums[j, left] = values[j, k]
+            alive[j, left] = k
+            left += 1
+            if distant and left <= _FETCHED:
+                prefetch_row(high, np.int64(k))
+        found[j] = left
 
 
 @inlined
@@ -94,26 +323,120 @@ def _are_apart(scores, places, count, nearest, runner_up, lowest, second_lowest,
 
 
 @inlined
-def _own_codes(projected, tile, first, count, norms, factors, from_row, scaling, shifts, loss, line, tile_codes, t):
-    """The codes of a tile's rows on the codebook's own axes, and in the last column the norms beyond them.
+def _settle_by_float64(X, W, i, count, beyond, result):
+    """Set units[i] and distances[i] by float64, among the first `count` places whose scores are not above `beyond`; how many those were.
 
-    projected : int32 (panels·rows of a tile, AXES); scaling : (unit, 1 / (unit of the axes), deviation of their Gram matrix). One call for a tile: the
-    arrays of each call are counted, by atomic instructions, as dear as the codes of a row.
+    result : as in `_decide`.
     """
-    unit, inverse, deviation = scaling
-    n_panels = projected.shape[0] // tile
-    for j in range(count):
-        factor = factors[from_row + j]
-        factor = inverse / (factor * unit) if factor > 0.0 else 0.0
-        inside = 0.0
-        for p in range(n_panels):
-            inside += round_codes(projected, p * tile + j, factor, shifts, p * AXES, line)
-            for a in range(AXES):
-                column = p * AXES + a
-                tile_codes[t, column // 2, j, column % 2] = np.int16(line[a])
-        norm = norms[first + j]
-        beyond = norm_beyond(norm * norm, inside * unit * unit, loss, deviation, unit)
-        tile_codes[t, n_panels * AXES // 2 - 1, j, 1] = beyond
+    units, distances, scores, places, best, best_index, sums = result
+    best[:] = np.inf
+    best_index[:] = -1
+    compared = 0
+    for position in range(count):
+        if not scores[position] > beyond:
+            compared += 1
+            k = places[position]
+            offer_unit(squared_distance_float64(X, i, W, k, sums), k, best, best_index)
+    units[i, 0] = best_index[0]
+    units[i, 1] = best_index[1]
+    distances[i] = best[0]
+    return compared
+
+
+@inlined
+def _decide(isa, X, W, short, book, room, start, rows, last_row, result, counts):
+    """Stage 3: scores of what is left by whole rows of integers; where those cannot tell two units apart, float64.
+
+    result : (units, distances, scores : float64 (K,), places : int64 (K,), best : float64 (2,), their units : int64 (2,), sums :
+    float64 (8,)), all but the first two scratch.
+    """
+    units, distances, scores, places, sums64 = result[0], result[1], result[2], result[3], result[6]
+    whole, factors, guesses, guess_scores = room.whole, room.factors, room.guesses, room.guess_scores
+    thresholds, found, alive, sums = room.thresholds, room.found, room.alive, room.sums
+    norms, rare, high, low = short.norms, short.rare, book.high, book.low
+    offsets, rests, fine = book.offsets, book.rests, book.fine
+    slack, blurs, product_unit = book.slack, book.blur, short.unit * book.unit
+    K, chunk, integers = W.shape[0], thresholds.shape[0], X.itemsize == 1
+    shrink = 1.0 / (short.scale * short.scale)
+    for j in range(rows):
+        i = start + j
+        if i + chunk < last_row:
+            prefetch_row(X, i + chunk)
+        norm = norms[i]
+        if not norm <= rare:  # no codes: every unit is compared
+            for unit in range(K):
+                scores[unit] = -np.inf
+                places[unit] = unit
+            _settle_by_float64(X, W, i, K, 0.0, result)
+            continue
+        blur = blurs[0] * norm + blurs[2]
+        margin = slack[0] * norm + slack[1] + blur
+        scores[0] = guess_scores[j, 0]
+        scores[1] = guess_scores[j, 1]
+        places[0] = guesses[j, 0]
+        places[1] = guesses[j, 1]
+        evaluated = 2
+        lowest = min(scores[0], scores[1])
+        second_lowest = max(scores[0], scores[1])
+        nearest = places[0] if scores[0] <= scores[1] else places[1]
+        runner_up = places[1] if scores[0] <= scores[1] else places[0]
+        threshold = thresholds[j]
+        left = found[j]
+        for turn in range(left):
+            # The most promising first: it raises the threshold for the others. Past some turns the search for it costs more.
+            chosen = turn
+            if turn < _SORTED:
+                for position in range(turn + 1, left):
+                    if sums[j, position] > sums[j, chosen]:
+                        chosen = position
+                if sums[j, chosen] < threshold:
+                    break
+            elif sums[j, chosen] < threshold:
+                continue
+            k = np.int64(alive[j, chosen])
+            alive[j, chosen] = alive[j, turn]
+            sums[j, chosen] = sums[j, turn]
+            score = offsets[k] - factors[j] * row_product(isa, whole, j, high, k)
+            scores[evaluated] = score
+            places[evaluated] = k
+            evaluated += 1
+            if score < second_lowest:
+                if score < lowest:
+                    second_lowest, runner_up, lowest, nearest = lowest, nearest, score, k
+                else:
+                    second_lowest, runner_up = score, k
+                threshold = _threshold(second_lowest, margin, product_unit)
+        counts[1] += evaluated
+        counts[3] += np.int64(nearest == units[i, 0])
+        certain = _are_apart(scores, places, evaluated, nearest, runner_up, lowest, second_lowest, 2.0 * blur)
+        if integers and not certain:  # the weights' second parts tell most of them apart
+            beyond = second_lowest + 2.0 * blur
+            blur = blurs[1] * norm + blurs[2]
+            lowest, second_lowest = np.inf, np.inf
+            for position in range(evaluated):
+                if scores[position] > beyond:
+                    scores[position] = np.inf
+                    continue
+                k = places[position]
+                score = scores[position] - factors[j] * fine * row_product(isa, whole, j, low, k) + rests[k]
+                scores[position] = score
+                if score < lowest:
+                    second_lowest, runner_up, lowest, nearest = lowest, nearest, score, k
+                elif score < second_lowest:
+                    second_lowest, runner_up = score, k
+            certain = _are_apart(scores, places, evaluated, nearest, runner_up, lowest, second_lowest, 2.0 * blur)
+        elif integers:
+            lowest += rests[nearest] - factors[j] * fine * row_product(isa, whole, j, low, nearest)
+        if not certain:
+            counts[2] += _settle_by_float64(X, W, i, evaluated, second_lowest + 2.0 * blur, result)
+            continue
+        units[i, 0] = nearest
+        units[i, 1] = runner_up
+        distance = norm * norm + 2.0 * lowest
+        if integers and 2.0 * (blurs[1] * norm + blurs[2]) < 1e-7 * distance:
+            distances[i] = distance * shrink
+        else:
+            distances[i] = squared_distance_float64(X, i, W, nearest, sums64)
 
 
 @kernel
@@ -132,255 +455,27 @@ def two_nearest(isa, X, W, short, book, trust, first_row, last_row, units, dista
 
     Some tiles of rows go through the stages together: loops of one kind, whose branches and memory are alike.
     """
-    codes, norms, centre, used = short.codes, short.norms, short.centre, short.used
-    listed = used.shape[0] > 0
-    panels, starts, second, own, high, low, offsets = (
-        book.panels,
-        book.starts,
-        book.second,
-        book.own,
-        book.high,
-        book.low,
-        book.offsets,
-    )
-    scale, rare, step, fine = short.scale, short.rare, book.step, book.fine
-    product_unit = short.unit * book.unit
-    K = W.shape[0]
-    n_panels, n_pairs, panel, _ = panels.shape
-    integers = X.itemsize == 1
-    staged = second.shape[0] > 0
-    owned = own.shape[0] > 0
-    flat_starts = starts.reshape(-1)
+    K, n_own = W.shape[0], book.own.shape[0]
+    n_panels, n_pairs, panel, _ = book.panels.shape
     tile = tile_rows(isa)
-    tiles = _TILES if K <= _SMALL else 1
-    chunk = tiles * tile
-    distant = K > _SMALL
-    pairs = codes.view(np.int32)
-    tile_codes = np.zeros((tiles, n_pairs, tile, 2), np.int16)
-    tile_pairs = tile_codes.view(np.int32)
-    whole = _aligned_rows(chunk, high.shape[1])
-    projected = np.empty((own.shape[0], tile, AXES), np.int32)
-    all_projected = projected.reshape(-1, AXES)
-    n_own = own.shape[0]
-    first_projected = projected[0] if owned else all_projected
-    last_projected = projected[n_own - 1] if owned else all_projected
-    own_shifts = book.own_shifts / short.unit
-    scaling = (short.unit, book.own_inverse, book.deviation)
-    line = np.empty(AXES, np.int32)
-    values = np.empty((chunk, n_panels * panel), np.int32)
-    alive = np.zeros((chunk, n_panels * panel), np.int32)
-    bits = np.empty((chunk, (n_panels * panel + 63) // 64), np.uint64)
-    bounds = np.empty((chunk, n_panels * panel), np.int32)
-    found = np.zeros(chunk, np.int64)
-    first = np.empty((tile, panel), np.int32)
-    second_first = np.empty((tile, panel), np.int32)
-    guesses = np.empty((chunk, 2), np.int64)
-    limits = np.empty(chunk, np.int32)
+    chunk = (_TILES if K <= _SMALL else 1) * tile
+    room = _make_room(chunk, tile, book.high.shape[1], n_pairs, n_panels * panel, panel)
+    own = _OwnAxes(
+        book.own,
+        book.own_shifts / short.unit,
+        short.unit,
+        book.own_inverse,
+        book.deviation,
+        short.loss,
+        np.empty((max(1, n_own), tile, AXES), np.int32),
+        np.empty(AXES, np.int32),
+    )
+    result = units, distances, np.empty(K), np.empty(K, np.int64), np.empty(2), np.empty(2, np.int64), np.empty(8)
     masks = np.empty(tile, np.uint64)
-    factors = np.empty(chunk)
-    guess_scores = np.empty((chunk, 2))
-    scores = np.empty(K)
-    places = np.empty(K, np.int64)
-    sums = np.empty(8)
-    best = np.empty(2)
-    best_index = np.empty(2, np.int64)
-    shrink = 1.0 / (scale * scale)
     for start in range(first_row, last_row, chunk):
         rows = min(chunk, last_row - start)
-        if trust:
-            for j in range(rows):
-                guesses[j, 0] = units[start + j, 0]
-                guesses[j, 1] = units[start + j, 1]
-        for j in range(rows):
-            norm = norms[start + j]
-            factors[j] = row_factor(integers, norm) if norm <= rare else 0.0
-            load_row(X, start + j, centre, factors[j] * scale, whole, j)
-        for t in range(-(-rows // tile)):
-            from_row = t * tile
-            count = min(tile, rows - from_row)
-            if owned:
-                if listed:
-                    project_used(isa, whole, from_row, own, 0, first_projected, used, (start + from_row) // tile)
-                    if n_own > 1:
-                        project_used(isa, whole, from_row, own, 1, last_projected, used, (start + from_row) // tile)
-                else:
-                    project_tile(isa, whole, from_row, own, 0, first_projected)
-                    if n_own > 1:
-                        project_tile(isa, whole, from_row, own, 1, last_projected)
-                _own_codes(
-                    all_projected, tile, start + from_row, count, norms, factors, from_row, scaling, own_shifts, short.loss, line,
-                    tile_codes, t,
-                )  # fmt: skip
-            else:
-                for j in range(count):
-                    for g in range(n_pairs):
-                        tile_pairs[t, g, j, 0] = pairs[start + from_row + j, g]
-            if not trust:
-                lines = values[from_row : from_row + tile]
-                _two_largest(isa, tile_codes, t, panels, starts, lines, first, second_first, guesses, from_row)
-        # Rows of NaN find what is no unit, as a caller's guesses may be: neither is looked up.
-        for j in range(rows):
-            for g in range(2):
-                if not 0 <= guesses[j, g] < K:
-                    guesses[j, g] = g
-        bits[:] = np.uint64(0)
-        for j in range(chunk):
-            limits[j] = 2147483647
-            if distant and j < rows:
-                prefetch_row(high, guesses[j, 0])
-                prefetch_row(high, guesses[j, 1])
-        for j in range(rows):
-            norm = norms[start + j]
-            if not norm <= rare:
-                continue
-            factors[j] = step / factors[j] if factors[j] > 0.0 else 0.0
-            second_score = -np.inf
-            products = two_row_products(isa, whole, j, high, guesses[j, 0], guesses[j, 1])
-            for g in range(2):
-                guess_scores[j, g] = offsets[guesses[j, g]] - factors[j] * products[g]
-                second_score = max(second_score, guess_scores[j, g])
-            margin = book.slack[0] * norm + book.slack[1] + book.blur[0] * norm + book.blur[2]
-            limits[j] = _threshold(second_score, margin, product_unit)
-        for t in range(-(-rows // tile)):
-            from_row = t * tile
-            count = min(tile, rows - from_row)
-            tile_limits = limits[from_row : from_row + tile]
-            for q in range(n_panels):
-                if trust:
-                    if screen_tile(isa, tile_codes, t, panels, starts, q, tile_limits, masks) == 0:
-                        continue
-                else:
-                    for j in range(count):
-                        masks[j] = at_least(isa, values, from_row + j, q, limits[from_row + j])
-                word, shift = q * panel // 64, np.uint64(q * panel % 64)
-                for j in range(count):
-                    bits[from_row + j, word] |= masks[j] << shift
-        for j in range(rows):
-            for g in range(2):
-                bits[j, guesses[j, g] // 64] &= ~(np.uint64(1) << np.uint64(guesses[j, g] % 64))
-            passed = 0
-            for word in range(bits.shape[1]):
-                mask = bits[j, word]
-                while mask != 0:
-                    alive[j, passed] = word * 64 + trailing_zeros(mask)
-                    passed += 1
-                    mask &= mask - np.uint64(1)
-            counts[0] += passed
-            left = 0
-            for position in range(0, passed if staged else 0, 4):
-                four_row_products(isa, codes, start + j, second, alive, j, position, bounds)
-            for position in range(passed):
-                k = alive[j, position]
-                if staged:
-                    bound = np.int64(bounds[j, position]) + np.int64(flat_starts[k])
-                    if bound < limits[j]:
-                        continue
-                    bounds[j, left] = np.int32(bound)
-                else:
-                    bounds[j, left] = values[j, k]
-                alive[j, left] = k
-                left += 1
-                if distant and left <= _FETCHED:
-                    prefetch_row(high, np.int64(k))
-            found[j] = left
-        for j in range(rows):
-            i = start + j
-            if i + chunk < last_row:
-                prefetch_row(X, i + chunk)
-            norm = norms[i]
-            best[0] = np.inf
-            best[1] = np.inf
-            best_index[0] = -1
-            best_index[1] = -1
-            if not norm <= rare:
-                for unit in range(K):
-                    offer_unit(squared_distance_float64(X, i, W, unit, sums), unit, best, best_index)
-                units[i, 0] = best_index[0]
-                units[i, 1] = best_index[1]
-                distances[i] = best[0]
-                continue
-            blur = book.blur[0] * norm + book.blur[2]
-            margin = book.slack[0] * norm + book.slack[1] + blur
-            scores[0] = guess_scores[j, 0]
-            scores[1] = guess_scores[j, 1]
-            places[0] = guesses[j, 0]
-            places[1] = guesses[j, 1]
-            evaluated = 2
-            lowest = min(scores[0], scores[1])
-            second_lowest = max(scores[0], scores[1])
-            nearest = places[0] if scores[0] <= scores[1] else places[1]
-            runner_up = places[1] if scores[0] <= scores[1] else places[0]
-            limit = limits[j]
-            left = found[j]
-            for turn in range(left):
-                # The most promising first: it lowers the limit for the others. Past some turns the search for it costs more.
-                chosen = turn
-                if turn < _SORTED:
-                    for position in range(turn + 1, left):
-                        if bounds[j, position] > bounds[j, chosen]:
-                            chosen = position
-                    if bounds[j, chosen] < limit:
-                        break
-                elif bounds[j, chosen] < limit:
-                    continue
-                k = np.int64(alive[j, chosen])
-                alive[j, chosen] = alive[j, turn]
-                bounds[j, chosen] = bounds[j, turn]
-                score = offsets[k] - factors[j] * row_product(isa, whole, j, high, k)
-                scores[evaluated] = score
-                places[evaluated] = k
-                evaluated += 1
-                if score < second_lowest:
-                    if score < lowest:
-                        second_lowest = lowest
-                        runner_up = nearest
-                        lowest = score
-                        nearest = k
-                    else:
-                        second_lowest = score
-                        runner_up = k
-                    limit = _threshold(second_lowest, margin, product_unit)
-            counts[1] += evaluated
-            counts[3] += np.int64(nearest == units[i, 0])
-            certain = _are_apart(scores, places, evaluated, nearest, runner_up, lowest, second_lowest, 2.0 * blur)
-            if integers and not certain:  # the weights' second parts tell most of them apart
-                beyond = second_lowest + 2.0 * blur
-                blur = book.blur[1] * norm + book.blur[2]
-                lowest = np.inf
-                second_lowest = np.inf
-                for position in range(evaluated):
-                    if scores[position] > beyond:
-                        scores[position] = np.inf
-                        continue
-                    k = places[position]
-                    score = scores[position] - factors[j] * fine * row_product(isa, whole, j, low, k) + book.rests[k]
-                    scores[position] = score
-                    if score < lowest:
-                        second_lowest = lowest
-                        runner_up = nearest
-                        lowest = score
-                        nearest = k
-                    elif score < second_lowest:
-                        second_lowest = score
-                        runner_up = k
-                certain = _are_apart(scores, places, evaluated, nearest, runner_up, lowest, second_lowest, 2.0 * blur)
-            elif integers:
-                product = row_product(isa, whole, j, low, nearest)
-                lowest += book.rests[nearest] - factors[j] * fine * product
-            if not certain:
-                for position in range(evaluated):
-                    if not scores[position] > second_lowest + 2.0 * blur:
-                        counts[2] += 1
-                        k = places[position]
-                        offer_unit(squared_distance_float64(X, i, W, k, sums), k, best, best_index)
-                units[i, 0] = best_index[0]
-                units[i, 1] = best_index[1]
-                distances[i] = best[0]
-                continue
-            units[i, 0] = nearest
-            units[i, 1] = runner_up
-            distance = norm * norm + 2.0 * lowest
-            if integers and 2.0 * (book.blur[1] * norm + book.blur[2]) < 1e-7 * distance:
-                distances[i] = distance * shrink
-            else:
-                distances[i] = squared_distance_float64(X, i, W, nearest, sums)
+        _encode_chunk(isa, X, short, own, room, start, rows)
+        _guess(isa, W, short, book, room, start, rows, units, trust)
+        _screen(isa, book, room, rows, trust, masks)
+        _look_closer(isa, short, book, room, start, rows, counts)
+        _decide(isa, X, W, short, book, room, start, rows, last_row, result, counts)
