@@ -1,4 +1,4 @@
-"""Brute force with coarser codes: for any step, data and ceilings, no row within a ceiling is lost or found twice."""
+"""Brute force with coarser codes: for any step, data and upper_bounds, no row within a upper bound is lost or found twice."""
 
 import itertools
 
@@ -17,6 +17,7 @@ from somknn_kernels.exact.selection import NO_INDEX, Nearest, sorted_heaps
 from somknn_kernels.ir.shapes import query_tile, scan_group, scan_panel_rows
 from somknn_kernels.policy import kernel
 from somknn_kernels.search import brute_screen as kernels
+from somknn_kernels.search.brute import Span
 from somknn_kernels.tiles import scan_tiles
 
 TWO_BYTES = [name for name in isa_module.supported() if scan_group(isa_module.select(name)) == 2]
@@ -81,9 +82,9 @@ def test_the_bound_of_the_codes_holds(seed, step, kind):
     random = np.random.default_rng(seed)
     queries, rows = bytes_of(kind, random, 12, 40), bytes_of(kind, random, 50, 40)
     distances = reference.squared_distances(queries, rows)
-    ceilings = np.quantile(distances, 0.3, axis=1)
-    passing = plain.not_ruled_out(queries, rows, step, ceilings)
-    assert passing[distances <= ceilings[:, None]].all()
+    upper_bounds = np.quantile(distances, 0.3, axis=1)
+    passing = plain.not_ruled_out(queries, rows, step, upper_bounds)
+    assert passing[distances <= upper_bounds[:, None]].all()
 
 
 @kernel
@@ -103,7 +104,7 @@ def test_codes_are_rounded_as_they_say(step):
     np.testing.assert_array_equal(squares[:, 1], ((rows - step * expected) ** 2).sum(axis=1))
 
 
-def run(name, queries, rows, step, ceilings, k, cuts=()):
+def run(name, queries, rows, step, upper_bounds, k, cuts=()):
     """The k nearest by the kernel alone, on one instruction path, from the rows before it gave up; and that row.
 
     cuts : rows where one call ends and the next begins.
@@ -123,8 +124,8 @@ def run(name, queries, rows, step, ceilings, k, cuts=()):
     )
     stop, edges = 0, [0, *cuts, len(rows)]
     for first, last in itertools.pairwise(edges):
-        span = (queries, 0, len(queries), rows, first, last)
-        stop = kernels.screened_bytes(isa, *span, step, scratch, 0, n_tiles if first == 0 else 0, ceilings, best)
+        span = Span(0, len(queries), first, last, 0, n_tiles if first == 0 else 0)
+        stop = kernels.screened_bytes(isa, queries, rows, span, step, scratch, upper_bounds, best)
         if stop < last:
             break
     return sorted_heaps(*best), stop
@@ -145,13 +146,13 @@ def test_nothing_is_lost_and_nothing_is_met_twice(name, seed, step, m, n, d, kin
     rows = bytes_of(kind, random, n, d)
     queries = np.concatenate([rows[: m // 2], bytes_of(kind, random, m - min(m // 2, n), d)])
     k = min(3, n)
-    ceilings = np.full(len(queries), np.iinfo(np.int64).max)
+    upper_bounds = np.full(len(queries), np.iinfo(np.int64).max)
     if known:  # as low as they can be
-        ceilings = np.ascontiguousarray(reference.nearest(queries, rows, k)[0][:, -1])
+        upper_bounds = np.ascontiguousarray(reference.nearest(queries, rows, k)[0][:, -1])
     cuts = [cut for cut in (64, 128) if cut < n]
-    (distances, indices), stop = run(name, queries, rows, step, ceilings, k, cuts)
+    (distances, indices), stop = run(name, queries, rows, step, upper_bounds, k, cuts)
     expected = reference.nearest(queries, rows[:stop], min(k, stop))
-    inside = expected[0] <= ceilings[:, None]
+    inside = expected[0] <= upper_bounds[:, None]
     np.testing.assert_array_equal(indices[:, : inside.shape[1]][inside], expected[1][inside])
     np.testing.assert_array_equal(distances[:, : inside.shape[1]][inside], expected[0][inside])
 

@@ -218,7 +218,7 @@ FULL = """
 import resource
 import numpy as np
 from somknn_kernels.exact.selection import sorted_heaps
-from somknn_kernels.voting import inverse_distance_weights
+from somknn_kernels.votes.voting import inverse_distance_weights
 
 resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
 print(sorted_heaps(np.array([[3, 1]]), np.array([[0, 1]]))[0].tolist())

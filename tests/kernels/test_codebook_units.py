@@ -27,7 +27,7 @@ def test_units_are_two_halves_of_integers(K, d, seed, dtype, scale):
     step, fine = tops.max() / 32766.0, 2.0**-15
     high, low = np.zeros((K, d + 5), np.int16), np.zeros((K, d + 5), np.int16)
     errors, offsets, rests = np.empty(K), np.zeros(K), np.zeros(K)
-    kernels.encode_units(units, centre, step, fine, 0, K, high, low, errors, offsets, rests)
+    kernels.encode_units(units, centre, 0, K, kernels.WholeUnits(step, fine, high, low, errors, offsets, rests))
     expected_high, left = reference.encode_units(W, centre, scale, step)
     # Division and multiplication by the inverse may round differently.
     assert np.abs(high[:, :d] - expected_high).max() <= 1
@@ -56,7 +56,7 @@ def test_codes_are_coordinates_and_norms(K, d, seed, p, near):
     unit = longest / 32000.0
     codes = np.zeros((K, WIDTH), np.int16)
     uncertain = (d + 100) * 2.0**-50 * longest**2
-    lean = kernels.find_codes(units, squares, 0, K, basis.panels, basis.inverse, basis.gram, unit, uncertain, codes)
+    lean = kernels.find_codes(units, squares, 0, K, basis.of_kernel, unit, uncertain, codes)
     for used, column in {min(p, LEAD - 1): LEAD - 1, p: WIDTH - 1}.items():
         columns = [a if a < LEAD - 1 else a + 1 for a in range(used)]
         coordinates, _, _ = reference.find_codes(units[:K], frame.matrix, unit)

@@ -57,23 +57,23 @@ def test_bounds(name):
     for near in (1, n_panels):
         for wanted in (k, k + 5, min(500, near * places.panels.shape[3])):
             order = (np.arange(n_panels)[:, None] + np.arange(near)) % n_panels
-            limits = np.full(len(real), worst)
-            given = limits, order.astype(np.int32), k, wanted, 0, len(places.packed)
+            upper_bounds = np.full(len(real), worst)
+            given = upper_bounds, order.astype(np.int32), k, wanted, 0, len(places.packed)
             place_seeds.seed_places(isa, places, *given)
-            assert (limits[real] >= exact).all()
-            assert (limits[~real] == worst).all()
+            assert (upper_bounds[real] >= exact).all()
+            assert (upper_bounds[~real] == worst).all()
             if near == n_panels:
-                assert (limits[real] < 1.5 * exact).mean() > 0.9
+                assert (upper_bounds[real] < 1.5 * exact).mean() > 0.9
             if wanted == 500:
-                np.testing.assert_array_equal(limits[real], exact)
+                np.testing.assert_array_equal(upper_bounds[real], exact)
             tile, panel_rows = places.packed.shape[2], places.panels.shape[3]
             for place in np.flatnonzero(real)[::7]:
                 own = order[place // tile * tile // panel_rows]  # the panels near that of the tile's first place
                 others = places.order.reshape(n_panels, panel_rows)[own].ravel()
                 best = bound(rows, groups, places.order[place], others[others >= 0], k)
-                assert limits[place] >= best
+                assert upper_bounds[place] >= best
                 if wanted >= near * panel_rows or best == worst:
-                    assert limits[place] == best
+                    assert upper_bounds[place] == best
 
 
 def test_nearest_panels():

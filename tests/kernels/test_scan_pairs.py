@@ -12,11 +12,13 @@ from somknn_kernels.tiles.scan_tiles import scan_pairs
 
 
 @kernel
-def scan(isa, places, reaches, tops, masks, combined):
+def scan(isa, places, half_squares, tops, masks, combined):
     packed, panels, half_norms, offsets = places.packed, places.panels, places.half_norms, places.offsets
     for t in range(packed.shape[0]):
         for panel in range(panels.shape[1]):
-            found = scan_pairs(isa, packed, t, panels, half_norms, panel, offsets, reaches, tops[t], masks[t, panel])
+            found = scan_pairs(
+                isa, packed, t, panels, half_norms, panel, offsets, half_squares, tops[t], masks[t, panel]
+            )
             combined[t, panel] = found
 
 
@@ -38,20 +40,20 @@ def test_pairs(name, share):
     halves = [((codes[:, None, to] - codes[None, :, to]) ** 2).sum(axis=2) / 2 for to in sections]
 
     # Reaches as a share of the distances, some of them wide, ascending from section to section.
-    most = 2**16 - 4 if places.reaches.dtype == np.uint16 else 2**32 - 4
+    most = 2**16 - 4 if places.half_squares.dtype == np.uint16 else 2**32 - 4
     first = rng.uniform(0.3, 1.0, n_places) * share * np.median(halves[0])
     first[::97] = most
-    reaches = places.reaches
+    half_squares = places.half_squares
     for section in range(3):
         grown = first * (1, 1.3, 1.6)[section] + rng.uniform(0, 20, n_places) * section
-        grown = np.maximum(np.minimum(grown, most), reaches[max(section - 1, 0)].ravel()[:n_places])
-        reaches[section].ravel()[:n_places] = grown.astype(reaches.dtype)
-    flat = reaches.reshape(3, -1)
+        grown = np.maximum(np.minimum(grown, most), half_squares[max(section - 1, 0)].ravel()[:n_places])
+        half_squares[section].ravel()[:n_places] = grown.astype(half_squares.dtype)
+    flat = half_squares.reshape(3, -1)
     own = np.arange(n_tiles * tile).reshape(n_tiles, tile)
     tops = np.stack([flat[0][own].max(axis=1), (flat[1] - flat[0])[own].max(axis=1)], axis=1)
 
     masks, combined = np.zeros((n_tiles, n_panels, tile), np.uint64), np.zeros((n_tiles, n_panels), np.uint64)
-    scan(isa, places, reaches, tops, masks, combined)
+    scan(isa, places, half_squares, tops, masks, combined)
     masks[combined == 0] = 0
     np.testing.assert_array_equal(np.bitwise_or.reduce(masks, axis=2), combined)
     bits = masks[..., None] >> np.arange(panel_rows, dtype=np.uint64) & np.uint64(1) == 1

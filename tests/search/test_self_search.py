@@ -104,7 +104,7 @@ def test_hundreds_of_neighbours():
 @kernel
 def distances_of_first(isa, rows, others, used, squares, sums, out):
     find_used(rows, 0, used, 0)
-    distances_through(isa, rows, 0, rows, others, len(others), used, 0, squares[0], squares, sums, out)
+    distances_through(isa, rows, 0, others, len(others), used, squares, sums, out)
 
 
 def test_widest_sums():

@@ -45,6 +45,19 @@ class Short(NamedTuple):
     used: np.ndarray
 
 
+class RowAxes(NamedTuple):
+    """Axes that rows are embedded on.
+
+    panels : int16 (panels, d in whole pieces / 2, AXES, 2), times 1 / inverse, zeros for those that are not there
+    shifts : float64 (panels·AXES,), products of the centre (bytes) with them; deviation : float64, of their Gram matrix from the identity
+    """
+
+    panels: np.ndarray
+    shifts: np.ndarray
+    inverse: float
+    deviation: float
+
+
 class Units(NamedTuple):
     """The codebook in short vectors and in 16-bit integers.
 
@@ -201,22 +214,20 @@ def centre_rows(X, first, last, centre, scale, out, squares):
 
 
 @kernel
-def embed_rows(
-    isa, X, first, last, centre, scale, axes, shifts, inverse, deviation, loss, unit, limit, codes, norms, used
-):  # fmt: skip
-    """Short vectors of the rows [first, last) as multiples of `unit`, and their norms.
+def embed_rows(isa, X, first, last, axes, short):
+    """Fill codes, norms and the lists of used pairs of `short` for the rows [first, last), whose codes are multiples of its unit.
 
-    X : uint8, float32 or float64 (n, d); axes : int16 (panels, d in whole pieces / 2, AXES, 2), times 1 / inverse, zeros for
-    those that are not there; shifts : float64 (panels·AXES,): products of the centre (bytes) with them.
-    deviation : float64, of the axes' Gram matrix from the identity; loss : float64 (2,), as in `Short`.
-    codes : int16 (n, WIDTH), zeros where the norm is above `limit`; norms : float64 (n,); used : as in `Short`, filled if it is
-    not empty: then `first` is a multiple of the rows of a tile.
+    X : uint8, float32 or float64 (n, d); axes : RowAxes; short : Short. The codes are zeros where the norm is above `rare`. With lists of used
+    pairs, `first` is a multiple of the rows of a tile.
     Cost per row: d·AXES·panels multiply-adds of 16 bits.
     """
+    codes, norms, used, centre, scale = short.codes, short.norms, short.used, short.centre, short.scale
+    unit, loss, limit = short.unit, short.loss, short.rare
+    panels, shifts, inverse, deviation = axes.panels, axes.shifts, axes.inverse, axes.deviation
     integers = X.itemsize == 1
     whole_centre = centre.astype(np.int32) if integers else np.zeros(1, np.int32)
     tile = tile_rows(isa)
-    n_panels, n_pairs = axes.shape[:2]
+    n_panels, n_pairs = panels.shape[:2]
     d = X.shape[1]
     short_sums = integers and d <= SHORT
     whole = np.zeros((tile, 2 * n_pairs), np.int16)
@@ -252,9 +263,9 @@ def embed_rows(
             list_used(whole_pairs, 0, count, seen, used, start // tile)
         for p in range(n_panels):
             if listed:
-                project_used(isa, whole, 0, axes, p, products[p], used, start // tile)
+                project_used(isa, whole, 0, panels, p, products[p], used, start // tile)
             else:
-                project_tile(isa, whole, 0, axes, p, products[p])
+                project_tile(isa, whole, 0, panels, p, products[p])
         for j in range(count):
             i = start + j
             codes[i] = 0

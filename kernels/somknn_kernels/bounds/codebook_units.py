@@ -3,12 +3,15 @@
 Units are centred and scaled once; sums of integers are exact in float64, so that no result depends on their order.
 """
 
+from typing import Any, NamedTuple
+
 import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
 from somknn_kernels.bounds.codebook_codes import LEAD, WIDTH
+from somknn_kernels.bounds.rest import rest_code
 from somknn_kernels.ir.emit import (
     F32,
     F64,
@@ -141,14 +144,32 @@ def _round_line(typing_context, units, k, inverse, inverse_fine, centre, columns
     return signature, codegen
 
 
+class WholeUnits(NamedTuple):
+    """A codebook as 16-bit integers.
+
+    step, fine : float64, units are step·(high + low·fine); high, low : int16 (K, at least d), columns beyond d are left alone
+    errors : float64 (K,), how far step·high is from the unit at most
+    offsets, rests : float64 (K,): the products of the centre with step·high and step·fine·low are added
+    """
+
+    step: Any
+    fine: Any
+    high: Any
+    low: Any
+    errors: Any
+    offsets: Any
+    rests: Any
+
+
 @kernel
-def encode_units(units, centre, step, fine, first, last, high, low, errors, offsets, rests):
+def encode_units(units, centre, first, last, out):
     """units[k] = step·(high + low·fine) rounded, and how far step·high is from it at most, for the units [first, last).
 
     units : float64 (at least K, d), centred; centre : float64 (d,), integers: what rows of bytes are not centred by, or zeros
-    high, low : int16 (K, at least d), columns beyond d are left alone; errors : float64 (K,)
-    offsets, rests : float64 (K,): the products of the centre with step·high and step·fine·low are added.
+    out : WholeUnits
     """
+    step, fine, high, low = out.step, out.fine, out.high, out.low
+    errors, offsets, rests = out.errors, out.offsets, out.rests
     inverse = 1.0 / step
     inverse_fine = 1.0 / fine
     d = centre.shape[0]
@@ -173,18 +194,30 @@ def encode_units(units, centre, step, fine, first, last, high, low, errors, offs
         rests[k] += step * fine * of_low
 
 
+class Basis(NamedTuple):
+    """Axes of a codebook's short vectors.
+
+    axes : float64 (panels·d, FEATURES), axis a in column a % FEATURES of panel a // FEATURES
+    inverse, gram : float64 (p, panels·FEATURES), inverse of the axes' Gram matrix and the matrix itself, padded with zeros
+    """
+
+    axes: Any
+    inverse: Any
+    gram: Any
+
+
 @kernel
-def find_codes(units, squares, first, last, axes, inverse, gram, unit, uncertain, codes):
+def find_codes(units, squares, first, last, basis, unit, uncertain, codes):
     """Codes of the units [first, last) on some axes, multiples of `unit`; returns the largest norm of what axes that a rest leans on.
 
     The codes are the coordinates, taken with the inverse of the axes' Gram matrix and rounded; behind those of the leading axes and
     behind all of them the norm of what they leave out, rounded up.
     units : float64 (a multiple of TARGETS, d); first : a multiple of TARGETS; squares : float64 (K,)
-    axes : float64 (panels·d, FEATURES): axis a in column a % FEATURES of panel a // FEATURES; inverse, gram : float64 (p, panels·FEATURES), of
-    the axes' Gram matrix, padded with zeros
+    basis : Basis
     uncertain : float64: rounding of a squared norm beyond the axes; codes : int16 (K, WIDTH), zeros.
     Cost per unit: d·p multiply-adds in float64.
     """
+    axes, inverse, gram = basis.axes, basis.inverse, basis.gram
     d = units.shape[1]
     p, padded = inverse.shape
     lead = min(p, LEAD - 1)
@@ -214,8 +247,7 @@ def find_codes(units, squares, first, last, axes, inverse, gram, unit, uncertain
                     inside += whole[q, a] * (products[q, a] + lean)
                     leaning += lean * lean
                 largest = max(largest, leaning)
-                beyond = np.sqrt(max(squares[k] - inside, 0.0) + uncertain)
-                codes[k, WIDTH - 1 if used == p else LEAD - 1] = np.int16(min(np.ceil(beyond * inverse_unit), 32767.0))
+                codes[k, WIDTH - 1 if used == p else LEAD - 1] = rest_code(squares[k], inside, uncertain, unit)
         for q in range(min(TARGETS, last - start)):
             k = start + q
             for a in range(p):

@@ -7,6 +7,8 @@ rounded to multiples of one step. `errors` bounds the distance between what is s
 clipping, and every inexact operation on the way. docs/concepts/bounds.md has the proof.
 """
 
+from typing import Any, NamedTuple
+
 import numpy as np
 
 from somknn_kernels.bounds.codebook_codes import SHORT, load_row, square_of
@@ -92,18 +94,35 @@ def _project(isa, rows, pairs, count, axes, use_lists, seen, used, products):
             project_tile(isa, rows, 0, axes, p, products[p])
 
 
+class Projection(NamedTuple):
+    """Axes, and what rows are before they are multiplied with them.
+
+    centre : float64 (d,), integers for bytes
+    unit_norm : see `_pack_int16`; 0 for bytes, which are multiplied as they are
+    axes : int16 (panels, d in whole pieces / 2, AXES, 2), the axes times 1 / inverse_scale, rounded
+    shifts : int32 (panels·AXES,), products of the integer centre with them, which bytes are multiplied without
+    spectrum : (smallest, largest) eigenvalue of the rounded axes' Gram matrix (those axes that are not zero)
+    """
+
+    centre: Any
+    unit_norm: Any
+    axes: Any
+    shifts: Any
+    inverse_scale: Any
+    spectrum: Any
+
+
 @kernel
-def embed(isa, source, start, stop, centre, unit_norm, axes, shifts, inverse_scale, spectrum, vectors, errors):
+def embed(isa, source, start, stop, projection, vectors, errors):
     """Short vectors, not yet rounded, of source[start:stop].
 
-    source : any number type (n, d). centre : float64 (d,), integers for bytes. unit_norm : see `_pack_int16`; 0 for bytes, which are
-    multiplied as they are. axes : int16 (panels, d in whole pieces / 2, AXES, 2), the axes times 1 / inverse_scale, rounded.
-    shifts : int32 (panels·AXES,), products of the integer centre with them, which bytes are multiplied without.
-    spectrum : (smallest, largest) eigenvalue of the rounded axes' Gram matrix (those axes that are not zero).
+    source : any number type (n, d); projection : Projection
     vectors : float32 (stop - start, P) for P - 1 axes: filled, the last coordinate is ρ before the rotation.
     errors : float64 (stop - start,): bounds on their distances from F(x).
     Cost per row: P·d int16 multiply-adds, exact (their sum fits 32 bits by the choice of `unit_norm` and the scale).
     """
+    centre, unit_norm, axes, shifts = projection.centre, projection.unit_norm, projection.axes, projection.shifts
+    inverse_scale, spectrum = projection.inverse_scale, projection.spectrum
     n_panels, n_pairs = axes.shape[:2]
     tile = tile_rows(isa)
     integers = unit_norm == 0.0

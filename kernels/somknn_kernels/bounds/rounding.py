@@ -8,9 +8,9 @@ CERTAIN = 1.0 + 1e-9  # covers the rounding of the few float64 operations of a b
 
 
 @inlined
-def codes_within(reach):
-    """Above every squared distance of integer codes that are no farther apart than `reach`, in steps of the codes. float64, NaN for NaN."""
-    return reach * reach * CERTAIN + 1.0
+def codes_within(radius):
+    """Above every squared distance of integer codes that are no farther apart than `radius`, in steps of the codes. float64, NaN for NaN."""
+    return radius * radius * CERTAIN + 1.0
 
 
 @inlined

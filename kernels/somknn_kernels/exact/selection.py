@@ -97,10 +97,10 @@ class Improved(NamedTuple):
 
 
 class Within(NamedTuple):
-    """All pairs up to limits[query]. counts : int64 (m,), running; starts : int64 (m + 1,), first place of each query in `distances` and
+    """All pairs up to upper_bounds[query]. counts : int64 (m,), running; starts : int64 (m + 1,), first place of each query in `distances` and
     `indices`, which are empty while counting, and the end."""
 
-    limits: Any
+    upper_bounds: Any
     counts: Any
     starts: Any
     distances: Any
@@ -126,7 +126,7 @@ def is_known(collector, query, index):
 def _bound(collector, query):
     if collector.instance_class in (Nearest, Improved):
         return lambda collector, query: collector.distances[query, 0]
-    return lambda collector, query: collector.limits[query]
+    return lambda collector, query: collector.upper_bounds[query]
 
 
 @overload(offer)
@@ -139,7 +139,7 @@ def _offer(collector, query, distance, index):
         return keep_best
 
     def keep_all(collector, query, distance, index):
-        if distance <= collector.limits[query]:
+        if distance <= collector.upper_bounds[query]:
             if collector.indices.shape[0] > 0:
                 place = collector.starts[query] + collector.counts[query]
                 if (

@@ -135,27 +135,27 @@ def _products(typing_context, isa, a, i, b, others, used, slot, first, last):
     return signature, codegen
 
 
-def distances_through(isa, a, i, b, others, count, used, slot, a_square, b_squares, sums, out):
-    """out[p] = squared distance of rows a[i] and b[others[p]], as `distances.squared_distance` gives it, for p < count.
+def distances_through(isa, rows, i, others, count, used, squares, sums, out):
+    """out[p] = squared distance of rows[i] and rows[others[p]], as `distances.squared_distance` gives it, for p < count.
 
-    Between bytes by the chunks used[slot] of a[i] (`find_used`), its squared norm and `b_squares`; else those play no part.
-    others : int32 (…,); sums : float64 (8,), scratch. Four rows at a time share the loads of a[i] and of the chunks' places.
+    Between bytes by the chunks used[i] of rows[i] (`find_used`) and the rows' squared norms; else those play no part.
+    others : int32 (…,); sums : float64 (8,), scratch. Four rows at a time share the loads of rows[i] and of the chunks' places.
     """
     raise NotImplementedError("only inside kernels")
 
 
 @overload(distances_through, inline="never")
-def _distances_through(isa, a, i, b, others, count, used, slot, a_square, b_squares, sums, out):
-    if a.dtype != types.uint8 or b.dtype != types.uint8:
+def _distances_through(isa, rows, i, others, count, used, squares, sums, out):
+    if rows.dtype != types.uint8:
 
-        def of_numbers(isa, a, i, b, others, count, used, slot, a_square, b_squares, sums, out):
+        def of_numbers(isa, rows, i, others, count, used, squares, sums, out):
             for p in range(count):
-                out[p] = squared_distance(isa, a, i, b, np.int64(others[p]), sums)
+                out[p] = squared_distance(isa, rows, i, rows, np.int64(others[p]), sums)
 
         return of_numbers
 
-    def of_bytes(isa, a, i, b, others, count, used, slot, a_square, b_squares, sums, out):
-        last = 1 + np.int64(used[slot, 0])
+    def of_bytes(isa, rows, i, others, count, used, squares, sums, out):
+        last, square = 1 + np.int64(used[i, 0]), squares[i]
         p = 0
         while p < count and count >= _ROWS:
             p = min(p, count - _ROWS)  # the last four may be some of those before again
@@ -163,7 +163,7 @@ def _distances_through(isa, a, i, b, others, count, used, slot, a_square, b_squa
             for place in range(_ROWS):
                 out[p + place] = 0
             for first in range(1, last, _AT_ONCE):
-                found = _products(isa, a, i, b, four, used, slot, first, min(first + _AT_ONCE, last))
+                found = _products(isa, rows, i, rows, four, used, i, first, min(first + _AT_ONCE, last))
                 out[p] += found[0]
                 out[p + 1] += found[1]
                 out[p + 2] += found[2]
@@ -173,13 +173,13 @@ def _distances_through(isa, a, i, b, others, count, used, slot, a_square, b_squa
             out[p] = 0
             for first in range(1, last, _AT_ONCE):
                 one = (np.int64(others[p]),)
-                out[p] += _products(isa, a, i, b, one, used, slot, first, min(first + _AT_ONCE, last))[0]
+                out[p] += _products(isa, rows, i, rows, one, used, i, first, min(first + _AT_ONCE, last))[0]
             p += 1
         for p in range(count):
             other = np.int64(others[p])
             product = np.int64(out[p])
-            for c in range(a.shape[1] // CHUNK * CHUNK, a.shape[1]):
-                product += np.int64(a[i, c]) * np.int64(b[other, c])
-            out[p] = a_square + b_squares[other] - 2 * product
+            for c in range(rows.shape[1] // CHUNK * CHUNK, rows.shape[1]):
+                product += np.int64(rows[i, c]) * np.int64(rows[other, c])
+            out[p] = square + squares[other] - 2 * product
 
     return of_bytes

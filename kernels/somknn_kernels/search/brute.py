@@ -20,6 +20,21 @@ LARGEST = np.int64(2**31 - 1)
 _UNIT = 2.0**-24  # half a unit in the last place of float32
 
 
+class Span(NamedTuple):
+    """Which queries meet which rows: [q_start, q_stop) and [r_start, r_stop), int64.
+
+    The tiles of queries [pack_start, pack_stop) are packed first; those before them are packed already, and all of them must be before
+    rows are searched.
+    """
+
+    q_start: Any
+    q_stop: Any
+    r_start: Any
+    r_stop: Any
+    pack_start: Any
+    pack_stop: Any
+
+
 class ByteScratch(NamedTuple):
     """What `brute_bytes` keeps of the queries from one range of rows to the next, and room for a block of rows.
 
@@ -52,7 +67,7 @@ class FloatScratch(NamedTuple):
 
 
 @inlined
-def _limit_bytes(worst, norm):
+def _threshold_bytes(worst, norm):
     """`worst` - norm, clipped to int32."""
     if worst > 4 * LARGEST:
         return np.int32(LARGEST)
@@ -60,23 +75,23 @@ def _limit_bytes(worst, norm):
 
 
 @inlined
-def _any_within(dots, j, row_norms, p, shift, limit):
+def _any_within(dots, j, row_norms, p, shift, threshold):
     found = False
     for r in range(dots.shape[1]):
-        found |= row_norms[p, r] - np.int32(2) * (dots[j, r] + shift) <= limit
+        found |= row_norms[p, r] - np.int32(2) * (dots[j, r] + shift) <= threshold
     return found
 
 
 @kernel
-def brute_bytes(isa, queries, q_start, q_stop, rows, r_start, r_stop, scratch, pack_start, pack_stop, flip, collector):
-    """Offer to `collector` every row in [r_start, r_stop) that a query in [q_start, q_stop) cannot rule out.
+def brute_bytes(isa, queries, rows, span, scratch, flip, collector):
+    """Offer to `collector` every row of a span that a query of it cannot rule out.
 
-    queries : uint8 (m, d); rows : uint8 (n, d), d <= 33,025, so that every sum fits 32 bits; scratch : ByteScratch.
-    pack_start, pack_stop : tiles of queries that are packed first, those before them being packed; all of them are for rows to be searched.
-    flip : what packed rows have subtracted, 128 (VNNI) or 0.
+    queries : uint8 (m, d); rows : uint8 (n, d), d <= 33,025, so that every sum fits 32 bits; span : Span;
+    scratch : ByteScratch; flip : what packed rows have subtracted, 128 (VNNI) or 0.
     Exact: ‖t‖² - 2 q·t = ‖q-t‖² - ‖q‖² in integers. Rows are offered in ascending order.
     """
     # Plain local names: reading a field of a tuple in a loop counts references, atomically.
+    q_start, q_stop, r_start, r_stop, pack_start, pack_stop = span
     packed_queries, panels, groups, n_groups = scratch.queries, scratch.panels, scratch.groups, scratch.n_groups
     shifts, norms = scratch.shifts, scratch.norms
     n_tiles, _, tile, _ = packed_queries.shape
@@ -105,44 +120,43 @@ def brute_bytes(isa, queries, q_start, q_stop, rows, r_start, r_stop, scratch, p
                 first_row = block + p * panel
                 count = min(panel, r_stop - first_row)
                 for j in range(min(tile, q_stop - first)):
-                    limit = _limit_bytes(bound(collector, first + j), norms[t, j])
-                    if _any_within(dots, j, row_norms, p, shifts[t, j], limit):
+                    threshold = _threshold_bytes(bound(collector, first + j), norms[t, j])
+                    if _any_within(dots, j, row_norms, p, shifts[t, j], threshold):
                         for r in range(count):
                             value = row_norms[p, r] - np.int32(2) * (dots[j, r] + shifts[t, j])
-                            if value <= limit:
+                            if value <= threshold:
                                 offer(collector, first + j, np.int64(value) + norms[t, j], first_row + r)
 
 
 @inlined
-def _limit_floats(worst, scale, query_square, query_error, row_square, row_error, d):
+def _threshold_floats(worst, scale, query_square, query_error, row_square, row_error, d):
     """What ‖t'‖² - 2 q'·t', as float32 arithmetic gives it, cannot exceed for a row within `worst` of the query.
 
     Primes are the packed (centred, scaled, rounded) vectors; row_square and row_error are the largest of the block.
     """
-    reach = distance_within(worst, d) * scale + query_error + row_error
+    radius = distance_within(worst, d) * scale + query_error + row_error
     product = np.sqrt(query_square * row_square)
     chain = (d + 2) * _UNIT / (1.0 - (d + 2) * _UNIT)
     rounding = 2.0 * chain * product + 4.0 * _UNIT * (row_square + product) + d * 2.0**-120
-    return (reach * reach - query_square + rounding) * 1.0 + 1e-12 * (reach * reach + query_square)
+    return (radius * radius - query_square + rounding) * 1.0 + 1e-12 * (radius * radius + query_square)
 
 
 @inlined
-def _any_not_beyond(dots, j, row_norms, p, limit):
+def _any_not_beyond(dots, j, row_norms, p, threshold):
     found = False
     for r in range(dots.shape[1]):
         # Written as "not greater": what overflowed (NaN) is never ruled out.
-        found |= not (row_norms[p, r] - np.float32(2.0) * dots[j, r] > limit)
+        found |= not (row_norms[p, r] - np.float32(2.0) * dots[j, r] > threshold)
     return found
 
 
 @kernel
-def brute_floats(
-    isa, queries, q_start, q_stop, rows, r_start, r_stop, scratch, pack_start, pack_stop, centre, scale, collector
-):
+def brute_floats(isa, queries, rows, span, scratch, centre, scale, collector):
     """As `brute_bytes`, for any number types: float32 proposes with a proven margin, float64 decides.
 
     scratch : FloatScratch; centre : float64 (d,); scale : a power of two that brings the rows near 1.
     """
+    q_start, q_stop, r_start, r_stop, pack_start, pack_stop = span
     packed_queries, panels, groups, n_groups = scratch.queries, scratch.panels, scratch.groups, scratch.n_groups
     squares, errors = scratch.squares, scratch.errors
     n_tiles, d, tile, _ = packed_queries.shape
@@ -174,14 +188,16 @@ def brute_floats(
                 count = min(panel, r_stop - first_row)
                 for j in range(min(tile, q_stop - first)):
                     worst = bound(collector, first + j)
-                    limit = _limit_floats(worst, scale, squares[t, j], errors[t, j], largest_square, largest_error, d)
-                    if _any_not_beyond(dots, j, row_norms, p, limit):
+                    threshold = _threshold_floats(
+                        worst, scale, squares[t, j], errors[t, j], largest_square, largest_error, d
+                    )
+                    if _any_not_beyond(dots, j, row_norms, p, threshold):
                         for r in range(count):
-                            if not (row_norms[p, r] - np.float32(2.0) * dots[j, r] > limit):
+                            if not (row_norms[p, r] - np.float32(2.0) * dots[j, r] > threshold):
                                 exact = squared_distance(isa, queries, first + j, rows, first_row + r, sums)
                                 offer(collector, first + j, exact, first_row + r)
                                 worst = bound(collector, first + j)
-                                limit = _limit_floats(
+                                threshold = _threshold_floats(
                                     worst,
                                     scale,
                                     squares[t, j],

@@ -63,27 +63,26 @@ def _encode(source, row, step, codes):
 
 
 @inlined
-def _set_thresholds(thresholds, t, j, reach, step, norm):
-    """thresholds[t, :, j] for `scan_tile_of_groups`: codes farther than `reach` from the query's are ruled out.
+def _set_thresholds(thresholds, t, j, radius, step, norm):
+    """thresholds[t, :, j] for `scan_tile_of_groups`: codes farther than `radius` from the query's are ruled out.
 
     norm : squared norm of the query's codes.
     """
     largest, half_range = range_of(thresholds.itemsize)
-    start, top = sum_interval(reach / step, norm, 1, largest)
+    start, top = sum_interval(radius / step, norm, 1, largest)
     thresholds[t, 0, j] = half_range + start
     thresholds[t, 1, j] = top - half_range
 
 
 @kernel
-def screened_bytes(
-    isa, queries, q_start, q_stop, rows, r_start, r_stop, step, scratch, pack_start, pack_stop, ceilings, collector
-):
-    """Offer to `collector` every row in [r_start, r_stop) that a query in [q_start, q_stop) cannot rule out.
+def screened_bytes(isa, queries, rows, span, step, scratch, upper_bounds, collector):
+    """Offer to `collector` every row of a span that a query of it cannot rule out.
 
     queries : uint8 (m, d); rows : uint8 (n, d); step : int, 3 to 127, the unit of the codes; scratch : CodeScratch.
-    pack_start, pack_stop : as in `brute_bytes`; ceilings : int64 (m,), squared distances beyond which no row is of use.
+    span : `brute.Span`; upper_bounds : int64 (m,), squared distances beyond which no row is of use.
     Returns the row at which it stopped: before r_stop when so many rows passed that `brute_bytes` is faster for the rest.
     """
+    q_start, q_stop, r_start, r_stop, pack_start, pack_stop = span
     packed_queries, panels, groups, n_groups = scratch.queries, scratch.panels, scratch.groups, scratch.n_groups
     norms, errors, counts = scratch.norms, scratch.errors, scratch.counts
     n_tiles, width, tile, _ = packed_queries.shape
@@ -121,8 +120,8 @@ def screened_bytes(
             for t in range(n_tiles):
                 first = q_start + t * tile
                 for j in range(min(tile, q_stop - first)):
-                    reach = distance_within(min(ceilings[first + j], bound(collector, first + j)), d)
-                    _set_thresholds(thresholds, t, j, reach + errors[t, j] + row_error, step, norms[t, j])
+                    upper_bound = distance_within(min(upper_bounds[first + j], bound(collector, first + j)), d)
+                    _set_thresholds(thresholds, t, j, upper_bound + errors[t, j] + row_error, step, norms[t, j])
         n_turns = (n_tiles + _TILES_AT_ONCE - 1) // _TILES_AT_ONCE * used
         for turn in range(n_turns):
             first_tile, p = turn // used * _TILES_AT_ONCE, turn % used
@@ -134,7 +133,7 @@ def screened_bytes(
                 first_row = block + p * panel
                 for j in range(min(tile, q_stop - first)):
                     mask = masks[j]
-                    before = min(ceilings[first + j], bound(collector, first + j))
+                    before = min(upper_bounds[first + j], bound(collector, first + j))
                     worst = before
                     while mask != 0:
                         row = first_row + trailing_zeros(mask)
@@ -147,8 +146,8 @@ def screened_bytes(
                             offer(collector, first + j, distance, row)
                             worst = min(worst, bound(collector, first + j))
                     if worst < before:
-                        reach = distance_within(worst, d)
-                        _set_thresholds(thresholds, t, j, reach + errors[t, j] + row_error, step, norms[t, j])
+                        upper_bound = distance_within(worst, d)
+                        _set_thresholds(thresholds, t, j, upper_bound + errors[t, j] + row_error, step, norms[t, j])
         counts[0] += stop - block
         if counts[1] * _GIVE_UP > counts[0] * (q_stop - q_start):
             return stop

@@ -112,18 +112,23 @@ def encode_bytes(isa, X, first, last, by, codes, squares):
 
 
 @inlined
-def _least(square, reach, norm, unit, slack):
-    """The least sum of products that a vector within `reach` of the row can have."""
-    bound = (square - reach * reach) * 0.5 - slack[0] * norm - slack[1] - 1e-9 * (square + reach * reach)
+def _least(square, upper_bound, norm, unit, slack):
+    """The least sum of products that a vector within `upper_bound` of the row can have."""
+    bound = (
+        (square - upper_bound * upper_bound) * 0.5
+        - slack[0] * norm
+        - slack[1]
+        - 1e-9 * (square + upper_bound * upper_bound)
+    )
     return floor_int32(bound / unit - 2.0)
 
 
 @inlined
-def _gather(isa, values, j, panel, limit, alive):
-    """Write the positions k with values[j, k] >= limit to alive[j]; returns how many."""
+def _gather(isa, values, j, panel, threshold, alive):
+    """Write the positions k with values[j, k] >= threshold to alive[j]; returns how many."""
     found = 0
     for place in range(values.shape[1] // panel):
-        mask = at_least(isa, values, j, place, limit)
+        mask = at_least(isa, values, j, place, threshold)
         while mask != 0:
             alive[j, found] = place * panel + trailing_zeros(mask)
             found += 1
@@ -131,107 +136,169 @@ def _gather(isa, values, j, panel, limit, alive):
     return found
 
 
+class CodedRows(NamedTuple):
+    """Rows of bytes with their codes.
+
+    centre : int16 (d,); codes : int16 (rows, LEAD) and squares : float64 (rows,), as `encode_bytes` makes them
+    """
+
+    centre: Any
+    codes: Any
+    squares: Any
+
+
+class Found(NamedTuple):
+    """The nearest vectors: indices : int64 (n,), guesses on entry; distances : int64 (n,) for bytes, else float64; counts : int64 (2,),
+    vectors that the scan did not rule out and vectors measured are added."""
+
+    indices: Any
+    distances: Any
+    counts: Any
+
+
+class _Room(NamedTuple):
+    """Scratch for the rows of a tile.
+
+    queries : int16 (1, groups, tile, 2), their codes; values : int32 (tile, panels·panel rows), sums, without guesses; first_best, second_best :
+    int32 (tile, panel rows), the largest two of each lane
+    thresholds : int32 (tile,), the least sum that a vector of use can have; masks : uint64 (tile,); alive : int32 (tile, panels·panel
+    rows), vectors that the scan leaves, and found : int64 (tile,), how many; sums : float64 (8,)
+    """
+
+    queries: Any
+    values: Any
+    first_best: Any
+    second_best: Any
+    thresholds: Any
+    masks: Any
+    alive: Any
+    found: Any
+    sums: Any
+
+
+@inlined
+def _guess(isa, W, vectors, room, start, count, indices):
+    """indices = the vector with the largest sum, for a tile's rows, whose codes are in `room`; all sums are kept."""
+    panels, starts, values = vectors.panels, vectors.starts, room.values
+    first_best, second_best, queries = room.first_best, room.second_best, room.queries
+    first_best[:] = np.int32(NOWHERE)
+    second_best[:] = np.int32(NOWHERE)
+    for p in range(panels.shape[0]):
+        spread_tile(isa, queries, 0, panels, starts, p, values, first_best, second_best)
+    for j in range(count):
+        best = first_of(isa, values, j, panels.shape[2], first_best[j].max())
+        indices[start + j] = best
+        prefetch_row(W, best)
+
+
+@inlined
+def _scan(isa, vectors, room, count, guided):
+    """alive[j] = the vectors whose sums reach the threshold of row j."""
+    panels, starts, values, alive, found = vectors.panels, vectors.starts, room.values, room.alive, room.found
+    thresholds, masks, queries, panel = room.thresholds, room.masks, room.queries, vectors.panels.shape[2]
+    if not guided:
+        for j in range(count):
+            found[j] = _gather(isa, values, j, panel, thresholds[j], alive)
+        return
+    found[:] = 0
+    thresholds[count:] = 2147483647
+    for p in range(panels.shape[0]):
+        if screen_tile(isa, queries, 0, panels, starts, p, thresholds, masks) != 0:
+            for j in range(count):
+                mask = masks[j]
+                while mask != 0:
+                    alive[j, found[j]] = p * panel + trailing_zeros(mask)
+                    found[j] += 1
+                    mask &= mask - np.uint64(1)
+
+
+@inlined
+def _measure(isa, X, W, rows, vectors, room, start, first, count, guided, out):
+    """Measure what the scan left, where nothing tells that it is too far: indices and distances of a tile's rows."""
+    indices, distances, counts, line = out[0], out[1], out[2], out[3]
+    centre, codes, squares, vector_codes = rows.centre, rows.codes, rows.squares, vectors.codes
+    starts, unit, slack, panel = vectors.starts, vectors.unit, vectors.slack, vectors.panels.shape[2]
+    high, step, coarse, vector_squares = vectors.high, vectors.step, vectors.coarse, vectors.squares
+    alive, found, values, thresholds, sums = room.alive, room.found, room.values, room.thresholds, room.sums
+    for j in range(count):
+        for position in range(found[j]):
+            if high.shape[0] > 0:
+                prefetch_row(high, np.int64(alive[j, position]))
+            else:
+                prefetch_row(W, np.int64(alive[j, position]))
+    for j in range(count):
+        i = start + j
+        counts[0] += found[j]
+        counts[1] += 1
+        guess, threshold, square = indices[i], thresholds[j], squares[i - first]
+        norm, loaded = np.sqrt(square), False
+        for position in range(found[j]):
+            k = np.int64(alive[j, position])
+            if k == guess:
+                continue
+            # The best so far may have become better since the scan.
+            if guided:
+                value = row_product(isa, codes, i - first, vector_codes, k) + np.int64(starts[k // panel, k % panel])
+            else:
+                value = np.int64(values[j, k])
+            if value < threshold:
+                continue
+            if high.shape[0] > 0:
+                if not loaded:
+                    loaded = True
+                    load_centred(X, i, centre, line, 0)
+                about = square + vector_squares[k]
+                error = 2.0 * coarse * norm + 1e-9 * about
+                about -= 2.0 * step * row_product(isa, line, 0, high, k)
+                if about - error > np.float64(distances[i]) * (1.0 + 1e-9):
+                    continue
+            counts[1] += 1
+            distance = squared_distance(isa, X, i, W, k, sums)
+            if distance < distances[i] or (distance == distances[i] and k < indices[i]):
+                distances[i] = distance
+                indices[i] = k
+                threshold = _least(square, distance_within(distance, X.shape[1]), norm, unit, slack)
+
+
 @kernel
-def nearest_few(isa, X, W, first, last, centre, codes, squares, vectors, guided, indices, distances, counts):
+def nearest_few(isa, X, W, first, last, rows, vectors, guided, out):
     """The nearest of W to the rows X[i], for the rows [first, last); ties go to the lowest.
 
-    X : uint8 (n, d); W : uint8, float32 or float64 (K, d); centre : int16 (d,); codes, squares : of the rows, from `first` on; vectors : Vectors
-    guided : whether indices[i] holds a vector that is likely to be near; indices : int64 (n,); distances : int64 (n,) for bytes, else
-    float64; counts : int64 (2,), vectors that the scan did not rule out and vectors measured are added.
+    X : uint8 (n, d); W : uint8, float32 or float64 (K, d); rows : CodedRows, from `first` on; vectors : Vectors
+    guided : whether indices[i] holds a vector that is likely to be near; out : Found
     Cost per row: LEAD·K multiply-adds of 16 bits, d for each vector measured.
     """
-    panels, starts, vector_codes, unit, slack = (
-        vectors.panels,
-        vectors.starts,
-        vectors.codes,
-        vectors.unit,
-        vectors.slack,
-    )
-    high, step, coarse, vector_squares = vectors.high, vectors.step, vectors.coarse, vectors.squares
-    line = np.zeros((1, high.shape[1]), np.int16)
-    n_panels, groups, panel, _ = panels.shape
+    indices, distances, counts = out.indices, out.distances, out.counts
+    unit, slack, squares = vectors.unit, vectors.slack, rows.squares
+    n_panels, groups, panel, _ = vectors.panels.shape
     tile = tile_rows(isa)
-    pairs = codes.view(np.int32)
+    pairs = rows.codes.view(np.int32)
     slots = np.zeros((groups, tile), np.int32)
-    queries = slots.view(np.int16).reshape(1, groups, tile, 2)
-    values = np.empty((tile, n_panels * panel), np.int32)
-    first_best = np.empty((tile, panel), np.int32)
-    second_best = np.empty((tile, panel), np.int32)
-    limits = np.full(tile, 2147483647, np.int32)
-    masks = np.empty(tile, np.uint64)
-    found = np.zeros(tile, np.int64)
-    alive = np.empty(values.shape, np.int32)
-    sums = np.empty(8)
+    room = _Room(
+        slots.view(np.int16).reshape(1, groups, tile, 2),
+        np.empty((tile, n_panels * panel), np.int32),
+        np.empty((tile, panel), np.int32),
+        np.empty((tile, panel), np.int32),
+        np.full(tile, 2147483647, np.int32),
+        np.empty(tile, np.uint64),
+        np.empty((tile, n_panels * panel), np.int32),
+        np.zeros(tile, np.int64),
+        np.empty(8),
+    )
+    thresholds, sums = room.thresholds, room.sums
+    result = indices, distances, counts, np.zeros((1, vectors.high.shape[1]), np.int16)
     for start in range(first, last, tile):
         count = min(tile, last - start)
         for j in range(count):
             for g in range(groups):
                 slots[g, j] = pairs[start - first + j, g]
         if not guided:
-            first_best[:] = np.int32(NOWHERE)
-            second_best[:] = np.int32(NOWHERE)
-            for p in range(n_panels):
-                spread_tile(isa, queries, 0, panels, starts, p, values, first_best, second_best)
-            for j in range(count):
-                best = first_of(isa, values, j, panel, first_best[j].max())
-                indices[start + j] = best
-                prefetch_row(W, best)
+            _guess(isa, W, vectors, room, start, count, indices)
         for j in range(count):
             i = start + j
             distances[i] = squared_distance(isa, X, i, W, indices[i], sums)
             square = squares[i - first]
-            limits[j] = _least(square, distance_within(distances[i], X.shape[1]), np.sqrt(square), unit, slack)
-        if guided:
-            found[:] = 0
-            limits[count:] = 2147483647
-            for p in range(n_panels):
-                if screen_tile(isa, queries, 0, panels, starts, p, limits, masks) != 0:
-                    for j in range(count):
-                        mask = masks[j]
-                        while mask != 0:
-                            alive[j, found[j]] = p * panel + trailing_zeros(mask)
-                            found[j] += 1
-                            mask &= mask - np.uint64(1)
-        else:
-            for j in range(count):
-                found[j] = _gather(isa, values, j, panel, limits[j], alive)
-        for j in range(count):
-            for position in range(found[j]):
-                if high.shape[0] > 0:
-                    prefetch_row(high, np.int64(alive[j, position]))
-                else:
-                    prefetch_row(W, np.int64(alive[j, position]))
-        for j in range(count):
-            i = start + j
-            counts[0] += found[j]
-            counts[1] += 1
-            guess, limit, square = indices[i], limits[j], squares[i - first]
-            norm, loaded = np.sqrt(square), False
-            for position in range(found[j]):
-                k = np.int64(alive[j, position])
-                if k == guess:
-                    continue
-                # The best so far may have become better since the scan.
-                if guided:
-                    value = row_product(isa, codes, i - first, vector_codes, k) + np.int64(
-                        starts[k // panel, k % panel]
-                    )
-                else:
-                    value = np.int64(values[j, k])
-                if value < limit:
-                    continue
-                if high.shape[0] > 0:
-                    if not loaded:
-                        loaded = True
-                        load_centred(X, i, centre, line, 0)
-                    about = square + vector_squares[k]
-                    error = 2.0 * coarse * norm + 1e-9 * about
-                    about -= 2.0 * step * row_product(isa, line, 0, high, k)
-                    if about - error > np.float64(distances[i]) * (1.0 + 1e-9):
-                        continue
-                counts[1] += 1
-                distance = squared_distance(isa, X, i, W, k, sums)
-                if distance < distances[i] or (distance == distances[i] and k < indices[i]):
-                    distances[i] = distance
-                    indices[i] = k
-                    limit = _least(square, distance_within(distance, X.shape[1]), norm, unit, slack)
+            upper_bound = distance_within(distances[i], X.shape[1])
+            thresholds[j] = _least(square, upper_bound, np.sqrt(square), unit, slack)
+        _scan(isa, vectors, room, count, guided)
+        _measure(isa, X, W, rows, vectors, room, start, first, count, guided, result)

@@ -59,18 +59,18 @@ def _threshold(isa, scores, line, n_panels, wanted, most):
 
 
 @kernel
-def seed_places(isa, places, limits, near, k, wanted, first_tile, last_tile):
-    """Lower the limits of the places of some tiles to the k-th smallest distance to `wanted` rows of near panels, the nearest by their codes.
+def seed_places(isa, places, upper_bounds, near, k, wanted, first_tile, last_tile):
+    """Lower the upper_bounds of the places of some tiles to the k-th smallest distance to `wanted` rows of near panels, the nearest by their codes.
 
-    places, limits : as in `self_search.py`; near : int32 (panels, width), see `nearest_panels`; wanted : from k to the rows of `width` panels.
+    places, upper_bounds : as in `self_search.py`; near : int32 (panels, width), see `nearest_panels`; wanted : from k to the rows of `width` panels.
     """
     rows, apart, packed, panels = places.rows, places.apart, places.packed, places.panels
     half_norms, offsets, squares, used = places.half_norms, places.offsets, places.squares, places.used
     panel_rows, tile, n_near = panels.shape[3], packed.shape[2], near.shape[1]
     most = wanted + wanted // 8
-    scores = np.empty((tile, n_near * panel_rows), places.reaches.dtype)
-    others, distances = np.empty(most, np.int32), np.empty(most, limits.dtype)
-    largest = np.empty(most - k + 1, limits.dtype)
+    scores = np.empty((tile, n_near * panel_rows), places.half_squares.dtype)
+    others, distances = np.empty(most, np.int32), np.empty(most, upper_bounds.dtype)
+    largest = np.empty(most - k + 1, upper_bounds.dtype)
     sums = np.empty(8)
     for t in range(first_tile, last_tile):
         if t * tile >= len(apart):
@@ -93,7 +93,7 @@ def seed_places(isa, places, limits, near, k, wanted, first_tile, last_tile):
                     count += 1
             if count < k:
                 continue
-            distances_through(isa, rows, one, rows, others, count, used, one, squares[one], squares, sums, distances)
+            distances_through(isa, rows, one, others, count, used, squares, sums, distances)
             size = count - k + 1
             largest[:size] = -1
             for p in range(count):
@@ -103,4 +103,4 @@ def seed_places(isa, places, limits, near, k, wanted, first_tile, last_tile):
                         largest[position] = largest[position - 1]
                         position -= 1
                     largest[position] = distance
-            limits[one] = min(limits[one], largest[size - 1])
+            upper_bounds[one] = min(upper_bounds[one], largest[size - 1])

@@ -3,7 +3,7 @@
 The scan multiplies byte vectors of every row, in panels, with those of 6 queries, and leaves a panel as soon as its leading
 columns rule out all of its rows (`scan_tiles.scan_tile`). What survives is compared exactly and offered to the collector.
 
-`ceilings` are upper bounds on what is wanted, known before the scan begins: the distance to the k-th best of a few
+`upper_bounds` are upper bounds on what is wanted, known before the scan begins: the distance to the k-th best of a few
 good guesses (`seed`), the previous best-matching unit's, or a radius. Nothing within a ceiling is ever lost.
 """
 
@@ -53,6 +53,36 @@ class Probes(NamedTuple):
     sums: Any
     squares: Any
     errors: Any
+
+
+class Tour(NamedTuple):
+    """Which panels the queries of the tiles [first_tile, last_tile) meet, and in which order; int64.
+
+    The panels [from_panel, to_panel) come in blocks of `panels_per_block`, of which the last may be shorter: the usual ones from the
+    block of `first_panel` on and round, then the others likewise. It lies near the queries, so that their bounds are tight for
+    the rest. A call takes the blocks with the numbers [first_turn, last_turn).
+    """
+
+    first_tile: Any
+    last_tile: Any
+    from_panel: Any
+    to_panel: Any
+    panels_per_block: Any
+    first_panel: Any
+    first_turn: Any
+    last_turn: Any
+
+
+class Guesses(NamedTuple):
+    """Where the queries' seeds are sought.
+
+    windows : int64 (slots, 2), the places to look at, rounded to whole panels; at least `n_candidates` of them
+    n_candidates : how many of the nearest by their codes are measured, at least k; k : the upper bound is the k-th of them
+    """
+
+    windows: Any
+    n_candidates: Any
+    k: Any
 
 
 @inlined
@@ -105,12 +135,12 @@ def pack_probes(codes, order, g, packed, sums, squares):
 
 
 @kernel
-def seed(isa, queries, rows, screen, probes, windows, first_tile, last_tile, n_candidates, ceilings, k):
-    """ceilings[query] = exact squared distance to the k-th nearest among a few rows that look near, for the queries of some tiles.
+def seed(isa, queries, rows, screen, probes, guesses, first_tile, last_tile, upper_bounds):
+    """upper_bounds[query] = exact squared distance to the k-th nearest among a few rows that look near, for the queries of some tiles.
 
-    windows : int64 (slots, 2), the places to look at, rounded to whole panels, at least n_candidates >= k of them. The candidates are the
-    nearest by their codes, as far as the sums of `scan_products` tell: what wraps around is misjudged and costs time only.
+    guesses : Guesses. The nearest by their codes are told by the sums of `scan_products`: what wraps around is misjudged and costs time only.
     """
+    windows, n_candidates, k = guesses
     panels, half_norms, order, slots, packed = (
         screen.panels,
         screen.half_norms,
@@ -125,7 +155,7 @@ def seed(isa, queries, rows, screen, probes, windows, first_tile, last_tile, n_c
     norms = np.empty(panel_rows, np.int64)
     near = np.empty((tile, n_candidates), np.int64)
     places = np.empty((tile, n_candidates), np.int64)
-    best = np.empty((1, k), ceilings.dtype)
+    best = np.empty((1, k), upper_bounds.dtype)
     who = np.empty((1, k), np.int64)
     sums = np.empty(8)
     for t in range(first_tile, last_tile):
@@ -167,18 +197,18 @@ def seed(isa, queries, rows, screen, probes, windows, first_tile, last_tile, n_c
             query = slots[t * tile + j]
             if query < 0:
                 continue
-            best[:] = ceilings[query]
+            best[:] = upper_bounds[query]
             who[:] = NO_INDEX
             for i in range(n_candidates):
                 if places[j, i] != NO_INDEX:
                     row = np.int64(order[places[j, i]])
                     push(best, who, 0, squared_distance(isa, queries, query, rows, row, sums), row)
-            ceilings[query] = best[0, 0]
+            upper_bounds[query] = best[0, 0]
 
 
 @inlined
-def set_scan_thresholds(thresholds, t, j, step, lift, row_errors, kind, probe_errors, squares, sums, slot, reach):
-    """thresholds[t, :, j] for `scan_tile`: what a query may rule out when nothing beyond the distance `reach` is of use to it.
+def set_scan_thresholds(thresholds, t, j, step, lift, row_errors, kind, probe_errors, squares, sums, slot, upper_bound):
+    """thresholds[t, :, j] for `scan_tile`: what a query may rule out when nothing beyond the distance `upper_bound` is of use to it.
 
     row_errors : as `Screen.errors`, of which row `kind`; probe_errors, squares, sums : as in `Probes`.
     """
@@ -187,7 +217,7 @@ def set_scan_thresholds(thresholds, t, j, step, lift, row_errors, kind, probe_er
     for section in range(3):
         norm += squares[slot, section]
         total += sums[slot, section]
-        radius = (reach + probe_errors[slot, section] + row_errors[kind, section]) / step
+        radius = (upper_bound + probe_errors[slot, section] + row_errors[kind, section]) / step
         start, top = sum_interval(radius, norm, 1 + section, largest)
         offset = half_range + start - lift * total
         thresholds[t, section, j] = offset - before
@@ -201,31 +231,13 @@ def set_scan_thresholds(thresholds, t, j, step, lift, row_errors, kind, probe_er
 
 
 @kernel
-def search(
-    isa,
-    queries,
-    rows,
-    screen,
-    probes,
-    first_tile,
-    last_tile,
-    from_panel,
-    to_panel,
-    panels_per_block,
-    first_panel,
-    first_turn,
-    last_turn,
-    ceilings,
-    collector,
-    counts,
-):
-    """Offer to `collector` every row of panels [from_panel, to_panel) that the queries of tiles [first_tile, last_tile) cannot rule out.
+def search(isa, queries, rows, screen, probes, tour, upper_bounds, collector, counts):
+    """Offer to `collector` every row of some panels that the queries of some tiles cannot rule out; tour : Tour.
 
-    first_panel : where the scan begins: near the queries, so that their bounds are tight for the rest. Its blocks of panels, of which the last
-    may be shorter, are the usual ones from there on and round, then the others likewise; this call takes those with the numbers [first_turn, last_turn).
-    ceilings : int64 or float64 (m,), see above. counts : int64 (2,): survivors of the scan and exact comparisons are added.
-    Exact for any order of the rows, any ceilings that are not too low, and any grouping of the queries.
+    upper_bounds : int64 or float64 (m,), see above. counts : int64 (2,): survivors of the scan and exact comparisons are added.
+    Exact for any order of the rows, any upper_bounds that are not too low, and any grouping of the queries.
     """
+    first_tile, last_tile, from_panel, to_panel, panels_per_block, first_panel, first_turn, last_turn = tour
     # Plain local names: reading a field of a tuple in a loop counts references, atomically.
     panels, half_norms, order, step, lift = screen.panels, screen.half_norms, screen.order, screen.step, screen.lift
     slots, packed, errors = probes.order, probes.packed, screen.errors
@@ -257,8 +269,8 @@ def search(
                 slot = (first_tile + t) * tile + j
                 query = slots[slot]
                 if query >= 0:
-                    reach = distance_within(min(ceilings[query], bound(collector, query)), queries.shape[1])
-                    given = step, lift, errors, kind, probe_errors, squares, totals, slot, reach
+                    upper_bound = distance_within(min(upper_bounds[query], bound(collector, query)), queries.shape[1])
+                    given = step, lift, errors, kind, probe_errors, squares, totals, slot, upper_bound
                     set_scan_thresholds(thresholds, t, j, *given)
         first_block = max(0, min(first_panel - kind_start, kind_stop - kind_start - 1)) // panels_per_block
         for turn in range(begin, end):
@@ -291,13 +303,13 @@ def search(
                             continue
                         counts[1] += 1
                         distance = squared_distance(isa, queries, query, rows, row, sums)
-                        before = min(bound(collector, query), ceilings[query])
+                        before = min(bound(collector, query), upper_bounds[query])
                         if distance <= before:
                             offer(collector, query, distance, row)
-                            after = min(bound(collector, query), ceilings[query])
+                            after = min(bound(collector, query), upper_bounds[query])
                             if after < before:
-                                reach = distance_within(after, queries.shape[1])
-                                given = step, lift, errors, kind, probe_errors, squares, totals, slot, reach
+                                upper_bound = distance_within(after, queries.shape[1])
+                                given = step, lift, errors, kind, probe_errors, squares, totals, slot, upper_bound
                                 set_scan_thresholds(thresholds, t, j, *given)
 
 

@@ -2,7 +2,7 @@
 
 The scan of `pruned.py`, where the queries are the rows. A pair is ruled out when it is of use to neither of its rows; what is left is
 compared exactly once and offered to both. The rows lie in the order of their places, so that near rows are near in memory and
-what a tile compares is still in the caches from the tile before. First limits come from `place_seeds.py`.
+what a tile compares is still in the caches from the tile before. First upper_bounds come from `place_seeds.py`.
 """
 
 from typing import Any, NamedTuple
@@ -27,8 +27,8 @@ class Places(NamedTuple):
     rows : uint8, float32 or float64 (places, d), bytes with their columns in an order of their own; order : int32 (places,), the number of
     the row at each place; apart : int32 (places,), rows of equal numbers are not each other's neighbours, -1 at places without a row; packed : int8 (tiles, groups, query
     tile, 4), panels : uint8 (4, panels, groups / 4, panel rows, g), half_norms : int16 or int32 (3, panels, panel rows): the codes as queries and as
-    rows, as `scan_pairs` wants them; offsets : as half_norms (tiles, 3, query tile); reaches : uint16 or uint32 (3, panels, panel
-    rows), see `set_reaches`; errors : float64 (2, 3), the largest error of a usual and of a rare row up to the end of each section;
+    rows, as `scan_pairs` wants them; offsets : as half_norms (tiles, 3, query tile); half_squares : uint16 or uint32 (3, panels, panel
+    rows), see `set_half_squares`; errors : float64 (2, 3), the largest error of a usual and of a rare row up to the end of each section;
     step : float64; squares : int64 (places,), squared norms of bytes; used : uint16 or int32 (places, 1 + d // 16), see `find_used`; first_rare : int64, the first place of a rare row.
     """
 
@@ -39,7 +39,7 @@ class Places(NamedTuple):
     panels: Any
     half_norms: Any
     offsets: Any
-    reaches: Any
+    half_squares: Any
     errors: Any
     step: Any
     squares: Any
@@ -51,13 +51,13 @@ class Lists(NamedTuple):
     """The nearest rows so far.
 
     distances : int64 or float64 (places, k), indices : int64 (places, k), heaps; or distances : uint64 (places, k), heaps of
-    distance · 2^32 + index, where distances are integers below 2^31: half the memory and the comparisons. limits : int64 or float64 (places,),
+    distance · 2^32 + index, where distances are integers below 2^31: half the memory and the comparisons. upper_bounds : int64 or float64 (places,),
     the largest distance that is still of use.
     """
 
     distances: Any
     indices: Any
-    limits: Any
+    upper_bounds: Any
 
 
 def offer_pair(distances, indices, place, distance, index):
@@ -148,27 +148,35 @@ def pack_places(panels, half_norms, lift, packed, offsets, first_tile, last_tile
 
 
 @inlined
-def _set_reaches(reaches, place, reach, own_errors, own_kind, other_kind, step):
-    most = np.int64(2**16 - 4) if reaches.itemsize == 2 else np.int64(2**32 - 4)
-    panel_rows = reaches.shape[2]
+def _set_half_squares(half_squares, place, upper_bound, own_errors, own_kind, other_kind, step):
+    most = np.int64(2**16 - 4) if half_squares.itemsize == 2 else np.int64(2**32 - 4)
+    panel_rows = half_squares.shape[2]
     panel, r = place // panel_rows, place % panel_rows
     for section in range(3):
-        radius = (reach + own_errors[own_kind, section] + own_errors[other_kind, section]) / step
-        reaches[section, panel, r] = half_square(radius, most)
+        radius = (upper_bound + own_errors[own_kind, section] + own_errors[other_kind, section]) / step
+        half_squares[section, panel, r] = half_square(radius, most)
 
 
 @kernel
-def set_reaches(places, lists, other_kind, first, last):
-    """reaches[section] of the places [first, last) = half the square, in steps and rounded up, of how far apart codes may be of rows within `limits`.
+def set_half_squares(places, lists, other_kind, first, last):
+    """half_squares[section] of the places [first, last) = half the square, in steps and rounded up, of how far apart codes may be of rows within `upper_bounds`.
 
     other_kind : 1 where the other row may be a rare one.
     """
     d = places.rows.shape[1]
-    reaches, limits, errors, step, apart = places.reaches, lists.limits, places.errors, places.step, places.apart
+    half_squares, upper_bounds, errors, step, apart = (
+        places.half_squares,
+        lists.upper_bounds,
+        places.errors,
+        places.step,
+        places.apart,
+    )
     for place in range(first, last):
         if apart[place] >= 0:
-            reach = distance_within(limits[place], d)
-            _set_reaches(reaches, place, reach, errors, int(place >= places.first_rare), other_kind, step)
+            upper_bound = distance_within(upper_bounds[place], d)
+            _set_half_squares(
+                half_squares, place, upper_bound, errors, int(place >= places.first_rare), other_kind, step
+            )
 
 
 @kernel
@@ -183,23 +191,23 @@ def _search_block(isa, places, lists, first_place, last_place, other_from, other
     """Offer every pair of the places [first_place, last_place) and of later places in panels [other_from, other_to) to both rows' lists."""
     # Plain local names: reading a field of a tuple in a loop counts references, atomically.
     rows, order, apart, packed, panels = places.rows, places.order, places.apart, places.packed, places.panels
-    half_norms, offsets, reaches, errors = places.half_norms, places.offsets, places.reaches, places.errors
+    half_norms, offsets, half_squares, errors = places.half_norms, places.offsets, places.half_squares, places.errors
     step, first_rare, squares, used = places.step, places.first_rare, places.squares, places.used
-    distances, indices, limits = lists.distances, lists.indices, lists.limits
-    masks, tops, found, others, measured, sums = scratch
+    distances, indices, upper_bounds = lists.distances, lists.indices, lists.upper_bounds
+    masks, largest, found, others, measured, sums = scratch
     panel_rows, tile, d = panels.shape[3], packed.shape[2], rows.shape[1]
     passed = compared = 0
     last_tile = (min(last_place, other_to * panel_rows) + tile - 1) // tile
     for t in range(first_place // tile, last_tile):
         found[:] = 0
         # Nothing is measured before all panels are scanned, so these hold for all of them.
-        tops[:] = 0
+        largest[:] = 0
         for place in range(t * tile, t * tile + tile):
-            reach = reaches[0, place // panel_rows, place % panel_rows]
-            tops[0] = max(tops[0], reach)
-            tops[1] = max(tops[1], reaches[1, place // panel_rows, place % panel_rows] - reach)
+            own = half_squares[0, place // panel_rows, place % panel_rows]
+            largest[0] = max(largest[0], own)
+            largest[1] = max(largest[1], half_squares[1, place // panel_rows, place % panel_rows] - own)
         for panel in range(max(other_from, t * tile // panel_rows), other_to):
-            if scan_pairs(isa, packed, t, panels, half_norms, panel, offsets, reaches, tops, masks) == 0:
+            if scan_pairs(isa, packed, t, panels, half_norms, panel, offsets, half_squares, largest, masks) == 0:
                 continue
             for j in range(tile):
                 mask = masks[j]
@@ -219,22 +227,20 @@ def _search_block(isa, places, lists, first_place, last_place, other_from, other
                 continue
             compared += count
             first = t * tile + j
-            distances_through(
-                isa, rows, first, rows, others[j], count, used, first, squares[first], squares, sums, measured
-            )
+            distances_through(isa, rows, first, others[j], count, used, squares, sums, measured)
             for i in range(count):
                 distance, other = measured[i], np.int64(others[j, i])
-                if distance > limits[first] and distance > limits[other]:
+                if distance > upper_bounds[first] and distance > upper_bounds[other]:
                     continue
                 one = first
                 for _ in range(2):
-                    if distance <= limits[one]:
-                        largest = offer_pair(distances, indices, one, distance, np.int64(order[other]))
-                        if largest < limits[one]:
-                            limits[one] = largest
-                            reach = distance_within(largest, d)
+                    if distance <= upper_bounds[one]:
+                        worst = offer_pair(distances, indices, one, distance, np.int64(order[other]))
+                        if worst < upper_bounds[one]:
+                            upper_bounds[one] = worst
+                            upper_bound = distance_within(worst, d)
                             kind = int(one >= first_rare)
-                            _set_reaches(reaches, one, reach, errors, kind, other_kind, step)
+                            _set_half_squares(half_squares, one, upper_bound, errors, kind, other_kind, step)
                     one, other = other, one
     counts[0] += passed
     counts[1] += compared
@@ -252,10 +258,10 @@ def search_pairs(isa, places, lists, from_panel, to_panel, other_from, other_to,
     width = min(panels_per_block, other_to - other_from) * rows
     scratch = (
         np.empty(tile, np.uint64),
-        np.empty(2, places.reaches.dtype),
+        np.empty(2, places.half_squares.dtype),
         np.zeros(tile, np.int64),
         np.empty((tile, width), np.int32),
-        np.empty(width, lists.limits.dtype),
+        np.empty(width, lists.upper_bounds.dtype),
         np.empty(8),
     )
     for block in range(other_from, other_to, panels_per_block):

@@ -68,44 +68,46 @@ def scan_tile(typing_context, isa, queries, tile, panels, half_norms, panel, thr
 
 
 @intrinsic
-def scan_pairs(typing_context, isa, queries, tile, panels, half_norms, panel, offsets, reaches, tops, masks):
+def scan_pairs(typing_context, isa, queries, tile, panels, half_norms, panel, offsets, half_squares, largest, masks):
     """masks[j] = bits of the rows of one panel that may be neighbours of place j of one tile, or it of them; returns them or-ed together.
 
     The rows are searched for themselves: `queries` and `panels` hold the same codes, and place p is query p mod 6 of tile p div 6 and row
     p mod panel rows of panel p div panel rows. Sections as in `scan_tile`. With A = (inner product of signed query and unsigned row
     bytes up to the end of section i) + Σ offsets[tile, 0…i, j] - Σ half_norms[0…i, panel, row] and h the larger one of the two places'
-    reaches[i], a pair is ruled out if A + h > h + 3, modulo 2^16 (2^32 with VNNI) and unsigned. After the first and
+    half_squares[i], a pair is ruled out if A + h > h + 3, modulo 2^16 (2^32 with VNNI) and unsigned. After the first and
     the second section A + h' is compared with the largest h' + 3 of the row and anyone in the tile, h' >= h, and this is only asked of the
     tile as a whole; if no pair is left, 0 is returned and `masks` are not written. docs/concepts/scan.md, "Rows searched for themselves",
     shows that no true neighbour is lost.
 
     queries, panels, half_norms, tile, panel, masks : as in `scan_tile`; offsets : int16, with VNNI int32 (tiles, 3, query tile);
-    reaches : uint16 or uint32 (3, panels, panel rows), ascending along the first axis, at most 2^16 - 4 or 2^32 - 4, for all places of the
-    tiles; tops : as reaches (2,), the largest reaches[0] and the largest reaches[1] - reaches[0] of the tile's places.
+    half_squares : uint16 or uint32 (3, panels, panel rows), ascending along the first axis, at most 2^16 - 4 or 2^32 - 4, for all places of the
+    tiles; largest : as half_squares (2,), the largest half_squares[0] and the largest half_squares[1] - half_squares[0] of the tile's places.
     """
-    signature = types.uint64(isa, queries, types.int64, panels, half_norms, types.int64, offsets, reaches, tops, masks)
+    signature = types.uint64(
+        isa, queries, types.int64, panels, half_norms, types.int64, offsets, half_squares, largest, masks
+    )
 
     def codegen(context, builder, signature, arguments):
         sections = Sections(isa, context, builder, signature, arguments)
         n_queries, lanes, rows = sections.n_queries, sections.lanes, sections.rows
         offset_pointer = sections.pointer(6, sections.element, sections.tile)
-        reach_pointer, reach_vectors = sections.pointer(7, sections.element), sections.pointer(7, sections.accumulator)
-        n_reach_panels, top_pointer = sections.length(7, 1), sections.pointer(8, sections.element)
+        half_pointer, half_vectors = sections.pointer(7, sections.element), sections.pointer(7, sections.accumulator)
+        n_half_panels, top_pointer = sections.length(7, 1), sections.pointer(8, sections.element)
         thresholds = []
 
         def offset(section, j):
             return splat(builder, builder.load(builder.gep(offset_pointer, [I64(section * n_queries + j)])), lanes)
 
         def of_rows(section):
-            return sections.of_panel(reach_vectors, n_reach_panels, section)
+            return sections.of_panel(half_vectors, n_half_panels, section)
 
         def of_pairs(section):
-            """The larger one of the reaches of each place of the tile and each row."""
-            first = builder.mul(n_reach_panels, I64(section * rows))
+            """The larger one of the half squares of each place of the tile and each row."""
+            first = builder.mul(n_half_panels, I64(section * rows))
             first = builder.add(first, builder.mul(sections.tile, I64(n_queries)))
             others, found = of_rows(section), []
             for j in range(n_queries):
-                own = builder.load(builder.gep(reach_pointer, [builder.add(first, I64(j))]))
+                own = builder.load(builder.gep(half_pointer, [builder.add(first, I64(j))]))
                 found.append([unsigned_maximum(builder, splat(builder, own, lanes), other) for other in others])
             return found
 
@@ -113,14 +115,14 @@ def scan_pairs(typing_context, isa, queries, tile, panels, half_norms, panel, of
             return splat(builder, builder.load(builder.gep(top_pointer, [I64(section)])), lanes)
 
         def rises():
-            """By how much no reach of the tile or a row rises from the first section to the second."""
+            """By how much no half square of the tile or a row rises from the first section to the second."""
             rises = [builder.sub(after, before) for before, after in zip(of_rows(0), of_rows(1), strict=True)]
             return [unsigned_maximum(builder, top(1), rise) for rise in rises]
 
         slack = splat(builder, sections.element(SLACK), lanes)
 
         def lift(section):
-            """What is added to a pair's sum. The first section's reach stays in it to the end of the second, for which the rise of others is enough."""
+            """What is added to a pair's sum. The first section's half square stays in it to the end of the second, for which the largest rise is enough."""
             if section == 0:
                 thresholds.append(
                     [saturated_sum(builder, unsigned_maximum(builder, top(0), other), slack) for other in of_rows(0)]
@@ -145,9 +147,7 @@ def scan_pairs(typing_context, isa, queries, tile, panels, half_norms, panel, of
             return out
 
         def survivors(sums):
-            tops = [
-                joined_vectors(builder, [builder.add(reach, slack) for reach in reaches]) for reaches in of_pairs(2)
-            ]
+            tops = [joined_vectors(builder, [builder.add(half, slack) for half in halves]) for halves in of_pairs(2)]
             return survivor_masks(builder, sums, tops, sections.pointer(9, I64), builder.icmp_unsigned)
 
         return sections.scan(offset, out_early, survivors, lift)

@@ -1,4 +1,4 @@
-"""Scores of the rows of whole panels by their codes, and how many of them a limit leaves: what `search.place_seeds` ranks by."""
+"""Scores of the rows of whole panels by their codes, and how many of them a threshold leaves: what `search.place_seeds` ranks by."""
 
 from typing import Any
 
@@ -57,25 +57,25 @@ def score_panel(typing_context, isa, queries, tile, panels, half_norms, panel, o
 
 
 def _score_vectors(given):
-    """(function that tells which of a panel's scores are not above the limit, type of its scores), for `count_up_to` and `bits_up_to`."""
+    """(function that tells which of a panel's scores are not above the threshold, type of its scores), for `count_up_to` and `bits_up_to`."""
     builder, scores = given.builder, given.types[1]
     lanes = scan_panel_rows(given.types[0].instance_class())
     element = given.context.get_data_type(scores.dtype)
     vector = ir.VectorType(element, lanes)
     pointer = given.pointer(1, vector, given[2])
-    limit = splat(builder, builder.trunc(given[4], element), lanes)
+    threshold = splat(builder, builder.trunc(given[4], element), lanes)
 
     def not_above(panel):
-        return builder.icmp_unsigned("<=", load(builder, builder.gep(pointer, [panel]), 2), limit)
+        return builder.icmp_unsigned("<=", load(builder, builder.gep(pointer, [panel]), 2), threshold)
 
     return not_above, vector
 
 
 @intrinsic
-def count_up_to(typing_context, isa, scores, line, n_panels, limit):
-    """How many of the scores of the first panels of a line are not above the limit.
+def count_up_to(typing_context, isa, scores, line, n_panels, threshold):
+    """How many of the scores of the first panels of a line are not above the threshold.
 
-    scores : uint16, with VNNI uint32 (lines, panels · panel rows); line, n_panels, limit : int64; fewer than 2^16 panels.
+    scores : uint16, with VNNI uint32 (lines, panels · panel rows); line, n_panels, threshold : int64; fewer than 2^16 panels.
     """
     signature = types.int64(isa, scores, types.int64, types.int64, types.int64)
 
@@ -94,8 +94,8 @@ def count_up_to(typing_context, isa, scores, line, n_panels, limit):
 
 
 @intrinsic
-def bits_up_to(typing_context, isa, scores, line, panel, limit):
-    """Bits of the scores of one panel of a line that are not above the limit, uint64; arguments as of `count_up_to`."""
+def bits_up_to(typing_context, isa, scores, line, panel, threshold):
+    """Bits of the scores of one panel of a line that are not above the threshold, uint64; arguments as of `count_up_to`."""
     signature = types.uint64(isa, scores, types.int64, types.int64, types.int64)
 
     def codegen(context, builder, signature, arguments):

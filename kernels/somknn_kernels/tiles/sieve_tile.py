@@ -15,17 +15,17 @@ CANDIDATES = 4  # in a tile: two make the eight that k-means++ tries for 404 to 
 
 
 @intrinsic
-def sieve_tile(typing_context, isa, candidates, tile, offsets, panels, starts, tops, panel, masks):
+def sieve_tile(typing_context, isa, candidates, tile, offsets, panels, starts, thresholds, panel, masks):
     """masks[j] = bits of the rows r of one panel that candidate j of one tile may come near; returns them or-ed together.
 
     With A = (inner product of the signed candidate and the unsigned row) + starts[panel, r] + offsets[tile, j], modulo 2^16 (2^32 with VNNI)
-    and signed, a row is ruled out if A > tops[panel, r].
+    and signed, a row is ruled out if A > thresholds[panel, r].
 
     candidates : int8 (tiles, groups, CANDIDATES, 4), with two-byte groups each pair stored twice; panels : uint8 (panels, groups, panel
-    rows, g), groups even; offsets : int16, with VNNI int32 (tiles, CANDIDATES); starts, tops : the same type (panels, panel rows); tile,
+    rows, g), groups even; offsets : int16, with VNNI int32 (tiles, CANDIDATES); starts, thresholds : the same type (panels, panel rows); tile,
     panel : int64; masks : uint64 (CANDIDATES,). Panels have `scan_panel_rows` rows and g is `scan_group`; no pair of products may pass 2^15.
     """
-    signature = types.uint64(isa, candidates, types.int64, offsets, panels, starts, tops, types.int64, masks)
+    signature = types.uint64(isa, candidates, types.int64, offsets, panels, starts, thresholds, types.int64, masks)
     marker = marker_of(isa)
     n_vectors = SCAN_VECTORS
     element, lanes, multiply_bytes = byte_products(isa)

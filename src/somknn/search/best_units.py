@@ -14,7 +14,7 @@ from somknn.search.frames import Axes, Encoded, deepened, encode_codebook, own_f
 from somknn.search.index import ExactIndex
 from somknn.threads import single_threaded_blas
 from somknn_kernels.bounds import codebook_codes
-from somknn_kernels.bounds.codebook_codes import CODE_LIMIT, LEAD, WIDTH, Short, Units
+from somknn_kernels.bounds.codebook_codes import CODE_LIMIT, LEAD, WIDTH, RowAxes, Short, Units
 from somknn_kernels.ir.layout import aligned
 from somknn_kernels.ir.shapes import query_tile
 from somknn_kernels.search import codebook_missing, codebook_search
@@ -92,21 +92,19 @@ class BMUSearch:
         # Rows that are no bytes are rounded to 16 bits before they are projected.
         rounded = 0.0 if X.dtype == np.uint8 else np.sqrt(X.shape[1]) / (2 * CODE_LIMIT) * 1.02
         loss = np.array([rounded * (1.0 + frame.deviation) + 1e-11, unit * np.sqrt(WIDTH) / 2 * 1.01])
-        shifts = frame.shifts(axes.centre, X.dtype)
         used = self._used_pairs(frame.panels.shape[1])
+        short = Short(codes, norms, axes.centre, axes.scale, unit, axes.reach, loss, used)
+        by = RowAxes(frame.panels, frame.shifts(axes.centre, X.dtype), frame.inverse, frame.deviation)
 
         at_once = per_task(_ROWS_PER_TASK, X.shape[1] * WIDTH, 48)
 
         def work(task: int) -> None:
             first = task * at_once
-            codebook_codes.embed_rows(
-                self._isa, X, first, min(n, first + at_once), axes.centre, axes.scale, frame.panels, shifts,
-                frame.inverse, frame.deviation, loss, unit, axes.reach, codes, norms, used,
-            )  # fmt: skip
+            codebook_codes.embed_rows(self._isa, X, first, min(n, first + at_once), by, short)
 
         run_tasks(work, -(-n // at_once), self.n_threads)
         self._spread = float(np.mean(norms * norms)) if n else 0.0
-        return Short(codes, norms, axes.centre, axes.scale, unit, axes.reach, loss, used)
+        return short
 
     def _used_pairs(self, n_pairs: int) -> np.ndarray:
         """Room for the lists of used pairs of columns, where they are short enough to be worth it."""

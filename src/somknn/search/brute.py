@@ -10,6 +10,7 @@ from somknn_kernels.exact.selection import NO_INDEX as NO_INDEX
 from somknn_kernels.exact.selection import Nearest, Within
 from somknn_kernels.ir.layout import Layout, byte_panels, byte_queries, float_panels, float_queries
 from somknn_kernels.search import brute
+from somknn_kernels.search.brute import Span
 
 WIDEST_BYTES = 33_025  # above this a sum of squared byte differences can pass 2^31
 _BLOCK_BYTES = 200_000  # of packed rows: they stay in the level-2 cache beside a tile of queries
@@ -85,7 +86,7 @@ class BruteSearch:
         self, queries: np.ndarray, squared_radius: float, *, n_threads: int
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """As `Searcher.search_within`."""
-        m, limits = len(queries), limits_within(squared_radius, len(queries), self.integers(queries))
+        m, upper_bounds = len(queries), squared_bounds(squared_radius, len(queries), self.integers(queries))
         edges = self._query_edges(m, n_threads)
 
         def run(collector: Within) -> None:
@@ -94,7 +95,7 @@ class BruteSearch:
 
             run_tasks(work, len(edges) - 1, n_threads)
 
-        return collect_within(run, limits, np.int64 if self.integers(queries) else np.float64)
+        return collect_within(run, upper_bounds, np.int64 if self.integers(queries) else np.float64)
 
     def rerank(
         self, queries: np.ndarray, candidates: np.ndarray, distances: np.ndarray, indices: np.ndarray, n_threads: int
@@ -134,9 +135,11 @@ class BruteSearch:
             self._multiply_floats(*span, collector)
 
     def _search_bytes(self, queries, q_start, q_stop, rows, r_start, r_stop, collector) -> None:
-        ceilings = self._ceilings(queries, q_start, q_stop, r_start, r_stop, collector)
-        if ceilings is not None:
-            r_start = search_by_codes(self.isa, queries, q_start, q_stop, rows, r_start, r_stop, ceilings, collector)
+        upper_bounds = self._upper_bounds(queries, q_start, q_stop, r_start, r_stop, collector)
+        if upper_bounds is not None:
+            r_start = search_by_codes(
+                self.isa, queries, q_start, q_stop, rows, r_start, r_stop, upper_bounds, collector
+            )
         if r_start < r_stop:
             self._multiply_bytes(queries, q_start, q_stop, rows, r_start, r_stop, collector)
 
@@ -147,8 +150,8 @@ class BruteSearch:
         scratch = brute.ByteScratch(packed, panels, *_used(packed), np.zeros(norms.shape, np.int32), norms)
 
         def search(first: int, last: int, *to_pack: int) -> None:
-            span = (queries, q_start, q_stop, rows, first, last)
-            brute.brute_bytes(self.isa, *span, scratch, *to_pack, -layouts[1].lift, collector)
+            span = Span(q_start, q_stop, first, last, *to_pack)
+            brute.brute_bytes(self.isa, queries, rows, span, scratch, -layouts[1].lift, collector)
 
         search_in_steps(search, packed, panels.shape[0] * panels.shape[2], r_start, r_stop)
 
@@ -159,15 +162,15 @@ class BruteSearch:
         scratch = brute.FloatScratch(packed, panels, *_used(packed), squares, np.zeros(squares.shape))
 
         def search(first: int, last: int, *to_pack: int) -> None:
-            span = (queries, q_start, q_stop, rows, first, last)
-            brute.brute_floats(self.isa, *span, scratch, *to_pack, self.centre, self.scale, collector)
+            span = Span(q_start, q_stop, first, last, *to_pack)
+            brute.brute_floats(self.isa, queries, rows, span, scratch, self.centre, self.scale, collector)
 
         search_in_steps(search, packed, panels.shape[0] * panels.shape[2], r_start, r_stop)
 
-    def _ceilings(self, queries, q_start, q_stop, r_start, r_stop, collector) -> np.ndarray | None:
+    def _upper_bounds(self, queries, q_start, q_stop, r_start, r_stop, collector) -> np.ndarray | None:
         """Squared distances (m,) beyond which no row is of use, found among a few rows; None where codes would not pay."""
         if isinstance(collector, Within):
-            return collector.limits if codes_may_pay(self.isa, q_stop - q_start) else None
+            return collector.upper_bounds if codes_may_pay(self.isa, q_stop - q_start) else None
         k = collector.distances.shape[1]
         n_seeds = seed_rows(k)
         if not codes_may_pay(self.isa, q_stop - q_start) or n_seeds > (r_stop - r_start) // 8:
@@ -176,9 +179,9 @@ class BruteSearch:
         m = q_stop - q_start
         best = Nearest(np.full((m, k), np.iinfo(np.int64).max), np.full((m, k), NO_INDEX))
         self._multiply_bytes(queries[q_start:q_stop], 0, m, seeds, 0, n_seeds, best)
-        ceilings = np.empty(len(queries), np.int64)
-        ceilings[q_start:q_stop] = best.distances[:, 0]
-        return ceilings
+        upper_bounds = np.empty(len(queries), np.int64)
+        upper_bounds[q_start:q_stop] = best.distances[:, 0]
+        return upper_bounds
 
     def _scratch(self, layouts: tuple[Layout, Layout], n_queries: int, n_rows: int) -> tuple[np.ndarray, np.ndarray]:
         """Room for all queries, and for a block of the rows."""
@@ -226,21 +229,21 @@ def merged_lists(distances: np.ndarray, indices: np.ndarray) -> tuple[np.ndarray
     return merged
 
 
-def limits_within(squared_radius: float, m: int, integers: bool) -> np.ndarray:
+def squared_bounds(squared_radius: float, m: int, integers: bool) -> np.ndarray:
     """The radius for each of m queries, of the type of their distances."""
     if integers:
         return np.full(m, min(np.floor(squared_radius), 2**62), np.int64)
     return np.full(m, squared_radius, np.float64)
 
 
-def collect_within(run, limits: np.ndarray, dtype) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def collect_within(run, upper_bounds: np.ndarray, dtype) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Call `run(collector)` twice, first to count and then to fill arrays of exactly the right size."""
-    counts, starts = np.zeros(len(limits), np.int64), np.zeros(len(limits) + 1, np.int64)
+    counts, starts = np.zeros(len(upper_bounds), np.int64), np.zeros(len(upper_bounds) + 1, np.int64)
     nothing = np.empty(0, dtype), np.empty(0, np.int64)
-    run(Within(limits, counts, starts, *nothing))
+    run(Within(upper_bounds, counts, starts, *nothing))
     np.cumsum(counts, out=starts[1:])
     distances, indices = np.empty(starts[-1], dtype), np.empty(starts[-1], np.int64)
     if starts[-1]:
         counts[:] = 0
-        run(Within(limits, counts, starts, distances, indices))
+        run(Within(upper_bounds, counts, starts, distances, indices))
     return starts, distances, indices

@@ -10,6 +10,7 @@ from somknn_kernels.ir.layout import scan_queries
 from somknn_kernels.ir.shapes import scan_panel_rows
 from somknn_kernels.isa import Avx2
 from somknn_kernels.search import brute_screen
+from somknn_kernels.search.brute import Span
 
 _BLOCK_BYTES = 200_000  # of packed rows, as in `brute`
 _FEWEST_QUERIES = 64  # from here on the rows are worth encoding
@@ -30,12 +31,12 @@ def seed_rows(k: int) -> int:
     return max(_SEEDS[0], _SEEDS[1] * k)
 
 
-def search_by_codes(isa: Isa, queries, q_start, q_stop, rows, r_start, r_stop, ceilings, collector) -> int:
+def search_by_codes(isa: Isa, queries, q_start, q_stop, rows, r_start, r_stop, upper_bounds, collector) -> int:
     """As `brute.brute_bytes`; returns the row from which on nothing has been searched: r_stop, or before where it does not pay.
 
-    ceilings : int64 (m,), squared distances beyond which no row is of use to a query.
+    upper_bounds : int64 (m,), squared distances beyond which no row is of use to a query.
     """
-    step = _code_step(queries[q_start:q_stop], rows[r_start:r_stop], ceilings[q_start:q_stop])
+    step = _code_step(queries[q_start:q_stop], rows[r_start:r_stop], upper_bounds[q_start:q_stop])
     if step is None:
         return r_start
     layout, panel = scan_queries(isa), scan_panel_rows(isa)
@@ -53,8 +54,8 @@ def search_by_codes(isa: Isa, queries, q_start, q_stop, rows, r_start, r_stop, c
     )
 
     def search(first: int, last: int, *to_pack: int) -> int:
-        span = (queries, q_start, q_stop, rows, first, last)
-        return brute_screen.screened_bytes(isa, *span, step, scratch, *to_pack, ceilings, collector)
+        span = Span(q_start, q_stop, first, last, *to_pack)
+        return brute_screen.screened_bytes(isa, queries, rows, span, step, scratch, upper_bounds, collector)
 
     return search_in_steps(search, scratch.queries, n_panels * panel, r_start, r_stop)
 
@@ -82,7 +83,7 @@ def search_in_steps(
     return Steps(per_task(r_stop - r_start, n_tiles * size), block).run(call, r_start, r_stop)
 
 
-def _code_step(queries, rows, ceilings) -> int | None:
+def _code_step(queries, rows, upper_bounds) -> int | None:
     """The smallest unit with which squared distances of codes rarely pass 2^17, where sums of 16 bits repeat; None where codes do not pay."""
     q, t = sample_rows(queries, _SAMPLE).astype(np.float32), sample_rows(rows, _SAMPLE).astype(np.float32)
     products = np.einsum("ij,kj->ik", q, t)  # not by BLAS, whose threads would wait for one another
@@ -92,5 +93,5 @@ def _code_step(queries, rows, ceilings) -> int | None:
     if step > _COARSEST:
         return None
     errors = [np.linalg.norm(part - step * np.floor(part / step + 0.5), axis=1) for part in (q, t)]
-    reach = np.sqrt(sample_rows(ceilings, _SAMPLE)) + errors[0] + errors[1].max()
+    reach = np.sqrt(sample_rows(upper_bounds, _SAMPLE)) + errors[0] + errors[1].max()
     return step if (distances <= reach[:, None]).mean() < _PASSING else None

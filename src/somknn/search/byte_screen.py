@@ -8,7 +8,7 @@ from somknn.threads import single_threaded_blas
 from somknn_kernels.ir.layout import pair_panels
 from somknn_kernels.ir.shapes import panel_rows
 from somknn_kernels.search import byte_screen as kernels
-from somknn_kernels.search.byte_screen import LEAD, NOWHERE, PIECE, WIDEST, ByteAxes, Vectors
+from somknn_kernels.search.byte_screen import LEAD, NOWHERE, PIECE, WIDEST, ByteAxes, CodedRows, Found, Vectors
 from somknn_kernels.tiles.row_products import AXES
 
 ROWS = 384  # of a task; a multiple of every tile
@@ -136,8 +136,8 @@ class ByteScreen:
                 self.encode(rows, first, last, *own)
             else:
                 own = coded[0][first:last], coded[1][first:last]
-            given = self._by.centre, *own, prepared, guided, indices, distances, counts[task]
-            kernels.nearest_few(self.isa, rows, vectors, first, last, *given)
+            coded_rows, found = CodedRows(self._by.centre, *own), Found(indices, distances, counts[task])
+            kernels.nearest_few(self.isa, rows, vectors, first, last, coded_rows, prepared, guided, found)
 
         rest = np.arange(n_tasks)
         if n_tasks > 4 * _PILOTS:  # some tasks first, which tell what all will cost

@@ -14,6 +14,7 @@ from somknn.search.brute import NO_INDEX, BruteSearch, sorted_lists
 from somknn.search.embedding import Embedding
 from somknn.search.index import as_rows
 from somknn.search.pruned import (
+    Guesses,
     Improved,
     Nearest,
     Probes,
@@ -133,7 +134,7 @@ class CodebookSearch:
         n = len(self.rows)
         integers = self.rows.dtype == np.uint8 and units.dtype == np.uint8
         dtype, worst = (np.int64, np.iinfo(np.int64).max) if integers else (np.float64, np.inf)
-        ceilings = np.full(n, worst, dtype)
+        upper_bounds = np.full(n, worst, dtype)
         vectors = embedding.embed(units, n_threads, probes=False)
         likely = previous
         if previous is None and k == 1:
@@ -148,15 +149,14 @@ class CodebookSearch:
         else:
             collector = Nearest(np.full((n, k), worst, dtype), np.full((n, k), NO_INDEX, np.int64))
             places = min(len(screen.order), max(_FIRST_LOOK, 2 * k))
-            windows = np.tile(np.array([0, places]), (len(probes.order), 1))
+            guesses = Guesses(np.tile(np.array([0, places]), (len(probes.order), 1)), min(k + 1, len(units)), k)
 
             def before(first: int, last: int) -> int:
-                span = (windows, first, last, min(k + 1, len(units)), ceilings, k)
-                find_seeds(self.isa, self.rows, units, screen, probes, *span)
+                find_seeds(self.isa, self.rows, units, screen, probes, guesses, first, last, upper_bounds)
                 return 0
 
         self.survivors_ = run_search(
-            self.isa, self.rows, units, screen, probes, ceilings, [collector], n_threads, before
+            self.isa, self.rows, units, screen, probes, upper_bounds, [collector], n_threads, before
         )
         if previous is not None and self.survivors_[0] > _TOO_MANY * len(units):
             self._hopeless = True

@@ -8,6 +8,7 @@ from somknn.axes import principal_axes, sample_rows
 from somknn.machine import Isa, per_task, run_tasks
 from somknn_kernels.bounds import embedding as kernels
 from somknn_kernels.bounds.codebook_codes import PIECE
+from somknn_kernels.bounds.embedding import Projection
 from somknn_kernels.ir.layout import pair_panels
 from somknn_kernels.tiles.row_products import AXES
 
@@ -131,10 +132,8 @@ class Embedding:
         if unit_norm == 0.0 and rows.dtype != np.uint8:
             # Fractions beside bytes: packed to the norm that the scale of the axes leaves room for.
             unit_norm = min(32766.0, 255.0 * np.sqrt(rows.shape[1]))
-        kernels.embed(
-            self.isa, rows, first, stop, self.centre, unit_norm, self._packed_axes, self._shifts, self.inverse_scale, self.spectrum,
-            vectors, errors,
-        )  # fmt: skip
+        own = self._packed_axes, self._shifts, self.inverse_scale, self.spectrum
+        kernels.embed(self.isa, rows, first, stop, Projection(self.centre, unit_norm, *own), vectors, errors)
         return vectors, errors
 
     def _part(self, rows: np.ndarray) -> int:

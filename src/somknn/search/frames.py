@@ -16,6 +16,7 @@ from somknn.machine import Isa, run_tasks
 from somknn.threads import single_threaded_blas
 from somknn_kernels.bounds import codebook_units
 from somknn_kernels.bounds.codebook_codes import CODE_LIMIT, LEAD, NOWHERE, PIECE, WIDTH, Short, Units
+from somknn_kernels.bounds.codebook_units import Basis, WholeUnits
 from somknn_kernels.ir.layout import aligned, pair_panels
 from somknn_kernels.ir.shapes import panel_rows
 from somknn_kernels.tiles.row_products import AXES
@@ -158,11 +159,11 @@ def encode_codebook(codebook: np.ndarray, axes: Axes, rows: np.dtype, n_threads:
     width = -(-d // PIECE) * PIECE
     high, low, errors = aligned((K, width), np.int16), aligned((K, width), np.int16), np.empty(K)
     offsets, rests = squares / 2, np.zeros(K)
-
+    out = WholeUnits(step, fine, high, low, errors, offsets, rests)
     whole = axes.centre if rows == np.uint8 else np.zeros(d)
 
     def encode(first: int, last: int) -> None:
-        codebook_units.encode_units(units, whole, step, fine, first, last, high, low, errors, offsets, rests)
+        codebook_units.encode_units(units, whole, first, last, out)
 
     _by_blocks(encode, K, n_threads)
     return Encoded(units, squares, longest, high, low, step, fine, offsets, rests, float(errors.max()) * 1.01)
@@ -201,15 +202,13 @@ def _orthonormal(basis: np.ndarray) -> np.ndarray:
 
 
 class _Basis(NamedTuple):
-    """Axes as `codebook_units.find_codes` takes them: their panels, and inverse and itself of their Gram matrix, padded with zeros.
+    """Axes as `codebook_units.find_codes` takes them.
 
     leaning : float, at least the square root of the spectral norm of the inverse; deviation : of the Gram matrix from the identity, and that
     of the leading axes'.
     """
 
-    panels: np.ndarray
-    inverse: np.ndarray
-    gram: np.ndarray
+    of_kernel: Basis
     leaning: float
     deviation: tuple[float, float]
 
@@ -221,7 +220,7 @@ def _basis(matrix: np.ndarray, gram: np.ndarray) -> _Basis:
     panels = np.pad(matrix, padding).reshape(d, -1, FEATURES).transpose(1, 0, 2).reshape(-1, FEATURES)
     leaning = np.sqrt(1.0 + np.linalg.norm(inverse - np.eye(p))) * 1.01
     deviation = deviation_of(gram), deviation_of(gram[: LEAD - 1, : LEAD - 1])
-    return _Basis(panels, np.pad(inverse, padding), np.pad(gram, padding), float(leaning), deviation)
+    return _Basis(Basis(panels, np.pad(inverse, padding), np.pad(gram, padding)), float(leaning), deviation)
 
 
 def _coordinates(basis: _Basis, encoded: Encoded, unit: float, n_threads: int) -> tuple[np.ndarray, float]:
@@ -233,7 +232,7 @@ def _coordinates(basis: _Basis, encoded: Encoded, unit: float, n_threads: int) -
 
     def work(first: int, last: int) -> None:
         lean = codebook_units.find_codes(
-            encoded.units, encoded.squares, first, last, basis.panels, basis.inverse, basis.gram, unit, uncertain, codes
+            encoded.units, encoded.squares, first, last, basis.of_kernel, unit, uncertain, codes
         )
         leans.append(lean)
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from somknn.machine import Isa, Steps, check_stopped, per_task, run_tasks
-from somknn.search.brute import collect_within, limits_within, merged_lists, sorted_lists
+from somknn.search.brute import collect_within, merged_lists, sorted_lists, squared_bounds
 from somknn.search.cells import coarse_cells, nearest_cell, order_by_cells
 from somknn.search.embedding import Embedding, ShortVectors
 from somknn_kernels.exact import selection
@@ -14,8 +14,9 @@ from somknn_kernels.exact.selection import Improved, Nearest, Within
 from somknn_kernels.ir.layout import aligned, scan_panels, scan_queries
 from somknn_kernels.ir.shapes import scan_panel_rows, scan_sums
 from somknn_kernels.search import pruned
+from somknn_kernels.search.pruned import Guesses as Guesses
 from somknn_kernels.search.pruned import Probes as Probes
-from somknn_kernels.search.pruned import Screen
+from somknn_kernels.search.pruned import Screen, Tour
 from somknn_kernels.search.pruned import seed as find_seeds
 
 LIFT = 90  # makes the rows' codes unsigned
@@ -111,10 +112,12 @@ def _joined(a: Screen, b: Screen) -> Screen:
     )
 
 
-def run_search(isa: Isa, queries, rows, screen: Screen, probes: Probes, ceilings, collectors, n_threads, before=None):
+def run_search(
+    isa: Isa, queries, rows, screen: Screen, probes: Probes, upper_bounds, collectors, n_threads, before=None
+):
     """Run the search kernel over all tiles and panels.
 
-    collectors : one for each of as many equal parts of the panels. `before(first tile, last tile)` may lower the ceilings of
+    collectors : one for each of as many equal parts of the panels. `before(first tile, last tile)` may lower the upper_bounds of
     a task's queries first, with one collector only; it returns the place where the scan should begin. Returns the mean numbers of
     survivors of the scan, and of exact comparisons, per query.
     """
@@ -142,8 +145,8 @@ def run_search(isa: Isa, queries, rows, screen: Screen, probes: Probes, ceilings
         panels = from_panel, to_panel, per_block, start
 
         def scan(first: int, last: int, *turns: int) -> None:
-            span = (first, last, *panels, *turns)
-            pruned.search(isa, queries, rows, screen, probes, *span, ceilings, collectors[part], counts[task])
+            tour = Tour(first, last, *panels, *turns)
+            pruned.search(isa, queries, rows, screen, probes, tour, upper_bounds, collectors[part], counts[task])
 
         if at_once:
             scan(first, last, 0, n_panels)
@@ -303,8 +306,9 @@ class PrunedSearch:
         n_parts = 1 if n_tiles >= n_threads else max(1, min(n_threads, self.screen.panels.nbytes // _PART_BYTES))
         distances = np.full((n_parts, m, k), worst, dtype)
         indices = np.full((n_parts, m, k), selection.NO_INDEX, np.int64)
-        limits = np.full(m, worst, dtype) if upper_bounds is None else np.ascontiguousarray(upper_bounds, dtype)
+        bounds = np.full(m, worst, dtype) if upper_bounds is None else np.ascontiguousarray(upper_bounds, dtype)
         windows = self._windows(labels, k)
+        guesses = Guesses(windows, k + self.spare_seeds, k)
 
         def lower(first: int, last: int) -> int:
             at_once = last - first
@@ -312,8 +316,8 @@ class PrunedSearch:
                 at_once = per_task(at_once, tile * int((windows[:, 1] - windows[:, 0]).max()) * SCANNED)
             for start in range(first, last, at_once):
                 check_stopped()
-                span = (windows, start, min(last, start + at_once), k + self.spare_seeds, limits, k)
-                find_seeds(self.isa, queries, self.rows, self.screen, probes, *span)
+                span = start, min(last, start + at_once)
+                find_seeds(self.isa, queries, self.rows, self.screen, probes, guesses, *span, bounds)
             return int(windows[(first + last) // 2 * tile, 0])
 
         before = lower if upper_bounds is None else None
@@ -321,7 +325,7 @@ class PrunedSearch:
             before(0, n_tiles)
             before = None
         collectors = [Nearest(*part) for part in zip(distances, indices, strict=True)]
-        passed = run_search(self.isa, queries, self.rows, self.screen, probes, limits, collectors, n_threads, before)
+        passed = run_search(self.isa, queries, self.rows, self.screen, probes, bounds, collectors, n_threads, before)
         if survivors is not None:
             survivors[:] = passed
         if n_parts == 1:
@@ -332,15 +336,15 @@ class PrunedSearch:
         self, queries: np.ndarray, squared_radius: float, *, n_threads: int, survivors: np.ndarray | None = None
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """As `Searcher.search_within`; survivors : as in `search`."""
-        limits = limits_within(squared_radius, len(queries), self.integers(queries))
+        bounds = squared_bounds(squared_radius, len(queries), self.integers(queries))
         probes, _ = self._probes(queries, n_threads)
 
         def run(collector: Within) -> None:
-            passed = run_search(self.isa, queries, self.rows, self.screen, probes, limits, [collector], n_threads)
+            passed = run_search(self.isa, queries, self.rows, self.screen, probes, bounds, [collector], n_threads)
             if survivors is not None:
                 survivors[:] = passed
 
-        starts, distances, indices = collect_within(run, limits, np.int64 if self.integers(queries) else np.float64)
+        starts, distances, indices = collect_within(run, bounds, np.int64 if self.integers(queries) else np.float64)
         owner = np.repeat(np.arange(len(queries)), np.diff(starts))
         order = np.lexsort((indices, owner))
         return starts, distances[order], indices[order]

@@ -36,7 +36,7 @@ def _places(search: PrunedSearch, apart: np.ndarray, n_threads: int) -> Places:
     offsets = np.zeros((n_tiles, 3, tile), screen.half_norms.dtype)
     d, integers = search.rows.shape[1], search.rows.dtype == np.uint8
     rows = np.empty((n_places, d), search.rows.dtype)
-    reaches = aligned(
+    half_squares = aligned(
         (3, -(-n_tiles * tile // panel_rows), panel_rows), np.uint16 if offsets.itemsize == 2 else np.uint32
     )
     squares = np.zeros(n_places, np.int64)
@@ -64,7 +64,7 @@ def _places(search: PrunedSearch, apart: np.ndarray, n_threads: int) -> Places:
         panels=screen.panels,
         half_norms=screen.half_norms,
         offsets=offsets,
-        reaches=reaches,
+        half_squares=half_squares,
         errors=np.maximum(screen.errors, 0.0),
         step=float(screen.step),
         squares=squares,
@@ -73,7 +73,7 @@ def _places(search: PrunedSearch, apart: np.ndarray, n_threads: int) -> Places:
     )
 
 
-def _seed(search: PrunedSearch, places: Places, limits: np.ndarray, k: int, n_threads: int) -> None:
+def _seed(search: PrunedSearch, places: Places, upper_bounds: np.ndarray, k: int, n_threads: int) -> None:
     """Bring every row's limit down to the k-th distance among the rows of the nearest panels."""
     n_panels, panel_rows = places.panels.shape[1], places.panels.shape[3]
     width = min(n_panels, -(-max(_NEAR_ROWS, 4 * (k + _SPARE)) // panel_rows))
@@ -88,7 +88,7 @@ def _seed(search: PrunedSearch, places: Places, limits: np.ndarray, k: int, n_th
 
     def seed(task: int) -> None:
         first, last = task * _SEEDED_TILES, min((task + 1) * _SEEDED_TILES, n_tiles)
-        place_seeds.seed_places(search.isa, places, limits, near, k, k + _SPARE, first, last)
+        place_seeds.seed_places(search.isa, places, upper_bounds, near, k, k + _SPARE, first, last)
 
     run_tasks(find_near, -(-n_panels // _PANELS), n_threads)
     run_tasks(seed, -(-n_tiles // _SEEDED_TILES), n_threads)
@@ -127,14 +127,14 @@ def nearest_apart(
 
         _run_pairs(work, pairs, n_threads)
 
-    _seed(search, places, lists.limits, k, n_threads)
-    self_search.set_reaches(places, lists, 0, 0, n_places)
+    _seed(search, places, lists.upper_bounds, k, n_threads)
+    self_search.set_half_squares(places, lists, 0, 0, n_places)
     usual = _ranges(0, n_usual, n_ranges)
     run(usual, _rounds(len(usual)), 0)
     if n_usual < n_panels:
         rare = _ranges(n_usual, n_panels, n_threads, 1)
         every, n = usual + rare, len(usual)
-        self_search.set_reaches(places, lists, 1, 0, n_places)
+        self_search.set_half_squares(places, lists, 1, 0, n_places)
         run(every, [(a, b) for b in range(n, len(every)) for a in range(b + 1)], 1)
     total = np.sum(counts, axis=0)
     distances, indices = np.empty((len(search.rows), k), dtype), np.empty((len(search.rows), k), np.int64)
@@ -148,11 +148,13 @@ def nearest_apart(
 
 
 def _empty_lists(n_places: int, k: int, dtype: type, worst: float, d: int) -> Lists:
-    """Lists without limits, of pairs in one number each where they fit."""
-    limits: np.ndarray = np.full(n_places, worst, dtype)
+    """Lists without upper_bounds, of pairs in one number each where they fit."""
+    upper_bounds: np.ndarray = np.full(n_places, worst, dtype)
     if dtype == np.int64 and d * 255**2 < 2**31:
-        return Lists(np.full((n_places, k), 2**64 - 1, np.uint64), np.zeros((0, k), np.int64), limits)
-    return Lists(np.full((n_places, k), worst, dtype), np.full((n_places, k), selection.NO_INDEX, np.int64), limits)
+        return Lists(np.full((n_places, k), 2**64 - 1, np.uint64), np.zeros((0, k), np.int64), upper_bounds)
+    return Lists(
+        np.full((n_places, k), worst, dtype), np.full((n_places, k), selection.NO_INDEX, np.int64), upper_bounds
+    )
 
 
 def _ranges(start: int, stop: int, most: int, least: int = _LEAST_PANELS) -> list[tuple[int, int]]:
