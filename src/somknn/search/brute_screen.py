@@ -93,5 +93,5 @@ def _code_step(queries, rows, upper_bounds) -> int | None:
     if step > _COARSEST:
         return None
     errors = [np.linalg.norm(part - step * np.floor(part / step + 0.5), axis=1) for part in (q, t)]
-    reach = np.sqrt(sample_rows(upper_bounds, _SAMPLE)) + errors[0] + errors[1].max()
-    return step if (distances <= reach[:, None]).mean() < _PASSING else None
+    radius = np.sqrt(sample_rows(upper_bounds, _SAMPLE)) + errors[0] + errors[1].max()
+    return step if (distances <= radius[:, None]).mean() < _PASSING else None

@@ -117,8 +117,8 @@ class Embedding:
         """Middle of each coordinate, and the step that brings all but the rarest rows within the codes' range."""
         low, high = np.quantile(vectors, [0.001, 0.999], axis=0)
         self.middle = (low + high) / 2
-        reach = np.abs(vectors - self.middle).max(axis=1)
-        step = float(np.quantile(reach, _RARE)) * 1.001 / _LIMIT
+        spread = np.abs(vectors - self.middle).max(axis=1)
+        step = float(np.quantile(spread, _RARE)) * 1.001 / _LIMIT
         # 16-bit sums wrap at a squared distance of 2^17 steps²: let few pairs of rows be that far apart.
         some = vectors[:: max(1, len(vectors) // 256)].astype(np.float64)
         squares = (some**2).sum(axis=1)[:, None] + (vectors.astype(np.float64) ** 2).sum(axis=1)
