@@ -166,7 +166,9 @@ class Run:
     Another engine overrides `_results`, and `_input_identity` for inputs that are not files.
     """
 
-    def __init__(self, model_path, sources: list[Any], output, options: Options, progress: Progress | None):
+    def __init__(
+        self, model_path: Any, sources: list[Any], output: Any, options: Options, progress: Progress | None
+    ) -> None:
         self.options, self.progress = options, progress
         self.wanted = Wanted(options.proba, options.top, options.neighbors)
         self.output = str(output)

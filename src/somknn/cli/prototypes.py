@@ -114,7 +114,18 @@ def _write_pictures(out: Path, data: Any, full: Outcome, chosen: list[Outcome], 
     show_default=True,
     help="Folder of the results.",
 )
-def command(dataset, train_size, test_size, sources, numbers, budget, n_neighbors, seed, pictures, out) -> None:
+def command(
+    dataset: str,
+    train_size: int | None,
+    test_size: int | None,
+    sources: tuple[str, ...],
+    numbers: list[int],
+    budget: str,
+    n_neighbors: int,
+    seed: int,
+    pictures: bool,
+    out: Path,
+) -> None:
     """Classify by a few prototypes of each class, and compare with k-NN on all rows.
 
     Writes model.safetensors, metrics.json, curve.csv (accuracy against the number of prototypes) and pictures: the

@@ -23,6 +23,7 @@ from somknn.som.schedules import SCHEDULES
 
 
 def _train(data: Any, classifier: SOMClassifier, console: Console) -> None:
+    assert classifier.som is not None
     columns = (TextColumn("epoch {task.completed}/{task.total}"), BarColumn(), TextColumn("{task.description}"))
     with Progress(*columns, TimeElapsedColumn(), console=console, disable=not console.is_terminal) as progress:
         task = progress.add_task("", total=classifier.som.epochs)
@@ -114,7 +115,17 @@ def _write_pictures(out: Path, data: Any, classifier: SOMClassifier) -> list[Pat
     show_default=True,
     help="Folder of the map, its history and pictures.",
 )
-def command(dataset, train_size, test_size, image_shape, grid, seed, pictures, out, **parameters) -> None:
+def command(
+    dataset: str,
+    train_size: int | None,
+    test_size: int | None,
+    image_shape: tuple[int, int] | None,
+    grid: tuple[int, int],
+    seed: int,
+    pictures: bool,
+    out: Path,
+    **parameters: Any,
+) -> None:
     """Train a self-organizing map and label its neurons.
 
     Writes map.safetensors (a SOMClassifier), history.csv and pictures of the map.

@@ -13,6 +13,7 @@ import shutil
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from somknn._ending import undone_unless_finished
 from somknn._files import replacing
@@ -111,7 +112,7 @@ def locate(name: str) -> dict[str, Path]:
         ) from None
 
 
-def _download(pooch, name: str, part: str, folder: Path) -> Path:
+def _download(pooch: Any, name: str, part: str, folder: Path) -> Path:
     file = FILES[part] + ".gz"
     if (folder / file).is_file():
         return folder / file

@@ -159,7 +159,15 @@ def _classify_block(rows: np.ndarray, first: int, cursor: int, task: _Task) -> t
 class _ClusterRun(Run):
     """The run of `somknn.batch` with parts computed on a cluster, several at a time, and delivered in order."""
 
-    def __init__(self, client: Client, model_path: Any, sources: list[Any], output: Any, options: Options, progress):
+    def __init__(
+        self,
+        client: Client,
+        model_path: Any,
+        sources: list[Any],
+        output: Any,
+        options: Options,
+        progress: Progress | None,
+    ) -> None:
         super().__init__(model_path, sources, output, options, progress)
         self.client = client
         self.task = _Task(ModelFile.of(model_path), self.wanted, self.target)

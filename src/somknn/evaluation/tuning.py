@@ -180,7 +180,14 @@ class KNeighborsClassifierCV(ClassifierMixin, BaseEstimator):
 class _ReadOff(ClassifierMixin, BaseEstimator):
     """A fitted classifier for a scorer; its answers for the test rows are already computed."""
 
-    def __init__(self, classes, predicted, codes, squared, weighting):
+    def __init__(
+        self,
+        classes: np.ndarray,
+        predicted: np.ndarray,
+        codes: np.ndarray,
+        squared: np.ndarray,
+        weighting: str | Callable,
+    ) -> None:
         self.classes_ = classes
         self._predicted, self._codes, self._squared, self._weighting = predicted, codes, squared, weighting
 

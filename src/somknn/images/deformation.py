@@ -125,18 +125,18 @@ class DeformationClassifier(ClassifierMixin, Savable, BaseEstimator):
 
     def __init__(
         self,
-        n_neighbors=5,
+        n_neighbors: int = 5,
         *,
-        weighting=4.0,
-        n_candidates=200,
-        warp_range=2,
-        context=1,
-        saturation=2 / 3,
-        features="gradients",
-        deskew="auto",
-        image_shape=None,
-        n_jobs=None,
-    ):
+        weighting: float = 4.0,
+        n_candidates: int = 200,
+        warp_range: int = 2,
+        context: int = 1,
+        saturation: float = 2 / 3,
+        features: str = "gradients",
+        deskew: bool | str = "auto",
+        image_shape: Any = None,
+        n_jobs: int | None = None,
+    ) -> None:
         self.n_neighbors = n_neighbors
         self.weighting = weighting
         self.n_candidates = n_candidates

@@ -2,7 +2,7 @@
 
 import math
 from numbers import Integral, Real
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, OneToOneFeatureMixin, TransformerMixin
@@ -39,7 +39,7 @@ class _ImageTransformer(TransformerMixin, Savable, BaseEstimator):
     image_shape: Any
     n_jobs: int | None
 
-    def fit(self, X: Any, y: Any = None) -> "_ImageTransformer":
+    def fit(self, X: Any, y: Any = None) -> Self:
         """Store the shape of the images; nothing is learned.
 
         Parameters
@@ -109,7 +109,7 @@ class _ImageTransformer(TransformerMixin, Savable, BaseEstimator):
     def _fill(self, images: np.ndarray, out: np.ndarray, rounding: float) -> None:
         raise NotImplementedError
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = ["float32"]
         return tags
@@ -166,7 +166,9 @@ class Deskew(OneToOneFeatureMixin, _ImageTransformer):
         "smallest_side": [Interval(Integral, 1, None, closed="left")],
     }
 
-    def __init__(self, image_shape=None, *, center=True, smallest_side=1, n_jobs=None):
+    def __init__(
+        self, image_shape: Any = None, *, center: bool = True, smallest_side: int = 1, n_jobs: int | None = None
+    ) -> None:
         self.image_shape = image_shape
         self.center = center
         self.smallest_side = smallest_side
@@ -212,7 +214,7 @@ class Blur(OneToOneFeatureMixin, _ImageTransformer):
         "sigma": [Interval(Real, 0, LARGEST_SIGMA, closed="both")],
     }
 
-    def __init__(self, sigma=1.0, *, image_shape=None, n_jobs=None):
+    def __init__(self, sigma: float = 1.0, *, image_shape: Any = None, n_jobs: int | None = None) -> None:
         self.sigma = sigma
         self.image_shape = image_shape
         self.n_jobs = n_jobs
@@ -275,7 +277,15 @@ class GradientOrientation(ClassNamePrefixFeaturesOutMixin, _ImageTransformer):
     }
     _derived_state: ClassVar = ("image_shape_", "blur_", "smoothing_", "step_", "grid_shape_")
 
-    def __init__(self, *, blur=None, smoothing=None, step=None, image_shape=None, n_jobs=None):
+    def __init__(
+        self,
+        *,
+        blur: float | None = None,
+        smoothing: float | None = None,
+        step: int | None = None,
+        image_shape: Any = None,
+        n_jobs: int | None = None,
+    ) -> None:
         self.blur = blur
         self.smoothing = smoothing
         self.step = step
@@ -377,7 +387,15 @@ class CenterDigit(ClassNamePrefixFeaturesOutMixin, _ImageTransformer):
     }
     _derived_state: ClassVar = ("image_shape_", "box_")
 
-    def __init__(self, size=28, *, box=None, polarity="auto", image_shape=None, n_jobs=None):
+    def __init__(
+        self,
+        size: int = 28,
+        *,
+        box: int | None = None,
+        polarity: str = "auto",
+        image_shape: Any = None,
+        n_jobs: int | None = None,
+    ) -> None:
         self.size = size
         self.box = box
         self.polarity = polarity
@@ -400,7 +418,7 @@ class CenterDigit(ClassNamePrefixFeaturesOutMixin, _ImageTransformer):
         polarity = {"auto": digit_centering.AUTO, "bright": digit_centering.BRIGHT, "dark": digit_centering.DARK}
         digit_centering.center_digit(images, polarity[self.polarity], self.box_, out)
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = []
         return tags

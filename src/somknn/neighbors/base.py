@@ -188,7 +188,7 @@ class NeighborsBase(Savable, BaseEstimator):
         super()._restore(others, state)
         self._fit_rows(X, screen=screen)
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = False
         return tags

@@ -1,7 +1,7 @@
 """`KNeighborsClassifier`: a vote among the nearest neighbours."""
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -97,17 +97,17 @@ class KNeighborsClassifier(MultiOutputMixin, ClassifierMixin, NeighborsBase):
 
     def __init__(
         self,
-        n_neighbors=5,
+        n_neighbors: int = 5,
         *,
-        weights="uniform",
-        tie_break="nearest",
-        algorithm="auto",
-        backend="numba",
-        backend_params=None,
-        metric="minkowski",
-        p=2,
-        n_jobs=None,
-    ):
+        weights: str | Callable[[np.ndarray], np.ndarray] | None = "uniform",
+        tie_break: str = "nearest",
+        algorithm: str = "auto",
+        backend: str = "numba",
+        backend_params: dict[str, Any] | None = None,
+        metric: str = "minkowski",
+        p: float = 2,
+        n_jobs: int | None = None,
+    ) -> None:
         self.n_neighbors = n_neighbors
         self.weights = weights
         self.tie_break = tie_break
@@ -248,7 +248,7 @@ class KNeighborsClassifier(MultiOutputMixin, ClassifierMixin, NeighborsBase):
         super()._restore({name: array for name, array in arrays.items() if name != "codes"}, state)
         self._codes = arrays["codes"]
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.classifier_tags.multi_label = True
         return tags

@@ -63,15 +63,15 @@ class KNeighborsTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, N
     def __init__(
         self,
         *,
-        mode="distance",
-        n_neighbors=5,
-        algorithm="auto",
-        backend="numba",
-        backend_params=None,
-        metric="minkowski",
-        p=2,
-        n_jobs=None,
-    ):
+        mode: str = "distance",
+        n_neighbors: int = 5,
+        algorithm: str = "auto",
+        backend: str = "numba",
+        backend_params: dict[str, Any] | None = None,
+        metric: str = "minkowski",
+        p: float = 2,
+        n_jobs: int | None = None,
+    ) -> None:
         self.mode = mode
         self.n_neighbors = n_neighbors
         self.algorithm = algorithm

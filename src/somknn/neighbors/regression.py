@@ -1,5 +1,6 @@
 """`KNeighborsRegressor`: the mean of the nearest neighbours' targets."""
 
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import numpy as np
@@ -69,16 +70,16 @@ class KNeighborsRegressor(MultiOutputMixin, RegressorMixin, NeighborsBase):
 
     def __init__(
         self,
-        n_neighbors=5,
+        n_neighbors: int = 5,
         *,
-        weights="uniform",
-        algorithm="auto",
-        backend="numba",
-        backend_params=None,
-        metric="minkowski",
-        p=2,
-        n_jobs=None,
-    ):
+        weights: str | Callable[[np.ndarray], np.ndarray] | None = "uniform",
+        algorithm: str = "auto",
+        backend: str = "numba",
+        backend_params: dict[str, Any] | None = None,
+        metric: str = "minkowski",
+        p: float = 2,
+        n_jobs: int | None = None,
+    ) -> None:
         self.n_neighbors = n_neighbors
         self.weights = weights
         self.algorithm = algorithm

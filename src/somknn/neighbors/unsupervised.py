@@ -73,15 +73,15 @@ class NearestNeighbors(NeighborsBase):
     def __init__(
         self,
         *,
-        n_neighbors=5,
-        radius=1.0,
-        algorithm="auto",
-        backend="numba",
-        backend_params=None,
-        metric="minkowski",
-        p=2,
-        n_jobs=None,
-    ):
+        n_neighbors: int = 5,
+        radius: float = 1.0,
+        algorithm: str = "auto",
+        backend: str = "numba",
+        backend_params: dict[str, Any] | None = None,
+        metric: str = "minkowski",
+        p: float = 2,
+        n_jobs: int | None = None,
+    ) -> None:
         self.n_neighbors = n_neighbors
         self.radius = radius
         self.algorithm = algorithm

@@ -1,7 +1,7 @@
 """`PrototypeClassifier`: k-NN on a few prototypes of each class instead of on all rows."""
 
 from numbers import Integral
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from sklearn.utils import check_random_state
@@ -95,18 +95,18 @@ class PrototypeClassifier(PrototypeVoting):
 
     def __init__(
         self,
-        prototypes="kmeans",
-        n_prototypes=1000,
+        prototypes: str = "kmeans",
+        n_prototypes: int = 1000,
         *,
-        budget="even",
-        n_neighbors=1,
-        weights="uniform",
-        max_iter=None,
-        backend="numba",
-        backend_params=None,
-        random_state=None,
-        n_jobs=None,
-    ):
+        budget: str = "even",
+        n_neighbors: int = 1,
+        weights: str = "uniform",
+        max_iter: int | None = None,
+        backend: str = "numba",
+        backend_params: dict[str, Any] | None = None,
+        random_state: int | np.random.RandomState | None = None,
+        n_jobs: int | None = None,
+    ) -> None:
         self.prototypes = prototypes
         self.n_prototypes = n_prototypes
         self.budget = budget
@@ -118,7 +118,7 @@ class PrototypeClassifier(PrototypeVoting):
         self.random_state = random_state
         self.n_jobs = n_jobs
 
-    def fit(self, X, y, sample_weight=None):
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Choose prototypes for each class of `y` (n,) from the rows `X` (n, n_features).
 
         sample_weight : (n,), not negative, optional.
@@ -140,13 +140,22 @@ class PrototypeClassifier(PrototypeVoting):
         source, metric = "kmeans" if self.prototypes == "lvq" else self.prototypes, None
         found, labels = self._by_class(source, rows, codes, weights, budget, random)
         if self.prototypes == "lvq" and len(self.classes_) > 1:
-            trained = LVQ(n_jobs=self.n_jobs, **({} if self.max_iter is None else {"max_iter": self.max_iter}))
+            options: dict[str, Any] = {} if self.max_iter is None else {"max_iter": self.max_iter}
+            trained = LVQ(n_jobs=self.n_jobs, **options)
             found, metric = trained.refine(found, labels, rows, codes, weights)
             self.n_iter_ = trained.n_iter_
         self._set_prototypes(found, labels, rows, metric)
         return self
 
-    def _by_class(self, source, rows, codes, weights, budget, random) -> tuple[np.ndarray, np.ndarray]:
+    def _by_class(
+        self,
+        source: str,
+        rows: np.ndarray,
+        codes: np.ndarray,
+        weights: np.ndarray,
+        budget: np.ndarray,
+        random: np.random.RandomState,
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Prototypes and their class codes, sorted."""
         edges = np.searchsorted(codes, np.arange(len(budget) + 1))
         parts = []
@@ -156,7 +165,9 @@ class PrototypeClassifier(PrototypeVoting):
         labels = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
         return np.concatenate(parts), labels
 
-    def _of_class(self, source, rows, weights, size, random) -> np.ndarray:
+    def _of_class(
+        self, source: str, rows: np.ndarray, weights: np.ndarray, size: int, random: np.random.RandomState
+    ) -> np.ndarray:
         self.n_iter_ = max(self.n_iter_, 1)
         if source == "sample":
             return rows[np.sort(random.choice(len(rows), size, replace=False, p=weights / weights.sum()))]
@@ -173,7 +184,7 @@ class PrototypeClassifier(PrototypeVoting):
             rows, weights, size, seed, self.max_iter if self.prototypes == "kmeans" else None, self.n_jobs
         )
 
-    def predict_proba(self, X):
+    def predict_proba(self, X: Any) -> np.ndarray:
         """Each class's share of the votes, (m, n_classes), in the order of `classes_`."""
         neighbours, weights = self._votes(X)
         return class_shares(self.prototype_codes_, len(self.classes_), neighbours[1], weights, self.n_jobs)

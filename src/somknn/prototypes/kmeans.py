@@ -3,7 +3,7 @@
 import warnings
 from collections.abc import Callable
 from numbers import Integral, Real
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin
@@ -111,18 +111,18 @@ class KMeans(Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Cluster
 
     def __init__(
         self,
-        n_clusters=8,
+        n_clusters: int = 8,
         *,
-        init="k-means++",
-        n_local_trials=None,
-        n_init="auto",
-        max_iter=300,
-        tol=1e-4,
-        verbose=0,
-        callback=None,
-        random_state=None,
-        n_jobs=None,
-    ):
+        init: Any = "k-means++",
+        n_local_trials: int | None = None,
+        n_init: int | str = "auto",
+        max_iter: int = 300,
+        tol: float = 1e-4,
+        verbose: int = 0,
+        callback: Callable[[dict[str, Any]], Any] | None = None,
+        random_state: int | np.random.RandomState | None = None,
+        n_jobs: int | None = None,
+    ) -> None:
         self.n_clusters = n_clusters
         self.init = init
         self.n_local_trials = n_local_trials
@@ -134,7 +134,7 @@ class KMeans(Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Cluster
         self.random_state = random_state
         self.n_jobs = n_jobs
 
-    def fit(self, X, y=None, sample_weight=None):
+    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
         """Compute the centres.
 
         Parameters
@@ -201,7 +201,7 @@ class KMeans(Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Cluster
                 stacklevel=6,
             )
 
-    def partial_fit(self, X, y=None, sample_weight=None):
+    def partial_fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
         """Update the centres with one chunk of a stream (mini-batch K-Means, Sculley 2010).
 
         Each centre becomes the mean of all rows assigned to it so far, with the assignment made when each chunk
@@ -244,11 +244,11 @@ class KMeans(Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Cluster
         self.history_ = {**self.history_, "inertia": [*self.history_["inertia"], self.inertia_]}
         return self
 
-    def predict(self, X):
+    def predict(self, X: Any) -> np.ndarray:
         """Nearest centre of every row, (n_samples,) int32; equal distances go to the lowest centre."""
         return self._nearest(self._rows(X, reset=False))[1].astype(np.int32)
 
-    def transform(self, X):
+    def transform(self, X: Any) -> np.ndarray:
         """Distances to all centres, (n_samples, n_clusters), in the dtype of the centres."""
         X = self._rows(X, reset=False)
         # Relative to the mean of the centres, so that expanded squares do not cancel far from the origin.
@@ -261,7 +261,7 @@ class KMeans(Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Cluster
             out[first : first + _BLOCK] = euclidean_distances(rows, centres) * unit
         return out
 
-    def score(self, X, y=None, sample_weight=None):
+    def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
         """Minus the sum of (weighted) squared distances of the rows to their nearest centres."""
         X = self._rows(X, reset=False)
         weights = _weights(sample_weight, X)
@@ -287,9 +287,9 @@ class KMeans(Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Cluster
             return 1
         if self.n_init == "auto":
             return 1 if self.init in ("k-means++", "k-means||") else 10
-        return self.n_init
+        return int(self.n_init)
 
-    def _report(self, start: int):
+    def _report(self, start: int) -> Callable[[dict[str, Any]], bool]:
         def report(entry: dict[str, Any]) -> bool:
             if self.verbose:
                 print(f"Start {start}, iteration {entry['iteration']}: inertia {entry['inertia']:.8g}")
@@ -306,7 +306,7 @@ class KMeans(Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Cluster
     def _n_features_out(self) -> int:
         return len(self.cluster_centers_)
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags

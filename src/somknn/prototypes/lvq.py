@@ -2,8 +2,9 @@
 
 import time
 import warnings
+from collections.abc import Callable
 from numbers import Integral, Real
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
@@ -26,7 +27,9 @@ _WIDEST_RANK = 4096
 _RATES = {"glvq": 0.1, "lvq1": 0.02, "lvq2.1": 0.01}
 
 
-def class_centres(rows, weights, size: int, seed: int, max_iter: int | None, n_jobs: int | None) -> np.ndarray:
+def class_centres(
+    rows: np.ndarray, weights: np.ndarray, size: int, seed: int, max_iter: int | None, n_jobs: int | None
+) -> np.ndarray:
     """`size` K-Means centres of the rows of one class; all rows if there are no more than `size`."""
     if size >= len(rows):
         return rows.astype(np.float32 if rows.dtype == np.float32 else np.float64)
@@ -129,19 +132,19 @@ class LVQ(PrototypeVoting):
 
     def __init__(
         self,
-        n_prototypes=1000,
+        n_prototypes: int = 1000,
         *,
-        algorithm="glvq",
-        metric_rank="auto",
-        max_iter=30,
-        learning_rate=None,
-        slope=20.0,
-        window=0.2,
-        verbose=0,
-        callback=None,
-        random_state=None,
-        n_jobs=None,
-    ):
+        algorithm: str = "glvq",
+        metric_rank: int | str | None = "auto",
+        max_iter: int = 30,
+        learning_rate: float | None = None,
+        slope: float = 20.0,
+        window: float = 0.2,
+        verbose: int = 0,
+        callback: Callable[[dict[str, Any]], Any] | None = None,
+        random_state: int | np.random.RandomState | None = None,
+        n_jobs: int | None = None,
+    ) -> None:
         self.n_prototypes = n_prototypes
         self.algorithm = algorithm
         self.metric_rank = metric_rank
@@ -154,7 +157,7 @@ class LVQ(PrototypeVoting):
         self.random_state = random_state
         self.n_jobs = n_jobs
 
-    def fit(self, X, y, sample_weight=None):
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Train on the rows `X` (n, n_features) with classes `y` (n,).
 
         sample_weight : (n,), not negative, optional; weight of each row. In "lvq1" and "lvq2.1" it scales the movement
@@ -183,7 +186,14 @@ class LVQ(PrototypeVoting):
             raise ValueError(f"metric_rank={self.metric_rank} needs algorithm='glvq', got {self.algorithm!r}")
         return None if self.metric_rank is None else min(self.metric_rank, rows.shape[1], _WIDEST_RANK)
 
-    def refine(self, prototypes, prototype_codes, rows, codes, weights) -> tuple[np.ndarray, Metric | None]:
+    def refine(
+        self,
+        prototypes: np.ndarray,
+        prototype_codes: np.ndarray,
+        rows: np.ndarray,
+        codes: np.ndarray,
+        weights: np.ndarray,
+    ) -> tuple[np.ndarray, Metric | None]:
         """Train given prototypes; prototypes and rows are sorted by class. Sets `history_` and `n_iter_`.
 
         Returns the prototypes and the metric; with a metric the prototypes are in its coordinates.
@@ -214,7 +224,15 @@ class LVQ(PrototypeVoting):
         self.n_iter_ = len(self.history_["seconds"])
         return prototypes, metric
 
-    def _show_rows(self, prototypes, prototype_codes, rows, codes, steps, random) -> np.ndarray:
+    def _show_rows(
+        self,
+        prototypes: np.ndarray,
+        prototype_codes: np.ndarray,
+        rows: np.ndarray,
+        codes: np.ndarray,
+        steps: np.ndarray,
+        random: np.random.RandomState,
+    ) -> np.ndarray:
         n_steps = self.max_iter * len(rows)
         for epoch in range(1, self.max_iter + 1):
             start = time.perf_counter()
@@ -222,7 +240,7 @@ class LVQ(PrototypeVoting):
             left = 1.0 - ((epoch - 1) * len(rows) + np.arange(len(rows))) / n_steps
             rates, wrong = left * steps[order], 0
 
-            def show(first: int, last: int, order=order, rates=rates) -> None:
+            def show(first: int, last: int, order: np.ndarray = order, rates: np.ndarray = rates) -> None:
                 nonlocal wrong
                 given = rows, codes, order[first:last], rates[first:last]
                 if self.algorithm == "lvq1":

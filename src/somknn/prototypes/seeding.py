@@ -53,7 +53,13 @@ def _build_sieve(embedding: Embedding, rows: np.ndarray, n_threads: int) -> kern
             longest = float(np.sqrt(np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64).max()))
             sieve = sieve._replace(fine_step=max(_ROOM * longest, 1e-280) / _FINEST)
 
-        def work(task: int, sieve: kernels.Sieve = sieve, start=start, vectors=vectors, errors=errors) -> None:
+        def work(
+            task: int,
+            sieve: kernels.Sieve = sieve,
+            start: int = start,
+            vectors: np.ndarray = vectors,
+            errors: np.ndarray = errors,
+        ) -> None:
             at = slice(task * _ENCODED, (task + 1) * _ENCODED)
             given = vectors[at], errors[at], embedding.middle, float(LIFT)
             kernels.encode_rows(*given, start + at.start, sieve)

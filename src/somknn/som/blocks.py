@@ -4,6 +4,7 @@
 """
 
 import itertools
+from collections.abc import Callable
 
 import numpy as np
 
@@ -54,14 +55,22 @@ class FloatBlocks:
         edges = np.unique(np.linspace(0, K, max(2, K // _PART) + 1).astype(int)).tolist()
         self.parts = [slice(first, last) for first, last in itertools.pairwise(edges)]
 
-    def _each_part(self, work) -> None:
+    def _each_part(self, work: Callable[[slice], None]) -> None:
         run_tasks(lambda task: work(self.parts[task]), len(self.parts), self.n_threads)
 
-    def codebook(self, dtype) -> np.ndarray:
+    def codebook(self, dtype: np.dtype) -> np.ndarray:
         with np.errstate(over="ignore"):  # for neurons that a Mexican hat pushes away
             return (self.W / self.scale + self.centre).astype(dtype)
 
-    def present(self, order: np.ndarray, edges: np.ndarray, tables: np.ndarray, which: np.ndarray, rates, upcoming):
+    def present(
+        self,
+        order: np.ndarray,
+        edges: np.ndarray,
+        tables: np.ndarray,
+        which: np.ndarray,
+        rates: np.ndarray,
+        upcoming: np.ndarray,
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Train with the rows `order`; return their two units (n, 2) and squared distances (n,) in that order.
 
         Parameters
@@ -84,7 +93,9 @@ class FloatBlocks:
                 self._present(order[rows], tables[table], rates[rows], units[rows], distances[rows])
         return units, distances / self.scale / self.scale
 
-    def _present(self, which, table, rates, units, distances) -> None:
+    def _present(
+        self, which: np.ndarray, table: np.ndarray, rates: np.ndarray, units: np.ndarray, distances: np.ndarray
+    ) -> None:
         n = len(which)
         rows, dots, shares = self.rows[:n], self.dots[:n], self.shares[:n]
         block = np.ascontiguousarray(self.X[which])
@@ -116,10 +127,18 @@ class MissingBlocks:
         self.X, self.W = X, codebook.copy()
         self.hexagonal, self.columns = grid.topology == "hexagonal", grid.n_columns
 
-    def codebook(self, dtype) -> np.ndarray:
+    def codebook(self, dtype: np.dtype) -> np.ndarray:
         return self.W.astype(dtype)
 
-    def present(self, order: np.ndarray, edges: np.ndarray, tables: np.ndarray, which: np.ndarray, rates, upcoming):
+    def present(
+        self,
+        order: np.ndarray,
+        edges: np.ndarray,
+        tables: np.ndarray,
+        which: np.ndarray,
+        rates: np.ndarray,
+        upcoming: np.ndarray,
+    ) -> tuple[np.ndarray, np.ndarray]:
         """As `FloatBlocks.present`."""
         units, distances = np.empty((len(order), 2), np.int64), np.empty(len(order))
         steps = Steps(per_task(BLOCK, self.W.size))
@@ -205,7 +224,7 @@ class ByteBlocks:
             units[order], distances[order] = found
         return units, distances
 
-    def codebook(self, dtype) -> np.ndarray:
+    def codebook(self, dtype: np.dtype) -> np.ndarray:
         W, codebook = self.panels.weights, np.empty(self.shape, dtype)
         length = W.shape[2]
         for first in range(0, len(codebook), length):
@@ -213,7 +232,15 @@ class ByteBlocks:
             units[:] = W[first // length, : units.shape[1], : len(units)].T
         return codebook
 
-    def present(self, order: np.ndarray, edges: np.ndarray, tables: np.ndarray, which: np.ndarray, rates, upcoming):
+    def present(
+        self,
+        order: np.ndarray,
+        edges: np.ndarray,
+        tables: np.ndarray,
+        which: np.ndarray,
+        rates: np.ndarray,
+        upcoming: np.ndarray,
+    ) -> tuple[np.ndarray, np.ndarray]:
         """As `FloatBlocks.present`."""
         units, distances = np.empty((len(order), 2), np.int64), np.empty(len(order))
         order = np.concatenate([order, upcoming])

@@ -1,6 +1,7 @@
 """Classification by a SOM: every neuron predicts the classes of the training rows that it won."""
 
-from typing import Any, ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
@@ -70,12 +71,14 @@ class SOMClassifier(Savable, ClassifierMixin, BaseEstimator):
         "screen_*": Saved(),
     }
 
-    def __init__(self, som=None, *, backend="numba", backend_params=None):
+    def __init__(
+        self, som: SOM | None = None, *, backend: str = "numba", backend_params: dict[str, Any] | None = None
+    ) -> None:
         self.som = som
         self.backend = backend
         self.backend_params = backend_params
 
-    def fit(self, X, y, sample_weight=None):
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Train the map on `X` and count the classes `y` (n_samples,) of the rows that every neuron wins."""
         if y is None:
             raise ValueError("requires y to be passed, but the target y is None")
@@ -110,11 +113,11 @@ class SOMClassifier(Savable, ClassifierMixin, BaseEstimator):
         return self
 
     @property
-    def recall_(self):
+    def recall_(self) -> float | None:
         check_is_fitted(self)
         return 1.0 if self._index is None else self._index.recall_
 
-    def _units(self, X):
+    def _units(self, X: Any) -> np.ndarray:
         if self._index is None:
             return self.som_.predict(X)
         rows = self.som_._validate(X, reset=False, least=1)
@@ -127,28 +130,28 @@ class SOMClassifier(Savable, ClassifierMixin, BaseEstimator):
             votes[k] = votes[won][((flat[won] - flat[k]) ** 2).sum(axis=1).argmin()]
         return votes
 
-    def predict_proba(self, X):
+    def predict_proba(self, X: Any) -> np.ndarray:
         """Class probabilities of the best-matching units, (n_samples, n_classes)."""
         check_is_fitted(self)
         return self.probability_map_.reshape(-1, len(self.classes_))[self._units(X)]
 
-    def predict(self, X):
+    def predict(self, X: Any) -> np.ndarray:
         """The class of the best-matching unit of every row, (n_samples,)."""
         check_is_fitted(self)
         return self.label_map_.reshape(-1)[self._units(X)]
 
-    def _state_to_save(self):
+    def _state_to_save(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         arrays, state = super()._state_to_save()
         return arrays | ({} if self._index is None else self._index.screen_to_save()), state
 
-    def _check_saved(self, values):
+    def _check_saved(self, values: Mapping[str, Any]) -> None:
         grid = values["som_"].codebook_.shape[:2]
         if values["label_map_"].shape != grid or values["probability_map_"].shape[:2] != grid:
             raise ModelFileError(f"the maps of labels and probabilities are not those of {grid[0]} × {grid[1]} neurons")
         if values["som_"].n_features_in_ != values["n_features_in_"]:
             raise ModelFileError("the map has another number of features")
 
-    def _restore(self, arrays, state):
+    def _restore(self, arrays: dict[str, np.ndarray], state: dict[str, Any]) -> None:
         screen = {name: array for name, array in arrays.items() if name.startswith("screen_")}
         super()._restore({name: array for name, array in arrays.items() if name not in screen}, state)
         self._index = None
@@ -158,14 +161,14 @@ class SOMClassifier(Savable, ClassifierMixin, BaseEstimator):
         elif screen:
             raise ValueError("an index that no backend reads")
 
-    def _predict_in_one_search(self, X):
+    def _predict_in_one_search(self, X: Any) -> tuple[np.ndarray, np.ndarray, None]:
         """`predict` as positions in `classes_`, and `predict_proba`."""
         check_is_fitted(self)
         units = self._units(X)
         codes = np.searchsorted(self.classes_, self.label_map_.reshape(-1))
         return codes[units], self.probability_map_.reshape(-1, len(self.classes_))[units], None
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.allow_nan = self.som is not None and getattr(self.som, "missing_values", "") == "ignore"
         return tags

@@ -1,8 +1,8 @@
 """The self-organizing map as a scikit-learn transformer and clusterer."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from numbers import Integral, Real
-from typing import ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin
@@ -131,30 +131,30 @@ class SOM(TrainedMap, Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 
     def __init__(
         self,
-        n_rows=10,
-        n_columns=10,
+        n_rows: int = 10,
+        n_columns: int = 10,
         *,
-        training="batch",
-        epochs=10,
-        topology="rectangular",
-        boundary="planar",
-        neighborhood="gaussian",
-        compact_support=False,
-        initial_radius=None,
-        final_radius=0.5,
-        radius_schedule="exponential",
-        initial_rate=0.5,
-        final_rate=0.01,
-        rate_schedule="linear",
-        initialization="pca",
-        missing_values="error",
-        tol=None,
-        n_iter_no_change=2,
-        decay=0.9,
-        callback=None,
-        random_state=None,
-        n_jobs=None,
-    ):
+        training: str = "batch",
+        epochs: int = 10,
+        topology: str = "rectangular",
+        boundary: str = "planar",
+        neighborhood: str = "gaussian",
+        compact_support: bool = False,
+        initial_radius: float | None = None,
+        final_radius: float = 0.5,
+        radius_schedule: str | Callable[[float], float] = "exponential",
+        initial_rate: float = 0.5,
+        final_rate: float = 0.01,
+        rate_schedule: str | Callable[[float], float] = "linear",
+        initialization: Any = "pca",
+        missing_values: str = "error",
+        tol: float | None = None,
+        n_iter_no_change: int = 2,
+        decay: float = 0.9,
+        callback: Callable[[dict[str, Any]], Any] | None = None,
+        random_state: int | np.random.RandomState | None = None,
+        n_jobs: int | None = None,
+    ) -> None:
         self.n_rows = n_rows
         self.n_columns = n_columns
         self.training = training
@@ -178,7 +178,7 @@ class SOM(TrainedMap, Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin
         self.random_state = random_state
         self.n_jobs = n_jobs
 
-    def fit(self, X, y=None, sample_weight=None):
+    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
         """Train the map.
 
         Parameters
@@ -202,6 +202,7 @@ class SOM(TrainedMap, Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin
         codebook = initial_codebook(rows.X, rule.grid, self.initialization, rows.weights, random)
         codebook = codebook.astype(codebook_dtype(rows.X.dtype))
         report = self._recorder(rule, rows)
+        search: Found | BMUSearch
         if self.training == "online":
             codebook, search = train_online(rows, codebook, rule, random, report)
         else:
@@ -222,7 +223,7 @@ class SOM(TrainedMap, Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin
         names = _HISTORY if classes is None else (*_HISTORY, "label_accuracy")
         self.history_: dict[str, list[float]] = {name: [] for name in names}
 
-        def report(codebook, units, *figures) -> bool:
+        def report(codebook: Callable[[], np.ndarray], units: np.ndarray, *figures: float) -> bool:
             if classes is not None:
                 figures = (*figures, quality.label_accuracy(units[:, 0], classes, weights, rule.grid.size))
             entry = {name: float(value) for name, value in zip(names, figures, strict=True)}
@@ -243,7 +244,7 @@ class SOM(TrainedMap, Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin
         self.n_iter_ = len(self.history_["radius"])
         return self
 
-    def partial_fit(self, X, y=None, sample_weight=None, *, radius=None):
+    def partial_fit(self, X: Any, y: Any = None, sample_weight: Any = None, *, radius: float | None = None) -> Self:
         """Take one step of streaming batch training: decay the sums of earlier chunks, then add the sums of this chunk.
 
         Parameters
@@ -300,11 +301,11 @@ class SOM(TrainedMap, Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin
         self.history_ = {name: [*values, entry.get(name, np.nan)] for name, values in self.history_.items()}
         return self
 
-    def predict(self, X):
+    def predict(self, X: Any) -> np.ndarray:
         """Best-matching unit of every row, (n_samples,) int64: row·n_columns + column."""
         return self._search(X).units[:, 0].copy()
 
-    def transform(self, X):
+    def transform(self, X: Any) -> np.ndarray:
         """Distances to all neurons, (n_samples, n_rows·n_columns), in the dtype of the codebook."""
         check_is_fitted(self)
         X = self._validate(X, reset=False, least=1)
@@ -323,16 +324,16 @@ class SOM(TrainedMap, Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin
         return out
 
     @property
-    def _n_features_out(self):
+    def _n_features_out(self) -> int:
         return self.codebook_.shape[0] * self.codebook_.shape[1]
 
-    def _clear_stream(self):
+    def _clear_stream(self) -> None:
         self._axes = None
         for name in ("sums_", "totals_"):
             if hasattr(self, name):
                 delattr(self, name)
 
-    def _search(self, X) -> Found:
+    def _search(self, X: Any) -> Found:
         check_is_fitted(self)
         X = self._validate(X, reset=False, least=1)
         missing = self.missing_values == "ignore"
@@ -340,7 +341,7 @@ class SOM(TrainedMap, Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin
         check_squares(found.distances)
         return found
 
-    def _validate(self, X, *, reset: bool, least: int = 2) -> np.ndarray:
+    def _validate(self, X: Any, *, reset: bool, least: int = 2) -> np.ndarray:
         X = validate_data(
             self, X, reset=reset, dtype="numeric", order="C", ensure_all_finite=False, ensure_min_samples=least
         )
@@ -352,7 +353,7 @@ class SOM(TrainedMap, Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin
             return X
         return prepare_rows(X, getattr(self, "feature_names_in_", None))
 
-    def _targets(self, n: int, y, sample_weight):
+    def _targets(self, n: int, y: Any, sample_weight: Any) -> tuple[np.ndarray | None, np.ndarray | None]:
         """The caller's values as (weights (n,) or None, classes as integers (n,) or None)."""
         weights = None
         if sample_weight is not None:
@@ -371,7 +372,7 @@ class SOM(TrainedMap, Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin
     def _check_parameters(self) -> None:
         self._rule()
 
-    def _check_saved(self, values) -> None:
+    def _check_saved(self, values: Mapping[str, Any]) -> None:
         rows, columns, _ = values["codebook_"].shape
         if "labels_" in values:
             check_positions("labels_", values["labels_"], rows * columns)
@@ -415,7 +416,7 @@ class SOM(TrainedMap, Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin
             resolve_n_threads(self.n_jobs),
         )
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.allow_nan = self.missing_values == "ignore"
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]

@@ -1,7 +1,8 @@
 """Rank features by their importance to a SOM, and select features that are not redundant."""
 
+from collections.abc import Mapping
 from numbers import Integral
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator, clone
@@ -116,12 +117,12 @@ class SOMFeatureSelector(Savable, SelectorMixin, BaseEstimator):
         "selected_": Array((None,), "int64", below="n_features_in_"),
     }
 
-    def __init__(self, som=None, *, n_features=100, criterion="redundancy"):
+    def __init__(self, som: SOM | None = None, *, n_features: int = 100, criterion: str = "redundancy") -> None:
         self.som = som
         self.n_features = n_features
         self.criterion = criterion
 
-    def fit(self, X, y=None, sample_weight=None):
+    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
         """Train the map on `X` and rate the features; "class_separation" needs classes `y` (n_samples,)."""
         if self.criterion not in CRITERIA:
             raise ValueError(f"criterion must be one of {', '.join(CRITERIA)}; got {self.criterion!r}")
@@ -163,26 +164,28 @@ class SOMFeatureSelector(Savable, SelectorMixin, BaseEstimator):
         self.selected_ = np.argsort(-self.importances_, kind="stable")[:count]
         return self
 
-    def _check_saved(self, values):
+    def _check_saved(self, values: Mapping[str, Any]) -> None:
         if values["som_"].n_features_in_ != values["n_features_in_"]:
             raise ModelFileError("the map has another number of features")
         if len(np.unique(values["selected_"])) != len(values["selected_"]):
             raise ModelFileError("array 'selected_' holds a feature twice")
 
-    def _get_support_mask(self):
+    def _get_support_mask(self) -> np.ndarray:
         check_is_fitted(self)
         mask = np.zeros(self.n_features_in_, bool)
         mask[self.selected_] = True
         return mask
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.allow_nan = self.som is not None and getattr(self.som, "missing_values", "") == "ignore"
         tags.target_tags.required = self.criterion == "class_separation"
         return tags
 
 
-def som_features_knn(som=None, *, n_features=100, criterion="redundancy", n_neighbors=3) -> Pipeline:
+def som_features_knn(
+    som: SOM | None = None, *, n_features: int = 100, criterion: str = "redundancy", n_neighbors: int = 3
+) -> Pipeline:
     """A pipeline: select the most important features by a SOM, then classify by k nearest neighbours on them."""
     from somknn.neighbors import KNeighborsClassifier
 

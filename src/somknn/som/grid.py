@@ -22,7 +22,7 @@ class Grid(NamedTuple):
     boundary: str = "planar"
 
     @classmethod
-    def checked(cls, n_rows, n_columns, topology="rectangular", boundary="planar") -> "Grid":
+    def checked(cls, n_rows: int, n_columns: int, topology: str = "rectangular", boundary: str = "planar") -> "Grid":
         for name, value in (("n_rows", n_rows), ("n_columns", n_columns)):
             if isinstance(value, bool) or not hasattr(value, "__index__"):
                 raise TypeError(f"{name} must be an integer, got {value!r}")

@@ -1,5 +1,7 @@
 """Initial codebooks: rows of the data, random points, or the plane of the two principal axes."""
 
+from typing import Any
+
 import numpy as np
 
 from somknn.axes import leading_axes
@@ -11,7 +13,7 @@ _SAMPLE = 4096  # rows from which the principal axes are computed
 
 
 def initial_codebook(
-    X: np.ndarray, grid: Grid, initialization, weights: np.ndarray | None, random: np.random.RandomState
+    X: np.ndarray, grid: Grid, initialization: Any, weights: np.ndarray | None, random: np.random.RandomState
 ) -> np.ndarray:
     """Return the initial codebook, (grid.size, d) float64.
 

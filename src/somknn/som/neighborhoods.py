@@ -128,7 +128,9 @@ def _in_blocks(factors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return padded, np.ascontiguousarray(spans, np.int64)
 
 
-def _smooth_separably(sums, factors: _Factors, n_threads: int, divisors: np.ndarray, out: np.ndarray) -> np.ndarray:
+def _smooth_separably(
+    sums: np.ndarray, factors: _Factors, n_threads: int, divisors: np.ndarray, out: np.ndarray
+) -> np.ndarray:
     width = sums.shape[1]
     parities, columns = len(factors.across), factors.across.shape[-1]
     between = 8 * parities * columns * factors.down.shape[2]  # bytes per feature; the last length is terms·rows

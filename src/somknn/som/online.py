@@ -8,6 +8,7 @@ each unit.
 
 import itertools
 import time
+from collections.abc import Callable
 
 import numpy as np
 
@@ -44,7 +45,9 @@ def _pieces(n: int) -> list[tuple[int, int, int]]:
     return pieces
 
 
-def train_online(rows: Rows, codebook: np.ndarray, rule: Rule, random: np.random.RandomState, report):
+def train_online(
+    rows: Rows, codebook: np.ndarray, rule: Rule, random: np.random.RandomState, report: Callable[..., bool]
+) -> tuple[np.ndarray, Found]:
     """The classical rule over all rows, in a new random order every epoch.
 
     Returns (codebook, found): `found` holds units and distances for the returned codebook. The quantization and
@@ -79,8 +82,8 @@ def train_online(rows: Rows, codebook: np.ndarray, rule: Rule, random: np.random
                 upcoming = order[slice(*pieces[first + at_once][1:])]
             else:
                 upcoming = following[: pieces[0][2]]
-            found = blocks.present(order[span], edges - edges[0], tables, which, rates[span], upcoming)
-            units[order[span]], distances[order[span]] = found
+            presented = blocks.present(order[span], edges - edges[0], tables, which, rates[span], upcoming)
+            units[order[span]], distances[order[span]] = presented
         if rule.grid.size == 1:
             units[:] = 0
         check_squares(distances)

@@ -42,7 +42,14 @@ def _torn_pairs(grid: Grid, diagonals: bool) -> np.ndarray:
     return ~grid.adjacent(everyone[:, None], everyone[None, :], diagonals).ravel()
 
 
-def distortion_of(codebook: np.ndarray, sums, totals, squares: np.ndarray, rule_arguments, weight: float) -> float:
+def distortion_of(
+    codebook: np.ndarray,
+    sums: np.ndarray,
+    totals: np.ndarray,
+    squares: np.ndarray,
+    rule_arguments: tuple[Grid, str, float, bool],
+    weight: float,
+) -> float:
     """Mean over rows of Σ_j h(bmu, j)·‖x - w_j‖², from sums per unit: no second pass over the rows.
 
     Σ_x h·‖x - w_j‖² = Σ_i h(i, j)·(Q_i - 2 w_j·S_i + n_i·‖w_j‖²), where Q_i is the sum of squared norms in unit i.

@@ -26,27 +26,27 @@ class TrainedMap:
     _rule: Any
     predict: Any
 
-    def quantization_error(self, X, sample_weight=None):
+    def quantization_error(self, X: Any, sample_weight: Any = None) -> float:
         """Mean distance of the rows to their best-matching units."""
         search = self._search(X)
         return quality.quantization_error_of(search.distances, self._targets(len(search.X), None, sample_weight)[0])
 
-    def topographic_error(self, X, sample_weight=None, *, diagonals=True):
+    def topographic_error(self, X: Any, sample_weight: Any = None, *, diagonals: bool = True) -> float:
         """Share of rows whose best and second-best units are not adjacent; see `somknn.som.quality`."""
         search = self._search(X)
         weights = self._targets(len(search.X), None, sample_weight)[0]
         return quality.topographic_error_of(search.units, self.grid_, weights, diagonals)
 
-    def topographic_product(self):
+    def topographic_product(self) -> float:
         """Topographic product of the map (Bauer and Pawelzik 1992); 0 is best."""
         check_is_fitted(self)
         return quality.topographic_product(self.codebook_, self.grid_)
 
-    def trustworthiness(self, X, n_neighbors=5):
+    def trustworthiness(self, X: Any, n_neighbors: int = 5) -> float:
         """Trustworthiness of the grid positions of rows; O(n²), so pass a sample."""
         return quality.trustworthiness(X, self.predict(X), self.grid_, n_neighbors)
 
-    def distortion(self, X, radius=None):
+    def distortion(self, X: Any, radius: float | None = None) -> float:
         """Mean over rows of Σ_j h(bmu, j)·‖x - w_j‖² at `radius` (default: the final one)."""
         search = self._search(X)
         if self.missing_values == "ignore":
@@ -64,21 +64,21 @@ class TrainedMap:
         centred_sums = sums - totals[:, None] * centre
         return quality.distortion_of(self._flat() - centre, centred_sums, totals, squares, arguments, len(norms))
 
-    def u_matrix(self):
+    def u_matrix(self) -> np.ndarray:
         """Mean distance of each neuron to its adjacent ones, (n_rows, n_columns)."""
         check_is_fitted(self)
         return quality.u_matrix(self._flat(), self.grid_)
 
-    def hit_map(self, X):
+    def hit_map(self, X: Any) -> np.ndarray:
         """The number of rows won by each neuron, (n_rows, n_columns) int64."""
         return np.bincount(self.predict(X), minlength=self.grid_.size).reshape(self.codebook_.shape[:2])
 
-    def component_planes(self):
+    def component_planes(self) -> np.ndarray:
         """The weight of every feature across the map, (n_features, n_rows, n_columns): a view of the codebook."""
         check_is_fitted(self)
         return np.moveaxis(self.codebook_, 2, 0)
 
-    def cluster_map(self, n_clusters, linkage="ward"):
+    def cluster_map(self, n_clusters: int, linkage: str = "ward") -> np.ndarray:
         """Clusters of the neurons by agglomerative clustering of their weights, (n_rows, n_columns) int64."""
         check_is_fitted(self)
         from sklearn.cluster import AgglomerativeClustering  # slow to import, and few maps are clustered
@@ -87,10 +87,10 @@ class TrainedMap:
         return labels.reshape(self.codebook_.shape[:2]).astype(np.int64)
 
     @property
-    def grid_(self):
+    def grid_(self) -> Grid:
         """The grid of the trained map."""
         check_is_fitted(self, "codebook_")
         return Grid.checked(self.codebook_.shape[0], self.codebook_.shape[1], self.topology, self.boundary)
 
-    def _flat(self):
+    def _flat(self) -> np.ndarray:
         return self.codebook_.reshape(-1, self.codebook_.shape[2])

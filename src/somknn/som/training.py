@@ -44,7 +44,9 @@ class Rows(NamedTuple):
     labels: np.ndarray | None
 
 
-def sums_by_unit(rows: Rows, units: np.ndarray, size: int, missing: bool, n_threads: int):
+def sums_by_unit(
+    rows: Rows, units: np.ndarray, size: int, missing: bool, n_threads: int
+) -> tuple[np.ndarray, np.ndarray]:
     """(sums (size, d), totals (size,), or (size, d) with missing values), exact integers or float64."""
     units = np.ascontiguousarray(units)
     if not missing:
