@@ -10,6 +10,7 @@ import pytest
 
 import somknn
 import somknn_kernels
+from lowest_versions import lowest
 
 PROJECT = Path(__file__).parent.parent / "pyproject.toml"
 DISTRIBUTIONS = {
@@ -53,3 +54,13 @@ def test_every_import_is_declared():
         assert {"numpy", "numba"} & set(names)
         lacking = {name: file for name, file in names.items() if DISTRIBUTIONS.get(name, name) not in declared}
         assert set(lacking) <= {"somknn", "somknn_kernels"}, lacking
+
+
+@pytest.mark.skipif(not PROJECT.exists(), reason="runs in a checkout")
+def test_every_dependency_has_a_lowest_version():
+    """`.ci/lowest` tries them; a requirement of another form than name>=version raises."""
+    project = tomllib.loads(PROJECT.read_text(encoding="utf-8"))["project"]
+    assert distributions(project["dependencies"]) <= set(lowest())
+    assert {"faiss-cpu", "pooch", "pytest"} < set(lowest())
+    for requirement in lowest().values():
+        assert re.fullmatch(r"[\w.-]+(\[\w+\])?==[\d.]+", requirement)
