@@ -20,8 +20,9 @@ def _rows(kind, n=2500, d=60):
 
 def _found(potential, totals):
     """The improvements by the candidates that were measured in full."""
-    found, starts = potential._found, np.arange(len(potential._counts)) * potential._block * len(totals)
-    at = np.concatenate([np.arange(s, s + c) for s, c in zip(starts, potential._counts, strict=True)])
+    found = potential._found
+    starts = np.arange(len(found.counts)) * potential._block * len(totals)
+    at = np.concatenate([np.arange(s, s + c) for s, c in zip(starts, found.counts, strict=True)])
     at = at[np.isfinite(totals)[found.candidates[at]]]
     at = at[found.distances[at] < potential.closest[found.rows[at]]]
     return dict(zip(zip(found.rows[at].tolist(), found.candidates[at].tolist()), found.distances[at]))  # noqa: B905

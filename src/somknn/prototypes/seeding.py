@@ -29,7 +29,7 @@ _OVERSAMPLING = 0.5  # rows drawn per round of k-means||, per requested centre: 
 
 
 def _build_sieve(embedding: Embedding, rows: np.ndarray, n_threads: int) -> kernels.Sieve:
-    """The sieve of `rows`, without their limits so far."""
+    """The sieve of `rows`, without their upper bounds so far."""
     isa, n, width = embedding.isa, len(rows), embedding.n_columns
     panels, narrow = scan_panels(isa, quarters=1).zeros(n, width // 2), scan_sums(isa)
     n_panels, _, panel, _ = panels.shape
@@ -41,12 +41,12 @@ def _build_sieve(embedding: Embedding, rows: np.ndarray, n_threads: int) -> kern
         lift=LIFT,
         largest=0.0,
         starts=np.zeros((n_panels, panel), narrow),
-        tops=np.full((n_panels, panel), np.iinfo(narrow).max, narrow),
+        thresholds=np.full((n_panels, panel), np.iinfo(narrow).max, narrow),
         fine=np.empty((n, width), np.int16),
         fine_squares=np.empty(n, np.int64),
         fine_errors=np.empty(n),
         fine_step=0.0,
-        reach=np.full(n, np.inf),
+        radius=np.full(n, np.inf),
     )
     for start, vectors, errors in embedding.chunks(rows, n_threads):
         if start == 0:
@@ -80,7 +80,8 @@ class Potential:
     """
 
     def __init__(self, search: CodebookSearch, weights: np.ndarray):
-        self.search, self.weights = search, np.ascontiguousarray(weights, np.float64)
+        # Read-only arrays within a record would be another type to the kernels, and compiled again.
+        self.search, self.weights = search, np.require(weights, np.float64, ["C_CONTIGUOUS", "WRITEABLE"])
         self.n_threads = resolve_n_threads(search.n_jobs)
         n, integers = len(weights), search.rows.dtype == np.uint8
         self.closest = np.full(n, np.iinfo(np.int64).max if integers else np.inf, np.int64 if integers else np.float64)
@@ -92,9 +93,16 @@ class Potential:
         self._sieve = None if embedding is None else _build_sieve(embedding, search.rows, self.n_threads)
         self._block = _BLOCK  # a multiple of every panel size
         n_blocks = -(-n // self._block)
-        self._counts, self._masses = np.zeros(n_blocks, np.int64), np.zeros(n_blocks)
-        self._found = kernels.Improvements(*(np.empty(0, dtype) for dtype in ("i4", "i4", self.closest.dtype, "f8")))
-        self._totals, self._n_tried, self._n_chosen = np.zeros(0), 0, 0
+        self._masses = np.zeros(n_blocks)
+        self._found = kernels.Improvements(
+            rows=np.empty(0, np.int32),
+            candidates=np.empty(0, np.int32),
+            distances=np.empty(0, self.closest.dtype),
+            most=np.empty(0),
+            counts=np.zeros(n_blocks, np.int64),
+        )
+        self._trial = kernels.Trial(np.empty(0, np.int64), self.closest, self.weights, self._block)
+        self._totals, self._n_chosen = np.zeros(0), 0
         self.nearest, self._moved = np.zeros(n, np.int64), np.empty(n, np.int32)
 
     def first(self, random: np.random.RandomState) -> int:
@@ -112,18 +120,18 @@ class Potential:
 
     def try_rows(self, candidates: np.ndarray) -> np.ndarray:
         """The weighted sum of squared distances after each candidate; infinite if another's is certainly smaller."""
-        m, n, n_blocks = len(candidates), len(self.weights), len(self._counts)
+        m, n, n_blocks = len(candidates), len(self.weights), len(self._found.counts)
         if len(self._found.rows) < m * n:  # only the first step fills all of it
-            self._found = kernels.Improvements(*(np.empty(m * n, array.dtype) for array in self._found))
-        self._n_tried = m
+            pairs = {name: array for name, array in self._found._asdict().items() if name != "counts"}
+            self._found = self._found._replace(**{name: np.empty(m * n, array.dtype) for name, array in pairs.items()})
+        self._trial = self._trial._replace(candidates=np.array(candidates, np.int64))
         first = self.total == np.inf
         if not first and self._sieve is not None:
-            self._totals = self._try_sieved(self._sieve, candidates)
+            self._totals = self._try_sieved(self._sieve)
             return self._totals
         gains = np.zeros((n_blocks, m))
-        given = self.search.isa, self.search.rows, candidates, self.closest, self.weights
-        out = self._found, self._counts, gains
-        self._over_blocks(lambda first, last, _: kernels.find_improvements(*given, self._block, first, last, *out))
+        given, out = (self.search.isa, self.search.rows, self._trial), (self._found, gains)
+        self._over_blocks(lambda first, last, _: kernels.find_improvements(*given, first, last, *out))
         if first:  # `closest` holds no distances yet, so there is no gain to compute
             distances = self._found.distances[: m * n].reshape(n, m)
             self._totals = (distances * self.weights[:, None]).sum(axis=0)
@@ -136,50 +144,55 @@ class Potential:
 
         Few tasks: each costs a call from Python, which takes as long as a block.
         """
-        n_blocks = len(self._counts)
+        n_blocks = len(self._found.counts)
         if n_tasks is None:
-            at_once = per_task(n_blocks, self._block * self._n_tried * self.search.rows.shape[1])
+            at_once = per_task(n_blocks, self._block * len(self._trial.candidates) * self.search.rows.shape[1])
             n_tasks = min(n_blocks, max(_TASKS * self.n_threads, -(-n_blocks // at_once)))
-        edges = [task * len(self._counts) // n_tasks for task in range(n_tasks + 1)]
+        edges = [task * n_blocks // n_tasks for task in range(n_tasks + 1)]
         run_tasks(lambda task: work(edges[task], edges[task + 1], task), n_tasks, self.n_threads)
 
-    def _try_sieved(self, sieve: kernels.Sieve, candidates: np.ndarray) -> np.ndarray:
-        m, (isa, rows) = len(candidates), (self.search.isa, self.search.rows)
-        layout = scan_queries(isa, CANDIDATES)
+    def _try_sieved(self, sieve: kernels.Sieve) -> np.ndarray:
+        trial, found, (isa, rows) = self._trial, self._found, (self.search.isa, self.search.rows)
+        m, d, layout = len(trial.candidates), rows.shape[1], scan_queries(isa, CANDIDATES)
         packed = layout.zeros(m, sieve.panels.shape[1] * layout.group)
-        offsets = np.zeros((len(packed), CANDIDATES), sieve.starts.dtype)
-        kernels.pack_candidates(sieve, candidates, packed, offsets)
-        most = np.zeros((len(self._counts), m))
-        own = candidates, self.closest, self.weights
-        given, out = (isa, *own, rows.shape[1], sieve, packed, offsets, self._block), (self._found, self._counts)
-        self._over_blocks(lambda first, last, _: kernels.find_possible(*given, first, last, *out, most))
+        codes = kernels.CandidateCodes(packed, np.zeros((len(packed), CANDIDATES), sieve.starts.dtype))
+        kernels.pack_candidates(sieve, trial.candidates, codes)
+        most = np.zeros((len(found.counts), m))
+        given = isa, trial, sieve, codes, d
+        self._over_blocks(lambda first, last, _: kernels.find_possible(*given, first, last, found, most))
 
-        n_pairs = int(self._counts.sum())
-        at_once = per_task(max(1, n_pairs), rows.shape[1])
+        n_pairs = int(found.counts.sum())
+        at_once = per_task(max(1, n_pairs), d)
         n_tasks = max(1, min(max(self.n_threads, -(-n_pairs // at_once)), n_pairs // _MEASURED, len(most)))
-        gained, left, lost = np.zeros((n_tasks, m)), np.empty((n_tasks, m)), np.zeros((n_tasks, m), np.uint8)
+        left = np.empty((n_tasks, m))
         for task in range(n_tasks):
             left[task] = most[task * len(most) // n_tasks : (task + 1) * len(most) // n_tasks].sum(axis=0)
-        judged = int(np.argmax(left.sum(axis=0))), 1e-12 * self.total
+        race = kernels.Race(
+            leader=int(np.argmax(left.sum(axis=0))),
+            margin=1e-12 * self.total,
+            gained=np.zeros((n_tasks, m)),
+            left=left,
+            lost=np.zeros((n_tasks, m), np.uint8),
+        )
 
         def measure(first: int, last: int, task: int) -> None:
-            at = self._block, first, last
-            kernels.measure_possible(isa, rows, *own, *at, *judged, *out, task, gained, left, lost)
+            kernels.measure_possible(isa, rows, trial, first, last, found, race, task)
 
         self._over_blocks(measure, n_tasks)
+        gained = race.gained
         if not self._whole:  # fixed order of summation
             gained = np.zeros_like(most)
-            kernels.add_up(*out, self._block * m, self.weights, self.closest, gained)
-        return np.where(lost.any(axis=0), np.inf, self.total - gained.sum(axis=0))
+            kernels.add_up(trial, found, gained)
+        return np.where(race.lost.any(axis=0), np.inf, self.total - gained.sum(axis=0))
 
     def choose(self, i: int) -> None:
         """Choose candidate i of those last tried."""
-        first, stride = self.total == np.inf, self._block * self._n_tried
-        given = self._found, self._counts, stride, i, self._n_chosen, self.weights
-        n_moved = kernels.settle(*given, self.closest, self.nearest, self._masses, self._moved)
+        first = self.total == np.inf
+        out = self.nearest, self._masses, self._moved
+        n_moved = kernels.settle(self._trial, self._found, i, self._n_chosen, *out)
         self._n_chosen += 1
         if self._sieve is not None:
-            kernels.set_limits(self._sieve, self._moved[:n_moved], self.closest, self.search.rows.shape[1])
+            kernels.set_upper_bounds(self._sieve, self._moved[:n_moved], self.closest, self.search.rows.shape[1])
         if first:
             check_squares(self.closest)
             starts = np.arange(0, len(self.closest), self._block)
