@@ -32,7 +32,7 @@ def test_smoothing_equals_the_sum_over_all_pairs(seed, rows, columns, d, paritie
     for parity in range(parities):
         some = down[parity::parities].reshape(-1, terms * rows)
         by_parity[parity, : len(some)] = some
-    factors = (*_in_blocks(across), *_in_blocks(by_parity))
+    factors = kernels.Factors(*_in_blocks(across), *_in_blocks(by_parity))
     flat = sums.reshape(-1, d)
     expected = reference.smooth_columns(sums, across, down, divisors).reshape(-1, d)
     scale = float(np.abs(flat).max())
@@ -40,7 +40,7 @@ def test_smoothing_equals_the_sum_over_all_pairs(seed, rows, columns, d, paritie
     for width in (d, 1 + d // 2, 8):  # features per call
         out = np.full((rows * columns, d), np.nan, dtype)
         for first in range(0, d, width):
-            kernels.smooth_columns(flat, columns, *factors, divisors, first, min(d, first + width), out)
+            kernels.smooth_columns(flat, factors, divisors, first, min(d, first + width), out)
         outs.append(out)
         np.testing.assert_array_equal(out, outs[0])
     np.testing.assert_allclose(outs[0], expected, rtol=1e-6 if dtype == np.float32 else 1e-9, atol=1e-9 * scale)

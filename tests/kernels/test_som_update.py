@@ -13,6 +13,7 @@ from somknn.som.online import _pieces
 from somknn_kernels.isa import select, supported
 from somknn_kernels.maps import som_blocks
 from somknn_kernels.maps.som_block_tiles import LANES
+from somknn_kernels.maps.som_blocks import Block, Codebook, Moves, Neighborhood
 
 
 def _present(kind, X, W, grid, name, radius, rates, n_threads=2, compact=False):
@@ -179,13 +180,12 @@ def test_a_block_in_arrays_of_its_size(n):
     dots, halves = np.zeros((n, padded)), np.zeros(padded)
     dots[:, : grid.size], halves[: grid.size] = X @ W.T, (W**2).sum(axis=1) / 2
     table = evaluate("gaussian", grid.offset_squares(), 1.0)
-    pulls, shares, factors = np.empty((n, padded)), np.empty((n, padded)), np.empty(padded)
+    block, codebook = Block(X, dots, X @ X.T, 0.0), Codebook(W[:, :, None].copy(), grid.size, halves)
+    moves = Moves(np.empty((n, padded)), np.empty((n, padded)), np.empty(padded))
     units, distances = np.empty((n, 2), np.int64), np.empty(n)
-    som_blocks.train_block(
-        X, W[:, :, None].copy(), grid.size, dots, X @ X.T, halves, 0.0, table, False, grid.n_columns, rates,
-        pulls, shares, factors, units, distances,
-    )  # fmt: skip
+    neighborhood = Neighborhood(table, False, grid.n_columns)
+    som_blocks.train_block(block, codebook, neighborhood, rates, moves, units, distances)
     influence = evaluate("gaussian", grid.squared_distances(), 1.0)
-    moved = factors[: grid.size, None] * W + shares[:, : grid.size].T @ X
+    moved = moves.factors[: grid.size, None] * W + moves.shares[:, : grid.size].T @ X
     np.testing.assert_allclose(moved, train_online(X, np.arange(n), W, influence, rates), rtol=1e-9, atol=1e-9)
     np.testing.assert_array_equal(units, present_online(X, W, influence, rates)[0])

@@ -1,8 +1,9 @@
 """Threads that hand work to each other within one kernel, for steps that are shorter than a call through Python.
 
-Every thread of a `parallel.run_tasks` calls the same kernel, which takes the next of a known number of tasks until there is none. A task may
-wait for earlier ones: those are taken by threads that run, so one thread alone gets through, and so do threads that start late.
-A waiting thread spins, then yields its processor: steps of 0.3 ms would lose a tenth of a millisecond each to sleeping and waking.
+Every thread of a `parallel.run_tasks` calls the same kernel, which takes the next of a known number of tasks until
+there is none. A task may wait for earlier ones. Those have been taken by threads that run, so one thread alone gets
+through, and so do threads that start late. A waiting thread spins, then yields its processor. Sleeping and waking would
+cost each step, of 0.3 ms, a tenth of a millisecond.
 """
 
 import llvmlite.binding
@@ -14,7 +15,8 @@ from numba.extending import intrinsic
 from somknn_kernels.ir.emit import I32, I64, Operands, call
 
 _SPINS = 1000  # before a waiting thread yields: some 20 microseconds
-_PAD = 8  # counters, of which one is used: threads that write to different cache lines do not disturb each other
+# int64 for each counter, of which one is used: threads that write to different cache lines do not disturb each other.
+_PAD = 8
 
 
 def as_counters(numbers: np.ndarray) -> np.ndarray:
@@ -31,7 +33,7 @@ def _place(given):
 
 @intrinsic
 def advance(typing_context, array, index):
-    """Add 1 to counter `index` and return what it was; whoever sees the new number sees all that was written before."""
+    """Add 1 to counter `index` and return what it was. Who sees the new number sees all that was written before."""
     signature = types.int64(array, types.int64)
 
     def codegen(context, builder, signature, arguments):
@@ -43,7 +45,7 @@ def advance(typing_context, array, index):
 
 @intrinsic
 def wait_for(typing_context, array, index, number):
-    """Return as soon as counter `index` is at least `number`."""
+    """Return as soon as counter `index` is at least `number`, with all that was written before it was."""
     signature = types.void(array, types.int64, types.int64)
     x86 = llvmlite.binding.get_process_triple().startswith(("x86_64", "i386", "i686"))
 

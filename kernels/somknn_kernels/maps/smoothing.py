@@ -1,8 +1,10 @@
-"""Sums over a grid of neurons, smoothed by a neighbourhood that is a product of one of the columns and one of the rows.
+"""Sums over a grid of units, smoothed by a neighbourhood that is a product of one of the columns and one of the rows.
 
-A few features of all neurons go through both steps while they lie in the level-2 cache, in tiles of four target neurons by eight
-features (`weighted_tiles`): the result depends on neither threads nor blocks nor the width of the registers.
+A few features of all units go through both steps while they lie in the level-2 cache, in tiles of four target units by
+eight features (`weighted_tiles`). The result depends on neither threads nor blocks nor the width of the registers.
 """
+
+from typing import NamedTuple
 
 import numpy as np
 from llvmlite import ir
@@ -14,9 +16,32 @@ from somknn_kernels.policy import kernel
 from somknn_kernels.tiles.weighted_tiles import FEATURES, TARGETS, weighted_tile
 
 
+class Factors(NamedTuple):
+    """A neighbourhood h as a sum of some terms, each a factor of the columns times one of the rows.
+
+    On a hexagonal grid the factor of the columns depends on the parities of both rows, so there are as many of them as
+    `parities`, 1 or 2. Targets are padded to whole TARGETS, with zeros.
+
+    across : float64 (parities, parities, terms, columns padded, columns), by the parity of the target and of the
+    source row
+    across_spans : int64 (parities, parities, terms, columns padded / TARGETS, 2), [first, last) of the source columns
+    whose factors are not zero for these targets; never empty
+    down : float64 (parities, target rows padded, terms·rows), by the parity of the target
+    down_spans : int64 (parities, target rows padded / TARGETS, 2), likewise
+    """
+
+    across: np.ndarray
+    across_spans: np.ndarray
+    down: np.ndarray
+    down_spans: np.ndarray
+
+
 @intrinsic
 def _load_numbers(typing_context, sums, row, first, line, place, at):
-    """line[place, at + v] = sums[row, first + v] as float64 for v below FEATURES; whole numbers in [0, 2^52), or floats."""
+    """line[place, at + v] = sums[row, first + v] as float64 for v < FEATURES.
+
+    sums : int64, at least 0 and below 2^52, or float64.
+    """
     index = types.int64
     signature = types.void(sums, index, index, line, index, index)
     whole = sums.dtype == types.int64
@@ -40,7 +65,7 @@ def _load_numbers(typing_context, sums, row, first, line, place, at):
 
 @intrinsic
 def _store_quotients(typing_context, tile, q, divisor, out, row, first):
-    """out[row, first + v] = tile[q, v] / divisor for v below FEATURES, rounded to the type of `out`."""
+    """out[row, first + v] = tile[q, v] / divisor for v < FEATURES, rounded to the type of `out`, float32 or float64."""
     index = types.int64
     signature = types.void(tile, index, types.float64, out, index, index)
 
@@ -60,27 +85,25 @@ def _store_quotients(typing_context, tile, q, divisor, out, row, first):
 
 
 @kernel
-def smooth_columns(sums, columns, across, across_spans, down, down_spans, divisors, first, last, out):
-    """out[k, f] = Σ h(k, i)·sums[i, f] / divisors[k] for the features [first, last).
+def smooth_columns(sums, factors, divisors, first, last, out):
+    """out[k, f] = Σ_i h(k, i)·sums[i, f] / divisors[k] for the features f in [first, last) and all units k.
 
-    h is a sum of some terms, each a factor of the columns times one of the rows; on a hexagonal grid the factor of the columns
-    depends on the parities of both rows, so there are as many of them as `parities`, 1 or 2.
-    sums : int64, at least 0 and below 2^52, or float64 (rows·columns, d); out : float32 or float64, likewise; divisors : float64 (rows·columns,)
-    across : float64 (parities, parities, terms, columns padded, columns), by the parity of the target and of the source row;
-    across_spans : int64 (…, columns padded / TARGETS, 2): the source columns whose factors are not zero for these targets
-    down : float64 (parities, target rows padded, terms·rows), by the parity of the target; down_spans : int64 (parities, target rows
-    padded / TARGETS, 2). Padded to whole TARGETS, with zeros.
-    Cost per feature: parities·terms·rows·columns² + terms·rows²·columns multiply-adds where no factor is zero.
+    sums : int64, at least 0 and below 2^52, or float64 (rows·columns, d); factors : Factors, of h
+    divisors : float64 (rows·columns,); out : float32 or float64 (rows·columns, d)
+
+    All sums are float64, in a fixed order. Cost per feature: parities·terms·rows·columns² + terms·rows²·columns
+    multiply-adds where no factor is zero.
     """
-    parities, _, terms, padded, _ = across.shape
+    across, across_spans, down, down_spans = factors.across, factors.across_spans, factors.down, factors.down_spans
+    parities, _, terms, padded, columns = across.shape
     rows = down.shape[2] // terms
     width = (last - first + FEATURES - 1) // FEATURES * FEATURES
     whole = last - (last - first) % FEATURES
     flat_across = across.reshape(-1, columns)
     flat_down = down.reshape(-1, terms * rows)
     line = np.zeros((columns, width))
-    # What lies between the steps: the sources of a target one after the other. A tile that reaches beyond the last column writes
-    # to the next parity, which follows, or to what is behind it.
+    # What lies between the steps: the sources of a target, one after the other. A tile that goes beyond the last column
+    # writes to the next parity, which comes after it and is overwritten, or to what lies behind all parities.
     half = np.empty(((parities * columns + TARGETS) * terms * rows, width))
     tile = np.empty((TARGETS, FEATURES))
     for r in range(rows):

@@ -1,7 +1,8 @@
-"""What `som_blocks` does to all units after each row, in vector instructions: the part of the classical rule that no other thread can share.
+"""What `som_blocks` does to all units after each row, in vector instructions.
 
-As loops over arrays that could overlap for all that LLVM knows, or whose order it may not change, they took two to three times as long.
-Rows of all arrays are padded to a multiple of LANES units.
+This is the part of the classical rule that no other thread can share. As plain loops it took two to three times as
+long: LLVM cannot know that the arrays do not overlap, and may not change the order of sums. Rows of all arrays are
+padded to a multiple of LANES units.
 """
 
 from llvmlite import ir
@@ -12,7 +13,7 @@ from numba.extending import intrinsic
 from somknn_kernels.ir.emit import F64, I64, Operands, call, last_tested_loop, load, splat, store
 
 LANES = 16  # units at once; a learning row takes a quarter of them
-STEP = 8  # rows after which the rows that are left of a block learn what has become of the units
+STEP = 8  # rows after which the later rows of a block learn what has become of the units
 
 
 class _Rows(Operands):
@@ -55,7 +56,7 @@ def _loop(builder, start, stop, step):
 
 @intrinsic
 def least_two(typing_context, halves, dots, row, found):
-    """found[0], found[1] = the least and second least halves - dots[row] in each lane, found[2] = the largest of halves.
+    """The least and second least halves - dots[row] in each lane, and the largest of halves: found[0] to found[2].
 
     halves : float64 (units,); dots : float64 (rows, units); found : float64 (3, LANES).
     """
@@ -82,8 +83,11 @@ def least_two(typing_context, halves, dots, row, found):
 
 
 @intrinsic
-def near(typing_context, halves, dots, row, place, limit):
-    """Bits of the LANES units from `place` on whose halves - dots[row] is not above `limit`, uint64."""
+def near(typing_context, halves, dots, row, place, upper_bound):
+    """Bits, uint64, of the LANES units from `place` on whose halves - dots[row] is not above `upper_bound`, float64.
+
+    halves : float64 (units,); dots : float64 (rows, units).
+    """
     signature = types.uint64(halves, dots, types.int64, types.int64, types.float64)
 
     def codegen(context, builder, signature, arguments):
@@ -98,7 +102,7 @@ def near(typing_context, halves, dots, row, place, limit):
 
 @intrinsic
 def draw(typing_context, pulls, row, stop, gram, halves, dots):
-    """What row `row` does to all units: to half their squared norms, and to their products with the rows up to `stop`.
+    """What row `row` does to all units: to half their squared norms, and to their products with the rows before `stop`.
 
     pulls : float64 (rows, units); gram : float64 (rows, rows); halves : float64 (units,); dots : float64 (rows, units).
     """
@@ -131,7 +135,7 @@ def draw(typing_context, pulls, row, stop, gram, halves, dots):
 
 @intrinsic
 def collect(typing_context, pulls, first, stop, shares, left, step):
-    """shares[s] = what is left of pulls[s] after the rows of [first, stop) behind s, left[step] = what is left of the units.
+    """What is left of pulls[s] after the later rows of [first, stop), in shares[s], and of the units, in left[step].
 
     pulls, shares : float64 (rows, units); left : float64 (steps, units).
     """
@@ -176,7 +180,9 @@ def collect(typing_context, pulls, first, stop, shares, left, step):
 
 @intrinsic
 def learn(typing_context, shares, left, step, first, gram, stop, dots):
-    """dots[r] = left[step]·dots[r] + Σ gram[s, r]·shares[s] over the STEP rows s from `first` on, for the rows r behind them up to `stop`.
+    """dots[r] = left[step]·dots[r] + Σ gram[s, r]·shares[s] over the STEP rows s from `first` on.
+
+    For the rows r after those, before `stop`.
 
     shares, dots : float64 (rows, units); left : float64 (steps, units); gram : float64 (rows, rows).
     """

@@ -1,8 +1,11 @@
 """The classical rule for blocks of rows: the order of the rows is kept, the codebook rests while they are presented.
 
-`present_block` decides and draws row after row on the products of the block with the resting codebook; `finish_block` moves the codebook
-once for all of them. `som_byte_blocks` does the same for bytes, where products and moves are integers.
+`present_block` finds units and draws them, row after row, by the products of the block with the resting codebook.
+`finish_block` then moves the codebook once for the whole block. `som_byte_blocks` does the same for bytes, where
+products and moves are integers.
 """
+
+from typing import NamedTuple
 
 import numpy as np
 
@@ -11,9 +14,65 @@ from somknn_kernels.maps.som_block_tiles import LANES, STEP, collect, draw, lear
 from somknn_kernels.policy import inlined, kernel
 
 
+class Block(NamedTuple):
+    """A block of B rows, and its products. Arrays may be longer than B; `padded` is units in whole LANES.
+
+    rows : int16 or float64 (B, d), X
+    dots : float64 (B, padded), products of X and the codebook W; changed
+    gram : float64 (B, B), products of X and X, used at and above the diagonal
+    blur : float64, each of `dots` is off by at most this
+    """
+
+    rows: np.ndarray
+    dots: np.ndarray
+    gram: np.ndarray
+    blur: float
+
+
+class Codebook(NamedTuple):
+    """The units that a block of rows is presented to.
+
+    weights : float64 (panels, d, lanes), W: unit k is [k // lanes, :, k % lanes]. Rows and weights may have more
+    columns than the data: zeros
+    n_units : int64, K
+    halves : float64 (padded,), half the squared norms of W; changed
+    """
+
+    weights: np.ndarray
+    n_units: int
+    halves: np.ndarray
+
+
+class Moves(NamedTuple):
+    """What a block of rows makes of the units: factors[k]·W[k] + Σ_s shares[s, k]·X[s]. All is overwritten.
+
+    pulls : float64 (B, padded), rate·h of each row and unit; shares : float64 (B, padded); factors : float64 (padded,)
+    """
+
+    pulls: np.ndarray
+    shares: np.ndarray
+    factors: np.ndarray
+
+
+class Neighborhood(NamedTuple):
+    """How strongly a row moves the units around its best one, on a grid of R rows and C columns.
+
+    table : float64 (2R - 1, 3, 2C - 1), h by offset: row; parity of the row, where `hexagonal`; column. Offset 0 is in
+    the middle, 1 for the parity
+    hexagonal : bool; columns : int64, C
+    """
+
+    table: np.ndarray
+    hexagonal: bool
+    columns: int
+
+
 @inlined
 def _distance_now(X, t, W, k, pulls):
-    """Squared distance of row t and unit k after the rows before t have drawn it, pulls[s, k] being by how much: the rule as it is written."""
+    """Squared distance of row t and unit k after the rows before t have drawn it: the rule as it is written.
+
+    pulls[s, k] is by how much row s draws it.
+    """
     lanes = W.shape[2]
     panel, lane = k // lanes, k % lanes
     total = 0.0
@@ -46,7 +105,10 @@ def _second_least(halves, dots, t, found):
 
 @inlined
 def _two_least(close, scores, count):
-    """(unit, second unit, score, second score) of the two least of the first `count`; ties go to the first, 0 and infinity stand for none."""
+    """(unit, second unit, score, second score) of the two least of the first `count` scores.
+
+    Ties go to the first. Unit 0 and score infinity stand for none.
+    """
     winner, runner = np.int64(0), np.int64(0)
     best, next_best = np.inf, np.inf
     for c in range(count):
@@ -61,7 +123,7 @@ def _two_least(close, scores, count):
 
 @inlined
 def find_pulls(rate, table, hexagonal, winner, columns, pulls, t):
-    """pulls[t, k] = rate·h(winner, k) for the units of the grid, whose rows lie one after the other in `table`."""
+    """pulls[t, k] = rate·h(winner, k) for all units k of the grid, row by row. The others are as in `Neighborhood`."""
     row_count = (table.shape[0] + 1) // 2
     row, column = winner // columns, winner % columns
     middle = table.shape[0] // 2
@@ -75,27 +137,26 @@ def find_pulls(rate, table, hexagonal, winner, columns, pulls, t):
 
 
 @inlined
-def present_block(
-    X, W, K, dots, gram, halves, blur, table, hexagonal, columns, rates, pulls, shares, factors, units, distances
-):
+def present_block(block, codebook, neighborhood, rates, moves, units, distances):
     """The classical rule w_k += rate·h(bmu, k)·(x - w_k) for a block of rows, one after the other, without moving W.
 
-    A row draws a unit by pull = rate·h: what it leaves is (1 - pull) of all that the unit was, so the unit's product with a later
-    row z becomes (1 - pull)·(w·z) + pull·(x·z), and its squared norm follows likewise. The rows of the same STEP learn that at once, those
-    after it when the step is over: then K multiply-adds for each pair of rows do for K·d for each row. Where rounding could
-    have put the two nearest units in another order they are written out and measured.
+    A row draws a unit by pull = rate·h. What it leaves is (1 - pull) of all that the unit was. So the unit's product
+    with a later row z becomes (1 - pull)·(w·z) + pull·(x·z), and its squared norm follows likewise. The rows of the
+    same STEP learn that at once, those after it when the step is over. Then K multiply-adds for each pair of rows do
+    for K·d for each row. Where rounding could have put the two nearest units in another order, the distances are
+    computed by the rule as it is written.
 
-    X : int16 or float64 (at least B, at least d), rows; W : float64 (panels, d, lanes), unit k at [k // lanes, :, k % lanes], where
-    X and W may have more columns than the data, zeros. K : units; all that has units for columns is padded to whole LANES.
-    dots : float64 (at least B, padded), products of X and W, changed, each off by at most `blur`; gram : float64 (at least B, B), of X and X,
-    used at and above the diagonal. halves : float64 (padded,), half the squared norms of W, changed. table : float64 (2R - 1, 3, 2C - 1),
-    the neighbourhood h by offset (row; parity of the row, where `hexagonal`; column), centred on no offset; columns : C; rates : float64 (B,).
-    pulls, shares : float64 (at least B, padded) and factors : float64 (padded,), overwritten: in the end a unit is
-    factors[k]·W[k] + Σ_s shares[s, k]·X[s].
-    units : int64 (B, 2), distances : float64 (B,): nearest and second nearest unit and the squared distance to the nearest, of each
-    row when it is presented; ties to the lowest index.
+    block : Block, of B rows or more; codebook : Codebook; neighborhood : Neighborhood; moves : Moves
+    rates : float64 (B,)
+    units : int64 (B, 2), distances : float64 (B,): the nearest and second nearest unit of each row when it is
+    presented, and the squared distance to the nearest; filled. Ties go to the lowest unit.
+
     Cost per row: B·K / 2 multiply-adds on average.
     """
+    X, dots, gram, blur = block.rows, block.dots, block.gram, block.blur
+    W, K, halves = codebook.weights, codebook.n_units, codebook.halves
+    table, hexagonal, columns = neighborhood.table, neighborhood.hexagonal, neighborhood.columns
+    pulls, shares, factors = moves.pulls, moves.shares, moves.factors
     rows = rates.shape[0]
     d = W.shape[1]
     padded = dots.shape[1]
@@ -111,13 +172,13 @@ def present_block(
         stop = min(rows, first + STEP)
         for t in range(first, stop):
             square = gram[t, t]
-            limit, longest = _second_least(halves, dots, t, found)
-            reach = np.sqrt(square) + np.sqrt(2.0 * longest)
-            unsure = rounding * reach * reach + 4.0 * blur
-            limit += unsure
+            upper_bound, longest = _second_least(halves, dots, t, found)
+            farthest = np.sqrt(square) + np.sqrt(2.0 * longest)
+            unsure = rounding * farthest * farthest + 4.0 * blur
+            upper_bound += unsure
             count = 0
             for place in range(0, padded, LANES):
-                mask = near(halves, dots, t, place, limit)
+                mask = near(halves, dots, t, place, upper_bound)
                 while mask:
                     unit = place + trailing_zeros(mask)
                     mask &= mask - np.uint64(1)
@@ -151,20 +212,19 @@ def present_block(
 
 
 @kernel
-def train_block(
-    X, W, K, dots, gram, halves, blur, table, hexagonal, columns, rates, pulls, shares, factors, units, distances
-):
+def train_block(block, codebook, neighborhood, rates, moves, units, distances):
     """`present_block` by itself."""
-    present_block(
-        X, W, K, dots, gram, halves, blur, table, hexagonal, columns, rates, pulls, shares, factors, units, distances
-    )
+    present_block(block, codebook, neighborhood, rates, moves, units, distances)
 
 
 @kernel
 def finish_block(W, factors, moved, halves, first, last):
     """W[k] = factors[k]·W[k] + moved[k] and halves[k] = half its squared norm, for the units [first, last).
 
-    W : float64 (K, d); moved : float32 or float64 (K, d); halves : float64 (K,), summed in four running sums.
+    W : float64 (K, d); factors : float64 (K,) or longer; moved : float32 or float64 (K, d); halves : float64 (K,) or
+    longer, summed in four running sums.
+
+    Cost per unit: 2·d multiply-adds, 16 bytes of W and 4 or 8 of `moved` a column.
     """
     d = W.shape[1]
     for k in range(first, last):

@@ -1,7 +1,7 @@
 """What `som_byte_blocks` does to all units of a panel at once, in vector instructions.
 
-Loops over the 8 to 64 units of a panel would not become such: their arrays could overlap for all that LLVM knows, and a test of that costs
-as much as the loop.
+Plain loops over the 8 to 64 units of a panel do not become vector instructions: LLVM cannot know that their arrays do
+not overlap, and a test of that costs as much as the loop.
 """
 
 from llvmlite import ir
@@ -21,7 +21,7 @@ class _Panel(Operands):
         self.floats, self.integers = (ir.VectorType(kind, self.lanes) for kind in (F64, I32))
 
     def place(self, position, index, offset=None):
-        """(pointer to, type of) the vector at array[index], `offset` numbers further; the array is argument `position`."""
+        """(pointer to, type of) the vector at array[index], `offset` numbers on; the array is argument `position`."""
         kind = self.floats if self.types[position].dtype == types.float64 else self.integers
         pointer = self.pointer(position, kind.element, index)
         return pointer if offset is None else self.builder.gep(pointer, [offset]), kind
@@ -53,7 +53,10 @@ class _Panel(Operands):
         return builder.fadd(product, builder.fmul(self.float(low), self.all(unit)))
 
     def halves(self, a, b, bits):
-        """(high, low) of two int32 vectors, each pair (a, b) of 16-bit integers in one: v = high·2^bits + low, low from -2^bits / 2 on."""
+        """(high, low) of two int32 vectors: v = high·2^bits + low, low from -2^bits / 2 on.
+
+        Each pair (a, b) of 16-bit halves shares an int32.
+        """
         builder, mask, word = self.builder, self.constant(0xFFFF), self.constant(16)
         half, shift = self.all(builder.shl(I32(1), builder.sub(bits, I32(1)))), self.all(bits)
         high_a, high_b = (builder.ashr(builder.add(value, half), shift) for value in (a, b))
@@ -64,7 +67,9 @@ class _Panel(Operands):
 
 @intrinsic
 def split_pair(typing_context, isa, shares, row, place, factor, high, low, group):
-    """high, low[group] = the halves of shares[row] and [row + 1] times `factor`, rounded, for the units of the panel from `place` on.
+    """high[group], low[group] = the halves of shares[row] and shares[row + 1] times `factor`, rounded.
+
+    For the units of the panel from `place` on.
 
     shares : float64 (rows, units); high, low : int32 (groups, panel rows).
     """
@@ -87,11 +92,13 @@ def split_pair(typing_context, isa, shares, row, place, factor, high, low, group
 def move_pair(
     typing_context, isa, W, first, factors, place, high, low, j, unit, inverse, bits, squares, codes, more, group
 ):
-    """w = factors·w + unit·(high·2^16 + low) in two columns; adds w² to `squares` and writes the halves of w·inverse, rounded.
+    """w = factors·w + unit·(high·2^16 + low) in two columns. Adds w² to `squares`, writes halves of w·inverse, rounded.
 
-    W : float64 (panels·columns, panel rows), its rows `first` and the next; factors : float64, from `place` on; high, low : int32
-    (columns of a tile, panel rows), rows j and the next; bits : int32, of the low halves; squares : float64 (1, panel rows);
-    codes, more : int32 (groups, panel rows).
+    W : float64 (panels·columns, panel rows), its rows `first` and the next
+    factors : float64 (units,), from `place` on
+    high, low : int32 (columns of a tile, panel rows), rows j and the next
+    unit, inverse : float64; bits : int32, of the low halves; squares : float64 (1, panel rows)
+    codes, more : int32 (groups, panel rows), the high and the low halves, line `group`
     """
     index, number = types.int64, types.float64
     signature = types.void(
@@ -123,7 +130,9 @@ def move_pair(
 
 @intrinsic
 def add_products(typing_context, isa, high, low, j, quantum, high_quantum, dots, row, place, further):
-    """dots[row] = high_quantum·high[j] + quantum·low[j], added where `further`, for the units of the panel from `place` on.
+    """dots[row] = high_quantum·high[j] + quantum·low[j], added to what is there where `further`.
+
+    For the units of the panel from `place` on.
 
     high, low : int32 (query tile, panel rows); dots : float64 (rows, units).
     """

@@ -1,6 +1,7 @@
-"""What moves a map: smoothing of per-neuron sums over the grid, and the classical rule, one row at a time.
+"""What moves a map: smoothing of sums by unit over the grid, and the classical rule, one row at a time.
 
-Sums per neuron themselves are `group_sums`. All arithmetic is float64 in a fixed order, so a map does not depend on threads.
+The sums by unit are made by `group_sums`. All arithmetic is float64 in a fixed order, so a map does not depend on
+threads.
 """
 
 import numpy as np
@@ -14,7 +15,8 @@ def weighted_sums(H, S, first_row, last_row, first_column, last_column, out):
     """out[j, c] = sum over i, ascending, of H[j, i]·S[i, c], for a block of rows and columns; zeros of H are skipped.
 
     H : float64 (J, I); S : float64 (I, C); out : float64 (J, C), the block is overwritten.
-    Four terms at a time are added left to right before they reach the output: one load and store for four products.
+
+    Four terms at a time are added, left to right, before they reach the output: one load and store for four products.
     Cost: (nonzeros of the block's rows)·(columns) multiply-adds.
     """
     count = H.shape[1]
@@ -48,13 +50,17 @@ def weighted_sums(H, S, first_row, last_row, first_column, last_column, out):
 
 
 @kernel
-def train_online_missing(X, order, W, columns, hexagonal, table, rates, units, distances):
+def train_online_missing(X, order, W, neighborhood, rates, units, distances):
     """The classical rule for the rows `order` where NaN means missing: such columns take no part and are not moved.
 
-    X : (n, d); order : int64; W : float32 or float64 (K, d), updated in place; columns, hexagonal, table :
-    as in `present_block`; rates : float64, of each step. units : int64 (steps, 2), distances : float64 (steps,): nearest and second nearest unit of each row
-    when it was presented, and the squared distance to the nearest. Cost per row: d·K differences and updates.
+    X : (n, d); order : int64 (steps,); W : float32 or float64 (K, d), updated in place
+    neighborhood : `som_blocks.Neighborhood`; rates : float64 (steps,)
+    units : int64 (steps, 2), distances : float64 (steps,): the nearest and second nearest unit of each row when it was
+    presented, and the squared distance to the nearest over the columns that are there. Ties go to the lowest unit.
+
+    All arithmetic is float64; W is rounded after each row. Cost per row: d·K differences and updates.
     """
+    table, hexagonal, columns = neighborhood.table, neighborhood.hexagonal, neighborhood.columns
     K, d = W.shape
     pulls = np.empty((1, K))
     for step in range(order.shape[0]):

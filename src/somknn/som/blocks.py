@@ -17,7 +17,8 @@ from somknn_kernels.bounds import codebook_codes
 from somknn_kernels.ir.shapes import panel_rows, query_tile
 from somknn_kernels.maps import som_blocks, som_byte_blocks, som_update
 from somknn_kernels.maps.som_block_tiles import LANES
-from somknn_kernels.maps.som_byte_blocks import SECTION, Packed, Panels
+from somknn_kernels.maps.som_blocks import Block, Codebook, Moves, Neighborhood
+from somknn_kernels.maps.som_byte_blocks import SECTION, Neighborhoods, Packed, Panels, Schedule
 
 BLOCK = 96  # most rows of a block; 64 and 128 took as long
 _PART = 200  # units per task, for any number of threads: BLAS may round a product of another shape differently
@@ -79,7 +80,7 @@ class FloatBlocks:
         edges : (blocks + 1,) int64
             Start of each block, of at most BLOCK rows, and n.
         tables : (tables, 2R - 1, 3, 2C - 1) float64
-            Neighbourhoods by grid offset; see `som_blocks.train_block`.
+            Neighbourhoods by grid offset; see `som_blocks.Neighborhood`.
         which : (blocks,) int64
             The table used by each block.
         rates : (n,) float64
@@ -106,11 +107,10 @@ class FloatBlocks:
 
         self._each_part(multiply)
         gram = rows @ rows.T
-        W = self.W.reshape(*self.W.shape, 1)
-        som_blocks.train_block(
-            rows, W, len(W), dots, gram, self.halves, 0.0, table, self.hexagonal, self.columns, rates,
-            self.pulls, shares, self.factors, units, distances,
-        )  # fmt: skip
+        codebook = Codebook(self.W.reshape(*self.W.shape, 1), len(self.W), self.halves)
+        neighborhood = Neighborhood(table, self.hexagonal, self.columns)
+        moving = Moves(self.pulls, shares, self.factors)
+        som_blocks.train_block(Block(rows, dots, gram, 0.0), codebook, neighborhood, rates, moving, units, distances)
         movers, moves = rows.astype(self.product_type, copy=False), shares.astype(self.product_type, copy=False)
 
         def move(part: slice) -> None:
@@ -143,7 +143,7 @@ class MissingBlocks:
         units, distances = np.empty((len(order), 2), np.int64), np.empty(len(order))
         steps = Steps(per_task(BLOCK, self.W.size))
         for (first, stop), table in zip(itertools.pairwise(edges.tolist()), which.tolist(), strict=True):
-            given = self.W, self.columns, self.hexagonal, tables[table]
+            given = self.W, Neighborhood(tables[table], self.hexagonal, self.columns)
 
             def train(first: int, stop: int, given: tuple = given) -> None:
                 rows = slice(first, stop)
@@ -171,6 +171,7 @@ class ByteBlocks:
         n_panels, n_columns = padded // length, 2 * sections * width
         self.panels = Panels(
             weights=np.zeros((n_panels, n_columns, length)),
+            n_units=K,
             largest=0.0,
             halves=np.zeros(padded),
             factors=np.ones(padded),
@@ -258,12 +259,12 @@ class ByteBlocks:
         run_tasks(gather, -(-n // _GATHERED), self.n_threads)
         parts = 2 * self.n_threads
         counters = som_byte_blocks.first_counters(len(which), parts, self.ready)
+        schedule = Schedule(edges, self.presented, counters, parts)
+        neighborhoods = Neighborhoods(tables, which, self.hexagonal, self.columns)
+        given = self._isa, rows, schedule, self.panels, self.slots, neighborhoods, rates, units, distances
 
         def work(task: int) -> None:
-            som_byte_blocks.train_bytes(
-                self._isa, rows, edges, self.presented, self.panels, self.shape[0], self.slots, tables, which,
-                self.hexagonal, self.columns, rates, counters, parts, units, distances,
-            )  # fmt: skip
+            som_byte_blocks.train_bytes(*given)
 
         run_tasks(work, self.n_threads, self.n_threads)
         self.presented, self.ready = self.presented + len(which), len(upcoming) > 0

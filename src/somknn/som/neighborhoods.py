@@ -17,13 +17,13 @@ same shift and once for the others. A Mexican hat is a sum of two such products.
 """
 
 import functools
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from somknn.machine import check_stopped, per_task, run_tasks
 from somknn.som.grid import Grid
-from somknn_kernels.maps import smoothing
+from somknn_kernels.maps.smoothing import Factors, smooth_columns
 from somknn_kernels.maps.som_update import weighted_sums
 from somknn_kernels.tiles.weighted_tiles import FEATURES, TARGETS
 
@@ -83,15 +83,6 @@ def smooth(
     return out
 
 
-class _Factors(NamedTuple):
-    """A separable neighbourhood in the form that `smoothing.smooth_columns` expects."""
-
-    across: np.ndarray
-    across_spans: np.ndarray
-    down: np.ndarray
-    down_spans: np.ndarray
-
-
 def _gaussian_factor(distance: np.ndarray, radius: float, power: int) -> np.ndarray:
     square = distance * distance / (radius * radius)
     with np.errstate(under="ignore"):
@@ -99,7 +90,7 @@ def _gaussian_factor(distance: np.ndarray, radius: float, power: int) -> np.ndar
 
 
 @functools.lru_cache(maxsize=2)
-def _separated(grid: Grid, name: str, radius: float) -> _Factors:
+def _separated(grid: Grid, name: str, radius: float) -> Factors:
     """For target rows of each parity, smooth every source row along x with the shift between the two."""
     parities = 2 if grid.topology == "hexagonal" and grid.n_rows > 1 else 1
     powers = (0, 1) if name == "mexican_hat" else (0,)
@@ -113,7 +104,7 @@ def _separated(grid: Grid, name: str, radius: float) -> _Factors:
     padded = np.zeros((parities, -(-grid.n_rows // parities), down.shape[1]))
     for parity in range(parities):
         padded[parity, : len(down[parity::parities])] = down[parity::parities]
-    return _Factors(*_in_blocks(across), *_in_blocks(padded))
+    return Factors(*_in_blocks(across), *_in_blocks(padded))
 
 
 def _in_blocks(factors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -129,7 +120,7 @@ def _in_blocks(factors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _smooth_separably(
-    sums: np.ndarray, factors: _Factors, n_threads: int, divisors: np.ndarray, out: np.ndarray
+    sums: np.ndarray, factors: Factors, n_threads: int, divisors: np.ndarray, out: np.ndarray
 ) -> np.ndarray:
     width = sums.shape[1]
     parities, columns = len(factors.across), factors.across.shape[-1]
@@ -138,7 +129,7 @@ def _smooth_separably(
 
     def work(task: int) -> None:
         first = task * features
-        smoothing.smooth_columns(sums, columns, *factors, divisors, first, min(width, first + features), out)
+        smooth_columns(sums, factors, divisors, first, min(width, first + features), out)
 
     run_tasks(work, -(-width // features), n_threads)
     return out
