@@ -89,8 +89,6 @@ def _blocks(starts: np.ndarray, d: int, n_threads: int) -> list[tuple[int, int, 
 
     Blocks of groups have about equally many rows. Columns are split only if the groups alone cannot occupy the threads:
     whole rows are read faster than parts of them.
-
-    Whole rows are read faster than parts of them.
     """
     n_groups = len(starts) - 1
     wanted = np.linspace(0, starts[-1], 8 * n_threads + 1)[1:-1]

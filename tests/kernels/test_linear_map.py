@@ -38,7 +38,8 @@ def test_bytes(name, seed, n, d, rank, p):
     isa = isa_module.select(name)
     packed = pair_panels(AXES).pack(axes)
     codes = np.full((n, rank), 7, np.uint8)
-    linear_map.map_bytes(isa, X, 0, n, centre, packed, shift, codes)
+    byte_map = linear_map.ByteMap(centre, packed, shift)
+    linear_map.map_bytes(isa, X, 0, n, byte_map, codes)
     np.testing.assert_array_equal(codes, plain.map_bytes(X, centre, axes, shift))
     if seed % 2:
         vectors[: min(p, n)] = codes[: min(p, n)]
@@ -52,7 +53,7 @@ def test_bytes(name, seed, n, d, rank, p):
     starts = starts.reshape(panels.shape[0], -1)
     for start in range(0, n, 7):  # any split gives the same result
         stop = min(n, start + 7)
-        linear_map.nearest_mapped(isa, X, start, stop, centre, packed, shift, panels, starts, distances, indices)
+        linear_map.nearest_mapped(isa, X, start, stop, byte_map, panels, starts, distances, indices)
     wanted = plain.nearest_mapped(X, centre, axes, shift, vectors)
     np.testing.assert_array_equal(distances, wanted[0])
     np.testing.assert_array_equal(indices, wanted[1])

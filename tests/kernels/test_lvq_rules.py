@@ -31,22 +31,22 @@ def test_winners_equal_the_plain_twin(kind):
     codes, prototype_codes = random.integers(0, 4, 150), np.arange(20) % 4
     prototypes = random.integers(0, 9, (20, 13)).astype(kind)  # ties
     prototypes[7] = prototypes[3]
-    found = np.empty(150, np.int64), np.empty(150), np.empty(150, np.int64), np.empty(150)
+    found = lvq.Winners(np.empty(150, np.int64), np.empty(150), np.empty(150, np.int64), np.empty(150))
     for start, stop in ((0, 1), (1, 90), (90, 150)):
-        lvq.winners(rows, codes, start, stop, prototypes, prototype_codes, *found)
+        lvq.winners(rows, codes, start, stop, prototypes, prototype_codes, found)
     for ours, theirs in zip(found, plain.winners(rows, codes, prototypes, prototype_codes), strict=True):
         np.testing.assert_array_equal(ours, theirs)
 
 
 def test_no_winner_where_there_is_no_prototype():
-    found = np.empty(1, np.int64), np.empty(1), np.empty(1, np.int64), np.empty(1)
-    lvq.winners(np.zeros((1, 3)), np.array([0]), 0, 1, np.ones((2, 3)), np.array([0, 0]), *found)
+    found = lvq.Winners(np.empty(1, np.int64), np.empty(1), np.empty(1, np.int64), np.empty(1))
+    lvq.winners(np.zeros((1, 3)), np.array([0]), 0, 1, np.ones((2, 3)), np.array([0, 0]), found)
     assert [part[0] for part in found] == [0, 3.0, -1, np.inf]
 
 
 def test_the_lowest_wins_where_all_are_infinitely_far():
     """No winner would mean that there is no prototype; code that counts rows by their winner relies on it."""
-    found = np.empty(1, np.int64), np.empty(1), np.empty(1, np.int64), np.empty(1)
+    found = lvq.Winners(np.empty(1, np.int64), np.empty(1), np.empty(1, np.int64), np.empty(1))
     prototypes, codes = np.arange(12.0).reshape(4, 3) * 1e200, np.array([0, 1, 0, 1])
-    lvq.winners(np.full((1, 3), -1e200), np.array([1]), 0, 1, prototypes, codes, *found)
+    lvq.winners(np.full((1, 3), -1e200), np.array([1]), 0, 1, prototypes, codes, found)
     assert [part[0] for part in found] == [1, np.inf, 0, np.inf]

@@ -141,8 +141,8 @@ def test_winners_of_each_class(seed, n, d, p, dtype):
     random = np.random.default_rng(seed)
     rows, prototypes = (random.integers(0, 9, (size, d)).astype(dtype) for size in (n, p))  # ties
     codes, classes = random.integers(0, 3, n), random.integers(0, 3, p)
-    found = np.empty(n, np.int64), np.empty(n), np.empty(n, np.int64), np.empty(n)
-    lvq_kernels.winners(rows, codes, 0, n, prototypes, classes, *found)
+    found = lvq_kernels.Winners(np.empty(n, np.int64), np.empty(n), np.empty(n, np.int64), np.empty(n))
+    lvq_kernels.winners(rows, codes, 0, n, prototypes, classes, found)
     own, own_squares, other, other_squares = lvq.winners(rows, codes, prototypes, classes)
     own[np.isinf(own_squares)] = other[np.isinf(other_squares)] = -1  # no prototype at all
     for ours, theirs in zip(found, (own, own_squares, other, other_squares), strict=True):

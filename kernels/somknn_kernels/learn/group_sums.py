@@ -1,13 +1,12 @@
-"""Sums of rows by label: new centres of K-Means, the rows that each neuron of a map won.
+"""Sums of rows by label: new centres of K-Means, the rows that each unit of a map won.
 
-Rows are first put in order of their label by a counting sort, which is stable; then every entry (group,
-column) of the result is added up by one task in ascending row order. A task owns some groups and some
-columns, so it shares nothing with the others, and no result depends on how the work was cut or on how many
-threads did it.
+Rows are first put in order of their label by a counting sort, which is stable. Then every entry (group, column) of the
+result is added up by one task, in ascending row order. A task owns some groups and some columns and shares nothing with
+the others. So no result depends on how the work was cut, or on how many threads did it.
 
-Adding rows to a shared table straight from the labels was rejected: threads would need a table each (groups ×
-columns, read and written once per thread), and the order of additions, hence the float result, would depend
-on their number.
+Adding rows to a shared table straight from the labels was rejected. Each thread would need a table of its own (groups ×
+columns, read and written once), and the order of additions, hence the float result, would depend on the number of
+threads.
 """
 
 import numpy as np
@@ -17,7 +16,7 @@ from somknn_kernels.policy import inlined, kernel
 
 # An int32 accumulator holds this many bytes of 255 and more: it is emptied into int64 before it can overflow.
 _FLUSH_ROWS = 1 << 23
-_AHEAD = 8  # rows from the one that is added to those that are fetched
+_AHEAD = 8  # rows from the one that is added to the one that is fetched
 
 
 @kernel
@@ -25,7 +24,7 @@ def sort_by_label(labels, starts, order):
     """Counting sort: order[starts[g] : starts[g + 1]] lists the rows with label g, ascending.
 
     labels : int64 (n,), each in [0, groups); starts : int64 (groups + 1,) and order : int64 (n,) are written.
-    Returns n, or the first row with a label that is none of the groups': then `order` is not written.
+    Returns n, or the first row whose label is not in [0, groups). Then `order` is not written.
     Cost: two passes over the labels.
     """
     groups = starts.shape[0] - 1
@@ -58,8 +57,8 @@ def _empty(part, total):
 def sum_groups_bytes(X, order, starts, first_group, last_group, first_column, last_column, sums):
     """Add to sums[g, c] the sum of X[row, c] over the rows of group g, exact, for a block of groups and columns.
 
-    X : uint8 (n, d); order, starts : as `sort_by_label` fills them, or starts of parts of the groups; sums : int64 (groups, d).
-    Cost: each byte of the block's rows is read once; one addition of a widened byte for each.
+    X : uint8 (n, d); order, starts : as `sort_by_label` fills them, or starts of parts of the groups
+    sums : int64 (groups, d). Cost: each byte of the block's rows is read once, widened and added.
     """
     width = last_column - first_column
     part = np.zeros(width, np.int32)
@@ -110,8 +109,8 @@ def sum_groups_floats(X, order, starts, first_group, last_group, first_column, l
 def sum_groups_weighted(X, weights, order, starts, first_group, last_group, first_column, last_column, sums):
     """Add to sums[g, c] every weights[row]·X[row, c] of the rows of group g, in float64 in ascending row order.
 
-    X : uint8, float32 or float64 (n, d); weights : float64 (n,); the rest as `sum_groups_floats`. Product
-    and sum are rounded separately.
+    X : uint8, float32 or float64 (n, d); weights : float64 (n,); the rest as `sum_groups_floats`. Product and sum are
+    rounded separately.
     """
     width = last_column - first_column
     for g in range(first_group, last_group):
@@ -127,7 +126,7 @@ def sum_groups_weighted(X, weights, order, starts, first_group, last_group, firs
 def sum_weights(weights, labels, totals):
     """totals[g] = sum of the weights of the rows with label g, in float64 in ascending row order.
 
-    weights : float64 (n,); labels : int64 (n,), as `sort_by_label` has found them; totals : float64 (groups,), overwritten.
+    weights : float64 (n,); labels : int64 (n,), checked by `sort_by_label`; totals : float64 (groups,), overwritten.
     """
     totals[:] = 0.0
     for row in range(labels.shape[0]):

@@ -1,9 +1,24 @@
-"""Learning vector quantisation: winners of each row by comparing all, and Kohonen's rules, which show one row at a time."""
+"""Learning vector quantization: winners of each row by comparing all, and Kohonen's rules, one row at a time."""
+
+from typing import NamedTuple
 
 import numpy as np
 
 from somknn_kernels.exact.distances import squared_distance_float64
 from somknn_kernels.policy import inlined, kernel
+
+
+class Winners(NamedTuple):
+    """For each of n rows, the nearest prototype of the row's class and the nearest of the other classes.
+
+    own, other : int64 (n,), prototypes, -1 where there is none; own_squares, other_squares : float64 (n,), squared
+    distances, infinity where there is none
+    """
+
+    own: np.ndarray
+    own_squares: np.ndarray
+    other: np.ndarray
+    other_squares: np.ndarray
 
 
 @inlined
@@ -13,13 +28,16 @@ def _pull(rows, row, prototypes, p, rate):
 
 
 @kernel
-def winners(rows, codes, start, stop, prototypes, prototype_codes, own, own_squares, other, other_squares):
+def winners(rows, codes, start, stop, prototypes, prototype_codes, found):
     """For the rows in [start, stop), the nearest prototype of the row's class and the nearest of the other classes.
 
-    rows : (n, d) and prototypes : (p, d), uint8, float32 or float64; codes : int64 (n,), prototype_codes : int64 (p,); own, other :
-    int64 (n,) and own_squares, other_squares : float64 (n,), filled: -1 and infinity where there is none. Exact, in the
-    arithmetic of `distances.py`; ties go to the lowest prototype. Cost: p·d for each row.
+    rows : (n, d) and prototypes : (p, d), uint8, float32 or float64
+    codes : int64 (n,), prototype_codes : int64 (p,), classes; found : Winners, filled
+
+    Exact, in the arithmetic of `distances.py`. Ties go to the lowest prototype. Cost per row: p·d differences.
     """
+    own, own_squares = found.own, found.own_squares
+    other, other_squares = found.other, found.other_squares
     sums = np.empty(8)
     for row in range(start, stop):
         best_own, best_other = np.inf, np.inf
@@ -38,12 +56,14 @@ def winners(rows, codes, start, stop, prototypes, prototype_codes, own, own_squa
 
 @kernel
 def lvq1_epoch(rows, codes, order, rates, prototypes, prototype_codes):
-    """LVQ1 (Kohonen 1995, section 6.1): the nearest prototype moves to the row if it has the row's class, else away from it.
+    """LVQ1 (Kohonen 1995, section 6.1): the nearest prototype moves to a row of its class, and away from any other.
 
-    rows : (n, d) uint8, float32 or float64; codes : int64 (n,); order : int64 (m,), the rows in the order they are shown;
-    rates : float64 (m,), the part of the way to the row; prototypes : float64 (p, d), changed; prototype_codes : int64 (p,).
-    Returns how many of the rows were wrong when shown, or -1 when it met one whose distances are all beyond float64. Ties go to the
-    lowest prototype. Cost: p·d for each row shown.
+    rows : (n, d) uint8, float32 or float64; codes : int64 (n,), classes
+    order : int64 (m,), the rows in the order they are shown; rates : float64 (m,), the part of the way to the row
+    prototypes : float64 (p, d), changed; prototype_codes : int64 (p,)
+
+    Returns how many of the rows were wrong when shown, or -1 when it met one whose distances are all beyond float64.
+    All arithmetic is float64. Ties go to the lowest prototype. Cost for each row shown: p·d differences.
     """
     sums = np.empty(8)
     wrong = 0
@@ -66,9 +86,10 @@ def lvq1_epoch(rows, codes, order, rates, prototypes, prototype_codes):
 
 @kernel
 def lvq21_epoch(rows, codes, order, rates, window, prototypes, prototype_codes):
-    """LVQ2.1 (Kohonen 1995, section 6.3): of the two nearest, one right and one wrong, both move if the row lies in their window.
+    """LVQ2.1 (Kohonen 1995, section 6.3): the two nearest, one right and one wrong, move if the row is in their window.
 
-    In the window: the smaller distance is more than (1 - window)/(1 + window) of the larger. Arguments and result as `lvq1_epoch`.
+    In the window: the smaller distance is more than (1 - window)/(1 + window) of the larger. window : float64 above 0
+    and below 1; the other arguments, the result and the cost are as in `lvq1_epoch`.
     """
     sums = np.empty(8)
     least = ((1.0 - window) / (1.0 + window)) ** 2

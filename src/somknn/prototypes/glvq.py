@@ -13,7 +13,6 @@ and Ba 2015) with one scale per prototype instead of one per coordinate: pixels 
 import itertools
 import time
 from collections.abc import Callable
-from typing import NamedTuple
 
 import numpy as np
 
@@ -23,19 +22,11 @@ from somknn.scaling import BEYOND, squares_scale
 from somknn.search.codebook import CodebookSearch
 from somknn.search.pruned import worth_judging
 from somknn_kernels.learn import lvq as kernels
+from somknn_kernels.learn.lvq import Winners as Winners
 
 _ROWS = 64  # rows of a task that compares with all prototypes
 _FEW = 128
 _MOMENTUM, _MEMORY = 0.9, 0.99
-
-
-class Winners(NamedTuple):
-    """For every row, the nearest prototype of its own class and of the others, and the squared distances, (n,) each."""
-
-    own: np.ndarray
-    own_squares: np.ndarray
-    other: np.ndarray
-    other_squares: np.ndarray
 
 
 class ClassSearch:
@@ -43,7 +34,6 @@ class ClassSearch:
 
     rows, codes : the training rows sorted by class, and their classes 0 … n_classes-1. algorithm : "pruned", or "brute"
     for rows that change between the calls.
-    that change between the calls.
     """
 
     def __init__(
@@ -93,9 +83,8 @@ class ClassSearch:
 
         def work(task: int) -> None:
             start = at.start + task * at_once
-            kernels.winners(
-                self.rows, self.codes, start, min(at.stop, start + at_once), prototypes, classes, *self._found
-            )
+            span = start, min(at.stop, start + at_once)
+            kernels.winners(self.rows, self.codes, *span, prototypes, classes, self._found)
 
         run_tasks(work, -(-(at.stop - at.start) // at_once), self.n_threads)
 

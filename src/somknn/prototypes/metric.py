@@ -49,11 +49,11 @@ class Metric(NamedTuple):
         at_once = per_task(_ROWS, self.axes.size, 48)
         if self.bytes and rows.dtype == np.uint8:
             isa = machine.select()
-            prepared = self.center.astype(np.int16), pair_panels(AXES).pack(self.axes), self.shift
+            byte_map = kernels.ByteMap(self.center.astype(np.int16), pair_panels(AXES).pack(self.axes), self.shift)
 
             def work(task: int) -> None:
                 first = task * at_once
-                kernels.map_bytes(isa, rows, first, min(len(rows), first + at_once), *prepared, out)
+                kernels.map_bytes(isa, rows, first, min(len(rows), first + at_once), byte_map, out)
         else:
             columns = np.ascontiguousarray(self.axes.T, dtype=np.float64)
 
@@ -142,7 +142,7 @@ class MappedBytes:
         starts = np.full((len(panels), panels.shape[2]), -(2**31), np.int32)
         starts.reshape(-1)[: len(prototypes)] = -((prototypes.astype(np.int64) - 128) ** 2).sum(axis=1)
         self._cost = metric.axes.size + prototypes.size  # multiply-adds per row
-        self._prepared = metric.center.astype(np.int16), axes, metric.shift, panels, starts
+        self._prepared = kernels.ByteMap(metric.center.astype(np.int16), axes, metric.shift), panels, starts
 
     def nearest(self, rows: np.ndarray, n_jobs: int | None) -> tuple[np.ndarray, np.ndarray]:
         """Squared distances and prototypes, int64 (m, 1); ties go to the lowest prototype."""
