@@ -1,13 +1,14 @@
 """Image distortion model (IDM): how badly one image explains another when every pixel may move a little.
 
-D. Keysers, T. Deselaers, C. Gollan, H. Ney, "Deformation models for image recognition", IEEE PAMI 29(8), 2007, section 3.4.
-Each pixel of the query looks in a window of ±warp around its own place in the reference for the best match of its
-context (the square of side 2·context + 1 around it, in two gradient channels); the cost is the sum of these matches:
+D. Keysers, T. Deselaers, C. Gollan, H. Ney, "Deformation models for image recognition", IEEE PAMI 29(8), 2007,
+section 3.4. Each pixel of the query has a context: the square of side 2·context + 1 around it, in two gradient
+channels. The pixel looks for the best match of its context in a window of ±warp around its own place in the reference.
+The cost is the sum of these matches:
 
     D(q, t) = Σ_(r,c) min_(|dr|,|dc| ≤ warp) Σ_(|u|,|v| ≤ context) Σ_channel (q[r+u, c+v] − t[r+u+dr, c+v+dc])²
 
-Images are zero beyond their borders. All is integer arithmetic: with |level| ≤ L a context sum is at most
-2 · (2·context + 1)² · (2L)², which the caller keeps below 2¹⁶, so 16-bit lanes hold it exactly and an AVX2 register
+Images are zero beyond their borders. All arithmetic is on integers. With |level| ≤ L a context sum is at most
+2 · (2·context + 1)² · (2L)². The caller keeps that below 2¹⁶, so 16-bit lanes hold it exactly, and an AVX2 register
 works on 16 pixels at a time.
 
 The model is asymmetric: the query's pixels move. The other direction recognises far fewer digits.
@@ -56,8 +57,11 @@ class _Pixels(Operands):
 def take_in_row(typingctx, query, query_at, reference, reference_at, next_channel, ring, ring_at, total, total_at):
     """total += d − ring, ring = d, for LANES pixels; d = squared differences, summed over both channels.
 
-    Vectors of LLVM, for every processor. As a plain loop it is not vectorised: too many arrays to prove apart, rows too
-    short for the unrolled loop.
+    query, reference : int16, next_channel numbers from one channel to the next; ring, total : uint16. All are read and
+    written from flat positions on: query_at, reference_at, ring_at, total_at.
+
+    Vectors of LLVM, for every processor. As a plain loop it is not vectorised: too many arrays that may overlap, rows
+    too short for the unrolled loop.
     """
     int64 = types.int64
     signature = types.void(query, int64, reference, int64, int64, ring, int64, total, int64)
@@ -84,7 +88,7 @@ def take_in_row(typingctx, query, query_at, reference, reference_at, next_channe
 
 @intrinsic
 def lower_best(typingctx, total, total_at, span, best, best_at):
-    """best = min(best, total[c] + … + total[c + span − 1]) for LANES pixels."""
+    """best = min(best, total[c] + … + total[c + span − 1]) for LANES pixels c; uint16, from flat positions on."""
     signature = types.void(total, types.int64, types.int64, best, types.int64)
 
     def codegen(context, builder, sig, args):
@@ -103,8 +107,12 @@ def lower_best(typingctx, total, total_at, span, best, best_at):
 
 
 @inlined
-def distortion(query, reference, columns, warp, context, limit, ring, total, best):
-    """IDM cost of two padded images, or any number above `limit` as soon as the cost is known to exceed it."""
+def distortion(query, reference, columns, warp, context, upper_bound, ring, total, best):
+    """IDM cost of two padded images, or any number above `upper_bound` as soon as the cost is known to be above it.
+
+    query, reference : int16 (2, rows + 2·border, row length), zeros beyond the image; columns : of the image
+    ring, total, best : uint16, scratch, as `idm_rerank` makes them
+    """
     span = 2 * context + 1
     side = 2 * warp + 1
     width = best.size
@@ -138,7 +146,7 @@ def distortion(query, reference, columns, warp, context, limit, ring, total, bes
         if step >= span - 1:
             for c in range(columns):
                 cost += best[c]
-            if cost > limit:
+            if cost > upper_bound:
                 return cost
     return cost
 
@@ -147,13 +155,13 @@ def distortion(query, reference, columns, warp, context, limit, ring, total, bes
 def idm_rerank(queries, references, candidates, warp, context, costs, indices):
     """The candidates of least IDM cost, ascending, ties by the lowest reference index.
 
-    A candidate is given up when its partial cost exceeds the current k-th best: costs only grow, so this
-    never changes the result.
+    A candidate is given up when its partial cost is above the k-th best so far. Costs only grow, so this never changes
+    the result.
 
     queries : (m, 2, rows, columns) int8 gradient levels; references : (n, 2, rows, columns) int8
-    candidates : (m, c) int64 positions in references, likely best first (that makes giving up early)
-    warp, context : see the module; the caller bounds the levels so that context sums fit in 16 bits
-    costs : (m, k) int64, k ≤ c; indices : (m, k) int64
+    candidates : (m, c) int64 positions in references. With the likely best first, more are given up early
+    warp, context : pixels, see the module. The caller bounds the levels so that context sums fit in 16 bits
+    costs : (m, k) int64, k ≤ c; indices : (m, k) int64; filled
 
     Bit-exact. Cost per pair that is not given up: rows · columns · (2·warp + 1)² · about 12 16-bit operations.
     """

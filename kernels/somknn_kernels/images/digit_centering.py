@@ -1,20 +1,20 @@
 """A digit on paper of any size, brightness and shade, laid out as MNIST lays out its digits.
 
-Four steps for each image, all measurements in float64, in a fixed order, with the largest absolute pixel as the unit:
+Four steps for each image. All measurements are float64, in a fixed order, with the largest absolute pixel as the unit.
 
-1. Paper: the median of the border pixels. If more than half of them differ from it (a photograph, not a drawing), a plane
-   fitted to the border instead, so that light from one side does no harm. Three robust deviations of the border
-   from it count as noise.
-2. Ink: what differs from the paper beyond the noise, in the direction (darker or brighter) of the larger third moment.
-   Otsu's threshold parts strokes from the rest; the mean of the strokes becomes the brightest grey.
-3. Frame: the rows and columns that hold the strokes but for a share of TRIM at each end, which ignores specks; pixels
-   further away than a tenth of the longer side are paper.
-4. The longer side is scaled to `box` pixels and the ink's centre of mass goes to pixel (rows // 2,
-   columns // 2) of the output: 14 of 0 … 27, where MNIST has it. A triangle filter weighs rows and columns, at least
-   as wide as an output pixel.
+1. Paper: the median of the border pixels. If more than half of them differ from it, this is a photograph and not a
+   drawing. Then a plane fitted to the border is the paper, so that light from one side does no harm. Three robust
+   deviations of the border from it count as noise.
+2. Ink: what differs from the paper by more than the noise, in the direction (darker or brighter) of the larger third
+   moment. Otsu's threshold parts strokes from the rest. The mean of the strokes becomes the brightest grey.
+3. Frame: the rows and columns that hold the strokes, but for a share of TRIM at each end, so that specks are ignored.
+   Pixels further away than a tenth of the longer side are paper.
+4. Scale: the longer side gets `box` pixels, and the ink's centre of mass goes to pixel (rows // 2, columns // 2) of the
+   output: 14 of 0 … 27, where MNIST has it. A triangle filter, at least as wide as an output pixel, weighs rows and
+   columns.
 
-MNIST's own layout: Y. LeCun, L. Bottou, Y. Bengio, P. Haffner, "Gradient-based learning applied to document recognition",
-Proc. IEEE 86(11), 1998, section III.A. Threshold: N. Otsu, IEEE Trans. SMC 9(1), 1979.
+MNIST's own layout: Y. LeCun, L. Bottou, Y. Bengio, P. Haffner, "Gradient-based learning applied to document
+recognition", Proc. IEEE 86(11), 1998, section III.A. Threshold: N. Otsu, IEEE Trans. SMC 9(1), 1979.
 """
 
 import numpy as np
@@ -64,7 +64,7 @@ def take_border(pixels, ring):
 
 @inlined
 def subtract_paper(residual, ring):
-    """Take the paper away from the pixels; returns the noise about it. `ring` is scratch for the border pixels."""
+    """Subtract the paper from the pixels `residual`; returns the noise about it. `ring` : scratch for border pixels."""
     rows, columns = residual.shape
     n = take_border(residual, ring)
     paper = median(ring, n)
@@ -77,8 +77,8 @@ def subtract_paper(residual, ring):
         ring[i] = abs(ring[i] - paper)
     if median(ring, n) == 0.0:
         return 0.0
-    # Least squares of a plane in the border pixels that differ from the median by less than half of the largest
-    # difference: the others are strokes that touch the border.
+    # A plane by least squares, from the border pixels that differ from the median by at most half of the largest
+    # difference. The others are strokes that touch the border.
     middle_r = 0.5 * (rows - 1)
     middle_c = 0.5 * (columns - 1)
     sums = np.zeros((3, 4))
@@ -104,7 +104,10 @@ def subtract_paper(residual, ring):
 
 @inlined
 def solve_plane(sums):
-    """(level, slope down, slope across) of the normal equations; slopes are 0 where the border does not fix them."""
+    """(level, slope down, slope across) from the normal equations `sums` : float64 (3, 4).
+
+    Slopes are 0 where the border does not determine them.
+    """
     count = sums[0, 0]
     mean = sums[0, 3] / count
     rr = sums[1, 1] - sums[0, 1] * sums[0, 1] / count
@@ -122,7 +125,7 @@ def solve_plane(sums):
 
 @inlined
 def otsu(histogram):
-    """The last grey of the darker class, for the largest variance between the two classes; the lowest of equals."""
+    """The last grey of the darker class, by the largest variance between the two classes; the lowest of equals."""
     total = 0.0
     weighted = 0.0
     for g in range(histogram.size):
@@ -147,7 +150,7 @@ def otsu(histogram):
 
 @inlined
 def trimmed_range(counts):
-    """First and last place within which all but a share of TRIM at each end of the counts lies."""
+    """The first and the last place that hold all of the counts but for a share of TRIM at each end."""
     total = 0.0
     for i in range(counts.size):
         total += counts[i]
@@ -166,13 +169,16 @@ def trimmed_range(counts):
 
 @inlined
 def grey(share):
-    """0 … 255 for 0 … 1; the bounds hold for NaN too, which a caller may have left unchecked."""
+    """0 … 255 for 0 … 1. The result is in that range for NaN too, which a caller may have left unchecked."""
     return min(max(int(share * (_GREYS - 1) + 0.5), 0), _GREYS - 1)
 
 
 @inlined
 def find_ink(polarity, noise, ink):
-    """Turn residuals into ink, 0 for paper and 1 for strokes; returns the frame's first and last row and column, or −1s."""
+    """Turn the residuals in `ink` into ink: 0 for paper, 1 for strokes.
+
+    Returns the frame: its first and last row, first and last column; −1s where there is no ink.
+    """
     rows, columns = ink.shape
     skewness = np.float64(polarity)
     if polarity == AUTO:
@@ -180,7 +186,7 @@ def find_ink(polarity, noise, ink):
         for r in range(rows):
             for c in range(columns):
                 largest = max(largest, abs(ink[r, c]))
-        if largest > 0.0:  # in shares of it, as cubes of small numbers vanish
+        if largest > 0.0:  # as shares of it: cubes of small numbers would become 0
             for r in range(rows):
                 for c in range(columns):
                     share = ink[r, c] / largest
@@ -222,7 +228,10 @@ def find_ink(polarity, noise, ink):
 
 @inlined
 def triangle_weights(center, out_center, scale, weights):
-    """weights[o, i]: share of input i in output o, for the map i = center + (o − out_center) / scale; rows sum to about 1."""
+    """weights[o, i] = share of input i in output o, for the map i = center + (o − out_center) / scale.
+
+    weights : float32 (outputs, inputs); each line sums to about 1.
+    """
     sharp = min(scale, 1.0)
     for o in range(weights.shape[0]):
         place = center + (o - out_center) / scale
@@ -232,15 +241,15 @@ def triangle_weights(center, out_center, scale, weights):
 
 @kernel
 def center_digit(images, polarity, box, out):
-    """Every image's digit, cropped, scaled to `box` pixels and centred by mass; see the module for the steps.
+    """Every image's digit, cropped, scaled to `box` pixels and centred by mass. The module tells the steps.
 
     images : (n, rows, columns), uint8, float32 or float64, finite
     polarity : AUTO, BRIGHT (ink is brighter than paper) or DARK
     box : pixels that the longer side of the digit gets
     out : (n, out rows, out columns), uint8, 255 for full ink (halves round up); zeros for an image without ink
 
-    Agrees with its twin to 0.03 of a grey level before rounding (float32 sums). Cost: about 60 operations a pixel, and two multiply-adds a pixel and
-    output row within reach.
+    Agrees with its twin to 0.03 of a grey level before rounding (float32 sums). Cost: about 60 operations a pixel, and
+    two multiply-adds for each pixel and output row whose filter covers it.
     """
     n, rows, columns = images.shape
     out_rows = out.shape[1]

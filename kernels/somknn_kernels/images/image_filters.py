@@ -1,10 +1,11 @@
 """Filters of small grey images: deskewing, separable smoothing, Sobel gradients, planes of gradient direction.
 
-Every kernel works on a block of images `(n, rows, columns)` with zeros beyond the border and fills `out`. It is called
-for disjoint blocks from several threads. Pixels are float32 (moments float64) in a fixed order of operations, so
-the result for an image depends on nothing but that image.
+Every kernel works on a block of images (n, rows, columns), with zeros beyond the border, and fills `out`. Several
+threads call it, each for blocks of its own. Pixels are float32, moments float64, in a fixed order of operations. So the
+result for an image depends on nothing but that image.
 
-The inner loops run along an image row without a reduction: the form that LLVM vectorises under strict IEEE rules.
+The inner loops run along an image row and have no sum across their steps: the form that LLVM vectorises under strict
+IEEE rules.
 """
 
 import math
@@ -19,7 +20,10 @@ DIRECTIONS = 8
 
 @inlined
 def shear_moments(image):
-    """Mass, centre row and column, Σ w·(r − centre row)², Σ w·(r − centre row)·(c − centre column), w the positive part of a pixel."""
+    """Mass, centre row, centre column, Σ w·(r − centre row)², Σ w·(r − centre row)·(c − centre column).
+
+    w is the positive part of pixel (r, c). All zeros where there is none.
+    """
     rows, columns = image.shape
     mass = 0.0
     sum_r = 0.0
@@ -48,16 +52,16 @@ def shear_moments(image):
 def deskew(images, center_mass, rounding, out):
     """Shear every image about its centre of mass until rows and columns are uncorrelated.
 
-    Output pixel (r, c) is the input at column c + (r − centre row) · covariance / row variance of the same row, linearly
-    interpolated. An image without mass, or with all of it in one row, is copied.
+    Output pixel (r, c) is the input at column c + (r − centre row) · covariance / row variance of the same row,
+    linearly interpolated. An image without mass, or with all of it in one row, is copied.
 
     images : (n, rows, columns), uint8, float32 or float64; only positive pixels count in the moments
-    center_mass : bool; whether the centre of mass also moves to the middle of the image (bilinear interpolation)
+    center_mass : bool, whether the centre of mass also moves to the middle of the image (bilinear interpolation)
     rounding : 0.5 for uint8 (halves round up), 0 for floats; added to every stored value
     out : (n, rows, columns), uint8 or float32
 
-    Normalisation by second moments: R. G. Casey, "Moment normalization of handprinted characters", IBM J. Res. Dev. 1970.
-    Cost: about 10 operations and 2 bytes (uint8) a pixel.
+    Moments are float64, pixels float32. Normalisation by second moments: R. G. Casey, "Moment normalization of
+    handprinted characters", IBM J. Res. Dev. 1970. Cost: about 10 operations and 2 bytes (uint8) a pixel.
     """
     n, rows, columns = images.shape
     rounding = np.float32(rounding)
@@ -85,7 +89,7 @@ def deskew(images, center_mass, rounding, out):
             if lower_part > 0.0 and 0 <= source + 1 < rows:
                 for c in range(columns):
                     line[c + 1] += lower_part * np.float32(images[i, source + 1, c])
-            # A shift by more than the image is wide leaves nothing; the bounds also keep floor() in range.
+            # A shift by more than the image is wide leaves nothing. The bounds also keep floor() in range.
             shift = min(max(across + slope * (r + down - center), -2.0 - columns), 2.0 + columns)
             whole = math.floor(shift)
             fraction = np.float32(shift - whole)
@@ -103,7 +107,7 @@ def deskew(images, center_mass, rounding, out):
 
 @inlined
 def smooth_rows_and_columns(image, down, across, middle, out):
-    """out = down @ image @ across.T for two band matrices; `middle` is scratch (rows of down, columns of image)."""
+    """out = down @ image @ across.T for two band matrices; middle : scratch (rows of down, columns of image)."""
     for r in range(down.shape[0]):
         for c in range(middle.shape[1]):
             middle[r, c] = 0.0
@@ -167,17 +171,18 @@ def sobel(padded, r, c):
 def gradient_orientation(images, blur_down, blur_across, down, across, gain, rounding, out):
     """Planes of gradient direction, smoothed and sampled on a grid: square roots of gradient mass.
 
-    Each image is blurred, its Sobel gradient split into the two nearest of 8 directions (parallelogram rule: the two parts
-    add up to the vector), every plane smoothed and sampled, and the square root taken, which evens out stroke contrast.
+    Each image is blurred. Its Sobel gradient is split into the two nearest of 8 directions (parallelogram rule: the two
+    parts add up to the vector). Every plane is smoothed and sampled. The square root then evens out stroke contrast.
 
     images : (n, rows, columns), uint8, float32 or float64
     blur_down : (rows, rows), blur_across : (columns, columns) float32: the blur before the gradient
     down : (grid rows, rows), across : (grid columns, columns) float32: smoothing and sampling of the planes
-    gain : factor of the square root in `out`; rounding : 0.5 for uint8, 0 for floats; uint8 saturates at 255
+    gain : factor of the square root in `out`; rounding : 0.5 for uint8, 0 for floats; uint8 is at most 255
     out : (n, grid rows, grid columns, 8), uint8 or float32
 
-    C.-L. Liu, K. Nakashima, H. Sako, H. Fujisawa, "Handwritten digit recognition: benchmarking of state-of-the-art
-    techniques", Pattern Recognition 2003, section 3.3. Cost at 28×28, grid 9×9: about 40,000 multiply-adds an image.
+    All arithmetic is float32. C.-L. Liu, K. Nakashima, H. Sako, H. Fujisawa, "Handwritten digit recognition:
+    benchmarking of state-of-the-art techniques", Pattern Recognition 2003, section 3.3.
+    Cost at 28×28, grid 9×9: about 40,000 multiply-adds an image.
     """
     n, rows, columns = images.shape
     grid_rows = down.shape[0]
@@ -249,10 +254,10 @@ def gradient_orientation(images, blur_down, blur_across, down, across, gain, rou
 def sobel_levels(images, factor, limit, out):
     """Sobel gradients as small integers, for deformation matching: round(factor · gradient), at most ±limit.
 
-    images : (n, rows, columns), uint8, float32 or float64
+    images : (n, rows, columns), uint8, float32 or float64; factor, limit : numbers, limit at most 127
     out : (n, 2, rows, columns) int8: the derivative along columns, then along rows
 
-    Halves round to even. Cost: about 20 operations a pixel.
+    Computed in float32; halves round to even. Cost: about 20 operations a pixel.
     """
     n, rows, columns = images.shape
     padded = np.zeros((rows + 2, columns + 2), np.float32)

@@ -103,12 +103,12 @@ def nearest_mapped(isa, X, start, stop, byte_map, panels, starts, distances, ind
         for p in range(panels.shape[0]):
             spread_tile(isa, queries, 0, panels, starts, p, values, first_best, second_best)
         for j in range(count):
-            top = first_best[j].max()
-            best = first_of(isa, values, j, panel, top)
+            largest = first_best[j].max()
+            best = first_of(isa, values, j, panel, largest)
             square = np.int32(0)
             for r in range(width):
                 square += np.int32(codes[j, r]) * np.int32(codes[j, r])
-            distances[first + j] = np.int64(square) - np.int64(top)
+            distances[first + j] = np.int64(square) - np.int64(largest)
             indices[first + j] = best
 
 

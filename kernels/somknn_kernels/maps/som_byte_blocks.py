@@ -324,8 +324,8 @@ def train_bytes(isa, X, schedule, panels, slots, neighborhoods, rates, units, di
 
     X : uint8 (n, d), rows in their order; schedule : Schedule; panels : Panels, changed
     slots : two of Packed, kept between the calls; neighborhoods : Neighborhoods
-    rates : float64 (n,), from 0 to 1; units : int64 (n, 2), distances : float64 (n,): filled as by `present_block`, but
-    for rows of a block that is only made ready
+    rates : float64 (p,), from 0 to 1; units : int64 (p, 2), distances : float64 (p,), filled: see `present_block`. p
+    is n without the rows of a block that is only made ready
 
     The result depends on neither parts nor threads. Cost: that of `present_block`, `_pack_block` and
     `_move_and_multiply`.

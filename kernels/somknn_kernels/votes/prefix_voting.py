@@ -1,8 +1,7 @@
 """Votes of the first 1, 2, … K neighbours of a query, all from one list: what a search for the best k needs.
 
-Adding a neighbour changes one class's votes, so the leader of k + 1 neighbours is the leader of k or the
-class just added. All K predictions together cost what the last one costs: O(K) operations per query, 16·K
-bytes read.
+Adding a neighbour changes the votes of one class only. So the leader of k + 1 neighbours is the leader of k or the
+class just added. All K predictions together cost what the last one costs: O(K) operations per query, 16·K bytes read.
 """
 
 from somknn_kernels.policy import kernel
@@ -26,7 +25,9 @@ def keep_allowed(indices, squared, allowed, codes, out_codes, out_squared, found
     out_squared : (m, K), dtype of `squared`
         Class codes and squared distances of the first K allowed neighbours.
     found : (m,) int64
-        How many there were, at most K; what lies behind is not written.
+        How many there were, at most K. What lies behind them is not written.
+
+    Exact. Cost per query: at most L steps, until K are found.
     """
     n_queries, length = indices.shape
     k = out_codes.shape[1]
@@ -64,6 +65,8 @@ def vote_every_k(neighbour_codes, squared, weights, nearest_first, votes, first_
         Scratch; -1 on entry and on return.
     out : (K, m) int32
         out[k - 1, q] is the winner among the first k neighbours of query q.
+
+    Cost per query: O(K) operations, whatever the number of classes.
     """
     n_queries, k = neighbour_codes.shape
     for q in range(n_queries):

@@ -1,10 +1,11 @@
 """What the neighbours of a query say together: class votes, class shares, weighted means.
 
-Every kernel walks the neighbours of a query in their order (distance, then row index) and adds in float64 in
-that order, so results are the same bits for any number of threads. Callers cut the queries into slices; each
-task has its own `votes` scratch. Cost per query: O(k) operations, 16·k bytes of neighbours and k random reads
-of codes or targets. The number of classes does not matter: only those that occur among the neighbours are
-touched.
+Every kernel takes the neighbours of a query in their order (distance, then row) and adds in float64 in that order. So
+results are the same bits for any number of threads. Callers cut the queries into slices. Each task has `votes`, its
+scratch, of its own.
+
+Cost per query: O(k) operations, 16·k bytes of neighbours and k random reads of codes or targets. The number of classes
+does not matter: only those that occur among the neighbours are touched.
 """
 
 import numpy as np
@@ -63,8 +64,8 @@ def vote(codes, neighbours, squared, weights, nearest_first, votes, out):
     weights : (m, k) float64 or None
         Weight of each neighbour, not negative; None counts each as 1.
     nearest_first : bool
-        Who wins among classes with equal sums. True: the one that holds the nearest neighbour, then the
-        smaller code. False: the smaller code.
+        Who wins among classes with equal sums. True: the one that holds the nearest neighbour, then the smaller code.
+        False: the smaller code.
     votes : (c,) float64
         Scratch; zeros on entry and on return.
     out : (m,) int32
