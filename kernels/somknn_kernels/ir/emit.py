@@ -1,4 +1,4 @@
-"""What kernels are written in below Numba: vectors, loops, products and addresses in LLVM's language (IR).
+"""What kernels are written in below Numba: vectors, loops, products and addresses in LLVM's IR.
 
 Every function takes the builder of the function being compiled and appends instructions to it.
 """
@@ -14,7 +14,7 @@ F32, F64 = ir.FloatType(), ir.DoubleType()
 
 
 def call(builder, name, result, *arguments):
-    """Call a function of LLVM's or of the C library, declared in the module if it is not yet."""
+    """Call a function of LLVM or of the C library. It is declared in the module if it is not there yet."""
     module, types = builder.module, [value.type for value in arguments]
     function = module.globals.get(name) or ir.Function(module, ir.FunctionType(result, types), name)
     return builder.call(function, arguments)
@@ -42,34 +42,37 @@ def every_lane(builder, vector, start, step):
 
 
 def signed_minimum(builder, a, b):
-    """The smaller one, lane by lane, signed."""
+    """The smaller value, lane by lane, signed."""
     return builder.select(builder.icmp_signed("<", a, b), a, b)
 
 
 def unsigned_minimum(builder, a, b):
-    """The smaller one, unsigned."""
+    """The smaller value, lane by lane, unsigned."""
     return builder.select(builder.icmp_unsigned("<", a, b), a, b)
 
 
 def unsigned_maximum(builder, a, b):
-    """The larger one, unsigned."""
+    """The larger value, lane by lane, unsigned."""
     return builder.select(builder.icmp_unsigned(">", a, b), a, b)
 
 
 def saturated_sum(builder, a, b):
-    """a + b, unsigned, and the largest number where that is beyond it."""
+    """a + b, unsigned, or the largest number if the sum is larger than that."""
     return call(builder, f"llvm.uadd.sat.v{a.type.count}i{a.type.element.width}", a.type, a, b)
 
 
 def joined_vectors(builder, vectors):
-    """The lanes of a power of two of vectors, one after the other."""
+    """The lanes of all vectors, one vector after the other. Their number is a power of two."""
     while len(vectors) > 1:
         vectors = [joined_lanes(builder, a, b) for a, b in zip(vectors[::2], vectors[1::2], strict=True)]
     return vectors[0]
 
 
 def widened_products(builder, sums, a, b, extend_a, extend_b):
-    """sums[i] + Σ a[g·i + e]·b[g·i + e] over e below g, each lane of a and b widened to the sums' type first: no instruction of one machine."""
+    """sums[i] + Σ a[g·i + e]·b[g·i + e] over e below g. Uses no machine-specific instruction.
+
+    The lanes of a and b are widened to the type of the sums first.
+    """
     group = a.type.count // sums.type.count
     for start in range(group):
         wide_a = extend_a(every_lane(builder, a, start, group), sums.type)
@@ -91,7 +94,10 @@ def pair_products_int16(builder, marker, sums, a, b):
 
 
 def pair_products_bytes(builder, marker, sums, unsigned, signed):
-    """sums[i] + the two products of bytes 2i, 2i+1, modulo 2^16: `vpmaddubsw`. The caller excludes that a pair passes 2^15."""
+    """sums[i] + the two products of bytes 2i and 2i+1, modulo 2^16: `vpmaddubsw`.
+
+    The caller makes sure that no pair of products passes 2^15.
+    """
     lanes = sums.type.count
     octets = ir.VectorType(I8, 2 * lanes)
     unsigned, signed = builder.bitcast(unsigned, octets), builder.bitcast(signed, octets)
@@ -101,7 +107,7 @@ def pair_products_bytes(builder, marker, sums, unsigned, signed):
 
 
 def quad_products_bytes(builder, marker, sums, unsigned, signed):
-    """sums[i] + the four products of bytes 4i … 4i+3, one operand unsigned: `vpdpbusd`."""
+    """sums[i] + the four products of bytes 4i … 4i+3. One operand is unsigned, the other signed: `vpdpbusd`."""
     lanes = sums.type.count
     octets = ir.VectorType(I8, 4 * lanes)
     if marker is Vnni512Emulated:
@@ -114,7 +120,10 @@ def quad_products_bytes(builder, marker, sums, unsigned, signed):
 
 
 def load(builder, pointer, align, kind=None):
-    """What lies at `pointer`, whose address is a multiple of `align` bytes; kind : a type to see there in place of the pointer's."""
+    """What lies at `pointer`, whose address is a multiple of `align` bytes.
+
+    kind : the type to read, if it is not the pointer's own.
+    """
     if kind is not None:
         pointer = builder.bitcast(pointer, kind.as_pointer())
     value = builder.load(pointer)
@@ -128,14 +137,17 @@ def load_vectors(builder, pointer, count, align):
 
 
 def store(builder, value, pointer, align):
-    """Write `value` where `pointer` leads, whatever type it points to."""
+    """Write `value` to where `pointer` points, whatever its type."""
     if pointer.type.pointee != value.type:
         pointer = builder.bitcast(pointer, value.type.as_pointer())
     builder.store(value, pointer).align = align
 
 
 def store_masks(builder, masks, pointer):
-    """Write integers of as many bits as there are rows to uint64 `pointer`[j]; returns them or-ed together."""
+    """Write masks[j] to uint64 `pointer`[j]; returns all masks or-ed together.
+
+    Each mask is an integer of as many bits as there are rows.
+    """
     combined = I64(0)
     for j, bits in enumerate(masks):
         mask = bits if bits.type.width == 64 else builder.zext(bits, I64)
@@ -145,7 +157,10 @@ def store_masks(builder, masks, pointer):
 
 
 def pairwise_sums(builder, vector, count=1):
-    """Sums of neighbouring lanes, then of neighbouring sums, until `count` are left: a vector, or a number for count = 1."""
+    """Sums of neighbouring lanes, then of neighbouring sums, until `count` are left.
+
+    Returns a vector, or a number for count = 1.
+    """
     add = builder.fadd if isinstance(vector.type.element, ir.DoubleType) else builder.add
     while vector.type.count > count:
         vector = add(every_lane(builder, vector, 0, 2), every_lane(builder, vector, 1, 2))
@@ -153,7 +168,7 @@ def pairwise_sums(builder, vector, count=1):
 
 
 def rounded_to_integers(builder, vector):
-    """Vector of float64 rounded to whole numbers, halves to even; still float64."""
+    """A vector of float64 rounded to whole numbers, halves to even; still float64."""
     return call(builder, f"llvm.rint.v{vector.type.count}f64", vector.type, vector)
 
 
@@ -181,7 +196,10 @@ def counted_loop(builder, start, stop, step, carried, body):
 
 
 def last_tested_loop(builder, start, stop, step, carried, body):
-    """As `counted_loop`, for start < stop: tested after each turn. Tested before it, sums are alive twice and no longer fit the registers."""
+    """As `counted_loop`, but for start < stop: the condition is tested after each turn.
+
+    With the test before each turn, sums are alive twice and no longer fit the registers.
+    """
     before = builder.block
     loop, done = (builder.append_basic_block(name) for name in ("loop", "loop_done"))
     builder.branch(loop)
@@ -203,9 +221,10 @@ def last_tested_loop(builder, start, stop, step, carried, body):
 def tile_loop(builder, groups, queries, panel, initial, multiply, unroll=1, which=None, first=None):
     """Emit the loop over the groups [first, groups); returns the sums [query][vector].
 
-    `queries` points to units that are broadcast, of 4 bytes (or 2), `panel` to whole vectors, `initial[query][vector]` are the
-    starting values and `multiply(sum, query vector, panel vector)` adds one group's products. There are groups, and
-    their number is a multiple of `unroll`. `which` points to int32: the panel's group for each of the queries'; without it, the same.
+    `queries` points to elements of 4 bytes (or 2) that are broadcast, `panel` to whole vectors.
+    `initial[query][vector]` are the starting values. `multiply(sum, query vector, panel vector)` adds the products of
+    one group. There is at least one group, and the number of groups is a multiple of `unroll`.
+    `which` points to int32: the panel's group for each group of the queries. Without it, the numbers are the same.
     """
     n_queries, n_vectors = len(initial), len(initial[0])
 
@@ -234,9 +253,11 @@ def tile_loop(builder, groups, queries, panel, initial, multiply, unroll=1, whic
 
 
 class Operands:
-    """The arguments of an intrinsic, while the code of a call is emitted: `given = Operands(context, builder, signature, arguments)`.
+    """The arguments of an intrinsic, while the code of a call is emitted.
 
-    given[i] is argument i, counted from 0; `pointer` and `length` are those of array i.
+        given = Operands(context, builder, signature, arguments)
+
+    given[i] is argument i, counted from 0. `pointer` and `length` are those of array i.
     """
 
     def __init__(self, context, builder, signature, arguments):
@@ -249,15 +270,15 @@ class Operands:
         return self.context.make_array(self.types[position])(self.context, self.builder, self.arguments[position])
 
     def length(self, position, axis):
-        """An array's length along one axis, int64."""
+        """The length of an array along one axis, int64."""
         shape, dimensions = self._array(position).shape, self.types[position].ndim
         return cgutils.unpack_tuple(self.builder, shape, dimensions)[axis]
 
     def pointer(self, position, element_type, index=None):
-        """Pointer to an array's data, or to its item `index` along the first axis, seen as elements of another type.
+        """Pointer to the data of an array, or to item `index` along its first axis, seen as elements of another type.
 
-        Kernels hand over whole arrays and an index: a slice would be a new array object, and counting references to
-        it, atomically and in every thread, costs as much as a tile of short vectors (measured).
+        Kernels pass whole arrays and an index. A slice would be a new array object: counting references to it,
+        atomically and in every thread, costs as much as a tile of short vectors (measured).
         Raises TypeError, when the kernel is compiled, for an array whose type does not say that it is C-contiguous.
         """
         array_type = self.types[position]

@@ -1,7 +1,7 @@
 """Layouts: how rows lie in memory for a tile. What is a panel?
 
-A tile multiplies a few queries with some rows at once, one in each lane of a register. So the same columns of all these rows must lie
-side by side. A panel is a block of rows that lie so, a group of columns at a time:
+A tile multiplies a few queries with many rows at once, one row in each lane of a register. So the same columns of all
+these rows must lie side by side. A panel is a block of rows in this order, one group of columns after the other:
 
     rows as they come            a panel of 4 rows, groups of 2 columns
 
@@ -12,7 +12,8 @@ side by side. A panel is a block of rows that lie so, a group of columns at a ti
 
 The queries of a tile lie in the same way. One group of one query is broadcast to all lanes.
 
-Kernels pack in compiled loops of their own, block by block. `Layout.pack` says in NumPy what they must give, and packs what is small.
+Kernels pack with compiled loops of their own, block by block. `Layout.pack` says in NumPy what these loops must give.
+It also packs small arrays.
 """
 
 import math
@@ -27,7 +28,7 @@ _LINE = 64  # bytes of a cache line, and of the widest register
 
 
 def aligned(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
-    """Zeros of a shape and dtype that begin with a cache line: a load of 64 bytes elsewhere reads two lines."""
+    """Zeros of a shape and dtype that begin with a cache line: an unaligned load of 64 bytes reads two lines."""
     n_bytes = math.prod(shape) * np.dtype(dtype).itemsize
     room = np.zeros(n_bytes + _LINE, np.uint8)
     first = -room.ctypes.data % _LINE
@@ -35,24 +36,26 @@ def aligned(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
 
 
 class Layout(NamedTuple):
-    """An array [blocks][groups][rows][group · copies], or [quarters][blocks][groups / quarters][rows][group · copies].
+    """The layout of an array: how it is packed.
+
+    The shape is [blocks][groups][rows][group · copies], or [quarters][blocks][groups / quarters][rows][group · copies].
 
     Attributes
     ----------
     rows : int
         Rows of a block: of a panel, or the queries of a tile.
     group : int
-        Columns of a row that lie side by side.
+        Neighbouring columns of a row that lie side by side.
     dtype : NumPy scalar type
         Of the elements.
     lift : int
-        Is added to each value.
+        A number that is added to each value.
     copies : int
-        How often a group is repeated: a broadcast takes 4 bytes.
+        How often each group is repeated, to fill the 4 bytes of a broadcast.
     quarters : int
-        4 where the quarters of the columns lie apart from each other: most panels are left after the first one.
+        4 if the quarters of the columns lie apart from each other: most panels are left after the first one.
     multiple : int
-        Widths are padded to multiples of this, and of whole groups in each quarter.
+        Widths are padded to a multiple of this, with whole groups in each quarter.
     """
 
     rows: int
@@ -64,7 +67,7 @@ class Layout(NamedTuple):
     multiple: int = 1
 
     def width(self, d: int) -> int:
-        """Columns of packed rows of `d` columns."""
+        """Number of columns of packed rows that have `d` columns unpacked."""
         whole = math.lcm(self.multiple, self.group * self.quarters)
         return -(-d // whole) * whole
 
@@ -75,11 +78,11 @@ class Layout(NamedTuple):
         return block if self.quarters == 1 else (self.quarters, *block)
 
     def zeros(self, n: int, d: int) -> np.ndarray:
-        """Room for `n` rows of `d` columns, from a cache line on."""
+        """Zeros with room for `n` rows of `d` columns, beginning with a cache line."""
         return aligned(self.shape(n, d), self.dtype)
 
     def pack(self, values: np.ndarray) -> np.ndarray:
-        """Rows of whole numbers or floats (n, d) in this layout; what lies beyond n and d is zero before the lift."""
+        """Pack rows of whole numbers or floats (n, d). What lies beyond n and d is zero before the lift."""
         n, d = values.shape
         n_blocks = -(-n // self.rows)
         padded = np.zeros((n_blocks * self.rows, self.width(d)), np.result_type(values, np.int16))
@@ -105,7 +108,7 @@ def byte_queries(isa: Isa) -> Layout:
 
 
 def byte_panels(isa: Isa) -> Layout:
-    """Rows of bytes for `products.dot_tile_of_groups`. VNNI multiplies bytes with signed bytes only: those are moved by 128."""
+    """Rows of bytes for `products.dot_tile_of_groups`. VNNI needs one signed side, so 128 is subtracted here."""
     group = integer_group(isa)
     return Layout(panel_rows(isa), group, *((np.int8, -128) if group == 4 else (np.int16, 0)))
 
@@ -121,16 +124,22 @@ def float_panels(isa: Isa) -> Layout:
 
 
 def scan_queries(isa: Isa, rows: int | None = None) -> Layout:
-    """Codes of queries for the scans; rows : of a tile, where it has not as many as `shapes.query_tile` says."""
+    """Codes of queries for the scans.
+
+    rows : queries of a tile, if not as many as `shapes.query_tile` says.
+    """
     group = scan_group(isa)
     return Layout(rows or query_tile(isa), group, np.int8, copies=4 // group)
 
 
 def scan_panels(isa: Isa, quarters: int = 4) -> Layout:
-    """Codes of rows for the scans, by quarters of their columns, or (quarters = 1) for those that read all columns of a panel."""
+    """Codes of rows for the scans, by quarters of their columns.
+
+    quarters : 1 for scans that read all columns of a panel.
+    """
     return Layout(scan_panel_rows(isa), scan_group(isa), np.uint8, quarters=quarters)
 
 
 def pair_panels(rows: int, multiple: int = 4) -> Layout:
-    """Rows of 16-bit integers for the tiles of `row_products`: `rows` of a panel, axes or vectors."""
+    """Rows of 16-bit integers for the tiles of `row_products`. rows : number of rows (axes or vectors) of a panel."""
     return Layout(rows, 2, np.int16, multiple=multiple)

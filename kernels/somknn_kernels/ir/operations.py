@@ -1,4 +1,4 @@
-"""Single instructions that Python has no word for, for any kernel."""
+"""Single instructions that Python has no word for, for use in any kernel."""
 
 from llvmlite import ir
 from numba import types
@@ -10,7 +10,10 @@ from somknn_kernels.ir.emit import I1, I8, I32, I64, Operands, call
 
 @intrinsic
 def prefetch_row(typing_context, array, row):
-    """Ask for the cache lines of array[row] (two dimensions), if its type says that it is C-contiguous; changes nothing."""
+    """Prefetch the cache lines of array[row] (two dimensions); changes nothing.
+
+    Does nothing for an array whose type does not say that it is C-contiguous.
+    """
     signature = types.void(array, types.int64)
 
     def codegen(context, builder, signature, arguments):
@@ -30,7 +33,7 @@ def prefetch_row(typing_context, array, row):
 
 @intrinsic
 def trailing_zeros(typing_context, mask):
-    """Position of the lowest bit of a uint64 that is not zero, int64."""
+    """Position of the lowest 1 bit of a uint64, int64."""
 
     def codegen(context, builder, signature, arguments):
         return builder.cttz(arguments[0], ir.Constant(I1, 1))

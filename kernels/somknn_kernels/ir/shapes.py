@@ -1,8 +1,9 @@
 """How many queries, rows and columns a tile takes, for each instruction set.
 
-The widths come from two facts. On AVX2 a register tile is 6 queries by 2 vectors: 12 accumulators, 2 panel
-vectors, 1 broadcast and 1 product fill the 16 registers; on AMD Zen 3 it reaches 99% of two `vpmaddwd` a cycle (4×3 reaches 65%, 5×2 97%,
-12×1 95%). With 32 registers (AVX-512) 6 by 4 was best on Cascade Lake, 12 and 14 by 2 slower; on AMD Zen 5 12 by 2 is a tenth quicker.
+The widths come from two facts. On AVX2 a register tile is 6 queries by 2 vectors: 12 accumulators, 2 panel vectors,
+1 broadcast and 1 product fill the 16 registers. On AMD Zen 3 this reaches 99% of two `vpmaddwd` a cycle (4×3 reaches
+65%, 5×2 97%, 12×1 95%). With 32 registers (AVX-512) 6 by 4 was best on Cascade Lake; 12 by 2 and 14 by 2 were slower.
+On AMD Zen 5 12 by 2 is a tenth quicker.
 """
 
 import numpy as np
@@ -29,18 +30,18 @@ def query_tile(isa: Isa) -> int:
 
 
 def panel_rows(isa: Isa) -> int:
-    """Number of rows in a panel of `dot_tile_*`: one 4-byte accumulator for each."""
+    """Number of rows in a panel of `dot_tile_*`: each has a 4-byte accumulator."""
     _, vectors, width = TILE_SHAPES[type(isa)]
     return vectors * width // 4
 
 
 def integer_group(isa: Isa) -> int:
-    """Dimensions per 4-byte group of the integer tile: 4 bytes with VNNI, else 2 int16."""
+    """Columns in a 4-byte group of the integer tile: 4 bytes with VNNI, else 2 int16."""
     return 4 if isinstance(isa, BYTE_PRODUCTS) else 2
 
 
 def tile_rows(isa):
-    """`query_tile` inside kernels."""
+    """`query_tile`, for use inside kernels."""
     raise NotImplementedError("only inside kernels")
 
 
@@ -55,7 +56,9 @@ def marker_of(isa_type):
     return isa_type.instance_class
 
 
-SCAN_VECTORS = 2  # of a panel, also where there are registers for four: a narrower tile is left sooner (5 to 10% less time on Zen 5)
+# Vectors of a panel, also where there are registers for four: a narrower tile is left sooner (5 to 10% less time on
+# Zen 5).
+SCAN_VECTORS = 2
 
 
 def scan_panel_rows(isa: Isa) -> int:
@@ -65,10 +68,10 @@ def scan_panel_rows(isa: Isa) -> int:
 
 
 def scan_group(isa: Isa) -> int:
-    """Dimensions per group of `scan_tile`: 4 bytes with VNNI, else 2 bytes."""
+    """Columns in a group of `scan_tile`: 4 bytes with VNNI, else 2 bytes."""
     return 4 if isinstance(isa, BYTE_PRODUCTS) else 2
 
 
 def scan_sums(isa: Isa) -> type:
-    """Type of the sums in a scan: they repeat beyond its range."""
+    """Type of the sums in a scan, which wrap around beyond its range."""
     return np.int32 if isinstance(isa, BYTE_PRODUCTS) else np.int16
