@@ -4,9 +4,9 @@
 | --- | --- |
 | `products.py` | inner products of 4-byte groups: float32, 16-bit and 8-bit integers |
 | `scan_tiles.py` | which rows of a panel a bound cannot rule out, left early (bytes) |
-| `sections.py` | what those and `score_tiles.py` share |
-| `score_tiles.py` | scores of whole panels, and how many lie below a limit |
-| `sieve_tile.py` | as a scan, with a limit for each row |
+| `sections.py` | what `scan_tiles.py` and `score_tiles.py` share |
+| `score_tiles.py` | scores of whole panels, and how many lie below a threshold |
+| `sieve_tile.py` | as a scan, with a threshold for each row |
 | `row_products.py` | inner products of 16-bit integers: rows with rows, rows with axes |
 | `weighted_tiles.py` | sums of float64 rows with weights |
 | `packing.py` | rows into the layout that `products.py` reads |

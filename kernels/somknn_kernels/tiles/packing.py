@@ -1,7 +1,7 @@
-"""Packing of rows into the layouts that `products.dot_tile` reads.
+"""Packing of rows into the layout that `products.dot_tile_of_groups` reads.
 
-Rows are packed block by block while the search runs, into a scratch that stays in the level-2 cache; all queries of a
-task share it, and no second copy of the data is kept.
+Rows are packed block by block while the search runs, into scratch memory that stays in the level-2 cache. All queries
+of a task share it, and no second copy of the data is kept.
 """
 
 import numpy as np
@@ -13,7 +13,8 @@ from somknn_kernels.policy import inlined
 def pack_bytes(source, first, count, flip, out):
     """out[c // g, r, c % g] = source[first + r, c] for r < count; zero beyond `count` and beyond the width.
 
-    source : uint8 (n, d); out : (groups, rows, g), int16, uint8 or int8. flip : 0, or 128 to store value - 128 as int8.
+    source : uint8 (n, d); out : int16, uint8 or int8 (groups, rows, g)
+    flip : 0, or 128 to store value - 128 as int8
     """
     groups, rows, g = out.shape
     d = source.shape[1]
@@ -35,7 +36,10 @@ def pack_bytes(source, first, count, flip, out):
 
 @inlined
 def put_code(packed, t, column, j, g, code):
-    """Write one code of query j of tile t : packed int8 (tiles, groups, queries, 4). A broadcast takes 4 bytes: a pair lies there twice."""
+    """Write one code of query j of tile t, column `column`.
+
+    packed : int8 (tiles, groups, queries, 4). A broadcast takes 4 bytes, so a pair (g = 2) is stored twice.
+    """
     packed[t, column // g, j, column % g] = code
     if g == 2:
         packed[t, column // g, j, 2 + column % g] = code
@@ -43,16 +47,16 @@ def put_code(packed, t, column, j, g, code):
 
 @inlined
 def load_centred(source, row, centre, out, slot):
-    """out[slot] = bytes source[row] minus `centre`, both of 16-bit integers; what lies beyond the row's width is left."""
+    """out[slot] = bytes of source[row] minus `centre`, both 16-bit integers. Columns beyond the row's are left."""
     for c in range(source.shape[1]):
         out[slot, c] = np.int16(source[row, c]) - centre[c]
 
 
 @inlined
 def drop_zero_groups(packed, t, groups):
-    """Close the gaps that all-zero groups of packed[t] leave; returns the number of groups left, at least 1.
+    """Remove the groups of packed[t] that are all zero; returns the number of groups left, at least 1.
 
-    packed : (tiles, groups, rows, g); groups : int32 (tiles, groups), becomes the former place of each group that is left.
+    packed : (tiles, groups, rows, g); groups : int32 (tiles, groups), becomes the former number of each group left
     """
     _, n_groups, rows, g = packed.shape
     left = 0
@@ -91,11 +95,12 @@ def square_bytes(source, row):
 
 @inlined
 def pack_centred(source, first, count, centre, scale, out, squared_norms, errors):
-    """Pack (x - centre)·scale as float32 and say how far each packed row is from the true one.
+    """Pack (x - centre)·scale as float32, with bounds on how far each packed row is from the true one.
 
-    source : any number type (n, d); centre : float64 (d,); scale : a power of two; out : float32 (d, rows, 1), zero
-    beyond `count`. squared_norms, errors : float64 (rows,): the squared norm of the packed row, and a
-    bound on the distance between it and the exact (x - centre)·scale.
+    source : any number type (n, d); centre : float64 (d,); scale : a power of two
+    out : float32 (d, rows, 1), zero beyond `count`
+    squared_norms : float64 (rows,), of the packed rows
+    errors : float64 (rows,), bounds on the distance between the packed row and the exact (x - centre)·scale
     """
     d, rows, _ = out.shape
     for r in range(rows):
@@ -113,6 +118,6 @@ def pack_centred(source, first, count, centre, scale, out, squared_norms, errors
             for c in range(d):
                 out[c, r, 0] = np.float32(0.0)
         squared_norms[r] = square
-        # 2^-52: the subtraction of the centre (half of that) and this line's own rounding; 1e-150: squares that
-        # fall below the smallest float64.
+        # 2^-52: the subtraction of the centre (half of that) and the rounding of this line. 1e-150: squares that are
+        # smaller than the smallest float64.
         errors[r] = (np.sqrt(error) + np.sqrt(square) * 2.0**-52) * (1.0 + 1e-9 * d) + 1e-150

@@ -1,16 +1,16 @@
 """Register-blocked inner products: float32, 16-bit and 8-bit integers.
 
-A tile multiplies a handful of queries with a panel of rows and keeps every accumulator in a register. Both operands
-are packed so that the loop over the dimensions reads memory strictly forward:
+A tile multiplies a few queries with a panel of rows and keeps every accumulator in a register. Both operands are
+packed so that the loop over the columns reads memory strictly forward:
 
-    panel     [groups][panel rows][g]     one vector load gives g dimensions of `lanes` rows
-    queries   [groups][query tile][g]     one 4-byte broadcast gives the same g dimensions of one query
+    panel     [groups][panel rows][g]     one vector load gives g columns of `lanes` rows
+    queries   [groups][query tile][g]     one 4-byte broadcast gives the same g columns of one query
 
 `g` elements make 4 bytes: 4 bytes (VNNI), 2 int16 (AVX2, portable) or 1 float32. No horizontal sum is ever needed.
 
-Each tile is an `@intrinsic` at module level that reads the instruction set from the type of its first argument (see
-`isa`). Made inside a factory it would be a closure cell of the kernel that uses it, and such kernels are never found in Numba's
-cache again (tried).
+Each tile is an `@intrinsic` at module level, which reads the instruction set from the type of its first argument (see
+`isa`). If a factory made it, it would be a closure cell of the kernel that uses it. Numba never finds such kernels in
+its cache again (tried).
 """
 
 from llvmlite import ir
@@ -36,7 +36,7 @@ def _multiply(builder, marker, dtype):
     """The function that adds a group's products to a vector of sums, for panels of this type."""
 
     def of_floats(sums, query, row):
-        if marker is Portable:  # without FMA in hardware llvm.fma is a call into the C library
+        if marker is Portable:  # without FMA in hardware, llvm.fma calls the C library
             return builder.fadd(sums, builder.fmul(query, row))
         return call(builder, f"llvm.fma.v{sums.type.count}f32", sums.type, query, row, sums)
 
@@ -50,14 +50,15 @@ def _multiply(builder, marker, dtype):
 def dot_tile_of_groups(typing_context, isa, queries, tile, groups, counts, panels, panel, out):
     """out[j, r] = inner product of query j of one tile and row r of one panel.
 
-    queries : (tiles, groups, query tile, g), C-contiguous; panels : (panels, groups, panel rows, g); tile, panel :
-    int64; out : (query tile, panel rows). Elements: uint8 queries with int8 panels (VNNI), int16 with int16, float32 with float32;
-    out is int32 or float32.
-    groups : int32 (tiles, groups); counts : int64 (tiles,), at least 1: only the first counts[tile] groups of a tile are left, which meet the
-    panel's groups[tile]. Groups that are zero in all of a tile's queries add nothing and need not be there.
+    queries : (tiles, groups, query tile, g), C-contiguous; panels : (panels, groups, panel rows, g)
+    tile, panel : int64; out : (query tile, panel rows), int32 or float32
+    Elements of queries and panels: uint8 with int8 (VNNI), int16 with int16, or float32 with float32.
+    groups : int32 (tiles, groups); counts : int64 (tiles,), at least 1. Only the first counts[tile] groups of a tile
+    are left. They meet the groups groups[tile] of the panel. Groups that are zero in all queries of a tile add nothing
+    and may be left out.
 
-    Integer sums are exact modulo 2^32. A float32 sum is a chain over the groups (fused where
-    the hardware fuses), so its error is at most groups·2^-24/(1 - groups·2^-24) times the sum of absolute products.
+    Integer sums are exact modulo 2^32. A float32 sum is a chain over the groups, fused where the hardware has FMA. So
+    its error is at most groups·2^-24/(1 - groups·2^-24) times the sum of absolute products.
     """
     signature = types.void(isa, queries, types.int64, groups, counts, panels, types.int64, out)
     marker = marker_of(isa)

@@ -1,7 +1,7 @@
 """Inner products of 16-bit integers: two rows, rows and axes, and tiles that compare their sums in the registers.
 
-Exact as long as no sum leaves 32 bits, which is up to the caller: by Cauchy-Schwarz it cannot when the product of
-the two norms is below 2^31.
+Exact as long as no sum leaves 32 bits. The caller makes sure of that: by Cauchy-Schwarz, no sum does if the product
+of the two norms is below 2^31.
 """
 
 import numpy as np
@@ -37,9 +37,12 @@ AXES = 16  # axes in a panel of `project_tile`, whatever the width of the regist
 
 
 def _row_products(marker, given, others):
-    """Inner products of row a[i] with the rows b[j] for j in `others`, as vectors of sums: arguments (isa, a, i, b, …)."""
+    """Inner products of row a[i] with the rows b[j] for j in `others`, as vectors of sums.
+
+    The arguments of the intrinsic are (isa, a, i, b, …).
+    """
     builder, count = given.builder, len(others)
-    columns = max(16, TILE_SHAPES[marker][2] // 2)  # of a vector
+    columns = max(16, TILE_SHAPES[marker][2] // 2)  # columns of a vector
     shorts, words = ir.VectorType(I16, columns), ir.VectorType(I32, columns // 2)
     own = given.pointer(1, I16, given[2])
     rows = [given.pointer(3, I16, j) for j in others]
@@ -58,7 +61,7 @@ def _row_products(marker, given, others):
 
         return body
 
-    # Sums that do not wait for each other: a product that is added up by one instruction takes four cycles
+    # Several sums that do not wait for each other: an instruction that adds its products up takes four cycles.
     parts = 2 if columns == 16 else 4 if count < 4 else 1
     sums = [ir.Constant(words, None)] * (parts * count)
     whole = builder.and_(length, I64(-columns * parts))
@@ -77,7 +80,7 @@ def _total(builder, sums):
 
 @intrinsic
 def row_product(typing_context, isa, a, i, b, j):
-    """Inner product (int64) of rows a[i] and b[j], int16 (…, d), C-contiguous, d a multiple of 32 and the same for both."""
+    """Inner product (int64) of rows a[i] and b[j], int16 (…, d), C-contiguous, with the same d, a multiple of 32."""
     signature = types.int64(isa, a, types.int64, b, types.int64)
     marker = marker_of(isa)
 
@@ -90,7 +93,7 @@ def row_product(typing_context, isa, a, i, b, j):
 
 @intrinsic
 def two_row_products(typing_context, isa, a, i, b, j, k):
-    """`row_product` of a[i] with b[j] and with b[k], which reads a[i] once: two thirds of the time of two calls."""
+    """`row_product` of a[i] with b[j] and with b[k]. Reads a[i] once: two thirds of the time of two calls."""
     signature = types.UniTuple(types.int64, 2)(isa, a, types.int64, b, types.int64, types.int64)
     marker = marker_of(isa)
 
@@ -106,7 +109,7 @@ def two_row_products(typing_context, isa, a, i, b, j, k):
 def four_row_products(typing_context, isa, a, i, b, rows, row, place, out):
     """out[row, place + p] = `row_product` of a[i] with b[rows[row, place + p]] for p below 4, as int32.
 
-    rows, out : int32 (…, …). The four are added up together: for short rows half of the time of four calls.
+    rows, out : int32 (…, …). The four sums are added up together: half the time of four calls for short rows.
     """
     index = types.int64
     signature = types.void(isa, a, index, b, rows, index, index, out)
@@ -135,7 +138,7 @@ def four_row_products(typing_context, isa, a, i, b, rows, row, place, out):
 
 
 def _panel_sums(marker, given):
-    """starts[panel, r] + (query j)·(row r): arguments (isa, queries, tile, panels, starts, panel, …)."""
+    """starts[panel, r] + (query j)·(row r), for an intrinsic of (isa, queries, tile, panels, starts, panel, …)."""
     builder = given.builder
     n_queries, n_vectors, width = TILE_SHAPES[marker]
     accumulator = ir.VectorType(I32, width // 4)
@@ -153,10 +156,12 @@ def _panel_sums(marker, given):
 
 @intrinsic
 def screen_tile(typing_context, isa, queries, tile, panels, starts, panel, thresholds, masks):
-    """masks[j] = bits of the rows r of one panel with starts[panel, r] + (query j)·(row r) >= thresholds[j]; returns them or-ed.
+    """masks[j] = bits of the rows r of one panel with starts[panel, r] + (query j)·(row r) >= thresholds[j].
 
-    queries : int16 (tiles, groups, query tile, 2), C-contiguous; panels : int16 (panels, groups, panel rows, 2), groups even;
-    starts : int32 (panels, panel rows); tile, panel : int64; thresholds : int32 (query tile,); masks : uint64 (query tile,).
+    Returns the masks or-ed together.
+    queries : int16 (tiles, groups, query tile, 2), C-contiguous
+    panels : int16 (panels, groups, panel rows, 2), groups even; starts : int32 (panels, panel rows)
+    tile, panel : int64; thresholds : int32 (query tile,); masks : uint64 (query tile,)
     """
     signature = types.uint64(isa, queries, types.int64, panels, starts, types.int64, thresholds, masks)
     marker = marker_of(isa)
@@ -179,9 +184,9 @@ def screen_tile(typing_context, isa, queries, tile, panels, starts, panel, thres
 
 @intrinsic
 def spread_tile(typing_context, isa, queries, tile, panels, starts, panel, values, first, second):
-    """The sums of `screen_tile` to values[j, panel·panel rows + r], and the two largest of each lane so far to first and second.
+    """values[j, panel·panel rows + r] = the sums of `screen_tile`; first, second = the two largest of each lane so far.
 
-    values : int32 (query tile, panels·panel rows); first, second : int32 (query tile, panel rows), in and out.
+    values : int32 (query tile, panels·panel rows); first, second : int32 (query tile, panel rows), updated in place.
     """
     signature = types.void(isa, queries, types.int64, panels, starts, types.int64, values, first, second)
     marker = marker_of(isa)
@@ -214,9 +219,10 @@ def spread_tile(typing_context, isa, queries, tile, panels, starts, panel, value
 
 @intrinsic
 def two_largest_lanes(typing_context, isa, first, second, j):
-    """The lanes (int64) of the largest and the next largest of first[j] and second[j], and these two (int32): (lane, value, lane, value).
+    """(lane, value, lane, value) of the two largest numbers among first[j] and second[j]; lanes int64, values int32.
 
-    first, second : int32 (query tile, panel rows), second[j, r] <= first[j, r]. Both lanes are the same where both are of one lane.
+    first, second : int32 (query tile, panel rows), second[j, r] <= first[j, r]. The two lanes are equal if one lane
+    holds both numbers.
     """
     lane, value = types.int64, types.int32
     signature = types.Tuple((lane, value, lane, value))(isa, first, second, types.int64)
@@ -245,7 +251,7 @@ def two_largest_lanes(typing_context, isa, first, second, j):
 
 
 def _project(marker, given, used):
-    """The body of `project_tile` and of `project_used`, which has the places of its `used` and `tile` among the arguments."""
+    """The body of `project_tile` and of `project_used`, which has two more arguments, `used` and `tile`."""
     builder = given.builder
     n_queries, _, width = TILE_SHAPES[marker]
     lanes = width // 4
@@ -285,8 +291,9 @@ def _project(marker, given, used):
 def project_tile(typing_context, isa, rows, first, axes, panel, out):
     """out[j, a] = inner product of rows[first + j] and axis a of one panel, for as many rows as a tile has queries.
 
-    rows : int16 (…, d), C-contiguous, not interleaved; axes : int16 (panels, d / 2, AXES, 2), d a multiple of 4; first, panel : int64;
-    out : int32 (query tile, AXES). Sixteen axes fill the tile of AVX2; wider registers take one vector of them.
+    rows : int16 (…, d), C-contiguous, not interleaved; first, panel : int64
+    axes : int16 (panels, d / 2, AXES, 2), d a multiple of 4; out : int32 (query tile, AXES)
+    Sixteen axes fill the tile of AVX2. With wider registers they are one vector.
     """
     signature = types.void(isa, rows, types.int64, axes, types.int64, out)
     marker = marker_of(isa)
@@ -299,7 +306,7 @@ def project_tile(typing_context, isa, rows, first, axes, panel, out):
 
 @intrinsic
 def project_used(typing_context, isa, rows, first, axes, panel, out, used, tile):
-    """`project_tile` over those pairs of columns alone that used[tile] lists: in the others all of these rows are zero.
+    """`project_tile` over those pairs of columns only that used[tile] lists. In the others all of these rows are zero.
 
     used : uint16 (tiles, 1 + d / 2), see `list_used`.
     """
@@ -314,9 +321,10 @@ def project_used(typing_context, isa, rows, first, axes, panel, out, used, tile)
 
 @inlined
 def list_used(pairs, first, count, seen, used, tile):
-    """used[tile] = how many pairs of columns are not zero in all of some rows, at least 1, then which.
+    """used[tile] = the pairs of columns that are not zero in all of some rows: first how many (at least 1), then which.
 
-    pairs : int32 (…, d / 2), rows [first, first + count) of 16-bit integers, two at a time; seen : int32 (d / 2,), scratch.
+    pairs : int32 (…, d / 2): 16-bit integers, two at a time; the rows are [first, first + count)
+    seen : int32 (d / 2,), scratch
     """
     n_pairs = seen.shape[0]
     seen[:] = 0
@@ -324,7 +332,7 @@ def list_used(pairs, first, count, seen, used, tile):
         for g in range(n_pairs):
             seen[g] |= pairs[j, g]
     found = np.int64(0)
-    for g in range(n_pairs):  # without a branch: a number that is not kept is written over
+    for g in range(n_pairs):  # no branch: a number that is not kept is overwritten by the next one
         used[tile, 1 + found] = g
         found += np.int64(seen[g] != 0)
     used[tile, 0] = max(found, 1)
@@ -353,7 +361,7 @@ def at_least(typing_context, isa, values, row, panel, limit):
 
 @inlined
 def first_of(isa, values, j, panel, top):
-    """The first k with values[j, k] >= top, of which there are some. values : int32 (…, panels·panel)."""
+    """The first k with values[j, k] >= top. There is at least one. values : int32 (…, panels·panel rows)."""
     place = 0
     while True:
         mask = at_least(isa, values, j, place, top)

@@ -1,6 +1,6 @@
-"""The tiles of the pruned searches: 6 queries and a panel of rows in bytes, left as soon as nobody in it can be a neighbour.
+"""Tiles of the pruned searches: 6 queries and a panel of rows, in bytes, left once no row can be a neighbour.
 
-`search/pruned.py` and `search/self_search.py` pack what they multiply and set their thresholds.
+`search/pruned.py` and `search/self_search.py` pack what these tiles multiply, and set the thresholds.
 """
 
 from llvmlite import ir
@@ -29,16 +29,21 @@ from somknn_kernels.tiles.sections import SLACK, Sections, add_quarter, byte_pro
 def scan_tile(typing_context, isa, queries, tile, panels, half_norms, panel, thresholds, which, masks):
     """masks[j] = bits of the rows of one panel that query j of one tile cannot rule out; returns them or-ed together.
 
-    The columns come in three sections: the first quarter, the second, and the other half. With A = (inner product of signed query
-    and unsigned row bytes up to the end of section i) - Σ half_norms[0…i, panel, row] + Σ thresholds[which, 0…i, j], modulo 2^16 (2^32 with
-    VNNI) and signed, a row is ruled out if A > thresholds[which, 3 + i, j]. After the first and the second section this is only asked of
-    the tile as a whole, with thresholds[which, 6, i]: if no row is left for anyone, 0 is returned and `masks` are not
-    written. docs/concepts/scan.md shows that no true neighbour is lost to the wrap-around.
+    The columns come in three sections: the first quarter, the second quarter, and the other half. Let
 
-    queries : int8 (tiles, groups, query tile, 4), with two-byte groups each pair stored twice; panels : uint8 (4, panels,
-    groups / 4, panel rows, g), quarter by quarter: most panels are left after the first, and those lie side by side; groups / 4 is even;
-    half_norms : int16, with VNNI int32 (3, panels, panel rows); thresholds : as
-    half_norms (…, 7, query tile); tile, panel, which : int64; masks : uint64 (query tile,).
+        A = (inner product of signed query and unsigned row bytes up to the end of section i)
+            - Σ half_norms[0…i, panel, row] + Σ thresholds[which, 0…i, j]
+
+    modulo 2^16 (2^32 with VNNI) and signed. A row is ruled out if A > thresholds[which, 3 + i, j]. After the first and
+    the second section, only the tile as a whole is tested, with thresholds[which, 6, i]: if no row is left for any
+    query, the tile returns 0 and does not write `masks`. docs/concepts/scan.md shows that the wrap-around loses no true
+    neighbour.
+
+    queries : int8 (tiles, groups, query tile, 4); with two-byte groups each pair is stored twice
+    panels : uint8 (4, panels, groups / 4, panel rows, g), quarter by quarter, groups / 4 even. Most panels are left
+    after the first quarter, so the first quarters of all panels lie side by side.
+    half_norms : int16, with VNNI int32 (3, panels, panel rows); thresholds : the same type (…, 7, query tile)
+    tile, panel, which : int64; masks : uint64 (query tile,)
     """
     signature = types.uint64(isa, queries, types.int64, panels, half_norms, types.int64, thresholds, types.int64, masks)
 
@@ -51,8 +56,8 @@ def scan_tile(typing_context, isa, queries, tile, panels, half_norms, panel, thr
             return splat(builder, builder.load(builder.gep(threshold_pointer, [place])), count)
 
         def out_early(sums, section):
-            # One comparison, of the smallest sums with the largest top. Each query's own comparison spilled registers and
-            # cost half of what it saved.
+            # One comparison: the smallest sums with the largest threshold. A comparison for each query spilled
+            # registers and cost half of what it saved.
             smallest = sums[0][0]
             for total in [total for row in sums for total in row][1:]:
                 smallest = signed_minimum(builder, smallest, total)
@@ -69,19 +74,26 @@ def scan_tile(typing_context, isa, queries, tile, panels, half_norms, panel, thr
 
 @intrinsic
 def scan_pairs(typing_context, isa, queries, tile, panels, half_norms, panel, offsets, half_squares, largest, masks):
-    """masks[j] = bits of the rows of one panel that may be neighbours of place j of one tile, or it of them; returns them or-ed together.
+    """masks[j] = bits of the rows of one panel that may be neighbours of place j of one tile, or it of them.
 
-    The rows are searched for themselves: `queries` and `panels` hold the same codes, and place p is query p mod 6 of tile p div 6 and row
-    p mod panel rows of panel p div panel rows. Sections as in `scan_tile`. With A = (inner product of signed query and unsigned row
-    bytes up to the end of section i) + Σ offsets[tile, 0…i, j] - Σ half_norms[0…i, panel, row] and h the larger one of the two places'
-    half_squares[i], a pair is ruled out if A + h > h + 3, modulo 2^16 (2^32 with VNNI) and unsigned. After the first and
-    the second section A + h' is compared with the largest h' + 3 of the row and anyone in the tile, h' >= h, and this is only asked of the
-    tile as a whole; if no pair is left, 0 is returned and `masks` are not written. docs/concepts/scan.md, "Rows searched for themselves",
-    shows that no true neighbour is lost.
+    Returns the masks or-ed together. The rows are searched for themselves: `queries` and `panels` hold the same codes.
+    Place p is query p mod 6 of tile p div 6, and row p mod panel rows of panel p div panel rows. Sections are as in
+    `scan_tile`. Let h be the larger of the two places' half_squares[i], and
 
-    queries, panels, half_norms, tile, panel, masks : as in `scan_tile`; offsets : int16, with VNNI int32 (tiles, 3, query tile);
-    half_squares : uint16 or uint32 (3, panels, panel rows), ascending along the first axis, at most 2^16 - 4 or 2^32 - 4, for all places of the
-    tiles; largest : as half_squares (2,), the largest half_squares[0] and the largest half_squares[1] - half_squares[0] of the tile's places.
+        A = (inner product of signed query and unsigned row bytes up to the end of section i)
+            + Σ offsets[tile, 0…i, j] - Σ half_norms[0…i, panel, row]
+
+    A pair is ruled out if A + h > h + 3, modulo 2^16 (2^32 with VNNI) and unsigned. After the first and the second
+    section, A + h' with some h' >= h is compared with the largest h' + 3 of the row and all places of the tile, and
+    only the tile as a whole is tested: if no pair is left, the tile returns 0 and does not write `masks`.
+    docs/concepts/scan.md, "Rows searched for themselves", shows that no true neighbour is lost.
+
+    queries, panels, half_norms, tile, panel, masks : as in `scan_tile`
+    offsets : int16, with VNNI int32 (tiles, 3, query tile)
+    half_squares : uint16 or uint32 (3, panels, panel rows), ascending along the first axis, at most 2^16 - 4 or
+    2^32 - 4, for all places of the tiles
+    largest : as half_squares (2,): the largest half_squares[0], and the largest half_squares[1] - half_squares[0], of
+    the places of the tile
     """
     signature = types.uint64(
         isa, queries, types.int64, panels, half_norms, types.int64, offsets, half_squares, largest, masks
@@ -102,7 +114,7 @@ def scan_pairs(typing_context, isa, queries, tile, panels, half_norms, panel, of
             return sections.of_panel(half_vectors, n_half_panels, section)
 
         def of_pairs(section):
-            """The larger one of the half squares of each place of the tile and each row."""
+            """The larger of the half squares of each place of the tile and each row."""
             first = builder.mul(n_half_panels, I64(section * rows))
             first = builder.add(first, builder.mul(sections.tile, I64(n_queries)))
             others, found = of_rows(section), []
@@ -115,14 +127,21 @@ def scan_pairs(typing_context, isa, queries, tile, panels, half_norms, panel, of
             return splat(builder, builder.load(builder.gep(top_pointer, [I64(section)])), lanes)
 
         def rises():
-            """By how much no half square of the tile or a row rises from the first section to the second."""
+            """How much half squares rise at most from the first section to the second.
+
+            For each row: the larger of its own rise and the largest rise of the tile's places.
+            """
             rises = [builder.sub(after, before) for before, after in zip(of_rows(0), of_rows(1), strict=True)]
             return [unsigned_maximum(builder, top(1), rise) for rise in rises]
 
         slack = splat(builder, sections.element(SLACK), lanes)
 
         def lift(section):
-            """What is added to a pair's sum. The first section's half square stays in it to the end of the second, for which the largest rise is enough."""
+            """What is added to a pair's sum.
+
+            The half square of the first section stays in the sum to the end of the second section. There, adding
+            the largest rise is enough.
+            """
             if section == 0:
                 thresholds.append(
                     [saturated_sum(builder, unsigned_maximum(builder, top(0), other), slack) for other in of_rows(0)]
@@ -157,9 +176,10 @@ def scan_pairs(typing_context, isa, queries, tile, panels, half_norms, panel, of
 
 @intrinsic
 def scan_products(typing_context, isa, queries, tile, panels, panel, out):
-    """out[j, r] = inner product of query j of one tile and row r of one panel, as `scan_tile` forms it over all columns.
+    """out[j, r] = inner product of query j of one tile and row r of one panel over all columns, as in `scan_tile`.
 
-    queries, panels : as there; tile, panel : int64; out : int16, with VNNI int32 (query tile, panel rows), modulo its range.
+    queries, panels : as in `scan_tile`; tile, panel : int64
+    out : int16, with VNNI int32 (query tile, panel rows), modulo its range
     """
     signature = types.void(isa, queries, types.int64, panels, types.int64, out)
     marker = marker_of(isa)
@@ -191,13 +211,14 @@ def scan_tile_of_groups(
 ):
     """masks[j] = bits of the rows of one panel that query j of one tile cannot rule out; returns them or-ed together.
 
-    With A = inner product - half_norms[panel, row] + thresholds[which, 0, j], modulo 2^16 (2^32 with VNNI) and signed, a row is ruled
-    out if A > thresholds[which, 1, j].
+    Let A = inner product - half_norms[panel, row] + thresholds[which, 0, j], modulo 2^16 (2^32 with VNNI) and signed.
+    A row is ruled out if A > thresholds[which, 1, j].
 
-    queries : int8 (tiles, groups, query tile, 4), with two-byte groups each pair stored twice, of which counts[tile] are left, that were
-    groups[tile] before, as in `products.dot_tile_of_groups`; panels : uint8 (panels, groups, panel rows, g), or one word for every g bytes;
-    half_norms : int16, with VNNI int32 (panels, panel rows); thresholds : as half_norms (…, 2, query tile); tile, panel, which : int64;
-    masks : uint64 (query tile,).
+    queries : int8 (tiles, groups, query tile, 4); with two-byte groups each pair is stored twice
+    groups, counts : as in `products.dot_tile_of_groups`: counts[tile] groups are left, with old numbers groups[tile]
+    panels : uint8 (panels, groups, panel rows, g), or one word for every g bytes
+    half_norms : int16, with VNNI int32 (panels, panel rows); thresholds : the same type (…, 2, query tile)
+    tile, panel, which : int64; masks : uint64 (query tile,)
     """
     signature = types.uint64(
         isa, queries, types.int64, groups, counts, panels, half_norms, types.int64, thresholds, types.int64, masks

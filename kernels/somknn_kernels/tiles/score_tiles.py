@@ -1,4 +1,4 @@
-"""Scores of the rows of whole panels by their codes, and how many of them a threshold leaves: what `search.place_seeds` ranks by."""
+"""Scores of the rows of whole panels by their codes, and how many a threshold leaves, for `search.place_seeds`."""
 
 from typing import Any
 
@@ -13,11 +13,15 @@ from somknn_kernels.tiles.sections import SLACK, Sections
 
 @intrinsic
 def score_panel(typing_context, isa, queries, tile, panels, half_norms, panel, offsets, apart, scores, number):
-    """scores[j, number · panel rows + r] = half the squared distance of the codes of place j of one tile and row r of one panel, or the largest score
-    where they are not each other's neighbours.
+    """scores[j, number · panel rows + r] = half the squared distance of the codes of place j of one tile and row r.
 
-    Up to 3 too large, modulo 2^16 (2^32 with VNNI): a row far away may seem to be near. queries … offsets : as `scan_pairs` takes them; apart :
-    int32 (places,), at least a tile's; scores : uint16, with VNNI uint32 (query tile, …); number : int64.
+    Row r is that of one panel. The score is the largest number if the two are not to be each other's neighbours.
+    Up to 3 too large, modulo 2^16 (2^32 with VNNI): a row far away may seem to be near.
+
+    queries, panels, half_norms, offsets, tile, panel : as in `scan_pairs`
+    apart : int32 (places,), at least a tile's: places with equal numbers are not each other's neighbours, and a place
+    with a negative number holds no row
+    scores : uint16, with VNNI uint32 (query tile, …); number : int64
     """
     signature = types.void(
         isa, queries, types.int64, panels, half_norms, types.int64, offsets, apart, scores, types.int64
@@ -57,7 +61,10 @@ def score_panel(typing_context, isa, queries, tile, panels, half_norms, panel, o
 
 
 def _score_vectors(given):
-    """(function that tells which of a panel's scores are not above the threshold, type of its scores), for `count_up_to` and `bits_up_to`."""
+    """(not_above, vector type), for `count_up_to` and `bits_up_to`.
+
+    not_above(panel) tells which scores of a panel are not above the threshold.
+    """
     builder, scores = given.builder, given.types[1]
     lanes = scan_panel_rows(given.types[0].instance_class())
     element = given.context.get_data_type(scores.dtype)
@@ -73,9 +80,10 @@ def _score_vectors(given):
 
 @intrinsic
 def count_up_to(typing_context, isa, scores, line, n_panels, threshold):
-    """How many of the scores of the first panels of a line are not above the threshold.
+    """How many of the scores of the first `n_panels` panels of a line are not above the threshold.
 
-    scores : uint16, with VNNI uint32 (lines, panels · panel rows); line, n_panels, threshold : int64; fewer than 2^16 panels.
+    scores : uint16, with VNNI uint32 (lines, panels · panel rows)
+    line, n_panels, threshold : int64; fewer than 2^16 panels
     """
     signature = types.int64(isa, scores, types.int64, types.int64, types.int64)
 
@@ -95,7 +103,7 @@ def count_up_to(typing_context, isa, scores, line, n_panels, threshold):
 
 @intrinsic
 def bits_up_to(typing_context, isa, scores, line, panel, threshold):
-    """Bits of the scores of one panel of a line that are not above the threshold, uint64; arguments as of `count_up_to`."""
+    """Bits (uint64) of the scores of one panel of a line that are not above the threshold; see `count_up_to`."""
     signature = types.uint64(isa, scores, types.int64, types.int64, types.int64)
 
     def codegen(context, builder, signature, arguments):

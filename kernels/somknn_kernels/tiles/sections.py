@@ -1,4 +1,4 @@
-"""What the tiles of the pruned searches share: bytes that meet bytes, section of columns by section, and masks of survivors."""
+"""What the tiles of the pruned searches share: products of bytes, section after section, and masks of survivors."""
 
 from typing import Any
 
@@ -18,11 +18,14 @@ from somknn_kernels.ir.emit import (
 )
 from somknn_kernels.ir.shapes import BYTE_PRODUCTS, SCAN_VECTORS, TILE_SHAPES, marker_of
 
-SLACK = 3  # of `scan_pairs`: six half norms, rounded down
+SLACK = 3  # of `scan_pairs`: six half norms were rounded down, by up to 1/2 each
 
 
 def byte_products(isa):
-    """(element, lanes, multiply) of tiles of signed queries and unsigned rows in bytes: sums modulo 2^16, with VNNI modulo 2^32."""
+    """(element, lanes, multiply) of tiles of signed queries and unsigned rows in bytes.
+
+    Sums are modulo 2^16, with VNNI modulo 2^32.
+    """
     marker = marker_of(isa)
     _, _, width = TILE_SHAPES[marker]
     words = marker in BYTE_PRODUCTS
@@ -31,11 +34,14 @@ def byte_products(isa):
 
 
 def add_quarter(given, position, panel, queries, sums, multiply, quarter):
-    """`sums` and the products of one quarter of the columns of a panel; argument `position` holds the panels as `scan_tile` wants them."""
+    """`sums` plus the products of one quarter of the columns of a panel.
+
+    Argument `position` of the intrinsic holds the panels, in the shape that `scan_tile` takes.
+    """
     builder = given.builder
     n_panels, groups = (given.length(position, axis) for axis in (1, 2))
     first = builder.mul(groups, I64(quarter))
-    # As if the panel's other quarters lay before this one: then queries and panel count their groups alike.
+    # As if the panel's other quarters lay before this one: then queries and panel number their groups alike.
     place = builder.sub(builder.add(builder.mul(n_panels, I64(quarter)), panel), I64(quarter))
     vectors = given.pointer(position, sums[0][0].type)
     vectors = builder.gep(vectors, [builder.mul(builder.mul(place, groups), I64(len(sums[0])))])
@@ -44,10 +50,13 @@ def add_quarter(given, position, panel, queries, sums, multiply, quarter):
 
 
 def survivor_masks(builder, sums, tops, masks, compare):
-    """Store masks[j], the bits of the rows whose sum for query j is not above tops[j], a vector as wide as a panel; returns them or-ed."""
+    """Store masks[j], bits of the rows whose sum for query j is not above tops[j]; returns the masks or-ed together.
+
+    tops[j] : a vector as wide as a panel.
+    """
 
     def survive(j):
-        # One comparison of the panel's whole width: LLVM then packs the lanes before it takes their signs.
+        # One comparison over the whole width of the panel: LLVM then packs the lanes before it takes their signs.
         bits = ir.IntType(tops[j].type.count)
         out = builder.bitcast(compare(">", joined_vectors(builder, sums[j]), tops[j]), bits)
         return builder.xor(out, bits(2**bits.width - 1))
@@ -56,7 +65,7 @@ def survivor_masks(builder, sums, tops, masks, compare):
 
 
 class Sections(Operands):
-    """The way of `scan_tile` and `scan_pairs` from section to section; their arguments 1 to 5 are the same."""
+    """How `scan_tile` and `scan_pairs` go from section to section. Arguments 1 to 5 of the two are the same."""
 
     def __init__(self, isa, context, builder, signature, arguments):
         super().__init__(context, builder, signature, arguments)
@@ -70,13 +79,16 @@ class Sections(Operands):
         self.half_norms = self.pointer(4, self.accumulator)
 
     def of_panel(self, source, n_panels, section):
-        """The panel's vectors of one section from an array (3, panels, panel rows)."""
+        """The panel's vectors of one section, from an array (3, panels, panel rows)."""
         builder = self.builder
         first = builder.mul(builder.add(builder.mul(n_panels, I64(section)), self.panel), I64(self.n_vectors))
         return [load(builder, builder.gep(source, [builder.add(first, I64(v))]), 2) for v in range(self.n_vectors)]
 
     def start(self, section, offset, sums=None, lift=None):
-        """`sums` with the section's offsets, half norms and, for each query and row, `lift(section)`, so that the comparison needs nothing else."""
+        """`sums` plus what a section starts with, so that the comparison needs nothing else.
+
+        That is the section's offsets, minus its half norms, plus `lift(section)` for each query and row.
+        """
         norms = self.of_panel(self.half_norms, self.length(4, 1), section)
         lifts = None if lift is None else lift(section)
         started = []
@@ -91,7 +103,7 @@ class Sections(Operands):
         return started
 
     def add_quarter(self, sums, quarter):
-        """`sums` and the products of one quarter of the columns."""
+        """`sums` plus the products of one quarter of the columns."""
 
         def multiply(total, query, row):
             return self.multiply_bytes(self.builder, self.marker, total, row, query)
@@ -101,8 +113,10 @@ class Sections(Operands):
     def scan(self, offset, out_early, survivors, lift=None):
         """Emit the scan; returns what the tile returns.
 
-        offset(section, j) : a vector; lift(section) : for each query a vector for each of the panel's, added to its sums; out_early(sums, section) : a vector of i1, whether all that a lane stands for is ruled out;
-        survivors(sums) : stores the masks and returns them or-ed together.
+        offset(section, j) : a vector
+        lift(section) : for each query one vector for each vector of the panel, which is added to the sums
+        out_early(sums, section) : a vector of i1: whether everything that a lane stands for is ruled out
+        survivors(sums) : stores the masks and returns them or-ed together
         """
         builder = self.builder
         done = builder.append_basic_block("scan_done")

@@ -1,6 +1,7 @@
-"""The tile that sets a few rows of bytes against every row: 4 candidates and a panel, each row with a limit of its own.
+"""The tile that compares a few candidates with every row, in bytes: 4 candidates and a panel, a threshold for each row.
 
-`scan_tiles.scan_tile` gives the limit to the other side, and its six queries are too many for four to eight candidates.
+In `scan_tiles.scan_tile` each query has a threshold instead, and its six queries are too many for four to eight
+candidates.
 """
 
 from llvmlite import ir
@@ -11,19 +12,20 @@ from somknn_kernels.ir.emit import I32, I64, Operands, load, load_vectors, splat
 from somknn_kernels.ir.shapes import SCAN_VECTORS, marker_of
 from somknn_kernels.tiles.sections import byte_products, survivor_masks
 
-CANDIDATES = 4  # in a tile: two make the eight that k-means++ tries for 404 to 1,096 clusters
+CANDIDATES = 4  # in a tile: two tiles make the eight candidates that k-means++ tries for 404 to 1,096 clusters
 
 
 @intrinsic
 def sieve_tile(typing_context, isa, candidates, tile, offsets, panels, starts, thresholds, panel, masks):
-    """masks[j] = bits of the rows r of one panel that candidate j of one tile may come near; returns them or-ed together.
+    """masks[j] = bits of the rows r of one panel that candidate j of one tile may be near; returns them or-ed together.
 
-    With A = (inner product of the signed candidate and the unsigned row) + starts[panel, r] + offsets[tile, j], modulo 2^16 (2^32 with VNNI)
-    and signed, a row is ruled out if A > thresholds[panel, r].
+    Let A = (inner product of the signed candidate and the unsigned row) + starts[panel, r] + offsets[tile, j],
+    modulo 2^16 (2^32 with VNNI) and signed. A row is ruled out if A > thresholds[panel, r].
 
-    candidates : int8 (tiles, groups, CANDIDATES, 4), with two-byte groups each pair stored twice; panels : uint8 (panels, groups, panel
-    rows, g), groups even; offsets : int16, with VNNI int32 (tiles, CANDIDATES); starts, thresholds : the same type (panels, panel rows); tile,
-    panel : int64; masks : uint64 (CANDIDATES,). Panels have `scan_panel_rows` rows and g is `scan_group`; no pair of products may pass 2^15.
+    candidates : int8 (tiles, groups, CANDIDATES, 4); with two-byte groups each pair is stored twice
+    panels : uint8 (panels, groups, panel rows, g), groups even; g is `scan_group`, panel rows `scan_panel_rows`
+    offsets : int16, with VNNI int32 (tiles, CANDIDATES); starts, thresholds : the same type (panels, panel rows)
+    tile, panel : int64; masks : uint64 (CANDIDATES,). No pair of products may pass 2^15.
     """
     signature = types.uint64(isa, candidates, types.int64, offsets, panels, starts, thresholds, types.int64, masks)
     marker = marker_of(isa)

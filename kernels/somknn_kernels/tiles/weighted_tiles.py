@@ -1,7 +1,8 @@
-"""Sums of rows of float64 with factors, in tiles whose sums stay in registers.
+"""Weighted sums of float64 rows, in tiles whose sums stay in registers.
 
-Products and sums are rounded one by one, in ascending order of the sources: a result depends on neither blocks nor the width of the
-registers. A multiplication and an addition take no longer than a fused one where the two have units of their own, as on Zen 3.
+Products and sums are rounded one by one, in ascending order of the sources. So a result depends neither on blocks nor
+on the width of the registers. A multiplication and an addition take no longer than a fused one on processors with
+separate units for them, such as Zen 3.
 """
 
 from llvmlite import ir
@@ -10,14 +11,15 @@ from numba.extending import intrinsic
 
 from somknn_kernels.ir.emit import F64, I64, Operands, last_tested_loop, load, splat, store
 
-TARGETS, FEATURES = 4, 8  # of a tile: 8 vectors of sums on AVX2, which is what two multiplications a cycle keep busy
+TARGETS, FEATURES = 4, 8  # of a tile: 8 vectors of sums on AVX2, enough to keep two multiplications a cycle busy
 
 
 @intrinsic
 def weighted_tile(typing_context, factors, first, source, origin, start, stop, place, out, target, step, out_place):
-    """out[target + q·step, out_place + v] = Σ factors[first + q, t]·source[origin + t, place + v] over t in [start, stop), ascending.
+    """out[target + q·step, out_place + v] = Σ factors[first + q, t]·source[origin + t, place + v] over t.
 
-    For q below TARGETS and v below FEATURES. All arrays float64, two dimensions, C-contiguous; start < stop.
+    For q below TARGETS and v below FEATURES; t ascends in [start, stop), start < stop. All arrays are float64, two
+    dimensions, C-contiguous.
     """
     index = types.int64
     signature = types.void(factors, index, source, index, index, index, index, out, index, index, index)
