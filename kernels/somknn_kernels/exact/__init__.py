@@ -1,4 +1,4 @@
-"""What decides: distances that are exact, and the k best of them.
+"""What decides: exact distances, and the k best of them.
 
 | file | what it computes |
 | --- | --- |
@@ -9,5 +9,5 @@
 
     D(q, t) = Σ_c (q[c] - t[c])²             order = np.lexsort((rows, distances))[:k]
 
-Bytes give int64, anything else float64. What other layers rule out was proved to be farther than the k-th of these.
+Bytes give int64, everything else float64. What other layers rule out is proven to be farther than the k-th of these.
 """

@@ -1,9 +1,9 @@
-"""Exact squared distances between single rows: the arithmetic that decides every neighbour list.
+"""Exact squared distances between single rows: the arithmetic that decides every list of neighbours.
 
-Bytes: integers, exact in 64 bits at any width. Anything with a float in it: float64, by one order of summation that
-is the same on every machine: eight running sums, sum l taking the dimensions l, l+8, l+16, …, then
-((0+4)+(2+6)) + ((1+5)+(3+7)), then the last d mod 8 dimensions one by one. Products are not fused, so the result
-does not depend on whether the processor has FMA.
+Bytes: integers, exact in 64 bits for any number of columns. All other types: float64, in one order of summation that
+is the same on every machine. There are eight running sums; sum l takes the columns l, l+8, l+16, … Then follow
+((0+4)+(2+6)) + ((1+5)+(3+7)) and the last d mod 8 columns, one by one. Products are not fused, so the result does not
+depend on whether the processor has FMA.
 """
 
 import numpy as np
@@ -27,12 +27,12 @@ from somknn_kernels.ir.emit import (
 from somknn_kernels.ir.shapes import marker_of
 from somknn_kernels.policy import inlined
 
-_BLOCK = 16384  # dimensions whose squared byte differences fit an int32 lane: 16384 / 8 · 255² < 2^31
+_BLOCK = 16384  # columns whose squared byte differences fit an int32 lane: 16384 / 8 · 255² < 2^31
 
 
 @intrinsic
 def _byte_squares(typing_context, isa, a, i, b, j, start, length):
-    """Sum of (a[i] - b[j])² over `length` bytes (a multiple of 16, at most _BLOCK) from column `start` on, as int64."""
+    """Sum of (a[i] - b[j])², int64, over `length` bytes (a multiple of 16, at most _BLOCK) from column `start` on."""
     signature = types.int64(isa, a, types.int64, b, types.int64, types.int64, types.int64)
     marker = marker_of(isa)
 
@@ -67,7 +67,7 @@ def _byte_squares(typing_context, isa, a, i, b, j, start, length):
 
 @intrinsic
 def _eight_sums(typing_context, a, i, b, j, length, sums):
-    """sums[l] = sum of (a[i] - b[j])² over the dimensions l, l+8, … below `length` (a multiple of 8), in float64."""
+    """sums[l] = sum of (a[i] - b[j])² over the columns l, l+8, … below `length` (a multiple of 8), in float64."""
     signature = types.void(a, types.int64, b, types.int64, types.int64, sums)
 
     def codegen(context, builder, signature, arguments):
@@ -102,7 +102,7 @@ def _eight_sums(typing_context, a, i, b, j, length, sums):
 
 @inlined
 def squared_distance_bytes(isa, a, i, b, j):
-    """Exact squared distance (int64) of rows a[i] and b[j], uint8, C-contiguous."""
+    """Exact squared distance (int64) of rows a[i] and b[j]: uint8, C-contiguous."""
     d = a.shape[1]
     whole = d - d % 16
     total = np.int64(0)
@@ -117,7 +117,7 @@ def squared_distance_bytes(isa, a, i, b, j):
 
 @inlined
 def squared_distance_float64(a, i, b, j, sums):
-    """Squared distance (float64, the module's order of summation) of rows a[i] and b[j] of any two number types.
+    """Squared distance (float64, in the module's order of summation) of rows a[i] and b[j] of any two number types.
 
     sums : float64 (8,), scratch.
     """
@@ -132,7 +132,7 @@ def squared_distance_float64(a, i, b, j, sums):
 
 
 def squared_distance(isa, a, i, b, j, sums):
-    """Squared distance of rows a[i] and b[j]: int64 between bytes, else float64. sums : float64 (8,), scratch."""
+    """Squared distance of rows a[i] and b[j]: int64 if both are bytes, else float64. sums : float64 (8,), scratch."""
     raise NotImplementedError("only inside kernels")
 
 

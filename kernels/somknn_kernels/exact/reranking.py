@@ -1,8 +1,8 @@
 """Exact order among the candidates that an approximate search proposes.
 
-Another engine's shortlist is a list of row numbers in an order that its own, rounded arithmetic chose. Here each
-candidate's distance is computed as `somknn_kernels.exact.distances` defines it, and the best k are kept in the order of every
-other search: by distance, then by row.
+The shortlist of another engine is a list of row numbers, in an order that the engine's own, rounded arithmetic chose.
+Here the distance of each candidate is computed as `somknn_kernels.exact.distances` defines it. The best k are kept in
+the order of every other search: by distance, then by row.
 """
 
 import numpy as np
@@ -17,12 +17,12 @@ def rerank(isa, queries, rows, candidates, start, stop, distances, indices, foun
     """The k nearest of each query's candidates, for the queries in [start, stop).
 
     queries (m, d), rows (n, d) : uint8, float32 or float64, C-contiguous
-    candidates : int64 (m, s), row numbers below n, each at most once per query; negative: none
+    candidates : int64 (m, s), row numbers below n, each at most once per query; a negative number stands for no row
     distances : int64 (bytes) or float64 (m, k), filled with the largest value; on return ascending
-    indices : int64 (m, k), filled with NO_INDEX; on return the rows, ties to the lowest
-    found : int64 (m,), how many of the k places hold a row; -1 where a candidate was listed twice
+    indices : int64 (m, k), filled with NO_INDEX; on return the rows, ties in ascending order
+    found : int64 (m,), how many of the k entries hold a row; -1 where a candidate was listed twice
 
-    s distances of d dimensions for a query: s·d bytes read at random rows of `rows`.
+    Cost per query: s distances of d columns, that is s·d bytes (of uint8) read at random rows of `rows`.
     """
     sums = np.empty(8)
     k = distances.shape[1]
@@ -35,7 +35,7 @@ def rerank(isa, queries, rows, candidates, start, stop, distances, indices, foun
                 count += 1
         sort_heap(distances, indices, i)
         found[i] = min(count, k)
-        # A pair that came twice lies side by side now.
+        # The two entries of a row that was listed twice are side by side now.
         for j in range(1, found[i]):
             if indices[i, j] == indices[i, j - 1]:
                 found[i] = -1

@@ -1,13 +1,13 @@
 """Collectors: what happens to a (distance, row) pair that the search could not rule out.
 
-`Nearest` keeps the k best of each query, ordered by distance, then by row: a bounded max-heap in two arrays, the worst of
-the kept pairs at position 0, so one comparison rejects almost every newcomer. n rows in random order insert about
+`Nearest` keeps the k best of each query, ordered by distance, then by row. It is a bounded max-heap in two arrays. The
+worst pair kept is at position 0, so one comparison rejects almost every new pair. n rows in random order insert about
 k·ln(n/k) times, at log2(k) steps each: some 50 insertions a query for k = 5 and n = 60,000, some 5,000 for k = 1,000.
 
-`Within` takes every pair up to a distance. It runs twice, first to count, then to fill arrays of just the right size.
+`Within` takes every pair up to a distance. It runs twice: first to count, then to fill arrays of just the right size.
 
-A search kernel knows a collector by two functions, `bound` (a pair beyond it is of no use) and `offer`; Numba
-compiles it once for each kind.
+A search kernel uses two functions of a collector: `bound` (a pair with a larger distance is of no use) and `offer`.
+Numba compiles the kernel once for each kind of collector.
 """
 
 from typing import Any, NamedTuple
@@ -28,7 +28,7 @@ def precedes(distance_a, index_a, distance_b, index_b):
 
 @inlined
 def sift_down(distances, indices, heap, position, size):
-    """Restore heap number `heap` (a row of both arrays) below `position`, where a smaller pair has been written."""
+    """Restore heap number `heap` (a line of both arrays) below `position`, where a smaller pair was written."""
     distance, index = distances[heap, position], indices[heap, position]
     while True:
         child = 2 * position + 1
@@ -47,7 +47,7 @@ def sift_down(distances, indices, heap, position, size):
 
 @inlined
 def push(distances, indices, heap, distance, index):
-    """Offer a pair to a full heap (filled with worst possible pairs at first)."""
+    """Offer a pair to a full heap (at first full of the worst possible pairs)."""
     if precedes(distance, index, distances[heap, 0], indices[heap, 0]):
         distances[heap, 0], indices[heap, 0] = distance, index
         sift_down(distances, indices, heap, 0, distances.shape[1])
@@ -64,7 +64,7 @@ def sort_heap(distances, indices, heap):
 
 @inlined
 def sift_down_keys(keys, heap, position, size):
-    """As `sift_down`, for pairs in one number each (`self_search.Lists`)."""
+    """As `sift_down`, for pairs that are one number each (`self_search.Lists`)."""
     key = keys[heap, position]
     while True:
         child = 2 * position + 1
@@ -80,16 +80,19 @@ def sift_down_keys(keys, heap, position, size):
 
 
 class Nearest(NamedTuple):
-    """The k best pairs of each query. distances : int64 or float64 (m, k), the largest value at first; indices : int64 (m, k)."""
+    """The k best pairs of each query.
+
+    distances : int64 or float64 (m, k), at first the largest value; indices : int64 (m, k).
+    """
 
     distances: Any
     indices: Any
 
 
 class Improved(NamedTuple):
-    """The k best pairs of each query, of which some k are known before the search, and are not measured again.
+    """The k best pairs of each query, if k pairs are known before the search. Those are not measured again.
 
-    distances : int64 or float64 (m, k), indices : int64 (m, k): heaps of the known pairs at first (`make_heaps`).
+    distances : int64 or float64 (m, k), indices : int64 (m, k): at first heaps of the known pairs (`make_heaps`).
     """
 
     distances: Any
@@ -97,8 +100,12 @@ class Improved(NamedTuple):
 
 
 class Within(NamedTuple):
-    """All pairs up to upper_bounds[query]. counts : int64 (m,), running; starts : int64 (m + 1,), first place of each query in `distances` and
-    `indices`, which are empty while counting, and the end."""
+    """All pairs up to the distance upper_bounds[query].
+
+    counts : int64 (m,), pairs found so far
+    starts : int64 (m + 1,), where each query begins in `distances` and `indices`, and their end
+    distances, indices : empty while pairs are counted
+    """
 
     upper_bounds: Any
     counts: Any
@@ -118,7 +125,7 @@ def offer(collector, query, distance, index):
 
 
 def is_known(collector, query, index):
-    """Whether the collector has the pair of that index already."""
+    """Whether the collector already has a pair with this index."""
     raise NotImplementedError("only inside kernels")
 
 
@@ -191,7 +198,7 @@ def sorted_heaps(distances, indices):
 def merge_parts(part_distances, part_indices, distances, indices):
     """Merge the heaps of several parts of the rows into ascending lists.
 
-    part_distances, part_indices : (parts, m, k); distances, indices : (m, k), filled.
+    part_distances, part_indices : (parts, m, k); distances, indices : (m, k), filled by this function.
     """
     for query in range(distances.shape[0]):
         distances[query] = part_distances[0, query]

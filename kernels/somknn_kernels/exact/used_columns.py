@@ -1,9 +1,9 @@
-"""Exact squared distances of one row of bytes to many, through the columns that it uses.
+"""Exact squared distances from one row of bytes to many others, through the columns that it uses.
 
-‖a-b‖² = ‖a‖² + ‖b‖² - 2 a·b, all integers, and only where a is not zero does a·b need a look: of the 16-byte chunks of an
-image of a digit less than half. So a comparison reads half of the row it is compared with, and takes 4 vector instructions a
-chunk where `distances.py` takes 5. Dense rows lose nothing but the index of each chunk. The order of the columns is free: where those that
-are used together lie together, there are fewer chunks.
+‖a-b‖² = ‖a‖² + ‖b‖² - 2 a·b, all integers. Only where a is not zero must a·b be computed: in less than half of the
+16-byte chunks of an image of a digit. So a comparison reads half of the other row, and takes 4 vector instructions a
+chunk where `distances.py` takes 5. Dense rows lose nothing but the index of each chunk. Columns may be in any order: if
+columns that are used together lie together, there are fewer chunks.
 """
 
 import numpy as np
@@ -30,15 +30,16 @@ from somknn_kernels.policy import inlined, kernel
 
 CHUNK = 16  # columns
 UNIT = 4  # columns that stay together when columns are put in another order
-_AT_ONCE = 4096  # chunks whose products fit 32 bits: 4096·16·255² < 2^32
-_ROWS = 4  # compared at once
+_AT_ONCE = 4096  # chunks whose sum of products fits 32 bits: 4096·16·255² < 2^32
+_ROWS = 4  # rows that are compared at once
 
 
 @inlined
 def find_used(row, i, used, slot):
-    """used[slot, 1:] = the chunks in which row[i] : uint8 is not zero throughout, used[slot, 0] their number.
+    """used[slot, 1:] = the chunks of row[i] that are not all zero; used[slot, 0] = their number.
 
-    used : uint16 or int32 (slots, 1 + d // CHUNK); what lies behind the last whole chunk is not noted.
+    row : uint8 (…, d); used : uint16 or int32 (slots, 1 + d // CHUNK). Columns after the last whole chunk are not
+    noted.
     """
     count = 0
     for chunk in range(row.shape[1] // CHUNK):
@@ -52,9 +53,11 @@ def find_used(row, i, used, slot):
 
 @kernel
 def copy_units(rows, order, units, first, last, out):
-    """out[place] = rows[order[place]] : uint8, its columns in the order of the `units`, for the places [first, last); places without a row are zero.
+    """out[place] = rows[order[place]], with columns in the order of `units`, for the places [first, last).
 
-    units : int32 (d // UNIT,), a permutation: unit i holds the columns of unit units[i]; the last d % UNIT columns stay where they are.
+    rows, out : uint8. Places without a row become zero.
+    units : int32 (d // UNIT,), a permutation: unit i of `out` holds the columns of unit units[i]; the last d % UNIT
+    columns stay where they are
     """
     d = rows.shape[1]
     for place in range(first, last):
@@ -72,10 +75,10 @@ def copy_units(rows, order, units, first, last, out):
 
 @kernel
 def squared_norms(rows, start, stop, out):
-    """out[i] = squared norm (int64) of rows[i] : uint8, for the rows [start, stop)."""
+    """out[i] = squared norm (int64) of rows[i] (uint8), for the rows [start, stop)."""
     for i in range(start, stop):
         total = np.int64(0)
-        for first in range(0, rows.shape[1], 16384):  # a sum of that many squares fits 32 bits
+        for first in range(0, rows.shape[1], 16384):  # the sum of that many squares fits 32 bits
             part = np.int32(0)
             for c in range(first, min(first + 16384, rows.shape[1])):
                 part += np.int32(rows[i, c]) * np.int32(rows[i, c])
@@ -85,7 +88,10 @@ def squared_norms(rows, start, stop, out):
 
 @intrinsic
 def _products(typing_context, isa, a, i, b, others, used, slot, first, last):
-    """Inner products (int64) of a[i] with b[j] for the numbers j in `others` (a tuple), over the chunks used[slot, first:last], at most _AT_ONCE."""
+    """Inner products (int64) of a[i] with b[j] for each j in the tuple `others`, over chunks used[slot, first:last].
+
+    At most _AT_ONCE chunks.
+    """
     count = others.count
     signature = types.UniTuple(types.int64, count)(
         isa, a, types.int64, b, others, used, types.int64, types.int64, types.int64
@@ -99,7 +105,7 @@ def _products(typing_context, isa, a, i, b, others, used, slot, first, last):
         rows = [given.pointer(3, I8, builder.extract_value(others, place)) for place in range(count)]
         chunks = given.pointer(5, context.get_data_type(given.types[5].dtype), slot)
         octets, shorts, words = ir.VectorType(I8, 16), ir.VectorType(I16, 16), ir.VectorType(I32, 8)
-        unroll = _ROWS // count  # as many sums as hide the latency of an addition
+        unroll = _ROWS // count  # enough sums to hide the latency of an addition
 
         def body(index, sums):
             following = []
@@ -120,7 +126,7 @@ def _products(typing_context, isa, a, i, b, others, used, slot, first, last):
             sums = [builder.add(x, y) for x, y in zip(sums[:half], sums[half:], strict=True)]
         if unroll > 1:
             sums = counted_loop(builder, whole, last, 1, sums, body)
-        # The lanes of all sums side by side, until each has one left.
+        # Put the lanes of all sums side by side and add neighbours, until one vector holds them.
         while len(sums) > 1:
             sums = [joined_lanes(builder, x, y) for x, y in zip(sums[::2], sums[1::2], strict=True)]
             sums = [builder.add(every_lane(builder, x, 0, 2), every_lane(builder, x, 1, 2)) for x in sums]
@@ -136,10 +142,12 @@ def _products(typing_context, isa, a, i, b, others, used, slot, first, last):
 
 
 def distances_through(isa, rows, i, others, count, used, squares, sums, out):
-    """out[p] = squared distance of rows[i] and rows[others[p]], as `distances.squared_distance` gives it, for p < count.
+    """out[p] = squared distance of rows[i] and rows[others[p]], as `distances.squared_distance` gives it, p < count.
 
-    Between bytes by the chunks used[i] of rows[i] (`find_used`) and the rows' squared norms; else those play no part.
-    others : int32 (…,); sums : float64 (8,), scratch. Four rows at a time share the loads of rows[i] and of the chunks' places.
+    Rows of bytes: through the chunks used[i] of rows[i] (`find_used`) and the squared norms `squares` of all rows.
+    Other types do not use these two.
+    others : int32 (…,); sums : float64 (8,), scratch. Four rows at a time share the loads of rows[i] and of the chunk
+    numbers.
     """
     raise NotImplementedError("only inside kernels")
 
@@ -158,7 +166,7 @@ def _distances_through(isa, rows, i, others, count, used, squares, sums, out):
         last, square = 1 + np.int64(used[i, 0]), squares[i]
         p = 0
         while p < count and count >= _ROWS:
-            p = min(p, count - _ROWS)  # the last four may be some of those before again
+            p = min(p, count - _ROWS)  # the last four may include some that are done already
             four = np.int64(others[p]), np.int64(others[p + 1]), np.int64(others[p + 2]), np.int64(others[p + 3])
             for place in range(_ROWS):
                 out[p + place] = 0
