@@ -1,6 +1,6 @@
-"""What `codebook_search` multiplies: rows and units as 16-bit integers, each with what the rounding cost.
+"""What `codebook_search` multiplies: rows and units as 16-bit integers, and bounds on what the rounding changed.
 
-docs/concepts/maps.md has the bounds that these figures go into.
+docs/concepts/maps.md has the bounds in which these figures are used.
 """
 
 from typing import NamedTuple
@@ -16,23 +16,24 @@ from somknn_kernels.ir.shapes import tile_rows
 from somknn_kernels.policy import inlined, kernel
 from somknn_kernels.tiles.row_products import AXES, list_used, project_tile, project_used, row_product
 
-LEAD = 32  # columns of stage 1: 31 axes and the norm beyond them
-WIDTH = 64  # columns of stage 2: 31 axes, one that is not used, 31 axes and the norm beyond all of them
-CODE_LIMIT = 32000.0  # norm of a short vector: no product of two passes 2^30
+LEAD = 32  # columns of stage 1: 31 axes and their rest
+WIDTH = 64  # columns of stage 2: 31 axes, one column that is not used, 31 axes and the rest of all of them
+CODE_LIMIT = 32000.0  # largest norm of a short vector: no product of two passes 2^30
 PIECE = 32  # rows are padded to whole pieces of this many columns
-NOWHERE = -(2**31)  # where a panel has no unit
-SHORT = 32768  # columns up to which a sum of squared bytes fits 31 bits
+NOWHERE = -(2**31)  # the start of an entry of a panel that holds no unit
+SHORT = 32768  # number of columns up to which a sum of squared bytes fits 31 bits
 
 
 class Short(NamedTuple):
-    """Short vectors of the data's rows, and what makes numbers of them.
+    """Short vectors of the rows, and what turns them into numbers.
 
-    codes : int16 (n, WIDTH); column LEAD - 1 is the norm beyond the leading axes
+    codes : int16 (n, WIDTH); column LEAD - 1 is the rest of the leading axes
     norms : float64 (n,), of the centred rows
     centre : float64 (d,), integers for bytes; scale : a power of two: rows are (x - centre)·scale
-    unit : float64, of the codes; rare : float64: rows with a larger norm have no codes
-    loss : float64 (2,): a row's short vector is off by at most loss[0]·norm + loss[1]
-    used : uint16 (tiles, 1 + d in whole pieces / 2), the pairs of columns that the rows of a tile use, see `list_used`; or (0, …), all of them
+    unit : float64, the step of the codes; rare : float64: rows with a larger norm have no codes
+    loss : float64 (2,): the error of a row's short vector is at most loss[0]·norm + loss[1]
+    used : uint16 (tiles, 1 + d in whole pieces / 2), the pairs of columns that the rows of a tile use (`list_used`); or
+    (0, …): all pairs are used
     """
 
     codes: np.ndarray
@@ -46,10 +47,11 @@ class Short(NamedTuple):
 
 
 class RowAxes(NamedTuple):
-    """Axes that rows are embedded on.
+    """Axes on which rows are embedded.
 
-    panels : int16 (panels, d in whole pieces / 2, AXES, 2), times 1 / inverse, zeros for those that are not there
-    shifts : float64 (panels·AXES,), products of the centre (bytes) with them; deviation : float64, of their Gram matrix from the identity
+    panels : int16 (panels, d in whole pieces / 2, AXES, 2): the axes, divided by `inverse`; missing axes are zeros
+    shifts : float64 (panels·AXES,), products of the centre (of bytes) with the axes
+    deviation : float64, of the axes' Gram matrix from the identity
     """
 
     panels: np.ndarray
@@ -59,20 +61,24 @@ class RowAxes(NamedTuple):
 
 
 class Units(NamedTuple):
-    """The codebook in short vectors and in 16-bit integers.
+    """The codebook as short vectors and as 16-bit integers.
 
-    panels : int16 (panels, columns / 2, panel rows, 2): LEAD columns, AXES for few axes of its own, or WIDTH where all axes are scanned at once
-    second : int16 (K, WIDTH), column LEAD - 1 is zero; or (0, WIDTH), and there is no stage 2
-    starts : int32 (panels, panel rows): minus half the squared norm, in products of the units of both sides; the least
-    integer beyond K. unit : float64, of the codes
-    own : int16 (1 or 2, d in whole pieces / 2, AXES, 2): axes of this codebook in place of the data's, times 1 / own_inverse, zeros for the last one,
-    in whose column the norm beyond them is; or (0, …). own_shifts : float64 (panels·AXES,): products of the centre (bytes) with them
+    panels : int16 (panels, columns / 2, panel rows, 2): LEAD columns, AXES columns for a few axes of the codebook's
+    own, or WIDTH columns if all axes are scanned at once
+    second : int16 (K, WIDTH), column LEAD - 1 is zero; or (0, WIDTH): there is no stage 2
+    starts : int32 (panels, panel rows): minus half the squared norm, in products of the steps of both sides; the least
+    integer beyond K
+    unit : float64, the step of the codes
+    own : int16 (1 or 2, d in whole pieces / 2, AXES, 2): axes of this codebook in place of the data's, divided by
+    own_inverse. The last one is zeros; its column holds the rest. Or (0, …)
+    own_shifts : float64 (panels·AXES,): products of the centre (of bytes) with these axes
     deviation : float64, of the Gram matrix of the leading axes from the identity
     high, low : int16 (K, d in whole pieces): w = step·(high + low·fine)
-    offsets, rests : float64 (K,): ‖w‖²/2 and 0; for bytes, which are multiplied as they are, plus what their centre adds to
-    the products: step·high·centre and step·fine·low·centre, so that what rounding leaves out of w meets the centred row only
-    slack : float64 (2,): the bounds of stages 1 and 2 are off by at most slack[0]·norm + slack[1], in scores
-    blur : float64 (3,): a score of stage 3 is off by at most blur[0]·norm with `high`, blur[1]·norm with both, and blur[2] more
+    offsets, rests : float64 (K,): ‖w‖²/2 and 0. Rows of bytes are multiplied without centring, so for them the products
+    step·high·centre and step·fine·low·centre are added. Then what rounding leaves out of w meets the centred row only
+    slack : float64 (2,): the error of the bounds of stages 1 and 2 is at most slack[0]·norm + slack[1], in scores
+    blur : float64 (3,): the error of a score of stage 3 is at most blur[0]·norm + blur[2] with `high` alone, and
+    blur[1]·norm + blur[2] with `high` and `low`
     """
 
     panels: np.ndarray
@@ -94,7 +100,7 @@ class Units(NamedTuple):
 
 
 def load_row(X, i, centre, factor, out, j):
-    """out[j] = row i as 16-bit integers: bytes as they are, else (x - centre)·factor rounded."""
+    """out[j] = row i as 16-bit integers: bytes as they are, else (x - centre)·factor, rounded."""
     raise NotImplementedError("only inside kernels")
 
 
@@ -117,7 +123,7 @@ def _load_row(X, i, centre, factor, out, j):
 
 @inlined
 def row_factor(integers, norm):
-    """What a row of this norm is multiplied with to become 16-bit integers."""
+    """The factor that turns a row of this norm into 16-bit integers."""
     if integers:
         return 1.0
     return CODE_LIMIT / norm if norm > 0.0 else 0.0
@@ -125,9 +131,9 @@ def row_factor(integers, norm):
 
 @intrinsic
 def round_codes(typing_context, products, j, factor, shifts, from_shift, line):
-    """line[a] = products[j, a]·factor - shifts[from_shift + a] rounded; returns the sum of their squares, which is exact.
+    """line[a] = products[j, a]·factor - shifts[from_shift + a], rounded; returns the exact sum of their squares.
 
-    products : int32 (…, AXES); shifts : float64; line : int32 (AXES,). As a loop it was not made vector instructions of.
+    products : int32 (…, AXES); shifts : float64; line : int32 (AXES,). A plain loop did not become vector instructions.
     """
     signature = types.float64(products, types.int64, types.float64, shifts, types.int64, line)
     numbers, integers = ir.VectorType(F64, AXES), ir.VectorType(I32, AXES)
@@ -147,9 +153,9 @@ def round_codes(typing_context, products, j, factor, shifts, from_shift, line):
 
 @inlined
 def norm_beyond(square, inside, loss, deviation, unit):
-    """The norm of what axes leave out of a row, as a multiple of `unit`, rounded up: it must not be too small.
+    """The rest of a row as a multiple of `unit`, rounded up: it must not be too small.
 
-    square : the row's squared norm; inside : that of its codes on the axes; loss, deviation : as in `Short` and `Units`.
+    square : the row's squared norm; inside : that of its codes on the axes; loss, deviation : as in `Short` and `Units`
     """
     norm = np.sqrt(square)
     off = loss[0] * norm + loss[1]
@@ -159,7 +165,10 @@ def norm_beyond(square, inside, loss, deviation, unit):
 
 
 def square_of(X, i, whole, centre, scale):
-    """The squared norm of (X[i] - centre)·scale; whole : centre as int32, for bytes, whose sums are exact; else four running sums."""
+    """The squared norm of (X[i] - centre)·scale.
+
+    Bytes: exact, with whole : the centre as int32. Other types: four running sums.
+    """
     raise NotImplementedError("only inside kernels")
 
 
@@ -204,7 +213,7 @@ def centre_rows(X, first, last, centre, scale, out, squares):
     """out[i - first] = (X[i] - centre)·scale and squares[i] = its squared norm, for the rows [first, last).
 
     X : uint8, float32 or float64 (n, d); out : float32 or float64 (at least last - first, d); squares : float64 (n,).
-    Bytes come with a centre of integers and a scale of 1: their sums are exact.
+    Bytes come with an integer centre and a scale of 1, so their sums are exact.
     """
     whole = centre.astype(np.int32) if X.itemsize == 1 else np.zeros(1, np.int32)
     for i in range(first, last):
@@ -215,10 +224,10 @@ def centre_rows(X, first, last, centre, scale, out, squares):
 
 @kernel
 def embed_rows(isa, X, first, last, axes, short):
-    """Fill codes, norms and the lists of used pairs of `short` for the rows [first, last), whose codes are multiples of its unit.
+    """Fill the codes, norms and lists of used pairs of `short` for the rows [first, last).
 
-    X : uint8, float32 or float64 (n, d); axes : RowAxes; short : Short. The codes are zeros where the norm is above `rare`. With lists of used
-    pairs, `first` is a multiple of the rows of a tile.
+    X : uint8, float32 or float64 (n, d); axes : RowAxes; short : Short. Codes are multiples of short.unit. They are
+    zeros where the norm is above `rare`. With lists of used pairs, `first` is a multiple of the rows of a tile.
     Cost per row: d·AXES·panels multiply-adds of 16 bits.
     """
     codes, norms, used, centre, scale = short.codes, short.norms, short.used, short.centre, short.scale

@@ -1,6 +1,6 @@
-"""A codebook as 16-bit integers and as short vectors: what `codebook_search` wants of it before every search.
+"""A codebook as 16-bit integers and as short vectors: what `codebook_search` needs of it before every search.
 
-Units are centred and scaled once; sums of integers are exact in float64, so that no result depends on their order.
+Units are centred and scaled once. Sums of integers are exact in float64, so no result depends on their order.
 """
 
 from typing import Any, NamedTuple
@@ -37,7 +37,7 @@ _ZERO = ir.Constant(_FLOATS, [0.0] * _LANES)
 
 
 class _Lines(Operands):
-    """Vectors of rows of the arrays that an intrinsic was given."""
+    """Vectors from the rows of arrays that an intrinsic was given."""
 
     def load(self, base, index):
         pointer = self.builder.gep(base, [index])
@@ -57,7 +57,10 @@ class _Lines(Operands):
 
 @intrinsic
 def _centre_line(typing_context, W, k, centre, scale, columns, units):
-    """units[k, c] = (W[k, c] - centre[c])·scale for c below `columns`, whole vectors; returns the sum of their squares and the largest magnitude."""
+    """units[k, c] = (W[k, c] - centre[c])·scale for c below `columns`, a multiple of a vector's lanes.
+
+    Returns the sum of their squares and the largest magnitude.
+    """
     signature = types.UniTuple(types.float64, 2)(W, types.int64, centre, types.float64, types.int64, units)
     element = F32 if W.dtype == types.float32 else F64
 
@@ -108,7 +111,10 @@ def centre_units(W, centre, scale, first, last, units, squares, tops):
 
 @intrinsic
 def _round_line(typing_context, units, k, inverse, inverse_fine, centre, columns, high, low):
-    """high[k], low[k] for the first `columns`, whole vectors; returns Σ low², Σ high·centre and Σ low·centre, exact."""
+    """high[k], low[k] of the first `columns` columns; returns Σ low², Σ high·centre and Σ low·centre, exact.
+
+    columns : a multiple of a vector's lanes.
+    """
     number = types.float64
     signature = types.UniTuple(number, 3)(units, types.int64, number, number, centre, types.int64, high, low)
 
@@ -147,9 +153,10 @@ def _round_line(typing_context, units, k, inverse, inverse_fine, centre, columns
 class WholeUnits(NamedTuple):
     """A codebook as 16-bit integers.
 
-    step, fine : float64, units are step·(high + low·fine); high, low : int16 (K, at least d), columns beyond d are left alone
-    errors : float64 (K,), how far step·high is from the unit at most
-    offsets, rests : float64 (K,): the products of the centre with step·high and step·fine·low are added
+    step, fine : float64: a unit is step·(high + low·fine)
+    high, low : int16 (K, at least d); columns beyond d are not touched
+    errors : float64 (K,), at most how far step·high is from the unit
+    offsets, rests : float64 (K,): the products of the centre with step·high and step·fine·low are added to them
     """
 
     step: Any
@@ -163,10 +170,10 @@ class WholeUnits(NamedTuple):
 
 @kernel
 def encode_units(units, centre, first, last, out):
-    """units[k] = step·(high + low·fine) rounded, and how far step·high is from it at most, for the units [first, last).
+    """units[k] = step·(high + low·fine), rounded, and at most how far step·high is off, for the units [first, last).
 
-    units : float64 (at least K, d), centred; centre : float64 (d,), integers: what rows of bytes are not centred by, or zeros
-    out : WholeUnits
+    units : float64 (at least K, d), centred
+    centre : float64 (d,), integers: the centre that rows of bytes still contain, or zeros; out : WholeUnits
     """
     step, fine, high, low = out.step, out.fine, out.high, out.low
     errors, offsets, rests = out.errors, out.offsets, out.rests
@@ -198,7 +205,7 @@ class Basis(NamedTuple):
     """Axes of a codebook's short vectors.
 
     axes : float64 (panels·d, FEATURES), axis a in column a % FEATURES of panel a // FEATURES
-    inverse, gram : float64 (p, panels·FEATURES), inverse of the axes' Gram matrix and the matrix itself, padded with zeros
+    gram, inverse : float64 (p, panels·FEATURES): the axes' Gram matrix and its inverse, padded with zeros
     """
 
     axes: Any
@@ -208,13 +215,14 @@ class Basis(NamedTuple):
 
 @kernel
 def find_codes(units, squares, first, last, basis, unit, uncertain, codes):
-    """Codes of the units [first, last) on some axes, multiples of `unit`; returns the largest norm of what axes that a rest leans on.
+    """Codes of the units [first, last) on some axes, as multiples of `unit`.
 
-    The codes are the coordinates, taken with the inverse of the axes' Gram matrix and rounded; behind those of the leading axes and
-    behind all of them the norm of what they leave out, rounded up.
-    units : float64 (a multiple of TARGETS, d); first : a multiple of TARGETS; squares : float64 (K,)
-    basis : Basis
-    uncertain : float64: rounding of a squared norm beyond the axes; codes : int16 (K, WIDTH), zeros.
+    Returns the largest norm, over all units, of the products of the axes with what they leave out of a unit.
+
+    The codes are the coordinates on the axes, by the inverse of the axes' Gram matrix, rounded. Behind those of the
+    leading axes, and behind all of them, stands the rest, rounded up.
+    units : float64 (a multiple of TARGETS, d); first : a multiple of TARGETS; squares : float64 (K,); basis : Basis
+    uncertain : float64, the rounding of a squared rest; codes : int16 (K, WIDTH), zeros.
     Cost per unit: d·p multiply-adds in float64.
     """
     axes, inverse, gram = basis.axes, basis.inverse, basis.gram

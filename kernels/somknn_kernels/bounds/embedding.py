@@ -1,10 +1,11 @@
-"""Short vectors: what a row looks like along the principal axes, in few bytes, with a proven error.
+"""Short vectors: a row along the principal axes, in few bytes, with a proven error.
 
-For an orthogonal projection Π on the axes and ρ(x) = ‖x - Πx‖, the map F(x) = (Πx, ρ(x)) never stretches a distance (Cauchy-Schwarz):
-‖F(q) - F(t)‖ ≤ ‖q - t‖. A short vector is F(x) in three sections, the leading quarter of the
-coordinates, the next, and the other half, each rotated by a Hadamard matrix so that its coordinates have about the same spread, and
-rounded to multiples of one step. `errors` bounds the distance between what is stored and F(x), up to the end of each section: rounding,
-clipping, and every inexact operation on the way. docs/concepts/bounds.md has the proof.
+Let Π be an orthogonal projection on the axes, and ρ(x) = ‖x - Πx‖. The map F(x) = (Πx, ρ(x)) never stretches a distance
+(Cauchy-Schwarz): ‖F(q) - F(t)‖ ≤ ‖q - t‖. A short vector is F(x) in three sections: the leading quarter of the
+coordinates, the next quarter, and the other half. Each section is rotated by a Hadamard matrix, so that its coordinates
+have about the same spread, and rounded to multiples of one step. `errors` bounds the distance between what is stored
+and F(x) up to the end of each section: rounding, clipping, and every inexact operation on the way.
+docs/concepts/bounds.md has the proof.
 """
 
 from typing import Any, NamedTuple
@@ -17,15 +18,15 @@ from somknn_kernels.ir.shapes import tile_rows
 from somknn_kernels.policy import inlined, kernel
 from somknn_kernels.tiles.row_products import AXES, list_used, project_tile, project_used, row_product
 
-_LANES = 8  # sums side by side, whatever the registers
-_MOSTLY_USED = 0.8  # share of pairs of columns from which a list of them saves nothing
+_LANES = 8  # sums side by side, whatever the width of the registers
+_MOSTLY_USED = 0.8  # if at least this share of the pairs of columns is used, a list of them saves nothing
 
 
 @inlined
 def _hadamard(isa, columns, first, stop):
     """Multiply columns[first:stop] by the orthonormal Hadamard matrix, in place; their number is a power of two.
 
-    columns : float64 (…, tile): the rows of a tile side by side, so that each turn is vector instructions.
+    columns : float64 (…, tile): the rows of a tile side by side, so that the inner loops become vector instructions.
     """
     size = stop - first
     half = 1
@@ -44,7 +45,7 @@ def _hadamard(isa, columns, first, stop):
 
 @inlined
 def _pack_int16(source, row, centre, unit_norm, out, slot):
-    """out[slot] = rounded (x - centre) / unit; returns (unit, squared norm, squared error) of what was packed.
+    """out[slot] = (x - centre) / unit, rounded; returns (unit, squared norm, squared error) of what was packed.
 
     unit_norm : the norm that the packed integers may have.
     """
@@ -54,7 +55,7 @@ def _pack_int16(source, row, centre, unit_norm, out, slot):
         value = np.float64(source[row, c]) - centre[c]
         square += value * value
     unit = np.sqrt(square) / unit_norm
-    if not unit > 1e-290:  # also catches an overflow that became NaN: then nothing is certain and error says so
+    if not unit > 1e-290:  # also an overflow that became NaN: then nothing is certain, and the error says so
         unit = 1e-290
     inverse = 1.0 / unit
     square = 0.0
@@ -72,7 +73,10 @@ def _pack_int16(source, row, centre, unit_norm, out, slot):
 
 @inlined
 def _pack_bytes(isa, source, row, centre, packed_centre, out, slot):
-    """out[slot] = the bytes as they are; returns their squared distance from the centre, integers, of which packed_centre[0] has int16."""
+    """out[slot] = the bytes as they are; returns their squared distance from the centre.
+
+    packed_centre : int16; packed_centre[0] is the centre, of integers.
+    """
     load_row(source, row, centre, 1.0, out, slot)
     if source.shape[1] > SHORT:
         return square_of(source, row, centre.astype(np.int32), centre, 1.0)
@@ -82,7 +86,7 @@ def _pack_bytes(isa, source, row, centre, packed_centre, out, slot):
 
 @inlined
 def _project(isa, rows, pairs, count, axes, use_lists, seen, used, products):
-    """products[p, j] = the products of the packed rows with the axes of panel p. Columns that are zero in all of them are left out."""
+    """products[p, j] = products of packed row j with the axes of panel p. Columns zero in all rows are left out."""
     n_panels, n_pairs = axes.shape[:2]
     if use_lists:
         list_used(pairs, 0, count, seen, used, 0)
@@ -95,13 +99,13 @@ def _project(isa, rows, pairs, count, axes, use_lists, seen, used, products):
 
 
 class Projection(NamedTuple):
-    """Axes, and what rows are before they are multiplied with them.
+    """Axes, and how rows are packed before they are multiplied with the axes.
 
     centre : float64 (d,), integers for bytes
     unit_norm : see `_pack_int16`; 0 for bytes, which are multiplied as they are
-    axes : int16 (panels, d in whole pieces / 2, AXES, 2), the axes times 1 / inverse_scale, rounded
-    shifts : int32 (panels·AXES,), products of the integer centre with them, which bytes are multiplied without
-    spectrum : (smallest, largest) eigenvalue of the rounded axes' Gram matrix (those axes that are not zero)
+    axes : int16 (panels, d in whole pieces / 2, AXES, 2): the axes divided by inverse_scale, rounded
+    shifts : int32 (panels·AXES,), products of the integer centre with the axes, to be subtracted for bytes
+    spectrum : (smallest, largest) eigenvalue of the Gram matrix of the rounded axes (those that are not zero)
     """
 
     centre: Any
@@ -114,12 +118,12 @@ class Projection(NamedTuple):
 
 @kernel
 def embed(isa, source, start, stop, projection, vectors, errors):
-    """Short vectors, not yet rounded, of source[start:stop].
+    """Short vectors of source[start:stop], not yet rounded to codes.
 
     source : any number type (n, d); projection : Projection
-    vectors : float32 (stop - start, P) for P - 1 axes: filled, the last coordinate is ρ before the rotation.
-    errors : float64 (stop - start,): bounds on their distances from F(x).
-    Cost per row: P·d int16 multiply-adds, exact (their sum fits 32 bits by the choice of `unit_norm` and the scale).
+    vectors : float32 (stop - start, P) for P - 1 axes: filled; the last coordinate is ρ, before the rotation
+    errors : float64 (stop - start,): filled with bounds on the distances from F(x)
+    Cost per row: P·d int16 multiply-adds. They are exact: `unit_norm` and the scale are such that sums fit 32 bits.
     """
     centre, unit_norm, axes, shifts = projection.centre, projection.unit_norm, projection.axes, projection.shifts
     inverse_scale, spectrum = projection.inverse_scale, projection.spectrum
@@ -167,8 +171,9 @@ def embed(isa, source, start, stop, projection, vectors, errors):
         _hadamard(isa, columns, width // 2, width)
         for j in range(count):
             place = first + j - start
-            # 2^-23: rounding to float32 below, twice over; it covers the float64 operations above as well. 2^-145: the same of up to 128
-            # coordinates below float32's smallest normal number, where steps are 2^-149; squares that are lost in float64 are smaller.
+            # 2^-23: twice the rounding to float32 below, which covers the float64 operations above as well.
+            # 2^-145: the same for up to 128 coordinates below float32's smallest normal number, where steps are 2^-149.
+            # Squares that are lost in float64 are smaller.
             lost = 2.0**-145 * np.sqrt(width / 128.0)
             errors[place] = rest_errors[j] + np.sqrt(packed_errors[j]) + 2.0**-23 * np.sqrt(squares[j]) + lost
             for a in range(width):
@@ -177,10 +182,10 @@ def embed(isa, source, start, stop, projection, vectors, errors):
 
 @kernel
 def quantise(vectors, errors, middle, step, limit, codes, totals):
-    """codes = rounded (vectors - middle) / step, clipped to ±limit; adds what that moves to the errors.
+    """codes = (vectors - middle) / step, rounded and clipped to ±limit; totals = errors with what this changes added.
 
-    vectors : float32 (m, P), P a multiple of 32; errors : float64 (m,); middle : float64 (P,); codes : int8 (m, P);
-    totals : float64 (m, 3), the total errors of the coordinates up to the end of each section.
+    vectors : float32 (m, P), P a multiple of 32; errors : float64 (m,); middle : float64 (P,); codes : int8 (m, P)
+    totals : float64 (m, 3), the errors of the coordinates up to the end of each section
     """
     inverse = 1.0 / step
     width = vectors.shape[1]
@@ -203,17 +208,17 @@ def quantise(vectors, errors, middle, step, limit, codes, totals):
 
 @kernel
 def nearest_centres(vectors, start, stop, centres, half_squares, labels):
-    """labels[i] = the centre nearest to vectors[i], for the rows in [start, stop); in float32, near ties as they fall.
+    """labels[i] = the centre nearest to vectors[i], for the rows [start, stop); by float32, so near ties go either way.
 
-    vectors : float32 (m, p); centres : float32 (p, centres), one per column; half_squares : float32 (centres,), half the
-    centres' squared norms; labels : int64 (m,).
+    vectors : float32 (m, p); centres : float32 (p, centres), one per column
+    half_squares : float32 (centres,), half the squared norms of the centres; labels : int64 (m,)
     """
     n_centres, whole = centres.shape[1], vectors.shape[1] // 4 * 4
     scores = np.empty(n_centres, np.float32)
     for i in range(start, stop):
         for c in range(n_centres):
             scores[c] = -half_squares[c]
-        for a in range(0, whole, 4):  # a score is loaded and stored once for four coordinates
+        for a in range(0, whole, 4):  # each score is loaded and stored once for four coordinates
             v, w, x, y = vectors[i, a], vectors[i, a + 1], vectors[i, a + 2], vectors[i, a + 3]
             for c in range(n_centres):
                 scores[c] += (v * centres[a, c] + w * centres[a + 1, c]) + (

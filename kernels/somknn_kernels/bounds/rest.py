@@ -4,7 +4,7 @@ With Π the orthogonal projection on the axes and ρ(x) = ‖x - Πx‖,
 
     ‖x‖² = ‖Πx‖² + ρ(x)² ,      x·w <= Πx·Πw + ρ(x)·ρ(w) ,      ‖q - t‖² >= ‖Πq - Πt‖² + (ρ(q) - ρ(t))² .
 
-A rest that is used in a product must not be too small. One that is used in a distance comes with an error.
+A rest in a product must not be too small. A rest in a distance comes with an error.
 """
 
 import numpy as np
@@ -14,16 +14,19 @@ from somknn_kernels.policy import inlined
 
 @inlined
 def rest_code(square, inside, allowance, unit):
-    """ρ in multiples of `unit`, rounded up, int16, from the row's squared norm, that of its projection, and by how much their difference
-    may be too small."""
+    """ρ in multiples of `unit`, rounded up, int16.
+
+    square, inside : the squared norms of the row and of its projection
+    allowance : by how much their difference may be too small
+    """
     return np.int16(min(np.ceil(np.sqrt(max(square - inside, 0.0) + allowance) / unit), 32767.0))
 
 
 @inlined
 def rest_with_error(square, projected, middle, spread):
-    """(ρ, how far it may be off) for axes that are not quite orthonormal.
+    """(ρ, bound on its error) for axes that are not quite orthonormal.
 
-    projected : the squared norm of the products with the axes; the squared norm of Πx lies within projected·(middle ± spread).
+    projected : the squared norm of the products with the axes; that of Πx lies within projected·(middle ± spread)
     """
     rest = np.sqrt(max(square - projected * middle, 0.0))
     uncertain = projected * spread + 1e-12 * square

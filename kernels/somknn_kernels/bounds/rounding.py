@@ -1,4 +1,4 @@
-"""What keeps a bound true in spite of rounding, and of numbers that are none."""
+"""What keeps a bound true in spite of rounding and of NaN."""
 
 import numpy as np
 
@@ -9,22 +9,22 @@ CERTAIN = 1.0 + 1e-9  # covers the rounding of the few float64 operations of a b
 
 @inlined
 def codes_within(radius):
-    """Above every squared distance of integer codes that are no farther apart than `radius`, in steps of the codes. float64, NaN for NaN."""
+    """A number above all squared distances of integer codes within `radius`, in steps of the codes. NaN for NaN."""
     return radius * radius * CERTAIN + 1.0
 
 
 @inlined
 def distance_within(squared, d):
-    """How far, exactly, a row of d features can be whose squared distance in float64 is at most `squared`.
+    """The largest exact distance of a row of d columns whose squared distance in float64 is at most `squared`.
 
-    2^-50·d covers the rounding of every square and sum, 1e-300 what squares below the smallest float64 lose.
+    2^-50·d covers the rounding of every square and sum. 1e-300 covers squares below the smallest float64.
     """
     return np.sqrt(np.float64(squared) * (1.0 + d * 2.0**-50) + 1e-300) * (1.0 + 2.0**-50)
 
 
 @inlined
 def floor_int32(bound):
-    """⌊bound⌋, int32, cut off at the ends of its range. NaN gives the least number: a threshold that rules nothing out."""
+    """⌊bound⌋ as int32, clipped to its range. NaN gives the least number: a threshold that rules nothing out."""
     if not bound > -2147483647.0:
         return np.int32(-2147483647)
     return np.int32(min(np.floor(bound), 2147483647.0))
