@@ -10,5 +10,6 @@
 | `byte_screen.py` | the nearest of a few vectors to many rows of bytes |
 | `codebook_search.py`, `codebook_missing.py` | the two nearest units of a codebook; rows with missing values |
 
-    D = cdist(Q, T, "sqeuclidean");  neighbours = np.lexsort((np.arange(n)[None], D))[:, :k]       # ties go to the lowest row
+    D = cdist(Q, T, "sqeuclidean")
+    neighbours = np.lexsort((np.broadcast_to(np.arange(n), D.shape), D))[:, :k]       # ties go to the lowest row
 """

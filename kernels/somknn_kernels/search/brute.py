@@ -1,8 +1,9 @@
-"""Brute force at the machine's arithmetic peak: every query against every row, selection fused into the tile.
+"""Brute force at the machine's peak rate: every query with every row; each tile's sums are compared at once.
 
 Cost per query and row: d multiply-adds (bytes: 64 per instruction with VNNI, 16 with AVX2; float32: 8) and one
-comparison; dimensions in which a whole tile of queries is zero are left out. Memory traffic is each block of rows once per task; from then on it lies in the level-2 cache.
-See docs/concepts/brute-force.md for the rates and the proof of the float32 margin.
+comparison. Columns in which a whole tile of queries is zero are left out. Each task reads each block of rows from
+memory once; from then on the block lies in the level-2 cache.
+docs/concepts/brute-force.md has the rates and the proof of the float32 margin.
 """
 
 from typing import Any, NamedTuple
@@ -23,8 +24,8 @@ _UNIT = 2.0**-24  # half a unit in the last place of float32
 class Span(NamedTuple):
     """Which queries meet which rows: [q_start, q_stop) and [r_start, r_stop), int64.
 
-    The tiles of queries [pack_start, pack_stop) are packed first; those before them are packed already, and all of them must be before
-    rows are searched.
+    The tiles of queries [pack_start, pack_stop) are packed first. Those before them are packed already. All tiles must
+    be packed before rows are searched.
     """
 
     q_start: Any
@@ -38,9 +39,10 @@ class Span(NamedTuple):
 class ByteScratch(NamedTuple):
     """What `brute_bytes` keeps of the queries from one range of rows to the next, and room for a block of rows.
 
-    queries : (query tiles, groups, query tile, g) and panels : (panels of a block, groups, panel rows, g), of the types that `dot_tile`
-    takes; groups : int32 (query tiles, groups) and n_groups : int64 (query tiles,), those that are in use; shifts : int32 and
-    norms : int64 (query tiles, query tile), zeros.
+    queries : (query tiles, groups, query tile, g) and panels : (panels of a block, groups, panel rows, g), of the types
+    that `dot_tile_of_groups` takes
+    groups : int32 (query tiles, groups) and n_groups : int64 (query tiles,), the groups in use
+    shifts : int32 and norms : int64 (query tiles, query tile), zeros
     """
 
     queries: Any
@@ -54,8 +56,8 @@ class ByteScratch(NamedTuple):
 class FloatScratch(NamedTuple):
     """The same for `brute_floats`.
 
-    queries : float32 (query tiles, d, query tile, 1); panels : float32 (panels, d, panel rows, 1); squares and
-    errors : float64 (query tiles, query tile), zeros.
+    queries : float32 (query tiles, d, query tile, 1); panels : float32 (panels, d, panel rows, 1)
+    squares, errors : float64 (query tiles, query tile), zeros; groups, n_groups : as in `ByteScratch`
     """
 
     queries: Any
@@ -84,13 +86,13 @@ def _any_within(dots, j, row_norms, p, shift, threshold):
 
 @kernel
 def brute_bytes(isa, queries, rows, span, scratch, flip, collector):
-    """Offer to `collector` every row of a span that a query of it cannot rule out.
+    """Offer to `collector` every row of a span that a query of the span cannot rule out.
 
-    queries : uint8 (m, d); rows : uint8 (n, d), d <= 33,025, so that every sum fits 32 bits; span : Span;
-    scratch : ByteScratch; flip : what packed rows have subtracted, 128 (VNNI) or 0.
+    queries : uint8 (m, d); rows : uint8 (n, d), d <= 33,025, so that every sum fits 32 bits; span : Span
+    scratch : ByteScratch; flip : what is subtracted from packed rows, 128 (VNNI) or 0
     Exact: ‖t‖² - 2 q·t = ‖q-t‖² - ‖q‖² in integers. Rows are offered in ascending order.
     """
-    # Plain local names: reading a field of a tuple in a loop counts references, atomically.
+    # Plain local names: reading a field of a tuple in a loop counts references, with atomic operations.
     q_start, q_stop, r_start, r_stop, pack_start, pack_stop = span
     packed_queries, panels, groups, n_groups = scratch.queries, scratch.panels, scratch.groups, scratch.n_groups
     shifts, norms = scratch.shifts, scratch.norms
@@ -102,7 +104,7 @@ def brute_bytes(isa, queries, rows, span, scratch, flip, collector):
         pack_bytes(queries, first, count, 0, packed_queries[t])
         for j in range(count):
             norms[t, j] = square_bytes(queries, first + j)
-            shifts[t, j] = flip * sum_bytes(queries, first + j)  # undoes what packed rows have subtracted
+            shifts[t, j] = flip * sum_bytes(queries, first + j)  # makes up for what was subtracted from packed rows
         n_groups[t] = drop_zero_groups(packed_queries, t, groups)
     row_norms = np.empty((n_panels, panel), np.int32)
     dots = np.empty((tile, panel), np.int32)
@@ -130,9 +132,9 @@ def brute_bytes(isa, queries, rows, span, scratch, flip, collector):
 
 @inlined
 def _threshold_floats(worst, scale, query_square, query_error, row_square, row_error, d):
-    """What ‖t'‖² - 2 q'·t', as float32 arithmetic gives it, cannot exceed for a row within `worst` of the query.
+    """A number that ‖t'‖² - 2 q'·t', as float32 arithmetic gives it, does not exceed for rows within `worst`.
 
-    Primes are the packed (centred, scaled, rounded) vectors; row_square and row_error are the largest of the block.
+    Primes are the packed (centred, scaled, rounded) vectors. row_square and row_error are the largest of the block.
     """
     radius = distance_within(worst, d) * scale + query_error + row_error
     product = np.sqrt(query_square * row_square)
@@ -145,14 +147,14 @@ def _threshold_floats(worst, scale, query_square, query_error, row_square, row_e
 def _any_not_beyond(dots, j, row_norms, p, threshold):
     found = False
     for r in range(dots.shape[1]):
-        # Written as "not greater": what overflowed (NaN) is never ruled out.
+        # Written as "not greater": an overflow (NaN) is never ruled out.
         found |= not (row_norms[p, r] - np.float32(2.0) * dots[j, r] > threshold)
     return found
 
 
 @kernel
 def brute_floats(isa, queries, rows, span, scratch, centre, scale, collector):
-    """As `brute_bytes`, for any number types: float32 proposes with a proven margin, float64 decides.
+    """As `brute_bytes`, for all number types: float32 proposes with a proven margin, float64 decides.
 
     scratch : FloatScratch; centre : float64 (d,); scale : a power of two that brings the rows near 1.
     """
@@ -210,7 +212,7 @@ def brute_floats(isa, queries, rows, span, scratch, centre, scale, collector):
 
 @kernel
 def rowwise(isa, queries, q_start, q_stop, rows, r_start, r_stop, collector):
-    """The same for a handful of queries of any types: streams the rows once, unpacked; limited by memory bandwidth."""
+    """As `brute_bytes`, for a few queries of any types: reads the rows once, unpacked; limited by memory bandwidth."""
     sums = np.empty(8)
     for r in range(r_start, r_stop):
         for query in range(q_start, q_stop):

@@ -1,12 +1,14 @@
 """Brute force on bytes where only `vpmaddwd` is exact (AVX2): products of coarser codes first, at twice the rate.
 
-Every query is compared with every row in all its columns, as in `brute`, but with codes c(x) = ⌊x / s + ½⌋ of at most 7 bits, so that
-`vpmaddubsw` multiplies 32 of them at once and sums may wrap around at 2^16. With e(x) = ‖x - s·c(x)‖, which is known exactly,
+Every query is compared with every row in all columns, as in `brute`, but by codes c(x) = ⌊x / s + ½⌋ of at most 7 bits.
+`vpmaddubsw` multiplies 32 of them at once, and sums may wrap around at 2^16. The error e(x) = ‖x - s·c(x)‖ is known
+exactly, and
 
-    s·‖c(q) - c(t)‖ ≤ ‖q - t‖ + e(q) + e(t) ,
+    s·‖c(q) - c(t)‖ ≤ ‖q - t‖ + e(q) + e(t) .
 
-so what the codes put beyond the k-th distance so far, plus both errors, is no neighbour; the others (on MNIST one row in 1,000) are compared
-exactly. docs/concepts/scan.md, "The scan in 16 bits", shows that nothing is lost to the wrap-around.
+So a row is no neighbour if its codes are farther apart from the query's than the k-th distance so far plus both errors.
+The other rows (on MNIST one in 1,000) are compared exactly. docs/concepts/scan.md, "The scan in 16 bits", shows that
+the wrap-around loses nothing.
 """
 
 from typing import Any, NamedTuple
@@ -22,16 +24,18 @@ from somknn_kernels.policy import inlined, kernel
 from somknn_kernels.tiles.packing import drop_zero_groups, put_code
 from somknn_kernels.tiles.scan_tiles import scan_tile_of_groups
 
-_TILES_AT_ONCE = 8  # that go through a panel one after another: it then comes from the level-1 cache
-_GIVE_UP = 16  # one pair in so many: comparing them exactly takes what the coarser codes save
+_TILES_AT_ONCE = 8  # tiles that meet a panel one after another: it then comes from the level-1 cache
+_GIVE_UP = 16  # if one pair in so many passes, comparing them exactly takes the time that the coarser codes save
 
 
 class CodeScratch(NamedTuple):
     """What `screened_bytes` keeps from one range of rows to the next, and room for a block of rows.
 
-    queries : int8 (query tiles, pairs of columns, query tile, 4), zeros; panels : uint16 (panels of a block, pairs of columns, panel
-    rows); groups : int32 (query tiles, pairs of columns) and n_groups : int64 (query tiles,), the pairs in use; norms : int64 and
-    errors : float64 (query tiles, query tile), zeros; counts : int64 (2,), rows searched and pairs compared so far, zeros.
+    queries : int8 (query tiles, pairs of columns, query tile, 4), zeros
+    panels : uint16 (panels of a block, pairs of columns, panel rows)
+    groups : int32 (query tiles, pairs of columns) and n_groups : int64 (query tiles,), the pairs in use
+    norms : int64 and errors : float64 (query tiles, query tile), zeros
+    counts : int64 (2,), rows searched and pairs compared so far, zeros
     """
 
     queries: Any
@@ -45,9 +49,9 @@ class CodeScratch(NamedTuple):
 
 @inlined
 def _encode(source, row, step, codes):
-    """codes[:d] = ⌊source[row] / step + ½⌋; returns the codes' squared norm, and that of what they lose."""
-    # Three loops in the narrowest types, which LLVM turns into vectors; one loop in 32 bits takes twice as long.
-    # (x + step // 2) // step: a product with a rounded-up reciprocal is exact below 2^16 / step.
+    """codes[:d] = ⌊source[row] / step + ½⌋; returns the squared norms of the codes and of what rounding lost."""
+    # Three loops in the narrowest types, which LLVM turns into vector instructions. One loop in 32 bits takes twice
+    # as long. (x + step // 2) // step as a product with a rounded-up reciprocal is exact below 2^16 / step.
     half, reciprocal = np.uint32(step // 2), np.uint32(65536 // step + 1)
     for c in range(source.shape[1]):
         shifted = np.uint32(np.uint32(source[row, c]) + half)
@@ -64,9 +68,9 @@ def _encode(source, row, step, codes):
 
 @inlined
 def _set_thresholds(thresholds, t, j, radius, step, norm):
-    """thresholds[t, :, j] for `scan_tile_of_groups`: codes farther than `radius` from the query's are ruled out.
+    """thresholds[t, :, j] for `scan_tile_of_groups`: codes farther than `radius` (units of the data) are ruled out.
 
-    norm : squared norm of the query's codes.
+    norm : squared norm of the query's codes
     """
     largest, half_range = range_of(thresholds.itemsize)
     start, top = sum_interval(radius / step, norm, 1, largest)
@@ -76,11 +80,11 @@ def _set_thresholds(thresholds, t, j, radius, step, norm):
 
 @kernel
 def screened_bytes(isa, queries, rows, span, step, scratch, upper_bounds, collector):
-    """Offer to `collector` every row of a span that a query of it cannot rule out.
+    """Offer to `collector` every row of a span that a query of the span cannot rule out.
 
-    queries : uint8 (m, d); rows : uint8 (n, d); step : int, 3 to 127, the unit of the codes; scratch : CodeScratch.
-    span : `brute.Span`; upper_bounds : int64 (m,), squared distances beyond which no row is of use.
-    Returns the row at which it stopped: before r_stop when so many rows passed that `brute_bytes` is faster for the rest.
+    queries : uint8 (m, d); rows : uint8 (n, d); step : int, 3 to 127, the step of the codes; scratch : CodeScratch
+    span : `brute.Span`; upper_bounds : int64 (m,), squared distances beyond which no row is of use
+    Returns the row at which it stopped: before r_stop if so many rows passed that `brute_bytes` is faster for the rest.
     """
     q_start, q_stop, r_start, r_stop, pack_start, pack_stop = span
     packed_queries, panels, groups, n_groups = scratch.queries, scratch.panels, scratch.groups, scratch.n_groups
@@ -89,7 +93,7 @@ def screened_bytes(isa, queries, rows, span, step, scratch, upper_bounds, collec
     n_panels, _, panel = panels.shape
     d = queries.shape[1]
     thresholds = np.empty((n_tiles, 2, tile), np.int16)
-    thresholds[:] = np.iinfo(np.int16).min  # rules everything out, as is right where a tile has no query
+    thresholds[:] = np.iinfo(np.int16).min  # rules everything out, for slots of a tile without a query
     codes = np.zeros(2 * width, np.uint8)
     words = codes.view(np.uint16)
     for t in range(pack_start, pack_stop):

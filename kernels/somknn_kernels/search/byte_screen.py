@@ -1,13 +1,14 @@
-"""The nearest of a few rows, bytes or floats, to many rows of bytes: prediction by prototypes, assignment of K-Means.
+"""The nearest of a few vectors (bytes or floats) to many rows of bytes, for prototypes and for assignment in K-Means.
 
-With x and w the row and the vector, both minus one centre of whole numbers, on axes A (rows of a matrix, about orthonormal), y = Ax,
-ṽ = (AAᵀ)⁻¹Aw, and r, ρ the norms of what the axes leave out, Cauchy-Schwarz gives
+Let x and w be the row and the vector, both minus one centre of whole numbers, and A the axes (rows of a matrix, about
+orthonormal). Let y = Ax, ṽ = (AAᵀ)⁻¹Aw, and r and ρ be the norms of what the axes leave out. By Cauchy-Schwarz
 
     x·w <= y·ṽ + r·ρ ,      ‖x - w‖² = ‖x‖² - 2·(x·w - ‖w‖²/2) .
 
-y is computed by integers, exactly; y, r and ṽ, ρ become 16-bit codes, whose products a register tile adds up for all vectors at once.
-What cannot be as near as the best so far is left out; the rest is measured exactly, by `distances.py`. One width of codes and no
-order of rows: for a few thousand vectors their preparation would cost more than it saves.
+y is computed in integers, exactly. (y, r) and (ṽ, ρ) become 16-bit codes, whose products a register tile adds up for
+all vectors at once. Vectors that cannot be as near as the best so far are ruled out. The others are measured exactly,
+by `distances.py`. Codes have one width, and rows are not put in an order: for a few thousand vectors such preparations
+would cost more than they save.
 """
 
 from typing import Any, NamedTuple
@@ -31,17 +32,17 @@ from somknn_kernels.tiles.row_products import (
     spread_tile,
 )
 
-LEAD = 2 * AXES  # columns of the codes: the axes, and the norm beyond them
+LEAD = 2 * AXES  # columns of the codes: the axes and the rest
 PIECE = 32  # rows are padded to whole pieces of this many columns
-WIDEST = 33_025  # columns: a sum of as many squared differences of bytes fits 32 bits
-NOWHERE = -(2**31)  # where a panel has no vector
+WIDEST = 33_025  # columns: a sum of so many squared differences of bytes fits 32 bits
+NOWHERE = -(2**31)  # the start of an entry of a panel that holds no vector
 
 
 class ByteAxes(NamedTuple):
-    """What makes codes of rows of bytes.
+    """What turns rows of bytes into codes.
 
-    centre : int16 (d,); axes : int16 (panels, d in whole fours / 2, AXES, 2), LEAD - 1 of them: A times `scale`
-    scale, unit : float64; codes are multiples of unit = 2^shift / scale; largest : float64, of AAᵀ's eigenvalues
+    centre : int16 (d,); axes : int16 (panels, d in whole fours / 2, AXES, 2), LEAD - 1 axes: A times `scale`
+    scale, unit : float64; codes are multiples of unit = 2^shift / scale; largest : float64, largest eigenvalue of AAᵀ
     """
 
     centre: Any
@@ -53,13 +54,15 @@ class ByteAxes(NamedTuple):
 
 
 class Vectors(NamedTuple):
-    """What stands for the vectors.
+    """The vectors, as the search uses them.
 
-    panels : int16 (panels, LEAD / 2, panel rows, 2) and codes : int16 (K, LEAD): (ṽ, ρ) in multiples of its unit
+    panels : int16 (panels, LEAD / 2, panel rows, 2) and codes : int16 (K, LEAD): (ṽ, ρ) in multiples of a step
     starts : int32 (panels, panel rows), minus half the squared norms in multiples of `unit`, NOWHERE beyond K
-    unit : float64, of a product of codes; slack : float64 (2,): products of codes are off by at most slack[0]·‖x‖ + slack[1]
-    high : int16 (K, d in whole pieces), w = step·high within the distance `coarse`, and squares : float64 (K,), the squared norms:
-    a second look at vectors of floats, an eighth of the cost of their exact distance; for bytes `high` has no rows
+    unit : float64, what one unit of a product of codes is worth
+    slack : float64 (2,): the error of a product of codes is at most slack[0]·‖x‖ + slack[1]
+    high : int16 (K, d in whole pieces): w is within the distance `coarse` of step·high; squares : float64 (K,), the
+    squared norms. They are for a second look at vectors of floats, at an eighth of the cost of an exact distance. For
+    vectors of bytes `high` has no rows
     """
 
     panels: Any
@@ -75,9 +78,10 @@ class Vectors(NamedTuple):
 
 @kernel
 def encode_bytes(isa, X, first, last, by, codes, squares):
-    """codes[i - first] of the rows X[i] and their squared norms about the centre, for the rows [first, last).
+    """codes[i - first] of the rows X[i], and their squared norms about the centre, for the rows [first, last).
 
-    X : uint8 (n, d), d <= WIDEST; by : ByteAxes; codes : int16 (last - first, LEAD); squares : float64 (last - first,), whole numbers.
+    X : uint8 (n, d), d <= WIDEST; by : ByteAxes
+    codes : int16 (last - first, LEAD); squares : float64 (last - first,), whole numbers
     Cost per row: LEAD·d multiply-adds of 16 bits.
     """
     centre, axes, shift, unit = by.centre, by.axes, np.int32(by.shift), by.unit
@@ -107,13 +111,13 @@ def encode_bytes(isa, X, first, last, by, codes, squares):
                 inside[j] += (s0 + s1) + (s2 + s3)
         for j in range(count):
             square = squares[start - first + j]
-            # 1e-9 covers the rounding of these few lines.
+            # 1e-9 covers the rounding in these few lines.
             codes[start - first + j, LEAD - 1] = rest_code(square, inside[j] * share, 1e-9 * square, unit)
 
 
 @inlined
 def _least(square, upper_bound, norm, unit, slack):
-    """The least sum of products that a vector within `upper_bound` of the row can have."""
+    """The least sum of products of a vector within `upper_bound` of the row."""
     bound = (
         (square - upper_bound * upper_bound) * 0.5
         - slack[0] * norm
@@ -125,7 +129,7 @@ def _least(square, upper_bound, norm, unit, slack):
 
 @inlined
 def _gather(isa, values, j, panel, threshold, alive):
-    """Write the positions k with values[j, k] >= threshold to alive[j]; returns how many."""
+    """Write the numbers k with values[j, k] >= threshold to alive[j]; returns how many there are."""
     found = 0
     for place in range(values.shape[1] // panel):
         mask = at_least(isa, values, j, place, threshold)
@@ -148,8 +152,11 @@ class CodedRows(NamedTuple):
 
 
 class Found(NamedTuple):
-    """The nearest vectors: indices : int64 (n,), guesses on entry; distances : int64 (n,) for bytes, else float64; counts : int64 (2,),
-    vectors that the scan did not rule out and vectors measured are added."""
+    """The nearest vectors.
+
+    indices : int64 (n,), on entry guesses; distances : int64 (n,) for bytes, else float64
+    counts : int64 (2,): the vectors that the scan did not rule out and the vectors measured are added
+    """
 
     indices: Any
     distances: Any
@@ -159,10 +166,11 @@ class Found(NamedTuple):
 class _Room(NamedTuple):
     """Scratch for the rows of a tile.
 
-    queries : int16 (1, groups, tile, 2), their codes; values : int32 (tile, panels·panel rows), sums, without guesses; first_best, second_best :
-    int32 (tile, panel rows), the largest two of each lane
-    thresholds : int32 (tile,), the least sum that a vector of use can have; masks : uint64 (tile,); alive : int32 (tile, panels·panel
-    rows), vectors that the scan leaves, and found : int64 (tile,), how many; sums : float64 (8,)
+    queries : int16 (1, groups, tile, 2), their codes; values : int32 (tile, panels·panel rows), sums, if not guided
+    first_best, second_best : int32 (tile, panel rows), the two largest sums of each lane
+    thresholds : int32 (tile,), the least sum of a vector that is of use; masks : uint64 (tile,)
+    alive : int32 (tile, panels·panel rows), vectors that the scan leaves; found : int64 (tile,), how many
+    sums : float64 (8,)
     """
 
     queries: Any
@@ -178,7 +186,7 @@ class _Room(NamedTuple):
 
 @inlined
 def _guess(isa, W, vectors, room, start, count, indices):
-    """indices = the vector with the largest sum, for a tile's rows, whose codes are in `room`; all sums are kept."""
+    """indices = the vector with the largest sum, for each row of the tile in `room`. All sums are kept."""
     panels, starts, values = vectors.panels, vectors.starts, room.values
     first_best, second_best, queries = room.first_best, room.second_best, room.queries
     first_best[:] = np.int32(NOWHERE)
@@ -193,7 +201,7 @@ def _guess(isa, W, vectors, room, start, count, indices):
 
 @inlined
 def _scan(isa, vectors, room, count, guided):
-    """alive[j] = the vectors whose sums reach the threshold of row j."""
+    """alive[j] = the vectors whose sums are not below the threshold of row j."""
     panels, starts, values, alive, found = vectors.panels, vectors.starts, room.values, room.alive, room.found
     thresholds, masks, queries, panel = room.thresholds, room.masks, room.queries, vectors.panels.shape[2]
     if not guided:
@@ -214,7 +222,7 @@ def _scan(isa, vectors, room, count, guided):
 
 @inlined
 def _measure(isa, X, W, rows, vectors, room, start, first, count, guided, out):
-    """Measure what the scan left, where nothing tells that it is too far: indices and distances of a tile's rows."""
+    """Measure what the scan left and nothing else rules out: indices and distances of a tile's rows."""
     indices, distances, counts, line = out[0], out[1], out[2], out[3]
     centre, codes, squares, vector_codes = rows.centre, rows.codes, rows.squares, vectors.codes
     starts, unit, slack, panel = vectors.starts, vectors.unit, vectors.slack, vectors.panels.shape[2]
@@ -236,7 +244,7 @@ def _measure(isa, X, W, rows, vectors, room, start, first, count, guided, out):
             k = np.int64(alive[j, position])
             if k == guess:
                 continue
-            # The best so far may have become better since the scan.
+            # The best so far may be better than it was before the scan.
             if guided:
                 value = row_product(isa, codes, i - first, vector_codes, k) + np.int64(starts[k // panel, k % panel])
             else:
@@ -262,11 +270,11 @@ def _measure(isa, X, W, rows, vectors, room, start, first, count, guided, out):
 
 @kernel
 def nearest_few(isa, X, W, first, last, rows, vectors, guided, out):
-    """The nearest of W to the rows X[i], for the rows [first, last); ties go to the lowest.
+    """The nearest vector of W for the rows X[i], for i in [first, last); ties go to the lowest index.
 
     X : uint8 (n, d); W : uint8, float32 or float64 (K, d); rows : CodedRows, from `first` on; vectors : Vectors
     guided : whether indices[i] holds a vector that is likely to be near; out : Found
-    Cost per row: LEAD·K multiply-adds of 16 bits, d for each vector measured.
+    Exact. Cost per row: LEAD·K multiply-adds of 16 bits, and d for each vector measured.
     """
     indices, distances, counts = out.indices, out.distances, out.counts
     unit, slack, squares = vectors.unit, vectors.slack, rows.squares

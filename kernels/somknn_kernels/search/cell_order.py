@@ -1,22 +1,25 @@
-"""An order of the rows of a cell in which those that share a panel are near each other.
+"""An order of the rows of a cell in which rows that share a panel are near each other.
 
-A scan leaves a tile of 6 queries and 32 rows early when none of its 192 pairs can be neighbours: the more alike the rows of a panel are,
-the more often. Each cell is halved across its longest extent, at a panel's edge, and so are its halves, until nothing but panels is left.
+A scan leaves a tile of 6 queries and 32 rows early if none of its 192 pairs can be neighbours. The more alike the rows
+of a panel are, the more often it does. Each cell is halved across its longest extent, at the edge of a panel, and so
+are the halves, until only single panels are left.
 """
 
 import numpy as np
 
 from somknn_kernels.policy import inlined, kernel
 
-_TURNS = 3  # of power iteration; 1, 2 and 4 leave 49.6%, 48.8% and 48.0% of the tiles of MNIST's own rows after the first section, 3 48.4%
+# Turns of power iteration. With 1, 2, 3 and 4 turns, 49.6%, 48.8%, 48.4% and 48.0% of the tiles of MNIST's own rows
+# still remain after the first section.
+_TURNS = 3
 
 
 @inlined
 def _project(vectors, rows, first, stop, centred, columns, axis, turned, along):
     """along[i - first] = vectors[rows[i]] along about their longest extent, for i in [first, stop).
 
-    centred : float32 (rows, p), columns : float32 (p, rows), axis, turned : float32 (p,), scratch. Both layouts, so that neither the sums of a
-    row nor those of a column are chains of additions.
+    Scratch: centred : float32 (rows, p); columns : float32 (p, rows); axis, turned : float32 (p,). Both layouts are
+    kept so that neither the sums of a row nor those of a column are chains of additions.
     """
     width, count = vectors.shape[1], stop - first
     turned[:] = 0.0
@@ -65,7 +68,7 @@ def _project(vectors, rows, first, stop, centred, columns, axis, turned, along):
 
 @inlined
 def _partition(values, rows, first, count, cut):
-    """Swap rows[first : first + count] and their `values` until none before `cut` has a larger value than one behind it."""
+    """Swap rows[first : first + count] and their `values` until no value before `cut` is larger than one after it."""
     low, high = 0, count - 1
     while low < high:
         pivot = values[(low + high) // 2]
@@ -92,7 +95,7 @@ def _partition(values, rows, first, count, cut):
 def order_cells(vectors, edges, first_cell, last_cell, panel_rows, order):
     """Rearrange order[edges[c] : edges[c + 1]] for the cells c in [first_cell, last_cell), panel by panel.
 
-    vectors : float32 (n, p); edges : int64 (cells + 1,), places; order : int64 (n,), the row at each place.
+    vectors : float32 (n, p); edges : int64 (cells + 1,), places; order : int64 (n,), the row at each place
     Cost: (2·3 + 4)·p operations for each row and halving.
     """
     width = vectors.shape[1]

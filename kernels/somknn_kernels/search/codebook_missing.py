@@ -1,4 +1,4 @@
-"""The two nearest rows of a small codebook, one distance after the other: where rows lack values."""
+"""The two nearest rows of a small codebook for rows with missing values, one distance after the other."""
 
 import numpy as np
 
@@ -7,7 +7,7 @@ from somknn_kernels.policy import inlined, kernel
 
 @inlined
 def _closer(distance, index, other_distance, other_index):
-    """Also than no other, whose index is -1, however far."""
+    """Whether the first pair comes before the other. It does if the other's index is -1 (there is none)."""
     return other_index < 0 or distance < other_distance or (distance == other_distance and index < other_index)
 
 
@@ -15,7 +15,7 @@ def _closer(distance, index, other_distance, other_index):
 def offer_unit(distance, index, best, best_index):
     """Keep the two smallest (distance, index) pairs in best[0:2], best_index[0:2], which are infinity and -1 at first.
 
-    Any distance is better than none, infinity and NaN too: two different units that are offered leave no -1.
+    Any distance is better than none, infinity and NaN too. So after two different units were offered, no -1 is left.
     """
     if index == best_index[0] or index == best_index[1]:
         return
@@ -31,10 +31,11 @@ def offer_unit(distance, index, best, best_index):
 
 @kernel
 def two_nearest_missing(X, W, first_row, last_row, units, distances):
-    """Like `two_nearest` over the columns where a row is not NaN; rows without any value get unit 0, 1 and distance 0.
+    """As `two_nearest`, over the columns in which a row is not NaN. Rows without values get units 0, 1, distance 0.
 
-    X : float32 or float64 (n, d) with NaN for missing; units, distances as in `two_nearest`, units with guesses or anything that is no unit.
-    A partial sum past the second best ends a row of W early; terms are added in column order in float64.
+    X : float32 or float64 (n, d), NaN for missing; units, distances : as in `two_nearest`. units may hold guesses, or
+    numbers that are no units.
+    A partial sum above the second best ends a row of W early. Terms are added in column order, in float64.
     """
     d = X.shape[1]
     K = W.shape[0]

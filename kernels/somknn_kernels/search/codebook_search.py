@@ -1,19 +1,20 @@
-"""The two nearest rows of a small codebook for every row of the data: best-matching units (BMU) of a map.
+"""The two nearest rows of a small codebook for every row of the data: the best-matching units (BMU) of a map.
 
-With x and w the row and the unit, both minus one centre, the order of the distances is that of the scores
+Let x and w be the row and the unit, both minus one centre. The order of the distances is that of the scores
 
     s(x, w) = ‖w‖²/2 - x·w ,      ‖x - w‖² = ‖x‖² + 2·s(x, w) .
 
-On orthonormal axes P, with y = Px, v = Pw, and r, ρ the norms of what P leaves out, Cauchy-Schwarz gives
+On orthonormal axes P, let y = Px and v = Pw, and let r and ρ be the norms of what P leaves out. By Cauchy-Schwarz
 
     s(x, w) >= ‖w‖²/2 - y·v - r·ρ .
 
-Stage 1 multiplies the leading axes (and r with ρ) as 16-bit integers in a register tile and compares in the registers; stage 2
-takes all axes for the few units that stage 1 leaves; stage 3 multiplies what is still alive with the whole row,
-rounded to 16 bits; where that cannot tell two units apart, float64 decides. Every rounding is paid for in the bound, so no
-true neighbour is ever lost. docs/concepts/maps.md has the bounds and the figures.
+Stage 1 multiplies the leading axes (and r with ρ) as 16-bit integers in a register tile, and compares in registers.
+Stage 2 takes all axes, for the few units that stage 1 leaves.
+Stage 3 multiplies the units that are left with the whole row, rounded to 16 bits.
+If that cannot tell two units apart, float64 decides. The bound allows for every rounding, so no true neighbour is ever
+lost. docs/concepts/maps.md has the bounds and the figures.
 
-Cost per row of data: 32·K multiply-adds of 16 bits, 64 for each survivor of stage 1, d for each of stage 2.
+Cost per row of data: 32·K multiply-adds of 16 bits, 64 for each survivor of stage 1, and d for each of stage 2.
 """
 
 from typing import Any, NamedTuple
@@ -41,14 +42,16 @@ from somknn_kernels.tiles.row_products import (
 )
 
 _SORTED = 3  # units of a row that are measured in order of their bounds
-_TILES = 8  # that go through the stages together
-_SMALL = 1024  # units, up to which their accumulators stay in the level-2 cache
-_FETCHED = 8  # units of a row that are fetched ahead, of a large codebook: for one that lies in the level-2 or 3 cache, no gain
+_TILES = 8  # tiles that go through the stages together
+_SMALL = 1024  # number of units up to which their sums stay in the level-2 cache
+# Units of a row that are fetched ahead if the codebook is large. For one that lies in the level-2 or 3 cache this gains
+# nothing.
+_FETCHED = 8
 
 
 @inlined
 def _threshold(second, margin, product_unit):
-    """The least accumulator (product minus half norm) that a unit may have and still be among the two nearest."""
+    """The least sum (product minus half norm) with which a unit may still be among the two nearest."""
     return floor_int32(-(second + margin) / product_unit - 2.0)
 
 
@@ -56,12 +59,14 @@ class _Room(NamedTuple):
     """Scratch for the rows of a chunk: some tiles that go through the stages together.
 
     whole : int16 (rows, d in whole pieces), the rows as integers; codes : int16 (tiles, pairs, tile, 2), their codes
-    factors : float64 (rows,), what makes scores of products: step / factor of the row
-    values : int32 (rows, panels·panel rows), sums of stage 1; largest, next_largest : int32 (tile, panel rows), of each lane
-    guesses : int64 (rows, 2), units that are measured first, and guess_scores : float64 (rows, 2)
-    thresholds : int32 (rows,), the least sum that a unit of use can have
-    bits : uint64 (rows, words), units that stage 1 leaves; alive, sums : int32 (rows, panels·panel rows), those that
-    stage 2 leaves, and their sums; found : int64 (rows,), how many
+    factors : float64 (rows,), what turns products into scores: step / factor of the row
+    values : int32 (rows, panels·panel rows), sums of stage 1
+    largest, next_largest : int32 (tile, panel rows), the two largest sums of each lane
+    guesses : int64 (rows, 2), units that are measured first; guess_scores : float64 (rows, 2)
+    thresholds : int32 (rows,), the least sum of a unit that is of use
+    bits : uint64 (rows, words), units that stage 1 leaves
+    alive, sums : int32 (rows, panels·panel rows), units that stage 2 leaves, and their sums; found : int64 (rows,), how
+    many
     """
 
     whole: Any
@@ -80,10 +85,11 @@ class _Room(NamedTuple):
 
 
 class _OwnAxes(NamedTuple):
-    """Axes of the codebook's own, and room for the rows' products with them.
+    """Axes of the codebook's own, and room for the products of rows with them.
 
-    axes : int16, as `Units.own`; shifts : float64, of them, in units of the codes; unit : of the codes; inverse : 1 / unit of the axes;
-    deviation, loss : as in `Units` and `Short`; products : int32 (panels, tile, AXES); line : int32 (AXES,).
+    axes : int16, as `Units.own`; shifts : float64, of the axes, in steps of the codes
+    unit : step of the codes; inverse : the value of one unit of the integer axes
+    deviation, loss : as in `Units` and `Short`; products : int32 (panels, tile, AXES); line : int32 (AXES,)
     """
 
     axes: Any
@@ -98,7 +104,7 @@ class _OwnAxes(NamedTuple):
 
 @inlined
 def _aligned_rows(n, columns):
-    """Zeros, int16 (n, columns), that begin with a cache line."""
+    """Zeros, int16 (n, columns), beginning with a cache line."""
     room = np.zeros(n * columns + 32, np.int16)
     first = -(room.ctypes.data // 2) % 32
     return room[first : first + n * columns].reshape(n, columns)
@@ -106,7 +112,7 @@ def _aligned_rows(n, columns):
 
 @inlined
 def _make_room(chunk, tile, width, n_pairs, n_units, panel):
-    """width : of the rows as integers; n_pairs : of columns of their codes; n_units : in whole panels."""
+    """width : columns of the rows as integers; n_pairs : pairs of columns of their codes; n_units : in whole panels."""
     return _Room(
         _aligned_rows(chunk, width),
         np.zeros((chunk // tile, n_pairs, tile, 2), np.int16),
@@ -126,7 +132,7 @@ def _make_room(chunk, tile, width, n_pairs, n_units, panel):
 
 @inlined
 def _two_largest(isa, room, t, panels, starts):
-    """Sums of all units for the rows of tile t, and for each row the two units with the largest, as guesses.
+    """The sums of all units for the rows of tile t, and for each row the two units with the largest sums, as guesses.
 
     The two largest of each lane are kept on the way, so that the loop over the units has no branch.
     """
@@ -156,16 +162,17 @@ def _two_largest(isa, room, t, panels, starts):
 
 @inlined
 def _own_codes(isa, own, room, short, start, t, count):
-    """The codes of the rows of tile t on the codebook's own axes, and in the last column the norms beyond them.
+    """The codes of the rows of tile t on the codebook's own axes; the last column is the rest.
 
-    One call for a tile: the arrays of each call are counted, by atomic instructions, as dear as the codes of a row.
+    One call does a whole tile: each call counts references to its arrays, with atomic instructions, which takes as
+    long as the codes of a row.
     """
     axes, products, shifts, line, loss = own.axes, own.products, own.shifts, own.line, own.loss
     unit, inverse, deviation = own.unit, own.inverse, own.deviation
     whole, tile_codes, factors, norms, used = room.whole, room.codes, room.factors, short.norms, short.used
     n_panels, tile = axes.shape[0], tile_codes.shape[2]
     from_row = t * tile
-    # Two places at most, written out: an index that is not constant would be a slice.
+    # At most two panels, written out: an index that is not constant would make a slice.
     flat, last = products.reshape(-1, AXES), products[n_panels - 1]
     if used.shape[0] > 0:
         project_used(isa, whole, from_row, axes, 0, products[0], used, (start + from_row) // tile)
@@ -213,7 +220,7 @@ def _encode_chunk(isa, X, short, own, room, start, rows):
 
 @inlined
 def _guess(isa, W, short, book, room, start, rows, units, trust):
-    """Two units for each row that are likely to be near, their scores, and the thresholds that follow."""
+    """Two units for each row that are likely to be near, their scores, and the thresholds that these give."""
     guesses, guess_scores, thresholds, factors = room.guesses, room.guess_scores, room.thresholds, room.factors
     whole, high, offsets, norms, rare, step = room.whole, book.high, book.offsets, short.norms, short.rare, book.step
     slack, blur, product_unit = book.slack, book.blur, short.unit * book.unit
@@ -225,7 +232,7 @@ def _guess(isa, W, short, book, room, start, rows, units, trust):
     else:
         for t in range(-(-rows // tile)):
             _two_largest(isa, room, t, book.panels, book.starts)
-    # Rows of NaN find what is no unit, as a caller's guesses may be: neither is looked up.
+    # Rows of NaN give numbers that are no units, and so may a caller's guesses. Such numbers are replaced.
     for j in range(rows):
         for g in range(2):
             if not 0 <= guesses[j, g] < K:
@@ -251,7 +258,7 @@ def _guess(isa, W, short, book, room, start, rows, units, trust):
 
 @inlined
 def _screen(isa, book, room, rows, trust, masks):
-    """Stage 1: bits of the units whose sums reach the rows' thresholds, but for the guesses."""
+    """Stage 1: bits of the units whose sums are not below the rows' thresholds. The guesses are left out."""
     panels, starts, values, bits = book.panels, book.starts, room.values, room.bits
     tile_codes, thresholds, guesses = room.codes, room.thresholds, room.guesses
     n_panels, _, panel, _ = panels.shape
@@ -278,7 +285,7 @@ def _screen(isa, book, room, rows, trust, masks):
 
 @inlined
 def _look_closer(isa, short, book, room, start, rows, counts):
-    """Stage 2: of the units that stage 1 leaves, those whose sums over all axes reach the thresholds."""
+    """Stage 2: of the units that stage 1 leaves, those whose sums over all axes are not below the thresholds."""
     bits, alive, sums, found = room.bits, room.alive, room.sums, room.found
     values, thresholds = room.values, room.thresholds
     codes, second, flat_starts, high = short.codes, book.second, book.starts.reshape(-1), book.high
@@ -313,7 +320,7 @@ def _look_closer(isa, short, book, room, start, rows, counts):
 
 @inlined
 def _are_apart(scores, places, count, nearest, runner_up, lowest, second_lowest, gap):
-    """Whether the two lowest scores are apart from each other, and the others from both, by more than `gap`."""
+    """Whether the two lowest scores are more than `gap` apart from each other, and all others from both."""
     certain = second_lowest - lowest > gap
     for position in range(count):
         k = places[position]
@@ -324,9 +331,9 @@ def _are_apart(scores, places, count, nearest, runner_up, lowest, second_lowest,
 
 @inlined
 def _settle_by_float64(X, W, i, count, beyond, result):
-    """Set units[i] and distances[i] by float64, among the first `count` places whose scores are not above `beyond`; how many those were.
+    """Set units[i] and distances[i] by float64, among the first `count` places with scores that are not above `beyond`.
 
-    result : as in `_decide`.
+    Returns how many those were. result : as in `_decide`.
     """
     units, distances, scores, places, best, best_index, sums = result
     best[:] = np.inf
@@ -345,10 +352,10 @@ def _settle_by_float64(X, W, i, count, beyond, result):
 
 @inlined
 def _decide(isa, X, W, short, book, room, start, rows, last_row, result, counts):
-    """Stage 3: scores of what is left by whole rows of integers; where those cannot tell two units apart, float64.
+    """Stage 3: scores of the units left, by whole rows of integers. If those cannot tell two units apart, by float64.
 
-    result : (units, distances, scores : float64 (K,), places : int64 (K,), best : float64 (2,), their units : int64 (2,), sums :
-    float64 (8,)), all but the first two scratch.
+    result : (units, distances, scores : float64 (K,), places : int64 (K,), best : float64 (2,), their units :
+    int64 (2,), sums : float64 (8,)). All but the first two are scratch.
     """
     units, distances, scores, places, sums64 = result[0], result[1], result[2], result[3], result[6]
     whole, factors, guesses, guess_scores = room.whole, room.factors, room.guesses, room.guess_scores
@@ -383,7 +390,8 @@ def _decide(isa, X, W, short, book, room, start, rows, last_row, result, counts)
         threshold = thresholds[j]
         left = found[j]
         for turn in range(left):
-            # The most promising first: it raises the threshold for the others. Past some turns the search for it costs more.
+            # The most promising first: it raises the threshold for the others. After some turns, the search for it
+            # costs more than it saves.
             chosen = turn
             if turn < _SORTED:
                 for position in range(turn + 1, left):
@@ -409,7 +417,7 @@ def _decide(isa, X, W, short, book, room, start, rows, last_row, result, counts)
         counts[1] += evaluated
         counts[3] += np.int64(nearest == units[i, 0])
         certain = _are_apart(scores, places, evaluated, nearest, runner_up, lowest, second_lowest, 2.0 * blur)
-        if integers and not certain:  # the weights' second parts tell most of them apart
+        if integers and not certain:  # the low parts of the weights tell most of them apart
             beyond = second_lowest + 2.0 * blur
             blur = blurs[1] * norm + blurs[2]
             lowest, second_lowest = np.inf, np.inf
@@ -443,17 +451,17 @@ def _decide(isa, X, W, short, book, room, start, rows, last_row, result, counts)
 def two_nearest(isa, X, W, short, book, trust, first_row, last_row, units, distances, counts):
     """The nearest and second nearest row of W for the rows [first_row, last_row) of X.
 
-    X : (n, d) uint8, float32 or float64; W : (K, d) float32 or float64, K >= 2; short : Short; book : Units; first_row : a multiple
-    of the rows of a tile
-    units : int64 (n, 2): on entry two different guesses (previous units), used if `trust` is true, on return the two
-    nearest: exact, ties (of float64 distances, see `distances`) to the lowest index. Guesses change only the speed.
-    Without them the two units that look best in stage 1 are measured first: the better way as long as the codebook still
-    changes much, and the only one without a stage 2.
-    distances : float64 (n,): squared distance to the nearest unit, within 1e-7 of itself.
-    counts : int64 (4,): units that passed stage 1, units measured in full, those that float64 had to tell apart, and rows that
-    kept their nearest unit, are added.
+    X : (n, d) uint8, float32 or float64; W : (K, d) float32 or float64, K >= 2; short : Short; book : Units
+    first_row : a multiple of the rows of a tile
+    units : int64 (n, 2). On return the two nearest units: exact, ties (of float64 distances, see `distances`) to the
+    lowest index. On entry two different guesses (the previous units), used if `trust` is true. Guesses change only the
+    speed. Without them the two units that look best in stage 1 are measured first. That is better as long as the
+    codebook still changes much, and the only way without a stage 2.
+    distances : float64 (n,): squared distance to the nearest unit, with a relative error of at most 1e-7
+    counts : int64 (4,), to which are added: units that passed stage 1, units measured in full, units that float64 had
+    to tell apart, and rows that kept their nearest unit
 
-    Some tiles of rows go through the stages together: loops of one kind, whose branches and memory are alike.
+    Some tiles of rows go through the stages together, so that each loop has branches and memory accesses of one kind.
     """
     K, n_own = W.shape[0], book.own.shape[0]
     n_panels, n_pairs, panel, _ = book.panels.shape

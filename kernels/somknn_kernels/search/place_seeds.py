@@ -1,8 +1,8 @@
 """First upper bounds on the k-th distances of rows that are searched for themselves (`self_search.py`).
 
-The rows of the panels nearest to a row's own are ranked by their codes, the best are measured, and the k-th of them bounds what is of
-use. Ranking is two comparisons of vectors: how many scores lie below a threshold, until the threshold is right, and which ones. A heap of the best
-took ten times as long.
+The rows of the panels nearest to a row's own are ranked by their codes. The best of them are measured, and the k-th
+smallest distance is the upper bound. Ranking takes two comparisons of vectors: how many scores lie below a threshold,
+until the threshold is right, and then which scores do. A heap of the best took ten times as long.
 """
 
 import numpy as np
@@ -16,10 +16,10 @@ from somknn_kernels.tiles.score_tiles import bits_up_to, count_up_to, score_pane
 
 @kernel
 def nearest_panels(centres, half_squares, first, last, near):
-    """near[panel] = the panels whose centres are nearest to that of `panel`, nearest first, for panels in [first, last).
+    """near[panel] = the panels whose centres are nearest to that of `panel`, nearest first, for panels [first, last).
 
-    centres : float32 (p, panels), one per column; half_squares : float32 (panels,), half their squared norms; near : int32 (panels, width),
-    width at most the number of panels. A guess that only speed depends on.
+    centres : float32 (p, panels), one per column; half_squares : float32 (panels,), half their squared norms
+    near : int32 (panels, width), width at most the number of panels. A guess: only speed depends on it.
     """
     width, n_panels = near.shape[1], centres.shape[1]
     scores = np.empty(n_panels, np.float32)
@@ -44,7 +44,10 @@ def nearest_panels(centres, half_squares, first, last, near):
 
 @inlined
 def _threshold(isa, scores, line, n_panels, wanted, most):
-    """A limit that `wanted` to `most` scores of a line do not exceed; more where scores are equal, all that are scores where they are fewer."""
+    """A threshold that `wanted` to `most` scores of a line do not exceed.
+
+    More scores if some are equal; all numbers that are scores if there are fewer.
+    """
     low, high = np.int64(0), np.int64(2**16 - 2) if scores.itemsize == 2 else np.int64(2**32 - 2)
     while low < high:
         middle = (low + high) // 2
@@ -60,9 +63,11 @@ def _threshold(isa, scores, line, n_panels, wanted, most):
 
 @kernel
 def seed_places(isa, places, upper_bounds, near, k, wanted, first_tile, last_tile):
-    """Lower the upper_bounds of the places of some tiles to the k-th smallest distance to `wanted` rows of near panels, the nearest by their codes.
+    """Lower the upper_bounds of the places of some tiles to the k-th smallest distance to `wanted` rows of near panels.
 
-    places, upper_bounds : as in `self_search.py`; near : int32 (panels, width), see `nearest_panels`; wanted : from k to the rows of `width` panels.
+    These rows are the nearest by their codes.
+    places, upper_bounds : as in `self_search.py`; near : int32 (panels, width), see `nearest_panels`
+    wanted : at least k, at most the rows of `width` panels
     """
     rows, apart, packed, panels = places.rows, places.apart, places.packed, places.panels
     half_norms, offsets, squares, used = places.half_norms, places.offsets, places.squares, places.used

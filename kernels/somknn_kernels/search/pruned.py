@@ -1,10 +1,11 @@
 """Search that rules rows out by a certified lower bound before it looks at them.
 
-The scan multiplies byte vectors of every row, in panels, with those of 6 queries, and leaves a panel as soon as its leading
-columns rule out all of its rows (`scan_tiles.scan_tile`). What survives is compared exactly and offered to the collector.
+The scan multiplies the byte vectors of every row, in panels, with those of 6 queries. It leaves a panel as soon as the
+leading columns rule out all of its rows (`scan_tiles.scan_tile`). Survivors are compared exactly and offered to the
+collector.
 
-`upper_bounds` are upper bounds on what is wanted, known before the scan begins: the distance to the k-th best of a few
-good guesses (`seed`), the previous best-matching unit's, or a radius. Nothing within a ceiling is ever lost.
+`upper_bounds` are known before the scan begins: the distance to the k-th best of a few good guesses (`seed`), that to
+the previous best-matching unit, or a radius. No row within its upper bound is ever lost.
 """
 
 from typing import Any, NamedTuple
@@ -20,16 +21,17 @@ from somknn_kernels.policy import inlined, kernel
 from somknn_kernels.tiles.packing import put_code
 from somknn_kernels.tiles.scan_tiles import scan_products, scan_tile
 
-_LIST = 4096  # survivors that are collected before they are looked at
+_LIST = 4096  # survivors that are collected before they are compared
 
 
 class Screen(NamedTuple):
-    """What stands for the rows in the scan; `place` counts rows in the order of the panels.
+    """What stands for the rows in the scan. A place is the number of a row in the order of the panels.
 
-    panels : uint8 (4, panels, groups / 4, panel rows, g), codes plus `lift`, by quarters of the columns; half_norms : int16 or int32
-    (3, panels, panel rows), half the squared norms of the codes' sections, rounded down; order : int32 (places,), the row at each place, -1 where there is none;
-    step : float64, the codes' unit; errors : float64 (2, 3), the largest error of a row up to the end of each section, in the first
-    `n_usual` panels and in the others, where the rows are whose codes had to be clipped.
+    panels : uint8 (4, panels, groups / 4, panel rows, g), codes plus `lift`, by quarters of the columns
+    half_norms : int16 or int32 (3, panels, panel rows), half the squared norms of the codes' sections, rounded down
+    order : int32 (places,), the row at each place, -1 where there is none; step : float64, of the codes
+    errors : float64 (2, 3), the largest error of a row up to the end of each section: first in the first `n_usual`
+    panels, then in the others, which hold the rare rows (their codes had to be clipped)
     """
 
     panels: Any
@@ -42,10 +44,10 @@ class Screen(NamedTuple):
 
 
 class Probes(NamedTuple):
-    """The queries' side. Slots are queries in the order of the tiles.
+    """The queries' side of the scan. A slot is the number of a query in the order of the tiles.
 
-    order : int64 (slots,), the query in each slot, -1 where there is none; packed : int8 (tiles, groups, query tile, 4);
-    sums, squares : int64 (slots, 3), of the codes' sections; errors : float64 (slots, 3), up to the end of each section.
+    order : int64 (slots,), the query in each slot, -1 where there is none; packed : int8 (tiles, groups, query tile, 4)
+    sums, squares : int64 (slots, 3), of the codes of each section; errors : float64 (slots, 3), up to its end
     """
 
     order: Any
@@ -58,9 +60,10 @@ class Probes(NamedTuple):
 class Tour(NamedTuple):
     """Which panels the queries of the tiles [first_tile, last_tile) meet, and in which order; int64.
 
-    The panels [from_panel, to_panel) come in blocks of `panels_per_block`, of which the last may be shorter: the usual ones from the
-    block of `first_panel` on and round, then the others likewise. It lies near the queries, so that their bounds are tight for
-    the rest. A call takes the blocks with the numbers [first_turn, last_turn).
+    The panels [from_panel, to_panel) come in blocks of `panels_per_block`, the last of which may be shorter. The usual
+    panels come first, from the block of `first_panel` on and then from the beginning; then the others likewise.
+    `first_panel` lies near the queries, so that their bounds are tight for the later blocks. A call takes the blocks
+    with the numbers [first_turn, last_turn).
     """
 
     first_tile: Any
@@ -74,10 +77,11 @@ class Tour(NamedTuple):
 
 
 class Guesses(NamedTuple):
-    """Where the queries' seeds are sought.
+    """Where the seeds of the queries are sought.
 
-    windows : int64 (slots, 2), the places to look at, rounded to whole panels; at least `n_candidates` of them
-    n_candidates : how many of the nearest by their codes are measured, at least k; k : the upper bound is the k-th of them
+    windows : int64 (slots, 2), ranges of places to look at, rounded to whole panels; at least `n_candidates` places
+    n_candidates : how many of the nearest by their codes are measured, at least k
+    k : the upper bound is the k-th smallest of the distances measured
     """
 
     windows: Any
@@ -87,14 +91,16 @@ class Guesses(NamedTuple):
 
 @inlined
 def _section_stop(section, width):
-    """The column where section 0, 1 or 2 ends: after a quarter, half, or all of them."""
+    """The column where section 0, 1 or 2 ends: after a quarter, after half, or after all of them."""
     return width >> (2 - section)
 
 
 @kernel
 def pack_screen(codes, source, order, lift, first, last, panels, half_norms):
-    """Fill `panels` and `half_norms` for the places [first, last), those of codes[source[place]] : int8 (n, P), signed; places without an order are
-    left zero."""
+    """Fill `panels` and `half_norms` for the places [first, last) from codes[source[place]].
+
+    codes : int8 (n, P). Places without a row (order[place] < 0) stay zero.
+    """
     _, _, groups, rows, g = panels.shape
     for place in range(first, last):
         if order[place] < 0:
@@ -114,7 +120,7 @@ def pack_screen(codes, source, order, lift, first, last, panels, half_norms):
 
 @kernel
 def pack_probes(codes, order, g, packed, sums, squares):
-    """Fill `packed`, `sums` and `squares` from codes : int8 (queries, P); slots without a query are left zero."""
+    """Fill `packed`, `sums` and `squares` from codes : int8 (queries, P). Slots without a query stay zero."""
     _, groups, tile, _ = packed.shape
     for slot in range(order.shape[0]):
         query = order[slot]
@@ -136,9 +142,10 @@ def pack_probes(codes, order, g, packed, sums, squares):
 
 @kernel
 def seed(isa, queries, rows, screen, probes, guesses, first_tile, last_tile, upper_bounds):
-    """upper_bounds[query] = exact squared distance to the k-th nearest among a few rows that look near, for the queries of some tiles.
+    """upper_bounds[query] = exact squared distance to the k-th nearest of a few rows that look near.
 
-    guesses : Guesses. The nearest by their codes are told by the sums of `scan_products`: what wraps around is misjudged and costs time only.
+    For the queries of the tiles [first_tile, last_tile); guesses : Guesses. The sums of `scan_products` tell which rows
+    are the nearest by their codes. A sum that wraps around misleads, which only costs time.
     """
     windows, n_candidates, k = guesses
     panels, half_norms, order, slots, packed = (
@@ -163,7 +170,7 @@ def seed(isa, queries, rows, screen, probes, guesses, first_tile, last_tile, upp
         places[:] = NO_INDEX
         first = 0
         while first < tile:
-            # Neighbouring slots mostly share a window.
+            # Neighbouring slots mostly have the same window.
             slot = t * tile + first
             start, stop = windows[slot, 0], windows[slot, 1]
             last = first + 1
@@ -183,7 +190,7 @@ def seed(isa, queries, rows, screen, probes, guesses, first_tile, last_tile, upp
                     norm = (squares[own, 0] + squares[own, 1] + squares[own, 2] + 3) // 2 + lift * total
                     worst = near[j, 0]
                     for r in range(panel_rows):
-                        # Half the squared distance, in steps.
+                        # Half the squared distance, in squared steps.
                         distance = (norm + norms[r] - np.int64(products[j, r])) & modulus
                         if distance < worst and order[panel * panel_rows + r] >= 0:
                             push(near, places, j, distance, panel * panel_rows + r)
@@ -208,9 +215,9 @@ def seed(isa, queries, rows, screen, probes, guesses, first_tile, last_tile, upp
 
 @inlined
 def set_scan_thresholds(thresholds, t, j, step, lift, row_errors, kind, probe_errors, squares, sums, slot, upper_bound):
-    """thresholds[t, :, j] for `scan_tile`: what a query may rule out when nothing beyond the distance `upper_bound` is of use to it.
+    """thresholds[t, :, j] for `scan_tile`, for a query to which nothing beyond the distance `upper_bound` is of use.
 
-    row_errors : as `Screen.errors`, of which row `kind`; probe_errors, squares, sums : as in `Probes`.
+    row_errors : as `Screen.errors`; row `kind` of it is used; probe_errors, squares, sums : as in `Probes`
     """
     largest, half_range = range_of(thresholds.itemsize)
     norm = total = before = np.int64(0)
@@ -234,11 +241,12 @@ def set_scan_thresholds(thresholds, t, j, step, lift, row_errors, kind, probe_er
 def search(isa, queries, rows, screen, probes, tour, upper_bounds, collector, counts):
     """Offer to `collector` every row of some panels that the queries of some tiles cannot rule out; tour : Tour.
 
-    upper_bounds : int64 or float64 (m,), see above. counts : int64 (2,): survivors of the scan and exact comparisons are added.
-    Exact for any order of the rows, any upper_bounds that are not too low, and any grouping of the queries.
+    upper_bounds : int64 or float64 (m,), squared distances (see the module's docstring)
+    counts : int64 (2,): the survivors of the scan and the exact comparisons are added
+    Exact for any order of the rows, any grouping of the queries, and any upper_bounds that are not too low.
     """
     first_tile, last_tile, from_panel, to_panel, panels_per_block, first_panel, first_turn, last_turn = tour
-    # Plain local names: reading a field of a tuple in a loop counts references, atomically.
+    # Plain local names: reading a field of a tuple in a loop counts references, with atomic operations.
     panels, half_norms, order, step, lift = screen.panels, screen.half_norms, screen.order, screen.step, screen.lift
     slots, packed, errors = probes.order, probes.packed, screen.errors
     probe_errors, squares, totals = probes.errors, probes.squares, probes.sums
@@ -261,9 +269,7 @@ def search(isa, queries, rows, screen, probes, tour, upper_bounds, collector, co
         if begin >= end:
             continue
         thresholds[:, :3] = 0
-        thresholds[:, 3:] = np.iinfo(
-            thresholds.dtype
-        ).min  # rules everything out, as is right for a slot without a query
+        thresholds[:, 3:] = np.iinfo(thresholds.dtype).min  # rules everything out, for slots without a query
         for t in range(n_tiles):
             for j in range(tile):
                 slot = (first_tile + t) * tile + j
@@ -317,7 +323,7 @@ def search(isa, queries, rows, screen, probes, tour, upper_bounds, collector, co
 def distances_to(isa, queries, rows, indices, start, stop, out):
     """out[i, j] = exact squared distance of query i and row indices[i, j], for the queries in [start, stop).
 
-    indices : int64 (m, k); out : int64 (bytes) or float64 (m, k).
+    indices : int64 (m, k); out : int64 (bytes) or float64 (m, k)
     """
     sums = np.empty(8)
     for i in range(start, stop):

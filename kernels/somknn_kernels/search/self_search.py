@@ -1,8 +1,9 @@
-"""Every row's nearest rows among the other rows: each pair is looked at once, and serves both.
+"""The nearest rows of every row among the other rows. Each pair is looked at once, and serves both rows.
 
-The scan of `pruned.py`, where the queries are the rows. A pair is ruled out when it is of use to neither of its rows; what is left is
-compared exactly once and offered to both. The rows lie in the order of their places, so that near rows are near in memory and
-what a tile compares is still in the caches from the tile before. First upper_bounds come from `place_seeds.py`.
+This is the scan of `pruned.py` where the queries are the rows. A pair is ruled out if it is of use to neither of its
+rows. Pairs that are left are compared exactly once and offered to both rows. The rows lie in the order of their places,
+so that near rows are near in memory, and what a tile compares is still in the caches from the tile before. The first
+upper bounds come from `place_seeds.py`.
 """
 
 from typing import Any, NamedTuple
@@ -24,12 +25,16 @@ from somknn_kernels.tiles.scan_tiles import scan_pairs
 class Places(NamedTuple):
     """The rows in the order of their places, and what stands for them in the scan.
 
-    rows : uint8, float32 or float64 (places, d), bytes with their columns in an order of their own; order : int32 (places,), the number of
-    the row at each place; apart : int32 (places,), rows of equal numbers are not each other's neighbours, -1 at places without a row; packed : int8 (tiles, groups, query
-    tile, 4), panels : uint8 (4, panels, groups / 4, panel rows, g), half_norms : int16 or int32 (3, panels, panel rows): the codes as queries and as
-    rows, as `scan_pairs` wants them; offsets : as half_norms (tiles, 3, query tile); half_squares : uint16 or uint32 (3, panels, panel
-    rows), see `set_half_squares`; errors : float64 (2, 3), the largest error of a usual and of a rare row up to the end of each section;
-    step : float64; squares : int64 (places,), squared norms of bytes; used : uint16 or int32 (places, 1 + d // 16), see `find_used`; first_rare : int64, the first place of a rare row.
+    rows : uint8, float32 or float64 (places, d); the columns of bytes are in an order of their own
+    order : int32 (places,), the number of the row at each place
+    apart : int32 (places,), rows with equal numbers are not each other's neighbours; -1 at places without a row
+    packed : int8 (tiles, groups, query tile, 4), panels : uint8 (4, panels, groups / 4, panel rows, g), half_norms :
+    int16 or int32 (3, panels, panel rows): the codes as queries and as rows, as `scan_pairs` takes them
+    offsets : as half_norms (tiles, 3, query tile)
+    half_squares : uint16 or uint32 (3, panels, panel rows), see `set_half_squares`
+    errors : float64 (2, 3), the largest error of a usual and of a rare row up to the end of each section
+    step : float64; squares : int64 (places,), squared norms of bytes
+    used : uint16 or int32 (places, 1 + d // 16), see `find_used`; first_rare : int64, the first place of a rare row
     """
 
     rows: Any
@@ -48,11 +53,11 @@ class Places(NamedTuple):
 
 
 class Lists(NamedTuple):
-    """The nearest rows so far.
+    """The nearest rows so far, as heaps.
 
-    distances : int64 or float64 (places, k), indices : int64 (places, k), heaps; or distances : uint64 (places, k), heaps of
-    distance · 2^32 + index, where distances are integers below 2^31: half the memory and the comparisons. upper_bounds : int64 or float64 (places,),
-    the largest distance that is still of use.
+    distances : int64 or float64 (places, k), indices : int64 (places, k). If distances are integers below 2^31,
+    distances : uint64 (places, k) holds distance · 2^32 + index instead, with half the memory and the comparisons
+    upper_bounds : int64 or float64 (places,), the largest distance that is still of use
     """
 
     distances: Any
@@ -86,7 +91,7 @@ def _offer_pair(distances, indices, place, distance, index):
 
 
 def take_list(heaps, heap_indices, place, distances, indices, row):
-    """Write the list of a place in ascending order to distances[row] and indices[row]; the heap is spoilt."""
+    """Write the list of a place in ascending order to distances[row] and indices[row]. The heap is destroyed."""
     raise NotImplementedError("only inside kernels")
 
 
@@ -115,9 +120,9 @@ def _take_list(heaps, heap_indices, place, distances, indices, row):
 
 @kernel
 def hand_over(lists, order, first, last, distances, indices):
-    """Write the lists of the places [first, last) to the lines of their rows, in ascending order; `lists` are spoilt.
+    """Write the lists of the places [first, last) to the lines of their rows, in ascending order. Destroys `lists`.
 
-    order : int32 (places,); distances : int64 or float64 (n, k); indices : int64 (n, k).
+    order : int32 (places,); distances : int64 or float64 (n, k); indices : int64 (n, k)
     """
     for place in range(first, last):
         if order[place] >= 0:
@@ -126,7 +131,7 @@ def hand_over(lists, order, first, last, distances, indices):
 
 @kernel
 def pack_places(panels, half_norms, lift, packed, offsets, first_tile, last_tile):
-    """Fill `packed` and `offsets` of some tiles from the codes in `panels` (which are moved by `lift`)."""
+    """Fill `packed` and `offsets` of some tiles from the codes in `panels` (to which `lift` was added)."""
     _, n_panels, groups, panel_rows, g = panels.shape
     tile = packed.shape[2]
     for t in range(first_tile, last_tile):
@@ -159,9 +164,10 @@ def _set_half_squares(half_squares, place, upper_bound, own_errors, own_kind, ot
 
 @kernel
 def set_half_squares(places, lists, other_kind, first, last):
-    """half_squares[section] of the places [first, last) = half the square, in steps and rounded up, of how far apart codes may be of rows within `upper_bounds`.
+    """half_squares[section] of the places [first, last) = half the squared radius, in steps and rounded up.
 
-    other_kind : 1 where the other row may be a rare one.
+    The radius is how far apart the codes of rows within `upper_bounds` may be.
+    other_kind : 1 if the other row may be a rare one
     """
     d = places.rows.shape[1]
     half_squares, upper_bounds, errors, step, apart = (
@@ -181,15 +187,15 @@ def set_half_squares(places, lists, other_kind, first, last):
 
 @kernel
 def find_all_used(rows, first, last, used):
-    """used[place] for the places [first, last)."""
+    """`find_used` for the places [first, last)."""
     for place in range(first, last):
         find_used(rows, place, used, place)
 
 
 @inlined
 def _search_block(isa, places, lists, first_place, last_place, other_from, other_to, other_kind, scratch, counts):
-    """Offer every pair of the places [first_place, last_place) and of later places in panels [other_from, other_to) to both rows' lists."""
-    # Plain local names: reading a field of a tuple in a loop counts references, atomically.
+    """Offer pairs to both rows' lists: places [first_place, last_place) with later ones of [other_from, other_to)."""
+    # Plain local names: reading a field of a tuple in a loop counts references, with atomic operations.
     rows, order, apart, packed, panels = places.rows, places.order, places.apart, places.packed, places.panels
     half_norms, offsets, half_squares, errors = places.half_norms, places.offsets, places.half_squares, places.errors
     step, first_rare, squares, used = places.step, places.first_rare, places.squares, places.used
@@ -200,7 +206,7 @@ def _search_block(isa, places, lists, first_place, last_place, other_from, other
     last_tile = (min(last_place, other_to * panel_rows) + tile - 1) // tile
     for t in range(first_place // tile, last_tile):
         found[:] = 0
-        # Nothing is measured before all panels are scanned, so these hold for all of them.
+        # Nothing is measured before all panels are scanned, so these values hold for all panels.
         largest[:] = 0
         for place in range(t * tile, t * tile + tile):
             own = half_squares[0, place // panel_rows, place % panel_rows]
@@ -248,11 +254,11 @@ def _search_block(isa, places, lists, first_place, last_place, other_from, other
 
 @kernel
 def search_pairs(isa, places, lists, from_panel, to_panel, other_from, other_to, other_kind, panels_per_block, counts):
-    """Offer every pair of places, one of panels [from_panel, to_panel) and a later one of [other_from, other_to), to both rows' lists.
+    """Offer pairs to both rows' lists: places in panels [from_panel, to_panel), later ones in [other_from, other_to).
 
-    The two ranges are the same, or the second lies behind the first. other_kind : 1 if the second holds rare rows.
-    counts : int64 (2,), pairs that passed the scan and pairs compared are added.
-    Exact for any order of the places and of the calls; no two calls at once may share a place.
+    The two ranges are the same, or the second lies behind the first. other_kind : 1 if the second holds rare rows
+    counts : int64 (2,): the pairs that passed the scan and the pairs compared are added
+    Exact for any order of the places and of the calls. No two calls at the same time may share a place.
     """
     rows, tile = places.panels.shape[3], places.packed.shape[2]
     width = min(panels_per_block, other_to - other_from) * rows
