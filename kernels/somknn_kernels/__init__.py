@@ -1,4 +1,4 @@
-"""Compiled code only: loops over validated, contiguous arrays that fill arrays their caller made.
+"""Compiled code only: loops over checked, contiguous arrays, which fill arrays that their caller made.
 
-This package knows Numba, NumPy and llvmlite and nothing of `somknn`. Importing it compiles nothing.
+This package uses Numba, NumPy and llvmlite, and nothing of `somknn`. Importing it compiles nothing.
 """

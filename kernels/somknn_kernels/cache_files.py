@@ -1,14 +1,17 @@
-"""Files of compiled kernels: where they lie, and which of them may be believed.
+"""Files of compiled kernels: where they lie, and which of them may be trusted.
 
-A kernel is pickled, so whoever can write its file can run code as whoever loads it: this is a security boundary. A file is used only if
+A kernel is pickled. So whoever can write its file can run code as the user who loads it: this is a security boundary.
+A file is used only if
 
-- its folder, the folder of all kernels above that one, and the file itself belong to this user or to root, and nobody else can write to
-  them. This is asked of what was opened, not of a name, and each is opened from the descriptor of the one before. So the folders further
-  up do not matter: who may rename what lies in them can put another folder there, but not one that belongs to this user;
-- it begins with a digest of its contents and of the name of what it should hold. What is cut off, flipped or of another kernel is not
-  unpickled: it counts as absent.
+- its folder, the folder of all kernels above that one, and the file itself belong to this user or to root, and nobody
+  else can write to them. This is checked on what was opened, not on a name, and each is opened from the descriptor of
+  the one before. So the folders further up do not matter: who may rename what lies in them can put another folder
+  there, but not one that belongs to this user;
+- it begins with a digest of its contents and of the name of what it should hold. A file that is cut off, has a flipped
+  bit or belongs to another kernel is not unpickled. It counts as absent.
 
-Nothing here raises an error: without a file a kernel is compiled. What keeps kernels from being kept is said once, in one line on stderr.
+Nothing here raises an error: without a file, a kernel is compiled. If something prevents kernels from being kept, one
+line on stderr says so, once.
 """
 
 import contextlib
@@ -20,19 +23,22 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-_MAGIC = b"somknn kernel 1\n"  # a digit for each layout of the file
+_MAGIC = b"somknn kernel 1\n"  # the digit is the version of the file's layout
 _DIGEST = hashlib.sha256().digest_size
-_TRIAL = bytes(2**18)  # about a kernel: a full disk has room for an empty file
+_TRIAL = bytes(2**18)  # about the size of a kernel: even a full disk has room for an empty file
 IN_MEMORY = "kernels are compiled in memory, anew by every process"
 _OTHER_FOLDER = "set SOMKNN_CACHE_DIR to a folder of your own"
 
 
 class _Unusable(Exception):
-    """Why a folder or file is of no use, and what to do: one line."""
+    """Why a folder or file cannot be used, and what to do about it: one line."""
 
 
 def cache_folder() -> Path | None:
-    """Folder of the compiled kernels: $SOMKNN_CACHE_DIR, else $NUMBA_CACHE_DIR, else the user's cache folder; None where there is no home."""
+    """Folder of the compiled kernels: $SOMKNN_CACHE_DIR, else $NUMBA_CACHE_DIR, else the user's cache folder.
+
+    None if there is no home folder.
+    """
     asked, home = _asked_folder(), _home()
     if asked is not None or home is None:
         return asked
@@ -40,7 +46,7 @@ def cache_folder() -> Path | None:
 
 
 def _asked_folder() -> Path | None:
-    """The folder that the environment asks for. A relative $XDG_CACHE_HOME is to be ignored, says its specification."""
+    """The folder that the environment asks for. The XDG specification says to ignore a relative $XDG_CACHE_HOME."""
     chosen = os.environ.get("SOMKNN_CACHE_DIR") or os.environ.get("NUMBA_CACHE_DIR")
     if chosen:
         return Path(chosen) / "somknn-kernels"
@@ -49,7 +55,7 @@ def _asked_folder() -> Path | None:
 
 
 def _home() -> Path | None:
-    """$HOME if it is absolute, else what the system knows; `Path.home` would take an empty one for the root folder."""
+    """$HOME if it is absolute, else what the system knows. `Path.home` would take an empty one for the root folder."""
     home = os.environ.get("HOME", "")
     if not os.path.isabs(home):
         import pwd
@@ -62,7 +68,10 @@ def _home() -> Path | None:
 
 
 def read(folder: str, name: str, holds: bytes) -> bytes | None:
-    """Contents of the file `name` in a folder of the cache, written as what `holds` says; None where there are none that may be used."""
+    """Contents of the file `name` in a folder of the cache. None if there is no file that may be used.
+
+    holds : the name of what the file should hold, as it was given to `write`.
+    """
     try:
         with _opened(folder) as at:
             contents = _contents(at, name, _path(folder) / name)
@@ -89,7 +98,10 @@ def _contents(at: int, name: str, path: Path) -> bytes:
 
 
 def write(folder: str, name: str, holds: bytes, payload: bytes) -> None:
-    """Keep `payload` for `read`, in place of what was there, as a whole: processes that share the cache never see parts of files."""
+    """Keep `payload` for `read`, in place of what was there.
+
+    The file is replaced as a whole: processes that share the cache never see a part of a file.
+    """
     _write(folder, name, _MAGIC + _digest(holds, payload) + payload)
 
 
@@ -97,7 +109,7 @@ _announced = False
 
 
 def announce(folder: str) -> None:
-    """Say, the first time, that kernels are about to be compiled, and where they are kept or why they are not."""
+    """Say once that kernels are about to be compiled, and where they are kept, or why they are not kept."""
     global _announced
     if _announced:
         return
@@ -115,7 +127,7 @@ def _write(folder: str, name: str, contents: bytes, keep: bool = True) -> bool:
                     file.write(contents)
                 if keep:
                     os.replace(temporary, name, src_dir_fd=at, dst_dir_fd=at)
-            finally:  # an interrupt too leaves nothing behind
+            finally:  # an interrupt leaves nothing behind either
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(temporary, dir_fd=at)
     except (OSError, _Unusable) as problem:
@@ -136,7 +148,7 @@ def _path(folder: str) -> Path:
 
 @contextlib.contextmanager
 def _opened(folder: str, make: bool = False) -> Iterator[int]:
-    """Descriptor of a folder of the cache that is safe to use, made where `make` says so. Raises OSError and _Unusable."""
+    """Descriptor of a folder of the cache that is safe to use. `make` creates it. Raises OSError and _Unusable."""
     if cache_folder() is None:
         raise _Unusable(f"user {os.geteuid()} has no home folder; {_OTHER_FOLDER}")
     path = _path(folder)
@@ -159,11 +171,11 @@ def _opened(folder: str, make: bool = False) -> Iterator[int]:
 
 
 def _make_top(top: Path) -> None:
-    """Make the folder of all kernels, and those above it that are missing, for their owner alone."""
+    """Make the folder of all kernels, and missing folders above it, for their owner alone."""
     missing = [folder for folder in (top, *top.parents) if not folder.exists()]
     home = _home()
     if missing and home is not None and _asked_folder() is None:
-        # Nobody asked for a folder there: it must be this user's own, and not one like /tmp.
+        # Nobody asked for this folder: the home folder must be this user's own, and not one like /tmp.
         status = os.stat(home)
         if status.st_uid != os.geteuid() or status.st_mode & stat.S_IWOTH:
             raise _Unusable(f"the home folder {home} is not this user's own; {_OTHER_FOLDER}")
@@ -173,12 +185,12 @@ def _make_top(top: Path) -> None:
 
 
 def _beside(at: int):
-    """For `open`: names count from the folder `at`, files are made for their owner alone, and a pipe is not waited for."""
+    """For `open`: names are relative to the folder `at`, files are made for their owner alone, pipes do not block."""
     return lambda name, flags: os.open(name, flags | os.O_NONBLOCK, 0o600, dir_fd=at)
 
 
 def _check(descriptor: int, path: Path, right_kind) -> None:
-    """Raise _Unusable unless nobody but this user and root can have written to what was opened."""
+    """Raise _Unusable unless only this user and root can have written to what was opened."""
     status = os.fstat(descriptor)
     if not right_kind(status.st_mode):
         raise _Unusable(f"{path} is of another kind than it should be; delete it or {_OTHER_FOLDER}")
@@ -192,7 +204,7 @@ _told = False
 
 
 def _tell(problem: Exception, path: Path | None, so: str = IN_MEMORY) -> None:
-    """Say once what an _Unusable or an OSError, which happened at `path`, leads to."""
+    """Say once what follows from an _Unusable, or from an OSError that happened at `path`."""
     why = str(problem)
     if isinstance(problem, OSError):
         room = "make room or " if problem.errno in (errno.ENOSPC, errno.EDQUOT) else ""
@@ -201,7 +213,7 @@ def _tell(problem: Exception, path: Path | None, so: str = IN_MEMORY) -> None:
 
 
 def say_once(line: str) -> None:
-    """One line in the life of a process, the first."""
+    """Print a line, once in the life of a process: only the first one is printed."""
     global _told
     if not _told:
         _told = True

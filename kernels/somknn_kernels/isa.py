@@ -1,8 +1,8 @@
 """Which instruction set the tiles use.
 
-A kernel that uses a tile takes one of the markers below as its first argument. Numba compiles (and caches) one
-version per marker type, so all of them can live side by side in one process, and a test can run each.
-`docs/concepts/brute-force.md` says what each of them issues per multiply-add.
+A kernel that uses a tile takes one of the markers below as its first argument. Numba compiles (and caches) one version
+for each type of marker. So all of them can live side by side in one process, and a test can run each.
+`docs/concepts/brute-force.md` says which instructions each of them issues.
 """
 
 import functools
@@ -19,7 +19,7 @@ class Vnni512(NamedTuple):
 
 
 class Vnni512Emulated(NamedTuple):
-    """The data layout and the arithmetic of `Vnni512` in plain vector operations: slow, for tests on other machines."""
+    """The data layout and arithmetic of `Vnni512` in plain vector operations: slow, for tests on other machines."""
 
     code: int = 4
 
@@ -37,7 +37,7 @@ class Avx2(NamedTuple):
 
 
 class Portable(NamedTuple):
-    """Plain vector arithmetic that every LLVM target can lower; exact everywhere."""
+    """Plain vector arithmetic that LLVM can compile for every target; exact everywhere."""
 
     code: int = 0
 
@@ -63,7 +63,7 @@ def host_features() -> frozenset[str]:
 
 
 def supported() -> list[str]:
-    """Names of the paths that run on this machine, best first."""
+    """Names of the instruction sets that run on this machine, best first."""
     features = host_features()
     found = []
     if {"avx512vnni", "avx512bw", "avx512vl", "avx512f"} <= features:
@@ -76,9 +76,9 @@ def supported() -> list[str]:
 
 
 def select(name: str | None = None) -> Isa:
-    """The marker for `name`, by default `$SOMKNN_ISA`, else the best that this machine has.
+    """The marker for `name`; by default for `$SOMKNN_ISA`, else for the best set that this machine has.
 
-    Raises ValueError for a name that does not exist or that this machine cannot run. "vnni" accepts either kind.
+    "vnni" accepts either kind of VNNI. Raises ValueError for an unknown name, or one that this machine cannot run.
     """
     name = name or os.environ.get("SOMKNN_ISA") or "auto"
     available = supported()
@@ -90,7 +90,8 @@ def select(name: str | None = None) -> Isa:
         name = "avxvnni"
     if name not in available:
         raise ValueError(
-            f"instruction set {name!r} (argument or SOMKNN_ISA) is not available; this machine has: {', '.join(available)}"
+            f"instruction set {name!r} (argument or SOMKNN_ISA) is not available; "
+            f"this machine has: {', '.join(available)}"
         )
     return NAMES[name]()
 

@@ -1,16 +1,22 @@
-"""What somknn takes from inside Numba, where any release may change it: in this file and no other, and tested before it is used.
+"""All that somknn takes from inside Numba, where any release may change it. It is tested before it is used.
 
-`changed()` says what is missing, by names and parameters. Before a process keeps its first kernel it makes a round trip: a function of one line
-is compiled, packed, unpacked and run. Where either fails, kernels are compiled in memory, and one line says so: slow to start, right all the
-same. Numba's own cache is no way out: it unpickles what it finds, whoever wrote it and whatever happened to it since, and does not
-see that a file has changed from which code was inlined.
+`changed()` says what is missing, judging by names and parameters. Before a process keeps its first kernel it makes a
+round trip: a function of one line is compiled, packed, unpacked and run. If either fails, kernels are compiled in
+memory, and one line says so: starts are slow then, results are right. Numba's own cache cannot be used instead: it
+unpickles what it finds, whoever wrote it and whatever happened to it since. It also does not notice when a file has
+changed whose code was inlined.
 
-Of a compiled kernel only what it takes to run it is kept, so that it is loaded in half of the time. Left out are its code before it was
-compiled, for those that would be linked with it (no kernel calls another; a test sees to it), its source with all types, and the modules of
-the functions of Numba's that it uses: loading it would import them, and SciPy's linear algebra with one of them.
+Only what is needed to run a compiled kernel is kept, so it is loaded in half of the time. Left out are
 
-Numba numbers the files of one function's signatures in an index, so two processes that compile two signatures at a time can write both under
-one number, and one of them is then run with the other's arguments. Here each signature has a file named after it, and no index.
+- its code before it was compiled, which only kernels that are linked with it would need (no kernel calls another; a
+  test checks that),
+- its source with all types,
+- the modules of those functions of Numba that it uses: loading it would import them, and with one of them SciPy's
+  linear algebra.
+
+Numba numbers the files of one function's signatures in an index. So two processes that compile two signatures at the
+same time can write both under one number, and one of them is then run with the other's arguments. Here each signature
+has a file named after it, and there is no index.
 """
 
 import hashlib
@@ -57,11 +63,11 @@ _REBUILD = [
 
 
 class _Changed(Exception):
-    """Numba is not as this file knows it."""
+    """Numba is not as this file expects it."""
 
 
 def changed() -> str:
-    """What of Numba is not as it was when this was written; empty if nothing is."""
+    """What in Numba differs from when this was written; empty if nothing does."""
     if _missing:
         return _missing
     try:
@@ -90,7 +96,10 @@ def _say_given_up() -> None:
 
 
 def cached(dispatcher: Any, digest: str) -> None:
-    """Have `dispatcher` keep and find its code in `cache_files`. digest : of all the source that it is compiled from."""
+    """Make `dispatcher` keep and find its code in `cache_files`.
+
+    digest : of all source files from which the code is compiled.
+    """
     if not _given_up and not hasattr(dispatcher, "_cache"):
         _give_up("Dispatcher has no _cache")
     if _given_up:
@@ -100,7 +109,7 @@ def cached(dispatcher: Any, digest: str) -> None:
 
 
 class _KernelCache(_NullCache):
-    """What `Dispatcher` asks of a cache, under Numba's lock of its compiler."""
+    """What `Dispatcher` needs of a cache. It is called under the lock of Numba's compiler."""
 
     def __init__(self, function: Callable[..., Any], digest: str):
         code = function.__code__
@@ -130,7 +139,8 @@ class _KernelCache(_NullCache):
             if payload is None:
                 return None
             saved_key, data = pickle.loads(payload)
-            # As Numba's, without its tables of all it can compile (a quarter of a second), which compiling fills itself.
+            # As Numba does, but without filling its tables of all it can compile (a quarter of a second). Compiling
+            # fills them.
             rtsys.initialize(target)
             return _unpacked(target, data) if saved_key == key else None
         except Exception as error:  # the file is as it was written: something else differs
@@ -140,7 +150,7 @@ class _KernelCache(_NullCache):
             return None
 
     def save_overload(self, sig: Any, cres: Any) -> None:
-        """Keep a compiled form. As Numba, leaves out what holds addresses of this process."""
+        """Keep a compiled form. Like Numba, leave out code that holds addresses of this process."""
         _try_out()
         if _given_up or any(not each.can_cache for each in cres.lifted) or cres.library.has_dynamic_globals:
             return
@@ -148,7 +158,7 @@ class _KernelCache(_NullCache):
         cache_files.write(self._folder, self._file(holds), holds, dumps((key, _packed(cres))))
 
     def _key(self, signature: Any, codegen: Any) -> tuple[Any, bytes]:
-        """What the code depends on beside the source, and the same with the versions as bytes."""
+        """What the code depends on besides the source; and the same, with the versions, as bytes."""
         closure = self._function.__closure__ or ()
         values = dumps(tuple(cell.cell_contents for cell in closure)) if closure else b""
         code = hashlib.sha256(self._function.__code__.co_code).hexdigest(), hashlib.sha256(values).hexdigest()
@@ -180,7 +190,7 @@ def _unpacked(target: Any, data: tuple) -> Any:
 
 
 def _environment(module: str, consts: list, name: str) -> Any:
-    """As Numba rebuilds it, but for the module's contents, which compiled code never asks for."""
+    """As Numba rebuilds an environment, but without the module's contents, which compiled code never asks for."""
     found = lookup_environment(name)
     if found is None:
         found = Environment({"__name__": module})
@@ -194,7 +204,10 @@ _tried_out = False
 
 
 def _try_out() -> None:
-    """Pack, unpack and run a function of one line, once in a process that compiles (a tenth of a second); gives up where that fails."""
+    """Pack, unpack and run a function of one line, once in a process that compiles (a tenth of a second).
+
+    If that fails, no kernels are kept.
+    """
     global _tried_out
     if _tried_out or _given_up:
         return
@@ -211,7 +224,7 @@ def _try_out() -> None:
 
 
 def take_readonly_arrays(dispatcher: Any) -> None:
-    """Have read-only arrays run what is compiled for writable ones. Where Numba does not let us both are compiled."""
+    """Make read-only arrays run what is compiled for writable ones. If Numba does not let us, both are compiled."""
     if _missing or not hasattr(dispatcher, "_insert"):
         return
     compile_writable = dispatcher.compile

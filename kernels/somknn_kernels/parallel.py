@@ -1,16 +1,16 @@
 """Threads for kernels that release the GIL.
 
-`run_tasks(work, n_tasks, n_threads)` calls `work(0) … work(n_tasks - 1)`, each once, from up to `n_threads` threads (the
-caller's is one of them). A thread takes the next task when it is free, so a slow core does not hold up the rest.
-Tasks write to disjoint places, which is why results never depend on the number of threads.
+`run_tasks(work, n_tasks, n_threads)` calls `work(0) … work(n_tasks - 1)`, each once, from up to `n_threads` threads
+(the caller's is one of them). A thread takes the next task when it is free, so a slow core does not hold up the others.
+Tasks write to disjoint places, so results never depend on the number of threads.
 
-Any number of Python threads may call at once: every call brings its own work and shares only the pool. After
-a fork the child makes a new pool on first use.
+Any number of Python threads may call at once: every call brings its own work, and they share only the pool. After a
+fork the child makes a new pool on first use.
 
-Interrupts. Python raises what a signal's handler raises in the main thread, between two of its instructions: never within a kernel, and
-otherwise anywhere. So a kernel that is called from here should take a tenth of a second at most (`per_task`, `Steps`). And what
-threads share here are locks and queues written in C, which an interrupt cannot leave half-way: the ones of `concurrent.futures`, written in
-Python, it can, and then all threads wait for ever.
+Interrupts. Python raises what a signal's handler raises in the main thread, between two of its instructions: never
+within a kernel, and otherwise anywhere. So a kernel that is called from here should take a tenth of a second at most
+(`per_task`, `Steps`). And what threads share here are locks and queues written in C, which an interrupt cannot leave
+half-way. It can leave those of `concurrent.futures`, written in Python, half-way, and then all threads wait for ever.
 """
 
 import _thread
@@ -28,7 +28,7 @@ _pool_lock = threading.Lock()
 
 
 class _Current(threading.local):
-    run: "_Run | None" = None  # that the thread is working for
+    run: "_Run | None" = None  # the run that the thread is working for
 
 
 _current = _Current()
@@ -45,7 +45,7 @@ if hasattr(os, "register_at_fork"):
 
 
 def available_threads() -> int:
-    """Threads that may be used: $NUMBA_NUM_THREADS, by default the processors of this process."""
+    """Number of threads that may be used: $NUMBA_NUM_THREADS, by default the processors of this process."""
     return int(numba.config.NUMBA_NUM_THREADS)
 
 
@@ -68,7 +68,7 @@ def resolve_n_threads(n_jobs: int | None) -> int:
 
 
 class _Stopped(BaseException):
-    """Ends a task whose run has ended early."""
+    """Ends a task if its run has ended early."""
 
 
 class _Run:
@@ -76,9 +76,9 @@ class _Run:
 
     def __init__(self, work: Callable[[int], object], n_tasks: int):
         self.work, self.n_tasks, self.counter = work, n_tasks, itertools.count()
-        self.stopped = False  # before all tasks were done
-        self.error: BaseException | None = None  # of a thread that is not the caller's
-        self.outer = _current.run  # that the caller is working for
+        self.stopped = False  # True if the run ended before all tasks were done
+        self.error: BaseException | None = None  # of a thread other than the caller's
+        self.outer = _current.run  # the run that the caller is working for
 
     def is_stopped(self) -> bool:
         return self.stopped or (self.outer is not None and self.outer.is_stopped())
@@ -96,7 +96,7 @@ class _Run:
             _current.run = before
 
     def help(self) -> None:
-        """`drain`, from a thread that is not the caller's."""
+        """`drain`, in a thread other than the caller's."""
         try:
             self.drain()
         except _Stopped:
@@ -107,11 +107,14 @@ class _Run:
 
 
 class _Seat:
-    """A place for one more thread in a run. Who holds the lock has the seat: a thread while it works, in the end the caller, for good."""
+    """A place for one more thread in a run.
+
+    Whoever holds the lock has the seat: a thread while it works; in the end the caller, for good.
+    """
 
     def __init__(self, run: _Run):
         self.run: _Run | None = run
-        self.lock = threading.RLock()  # as an interrupt may leave the caller unaware that it has it already
+        self.lock = threading.RLock()  # reentrant: after an interrupt the caller may not know that it has it already
 
     def take(self) -> None:
         if self.lock.acquire(blocking=False):
@@ -123,12 +126,12 @@ class _Seat:
 
 
 class _Pool:
-    """Threads that take seats, started as they are needed."""
+    """Threads that take seats. They are started when they are needed."""
 
     def __init__(self, most: int):
         self._most, self._n_threads = most, 0
         self._offered: queue.SimpleQueue[_Seat] = queue.SimpleQueue()
-        self._taken: list[None] = []  # one for each
+        self._taken: list[None] = []  # one entry for each seat taken
         self._lock = threading.Lock()
 
     def offer(self, seat: _Seat) -> None:
@@ -136,7 +139,7 @@ class _Pool:
         with self._lock:
             if self._n_threads < min(self._most, self._offered.qsize() + len(self._taken)):
                 try:
-                    # `threading.Thread` waits for the thread to begin, by a lock written in Python.
+                    # `threading.Thread` waits for the thread to begin, with a lock written in Python.
                     _thread.start_new_thread(self._take_seats, ())
                     self._n_threads += 1
                 except RuntimeError:  # no more threads, or Python is about to end: the caller does the work
@@ -148,7 +151,7 @@ class _Pool:
             self._taken.append(None)
             seat.take()
             self._taken.pop()
-            del seat  # and the arrays that its run holds
+            del seat  # and with it the arrays that its run holds
 
 
 def _get_pool() -> _Pool:
@@ -160,7 +163,7 @@ def _get_pool() -> _Pool:
 
 
 def check_stopped() -> None:
-    """For tasks that call one kernel after another: ends the task if the run that it belongs to has ended early."""
+    """For tasks that call one kernel after another: ends the task if its run has ended early."""
     run = _current.run
     if run is not None and run.is_stopped():
         raise _Stopped
@@ -169,9 +172,10 @@ def check_stopped() -> None:
 def run_tasks(work: Callable[[int], object], n_tasks: int, n_threads: int) -> None:
     """Call `work(i)` for every i below `n_tasks` from up to `n_threads` threads; the first error is raised.
 
-    An error in any task ends the run, and so does whatever a signal raises in the caller's thread, at any moment: no thread begins another task. It
-    is raised as soon as the tasks that other threads are in have ended too, or have come to a `check_stopped`: from then on nobody
-    writes to the caller's arrays. So a task should not call kernels for longer than a tenth of a second without one.
+    An error in any task ends the run, and so does whatever a signal raises in the caller's thread, at any moment: no
+    thread begins another task. The error is raised as soon as the tasks in other threads have ended too, or have come
+    to a `check_stopped`. From then on nobody writes to the caller's arrays. So a task should not call kernels for
+    longer than a tenth of a second without a `check_stopped`.
     """
     n_threads = min(n_threads, n_tasks)
     if n_threads <= 1:
@@ -194,7 +198,7 @@ def run_tasks(work: Callable[[int], object], n_tasks: int, n_threads: int) -> No
     except _Stopped:
         pass
     finally:
-        # Nothing is called before this line: an interrupt comes between calls.
+        # Nothing is called between the end of the work and this line: an interrupt comes between calls.
         if not drained:
             run.stopped = True
         while True:
@@ -212,7 +216,7 @@ def run_tasks(work: Callable[[int], object], n_tasks: int, n_threads: int) -> No
         try:
             raise run.error
         finally:
-            del run  # which the error's traceback leads to
+            del run  # the error's traceback leads to it
     check_stopped()
 
 
@@ -221,9 +225,10 @@ _TASK_OPERATIONS = 3e8  # multiply-adds that the slowest kernels do in a tenth o
 
 
 def per_task(most: int, operations: float, multiple: int = 1) -> int:
-    """How many rows a task should take: `most`, or what is done in a tenth of a second where each takes so many multiply-adds.
+    """How many rows a task should take: `most`, or as many as are done in a tenth of a second.
 
-    multiple : the number is a multiple of this, and at least this.
+    operations : multiply-adds that each row takes
+    multiple : the result is a multiple of this, and at least this
     """
     if most * operations <= _TASK_OPERATIONS and most % multiple == 0:
         return most
@@ -231,21 +236,21 @@ def per_task(most: int, operations: float, multiple: int = 1) -> int:
 
 
 class Steps:
-    """Splits a range of rows into calls of a kernel that are short enough for interrupts, and long enough to cost nothing.
+    """Splits a range of rows into calls of a kernel: short enough for interrupts, and long enough to cost nothing.
 
-    How many rows that is shows while they are at work: some take a hundred times as long as others. The caller sees to it that no result
-    depends on where the range is split.
+    How many rows that is shows only at work: some rows take a hundred times as long as others. The caller makes sure
+    that no result depends on where the range is split.
 
     Parameters
     ----------
     first : int
         Rows of the first call.
     multiple : int
-        Every call but the last takes a multiple of it.
+        Every call but the last takes a multiple of this.
     most : int or None
-        Rows of a call at most.
+        Largest number of rows of a call.
 
-    Threads may share an object: what one finds out the others use.
+    Threads may share an object: what one of them learns, the others use.
     """
 
     def __init__(self, first: int, multiple: int = 1, most: int | None = None):
@@ -253,7 +258,10 @@ class Steps:
         self._rows = max(multiple, first)
 
     def run(self, call: Callable[[int, int], int | None], start: int, stop: int) -> int:
-        """call(first, last) for consecutive ranges of [start, stop), to the end or to the row, before its last, that a call returns."""
+        """Call call(first, last) for consecutive ranges of [start, stop), up to the end.
+
+        A call may return a row before `last`. Then nothing more is called, and that row is returned; else `stop`.
+        """
         while start < stop:
             check_stopped()
             last = min(stop, start + self._rows // self._multiple * self._multiple)
@@ -268,6 +276,6 @@ class Steps:
     def _learn(self, rows: int, seconds: float) -> None:
         if 4 * rows < self._rows and seconds < _TASK_SECONDS:
             return  # what was left of a range tells little
-        # Slower at once, faster step by step
+        # Get smaller at once, larger step by step.
         wanted = min(int(rows * _TASK_SECONDS / max(seconds, 1e-9)), 4 * self._rows, self._most or 2**62)
         self._rows = max(self._multiple, wanted)

@@ -1,18 +1,18 @@
 """The one place that says how kernels are compiled, cached and announced.
 
-Every kernel is decorated with `@kernel`. It releases the GIL and is single-threaded inside: parallelism comes
-from `parallel.run_tasks`, which calls kernels from several Python threads. Numba's own `parallel=True` was
-rejected for three reasons: it compiles five to ten times slower, its `workqueue` layer aborts the process when two Python
-threads call at once (numba#10565), and its OpenMP layer cannot be used in a forked child.
+Every kernel is decorated with `@kernel`. It releases the GIL and runs in one thread. Parallelism comes from
+`parallel.run_tasks`, which calls kernels from several Python threads. Numba's own `parallel=True` was rejected for
+three reasons: it compiles five to ten times slower, its `workqueue` layer aborts the process when two Python threads
+call at once (numba#10565), and its OpenMP layer cannot be used in a forked child.
 
-Cache. Numba stamps a cached function with its own file only, so a change in another file whose function was inlined goes unnoticed. Here the
-stamp is a digest of the file and of every kernel file that it imports, and names a folder of its own: a stale kernel cannot be loaded,
-several checkouts can share one cache, and an installation in a read-only place works. Which files are believed is told in `cache_files`,
-what is in them in `numba_cache`.
+Cache. Numba stamps a cached function with its own file only, so it does not notice a change in another file whose
+function was inlined. Here the stamp is a digest of the file and of every kernel file that it imports, and it names a
+folder of its own. So a stale kernel cannot be loaded, several checkouts can share one cache, and an installation in a
+read-only place works. `cache_files` says which files are trusted, `numba_cache` what is in them.
 
-Read-only arrays (memory-mapped rows, a loaded model) are another type to Numba than writable ones, and would be
-compiled for seconds again. A kernel writes to the arrays that its caller made for it and to no others: one compiled
-form serves both.
+Read-only arrays (memory-mapped rows, a loaded model) are another type to Numba than writable ones. They would cost
+seconds of compilation again. A kernel writes only to arrays that its caller made for it. So one compiled form serves
+both.
 """
 
 import functools
@@ -31,7 +31,7 @@ PACKAGE = __package__ or "somknn_kernels"
 PACKAGE_FOLDER = Path(__file__).parent
 
 
-# Parsing the files into syntax trees took 0.3 s of every start.
+# A regular expression, as parsing the files into syntax trees took 0.3 s of every start.
 _KERNEL_IMPORT = re.compile(
     rf"^[ \t]*from[ \t]+({PACKAGE}(?:\.\w+)*)[ \t]+import[ \t]*(\([^)]*\)|[^\n]*)", re.MULTILINE
 )
@@ -39,7 +39,10 @@ _KERNEL_IMPORT = re.compile(
 
 @functools.cache
 def _imported_kernel_files(path: Path) -> frozenset[Path]:
-    """The kernel files that `path` imports, directly or not, and itself. Kernels are imported by `from … import …` only (a test sees to it)."""
+    """The kernel files that `path` imports, directly or not, and `path` itself.
+
+    Kernels are imported by `from … import …` only (a test checks that).
+    """
     files = {path}
     for module, imported in _KERNEL_IMPORT.findall(path.read_text(encoding="utf-8")):
         names = [module] + [f"{module}.{name}" for name in re.findall(r"\w+", imported)]
@@ -59,10 +62,14 @@ def _source_digest(path: Path) -> str:
 
 
 def _compiler(**options: Any) -> Callable[[Callable[..., Any]], Any]:
-    """No GIL, strict IEEE arithmetic, C-like division, whatever `options` add. Raises ImportError where the compiler is switched off."""
+    """Compiler options of all kernels: no GIL, strict IEEE arithmetic, C-like division, and what `options` add.
+
+    Raises ImportError if the compiler is switched off.
+    """
     if numba.config.DISABLE_JIT:
         raise ImportError(
-            "somknn's kernels need Numba's compiler, which NUMBA_DISABLE_JIT switches off; unset that variable and start Python again"
+            "somknn's kernels need Numba's compiler, which NUMBA_DISABLE_JIT switches off; "
+            "unset that variable and start Python again"
         )
     return numba.njit(nogil=True, fastmath=False, error_model="numpy", boundscheck=False, **options)
 
@@ -78,5 +85,5 @@ def kernel(function: Callable[..., Any]) -> Any:
 
 
 def inlined(function: Callable[..., Any]) -> Any:
-    """A helper that only other kernels call: compiled into its caller, so never cached by itself."""
+    """Compile a helper that only other kernels call, into its callers. So it is never cached by itself."""
     return _compiler(inline="never")(function)
