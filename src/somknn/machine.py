@@ -1,6 +1,7 @@
 """What computation runs on: threads, steps that Ctrl-C can end, the instruction set, the cache of kernels.
 
-Everything in `somknn` that computes takes these from here; what they do is told in `somknn_kernels.parallel` and `somknn_kernels.isa`.
+Everything in `somknn` that computes takes these from here. `somknn_kernels.parallel` and `somknn_kernels.isa` say what
+they do.
 """
 
 from somknn_kernels.cache_files import cache_folder

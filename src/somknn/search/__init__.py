@@ -1,4 +1,4 @@
-"""The search room: whoever needs the nearest of something asks here.
+"""The search room: whoever needs nearest neighbours asks here.
 
     who asks                    what answers                      what is fixed, what comes anew
     KNeighbors*, evaluation     index.ExactIndex                  rows; queries
@@ -14,6 +14,7 @@
     byte_screen, frames         codes of few vectors, and of a codebook
     stored                      what a model file keeps of a pruned index
 
-Threads come as an argument, and the instruction set is asked for once, when something is fitted. What is searched never changes: a fit makes
-another. No answer depends on who answers: all are ordered by (distance, row), by the distances of `somknn_kernels.exact`.
+The number of threads comes as an argument. The instruction set is asked for once, when something is fitted. What is
+searched never changes: a fit makes a new object. No answer depends on who answers: all are ordered by (distance, row),
+with the distances of `somknn_kernels.exact`.
 """

@@ -1,8 +1,8 @@
 """The best-matching units of all rows, epoch after epoch: one object that keeps what does not change.
 
-`Axes` are fitted once on a sample, `BMUSearch` embeds its rows on them once, and `search(codebook)` encodes the
-small codebook and calls the kernel. The previous units are the starting bounds, so that late epochs measure
-little more than two rows in full.
+`Axes` are fitted once, on a sample. `BMUSearch` embeds its rows on them once. `search(codebook)` encodes the small
+codebook and calls the kernel. The previous units give the first upper bounds, so late epochs measure little more than
+two units a row in full.
 """
 
 from typing import NamedTuple
@@ -21,28 +21,30 @@ from somknn_kernels.search import codebook_missing, codebook_search
 from somknn_kernels.tiles.row_products import AXES
 
 _ROWS_PER_TASK = 768
-_PILOTS, _PILOT_ROWS = 4, 128  # parts of the rows that tell what a search will cost
-_LARGE = 8192  # rows from which a trial is worth its time, and axes are for a single search
-_SAMPLED_TILES = 64  # that tell whether rows leave columns blank
-_MOSTLY_USED = 0.8  # share of pairs of columns from which lists of them save nothing
-_TRUSTED = 0.5  # share of rows that kept their unit in the last search: from there on it is where the next one begins
-_OWN = {"narrow": AXES - 1, "own": 2 * AXES - 1}  # axes of the codebook itself
-# Nanoseconds, about, from which the ways of a search are compared
+_PILOTS, _PILOT_ROWS = 4, 128  # parts of the rows, and rows of each, that tell what a search will cost
+_LARGE = 8192  # number of rows from which a trial is worth its time, and so are axes for a single search
+_SAMPLED_TILES = 64  # tiles that tell whether rows leave columns blank
+_MOSTLY_USED = 0.8  # if at least this share of the pairs of columns is used, lists of them save nothing
+_TRUSTED = 0.5  # if at least this share of the rows kept its unit in the last search, the next one begins from there
+_OWN = {"narrow": AXES - 1, "own": 2 * AXES - 1}  # number of axes of the codebook itself
+# Costs in nanoseconds, about, by which the ways of a search are compared
 _PASSED = 15.0  # a unit in stage 2
 _MEASURED = 90.0  # a unit measured in full
 _SCANNED = 0.4  # a unit on LEAD more columns
 _PROJECTED = 0.2  # a column of a row on AXES axes of the codebook's own
-_OWN_AXES = 1e5  # to find one of them
-_CLEAR = 2.5  # units measured a row, the first two included, in a search whose way is taken again without a trial
-_ENOUGH = 3.0  # the same in a trial, which makes others needless
-_DRAWN = 0.5  # mean square of the units, in those of the rows, below which axes of their own are tried first; above, not without need
+_OWN_AXES = 1e5  # finding one axis of the codebook's own
+_CLEAR = 2.5  # units measured a row, the first two included: below this, the way is taken again without a trial
+_ENOUGH = 3.0  # units measured a row in a trial: below this, no other trial is needed
+# Mean square of the units, relative to that of the rows. Below this, axes of the codebook's own are tried before those
+# of the data; above it, only if the last search used them.
+_DRAWN = 0.5
 
 
 _Way = tuple[str, Units, float]  # name, the codebook for it, cost
 
 
 class BMUSearch:
-    """The two nearest codebook rows of every row of `X`, exactly as a float64 computation finds them.
+    """The two nearest rows of a codebook for every row of `X`, exactly as a float64 computation finds them.
 
     Parameters
     ----------
@@ -50,21 +52,22 @@ class BMUSearch:
     axes : Axes or None
         Axes of other data, for chunks of one stream. Ignored with `missing`.
     missing : bool
-        NaN in `X` means a missing value: distances run over the columns that a row has.
+        NaN in `X` means a missing value: distances take only the columns that a row has.
     n_threads : int
         The result does not depend on it.
 
     Attributes
     ----------
     units : (n, 2) int64
-        The nearest and the second nearest.
+        The nearest and the second nearest unit of each row.
     distances : (n,) float64
-        Squared distances to the nearest, within 1e-7 of themselves.
+        Squared distances to the nearest unit, with a relative error of at most 1e-7.
     way : str
-        How the last search went: "staged", "deep" (all axes at once), or on axes of the codebook itself, for a young one whose rows
-        the data's do not tell apart (a wide neighbourhood has drawn all units together): "narrow" (15 of them) or "own" (31).
+        How the last search went: "staged", "deep" (all axes at once), or on axes of the codebook itself: "narrow" (15
+        of them) or "own" (31). The latter two are for a young codebook whose units the axes of the data do not tell
+        apart, because a wide neighbourhood has drawn them together.
     examined : list of 3 int
-        Units that passed the scan, that were measured in full and that float64 had to tell apart, in the last search.
+        In the last search: units that passed the scan, units measured in full, units that float64 had to tell apart.
     """
 
     def __init__(self, X: np.ndarray, *, axes: Axes | None = None, missing: bool = False, n_threads: int = 1):
@@ -77,11 +80,11 @@ class BMUSearch:
         if missing:
             return
         self._isa: Isa = select()
-        # Bytes are multiplied as they are: about a centre of integers, without a scale.
+        # Bytes are multiplied as they are: they need a centre of integers and no scale.
         fits = axes is not None and (X.dtype != np.uint8 or axes.for_bytes)
         self.axes = axes if axes is not None and fits else Axes(X, n_threads)
         self._short = self._embed()
-        self._own_cost = 0.0  # of the other ways, above which axes of the codebook's own are tried
+        self._own_cost = 0.0  # if the other ways cost more than this, axes of the codebook's own are tried
 
     def _embed(self) -> Short:
         axes, X = self.axes, self.X
@@ -89,7 +92,7 @@ class BMUSearch:
         frame = axes.frame
         codes, norms = aligned((n, WIDTH), np.int16), np.empty(n)
         unit = axes.reach / CODE_LIMIT
-        # Rows that are no bytes are rounded to 16 bits before they are projected.
+        # Rows that are not bytes are rounded to 16 bits before they are projected.
         rounded = 0.0 if X.dtype == np.uint8 else np.sqrt(X.shape[1]) / (2 * CODE_LIMIT) * 1.02
         loss = np.array([rounded * (1.0 + frame.deviation) + 1e-11, unit * np.sqrt(WIDTH) / 2 * 1.01])
         used = self._used_pairs(frame.panels.shape[1])
@@ -107,7 +110,7 @@ class BMUSearch:
         return short
 
     def _used_pairs(self, n_pairs: int) -> np.ndarray:
-        """Room for the lists of used pairs of columns, where they are short enough to be worth it."""
+        """Room for the lists of used pairs of columns, if the lists are short enough to be worth it."""
         tile = query_tile(self._isa)
         n = len(self.X)
         none = np.empty((0, 1 + n_pairs), np.uint16)
@@ -133,7 +136,7 @@ class BMUSearch:
 
     def _search(self, codebook: np.ndarray) -> None:
         n = len(self.X)
-        if len(codebook) != self._size:  # units of another codebook are no guesses
+        if len(codebook) != self._size:  # the units of another codebook are no guesses
             self._kept, self._size, self.examined = -1, len(codebook), [0, 0, 0]
             self.units[:] = -1
         if self.missing:
@@ -146,16 +149,16 @@ class BMUSearch:
                 self.n_threads,
             )
             return
-        # A few units of each row are measured in full, with a young codebook many.
+        # A few units of each row are measured in full; many if the codebook is young.
         at_once = per_task(_ROWS_PER_TASK, len(codebook) * (LEAD + codebook.shape[1] / 16), 48)
         parts = [(first, min(n, first + at_once)) for first in range(0, n, at_once)]
-        # Each begins with a whole tile, as the parts do
+        # Each begins with a whole tile, as the parts do.
         firsts = [part * n // _PILOTS // _ROWS_PER_TASK * _ROWS_PER_TASK for part in range(_PILOTS)]
         pilot = [(first, first + _PILOT_ROWS) for first in firsts] if n > _LARGE else []
         with single_threaded_blas():
             if float(np.abs(codebook).max()) * self.axes.scale < 1e140:
                 short, encoded = self._short, self._encode(codebook)
-            else:  # squares beyond float64: no bound, but every distance
+            else:  # squares beyond float64: no bounds, every distance is computed
                 short, encoded = self._short._replace(rare=-1.0), self._encode(np.zeros_like(codebook))
             self.way, view = self._choose(short, encoded, codebook, pilot)
         trust = self.way == "staged" and self._kept >= _TRUSTED * n
@@ -163,16 +166,16 @@ class BMUSearch:
         *self.examined, self._kept = examined.sum(axis=0).tolist()
 
     def _choose(self, short: Short, encoded: Encoded, codebook: np.ndarray, pilot: list) -> tuple[str, Units]:
-        """The way of this search that costs least as a few tasks tell, and the codebook for it."""
+        """The way that costs least in this search, as far as a few tasks tell, and the codebook for it."""
         n, (K, d) = len(self.X), codebook.shape
         if not pilot or d <= LEAD:
             return "staged", self._view("staged", encoded)
-        passed, measured = self.examined[0] / n, self.examined[1] / n  # in the last search, zero if there was none
+        passed, measured = self.examined[0] / n, self.examined[1] / n  # in the last search; zero if there was none
         if self.way in _OWN and 0.0 < measured < _CLEAR:
             return self.way, self._view(self.way, encoded)
         before = self._cost(self.way, K, d, passed, measured)
         data = None
-        if self.way == "own":  # once more it will hardly cost less: radii shrink
+        if self.way == "own":  # it will hardly get cheaper: radii shrink
             data = self._data_way(short, encoded, codebook, pilot)
             if data[2] <= before:
                 self._own_cost = before
@@ -189,7 +192,10 @@ class BMUSearch:
         return own[:2] if own[2] < data[2] else data[:2]
 
     def _own_way(self, short: Short, encoded: Encoded, codebook: np.ndarray, pilot: list, before: float) -> _Way | None:
-        """The better of the ways on axes of the codebook itself, or None where they are not worth a trial. before : cost of the last search."""
+        """The better of the ways on axes of the codebook itself, or None if they are not worth a trial.
+
+        before : cost of the last search.
+        """
         K, d = codebook.shape
         if self.way in _OWN:
             candidates = ["own"]
@@ -211,7 +217,7 @@ class BMUSearch:
         return best
 
     def _data_way(self, short: Short, encoded: Encoded, codebook: np.ndarray, pilot: list) -> _Way:
-        """The better of the ways on the data's axes."""
+        """The better of the ways on the axes of the data."""
         K, d = codebook.shape
         staged = self._view("staged", encoded)
         passed, measured = self._pilot(short, staged, codebook, self._kept >= _TRUSTED * len(self.X), pilot)
@@ -221,10 +227,10 @@ class BMUSearch:
         return "deep", deepened(staged, self._isa), cost
 
     def _cost(self, way: str, K: int, d: int, passed: float, measured: float) -> float:
-        """Nanoseconds a row, beyond what all ways have in common; 0 where nothing was measured."""
+        """Nanoseconds a row, beyond what all ways have in common; 0 if nothing was measured."""
         if measured == 0.0:
             return 0.0
-        if way in ("staged", "deep"):  # the lesser of the two
+        if way in ("staged", "deep"):  # the cheaper of the two
             return _MEASURED * measured + min(_PASSED * passed, _SCANNED * K)
         finding = _OWN_AXES * _OWN[way] / len(self.X)
         if way == "narrow":
@@ -232,7 +238,7 @@ class BMUSearch:
         return _MEASURED * measured + 2.0 * _PROJECTED * d + finding
 
     def _pilot(self, short, view: Units, codebook: np.ndarray, trust: bool, pilot: list) -> tuple[float, float]:
-        """Units per row that pass stage 1 and that are measured in full, from a few tasks."""
+        """Units per row that pass stage 1, and units per row that are measured in full, from a few tasks."""
         passed, measured = self._run(short, view, codebook, trust, pilot)[:, :2].mean(axis=0) / _PILOT_ROWS
         return float(passed), float(measured)
 
@@ -266,7 +272,7 @@ class BMUSearch:
 
 
 class Found(NamedTuple):
-    """Rows, their two nearest units (n, 2) and the squared distances (n,) to the nearest."""
+    """Rows X, the two nearest units of each (n, 2), and the squared distance to the nearest (n,)."""
 
     X: np.ndarray
     units: np.ndarray
@@ -274,7 +280,7 @@ class Found(NamedTuple):
 
 
 def find(X: np.ndarray, codebook: np.ndarray, missing: bool, n_threads: int) -> Found:
-    """One search alone: for few rows the exact index over the codebook, as their axes take longer than they save."""
+    """A single search. For few rows the exact index over the codebook does it: axes would cost more than they save."""
     if missing or len(codebook) == 1 or len(X) > _LARGE:
         return Found(X, *BMUSearch(X, missing=missing, n_threads=n_threads).search(codebook))
     distances, units = ExactIndex(n_jobs=n_threads).fit(codebook).search(X, 2)

@@ -12,16 +12,16 @@ from somknn_kernels.ir.layout import Layout, byte_panels, byte_queries, float_pa
 from somknn_kernels.search import brute
 from somknn_kernels.search.brute import Span
 
-WIDEST_BYTES = 33_025  # above this a sum of squared byte differences can pass 2^31
+WIDEST_BYTES = 33_025  # with more columns, a sum of squared differences of bytes can pass 2^31
 _BLOCK_BYTES = 200_000  # of packed rows: they stay in the level-2 cache beside a tile of queries
 _QUERIES_PER_TASK = (
     2560  # at most: packing a block of rows then costs 5% of its products, and the packed queries fit level 3
 )
-_WORTH_ORDER = 512  # rows; a query is compared with 64 leaders to find its place
-_SAMPLE = 256  # rows among which zeros are counted
+_WORTH_ORDER = 512  # rows from which an order pays: a query is compared with 64 leaders to find its place
+_SAMPLE = 256  # rows in which zeros are counted
 _LISTS, _SORTING = 16_384, 20  # lists that a task sorts, and operations for each of their pairs
 _RERANKED = 128  # queries of a task
-_FEW_QUERIES = 4  # up to here packing costs more than it saves
+_FEW_QUERIES = 4  # up to so many queries packing costs more than it saves
 
 
 class BruteSearch:
@@ -33,7 +33,7 @@ class BruteSearch:
         self.centre = np.zeros(rows.shape[1])
         self.scale = 1.0
         if rows.dtype != np.uint8 or rows.shape[1] > WIDEST_BYTES:
-            # Any point does for exactness. The middle of the range cannot overflow; zeros that stay zeros are skipped.
+            # Any point is correct. The middle of the range cannot overflow. Zeros that stay zeros are skipped.
             low, high = (extreme.astype(np.float64) for extreme in _extremes(rows))
             sparse = (rows[:: max(1, len(rows) // _SAMPLE)] == 0).mean(axis=0) > 0.5
             self.centre = np.where(sparse, 0.0, low / 2 + high / 2)
@@ -46,7 +46,7 @@ class BruteSearch:
         return self.rows.dtype == np.uint8 and queries.dtype == np.uint8
 
     def search(self, queries: np.ndarray, k: int, *, n_threads: int) -> tuple[np.ndarray, np.ndarray]:
-        """As `Searcher.search`; int64 where `integers`, else float64."""
+        """As `Searcher.search`; distances are int64 if `integers`, else float64."""
         order = None
         if len(self.rows) >= _WORTH_ORDER:
             order = similar_first(queries, 0 if self.integers(queries) else self.centre, n_threads)
@@ -100,9 +100,10 @@ class BruteSearch:
     def rerank(
         self, queries: np.ndarray, candidates: np.ndarray, distances: np.ndarray, indices: np.ndarray, n_threads: int
     ) -> np.ndarray:
-        """Fill `distances` and `indices` (m, k) with the nearest among `candidates`; how many of them each query has, (m,).
+        """Fill `distances` and `indices` (m, k) with the nearest among `candidates`.
 
-        candidates : int64 (m, s), rows that another engine proposes, -1 where it has none. -1 is returned for a query for which it names a row twice.
+        Returns how many of the k entries of each query hold a row, (m,), or -1 for a query that names a row twice.
+        candidates : int64 (m, s), rows that another engine proposes; -1 stands for no row
         """
         m = len(queries)
         found = np.empty(m, np.int64)
@@ -168,7 +169,7 @@ class BruteSearch:
         search_in_steps(search, packed, panels.shape[0] * panels.shape[2], r_start, r_stop)
 
     def _upper_bounds(self, queries, q_start, q_stop, r_start, r_stop, collector) -> np.ndarray | None:
-        """Squared distances (m,) beyond which no row is of use, found among a few rows; None where codes would not pay."""
+        """Squared distances (m,) beyond which no row is of use, found among a few rows; None if codes would not pay."""
         if isinstance(collector, Within):
             return collector.upper_bounds if codes_may_pay(self.isa, q_stop - q_start) else None
         k = collector.distances.shape[1]
@@ -193,7 +194,7 @@ class BruteSearch:
 
 
 def _extremes(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The least and the largest value of every column, block by block of rows: both passes then come from the cache."""
+    """The least and the largest value of every column, block by block of rows: the second pass reads the cache."""
     block = max(1, 2**20 // max(1, rows[0].nbytes))
     low, high = rows[0].copy(), rows[0].copy()
     for start in range(0, len(rows), block):
@@ -209,7 +210,7 @@ def _used(packed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def sorted_lists(distances: np.ndarray, indices: np.ndarray, n_threads: int) -> tuple[np.ndarray, np.ndarray]:
-    """Heaps (m, k) as ascending lists, in place."""
+    """Turn heaps (m, k) into ascending lists, in place."""
     rows = per_task(_LISTS, distances.shape[1] * _SORTING)
     if len(distances) <= rows:
         return selection.sorted_heaps(distances, indices)
@@ -223,21 +224,21 @@ def sorted_lists(distances: np.ndarray, indices: np.ndarray, n_threads: int) -> 
 
 
 def merged_lists(distances: np.ndarray, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Heaps of parts of the rows, (parts, m, k), as one ascending list of each query."""
+    """Merge the heaps of several parts of the rows (parts, m, k) into one ascending list for each query."""
     merged = np.empty(distances.shape[1:], distances.dtype), np.empty(indices.shape[1:], np.int64)
     selection.merge_parts(distances, indices, *merged)
     return merged
 
 
 def squared_bounds(squared_radius: float, m: int, integers: bool) -> np.ndarray:
-    """The radius for each of m queries, of the type of their distances."""
+    """The squared radius for each of m queries, in the type of their distances."""
     if integers:
         return np.full(m, min(np.floor(squared_radius), 2**62), np.int64)
     return np.full(m, squared_radius, np.float64)
 
 
 def collect_within(run, upper_bounds: np.ndarray, dtype) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Call `run(collector)` twice, first to count and then to fill arrays of exactly the right size."""
+    """Call `run(collector)` twice: first to count, then to fill arrays of exactly the right size."""
     counts, starts = np.zeros(len(upper_bounds), np.int64), np.zeros(len(upper_bounds) + 1, np.int64)
     nothing = np.empty(0, dtype), np.empty(0, np.int64)
     run(Within(upper_bounds, counts, starts, *nothing))

@@ -1,4 +1,7 @@
-"""Brute force by coarser codes: when to try it, and with which codes. The loop is in `somknn_kernels.search.brute_screen`."""
+"""Brute force by coarser codes: when to try it, and with which codes.
+
+The loop is in `somknn_kernels.search.brute_screen`.
+"""
 
 from collections.abc import Callable
 
@@ -13,28 +16,28 @@ from somknn_kernels.search import brute_screen
 from somknn_kernels.search.brute import Span
 
 _BLOCK_BYTES = 200_000  # of packed rows, as in `brute`
-_FEWEST_QUERIES = 64  # from here on the rows are worth encoding
+_FEWEST_QUERIES = 64  # from so many queries on, the rows are worth encoding
 _SEEDS = 512, 64  # rows among which a first k-th distance is found: at least, and for each neighbour
-_COARSEST = 127  # step up to which the codes' squares and errors fit the kernel's types
-_SAMPLE = 64  # queries and rows of which distances are looked at
+_COARSEST = 127  # largest step with which the codes' squares and errors fit the kernel's types
+_SAMPLE = 64  # queries, and rows, whose distances are looked at
 _PACKING = 50  # multiply-adds that packing one number takes
-_PASSING = 1 / 16  # share of the sampled pairs from which on exact comparisons take what the codes save
+_PASSING = 1 / 16  # if this share of the sampled pairs passes, exact comparisons take the time that the codes save
 
 
 def codes_may_pay(isa: Isa, n_queries: int) -> bool:
-    """Whether the instruction set multiplies bytes faster than it can exactly, and the queries are enough to encode the rows for."""
+    """Whether coarser codes multiply faster than exact bytes here, and the queries are worth encoding the rows for."""
     return isinstance(isa, Avx2) and n_queries >= _FEWEST_QUERIES
 
 
 def seed_rows(k: int) -> int:
-    """Among how many rows the k-th distances should be known before `search_by_codes`."""
+    """Number of rows among which the k-th distances should be known before `search_by_codes`."""
     return max(_SEEDS[0], _SEEDS[1] * k)
 
 
 def search_by_codes(isa: Isa, queries, q_start, q_stop, rows, r_start, r_stop, upper_bounds, collector) -> int:
-    """As `brute.brute_bytes`; returns the row from which on nothing has been searched: r_stop, or before where it does not pay.
+    """As `brute.brute_bytes`; returns the row from which on nothing was searched: r_stop, or less if it does not pay.
 
-    upper_bounds : int64 (m,), squared distances beyond which no row is of use to a query.
+    upper_bounds : int64 (m,), squared distances beyond which no row is of use to a query
     """
     step = _code_step(queries[q_start:q_stop], rows[r_start:r_stop], upper_bounds[q_start:q_stop])
     if step is None:
@@ -63,9 +66,9 @@ def search_by_codes(isa: Isa, queries, q_start, q_stop, rows, r_start, r_stop, u
 def search_in_steps(
     search: Callable[[int, int, int, int], int | None], queries: np.ndarray, block: int, r_start: int, r_stop: int
 ) -> int:
-    """search(first row, last row, first tile to pack, last tile to pack) for ranges of rows; the row that was reached.
+    """Call search(first row, last row, first tile to pack, last tile to pack) for ranges of rows; returns the end.
 
-    queries : room for them, tile by tile. block : rows that a search packs at once.
+    queries : room for the packed queries, tile by tile; block : rows that a search packs at once
     """
     n_tiles, size = len(queries), queries[0].size
     at_once = per_task(n_tiles, _PACKING * size)
@@ -84,9 +87,12 @@ def search_in_steps(
 
 
 def _code_step(queries, rows, upper_bounds) -> int | None:
-    """The smallest unit with which squared distances of codes rarely pass 2^17, where sums of 16 bits repeat; None where codes do not pay."""
+    """The smallest step with which squared distances of codes rarely pass 2^17, where sums of 16 bits repeat.
+
+    None if codes do not pay.
+    """
     q, t = sample_rows(queries, _SAMPLE).astype(np.float32), sample_rows(rows, _SAMPLE).astype(np.float32)
-    products = np.einsum("ij,kj->ik", q, t)  # not by BLAS, whose threads would wait for one another
+    products = np.einsum("ij,kj->ik", q, t)  # not by BLAS, whose threads would wait for each other
     squares = (q**2).sum(axis=1)[:, None] + (t**2).sum(axis=1) - 2 * products
     distances = np.sqrt(np.maximum(squares, 0))
     step = max(3, int(np.ceil(np.quantile(distances, 0.999) / np.sqrt(2.0**17))))

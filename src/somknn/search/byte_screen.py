@@ -1,4 +1,4 @@
-"""Few vectors among which many rows of bytes seek their nearest: codes of both sides for `somknn_kernels.search.byte_screen`."""
+"""The nearest of a few vectors to many rows of bytes: codes of both sides for `somknn_kernels.search.byte_screen`."""
 
 import numpy as np
 
@@ -12,19 +12,22 @@ from somknn_kernels.search.byte_screen import LEAD, NOWHERE, PIECE, WIDEST, Byte
 from somknn_kernels.tiles.row_products import AXES
 
 ROWS = 384  # of a task; a multiple of every tile
-_SAMPLE = 1024  # rows that the axes are made from; with 2,048 a fit of K-Means took 25 ms more, and no search less
-_PILOTS = 4  # tasks
-_TOO_MANY = 0.12  # of the vectors measured: comparing all is then the better way
+_SAMPLE = 1024  # rows from which the axes are made; 2,048 made a fit of K-Means 25 ms longer, and no search shorter
+_PILOTS = 4  # tasks that tell what all will cost
+_TOO_MANY = 0.12  # if more than this share of the vectors is measured, comparing all is better
 _CODE_LIMIT = 30000.0  # norm of the codes of a row or a vector: no sum of products passes 2^30
 
 
 def suits(rows: np.ndarray, n_vectors: int) -> bool:
-    """Whether rows of that dtype and width, and so many vectors, are for `ByteScreen`."""
+    """Whether `ByteScreen` is for rows of this dtype and width and for so many vectors."""
     return rows.dtype == np.uint8 and 2 * LEAD <= rows.shape[1] <= WIDEST and n_vectors >= 64
 
 
 class ByteScreen:
-    """Axes and codes. Any rows of bytes of the width of `like` (n, d), with LEAD <= d, can be encoded; rows like these get tight bounds."""
+    """Axes and codes.
+
+    Any rows of bytes as wide as `like` (n, d), with LEAD <= d, can be encoded. Rows that resemble it get tight bounds.
+    """
 
     def __init__(self, like: np.ndarray, isa: Isa):
         self.isa = isa
@@ -33,7 +36,7 @@ class ByteScreen:
         self.centre = np.clip(np.rint(sample.mean(axis=0)), 0, 255)
         with single_threaded_blas():
             axes = principal_axes(sample - self.centre, LEAD - 1).T
-        # that a row can be
+        # The largest distance of a row from the centre.
         self._farthest = farthest = float(np.sqrt((np.maximum(self.centre, 255 - self.centre) ** 2).sum()))
         scale = min(32767.0 / float(np.abs(axes).max()), 2.0**30 / (1.05 * farthest + d))
         whole = np.rint(axes * scale)
@@ -46,11 +49,11 @@ class ByteScreen:
         )
 
     def encode(self, rows: np.ndarray, first: int, last: int, codes: np.ndarray, squares: np.ndarray) -> None:
-        """Codes int16 (last - first, LEAD) and squared norms float64 of rows[first:last]."""
+        """Codes, int16 (last - first, LEAD), and squared norms, float64, of rows[first:last]."""
         kernels.encode_bytes(self.isa, rows, first, last, self._by, codes, squares)
 
     def encode_all(self, rows: np.ndarray, n_threads: int) -> tuple[np.ndarray, np.ndarray]:
-        """The same of all rows."""
+        """Codes and squared norms of all rows, as in `encode`."""
         codes, squares = np.empty((len(rows), LEAD), np.int16), np.empty(len(rows))
 
         def work(task: int) -> None:
@@ -61,7 +64,7 @@ class ByteScreen:
         return codes, squares
 
     def vectors(self, vectors: np.ndarray) -> Vectors | None:
-        """Codes of the vectors (K, d); None for numbers so large that nothing would be certain."""
+        """Codes of the vectors (K, d); None if numbers are so large that nothing would be certain."""
         centred = vectors.astype(np.float64) - self.centre
         squares = np.einsum("ij,ij->i", centred, centred)
         longest = float(np.sqrt(squares.max()))
@@ -73,7 +76,7 @@ class ByteScreen:
         # What float64 may lose in products of d terms is far below 1e-9.
         beyond = np.sqrt(np.maximum(squares * (1 + 1e-9) - np.einsum("ij,ij->i", inside, products), 0.0))
         row_unit, half = self._by.unit, 0.5 * np.sqrt(LEAD - 1)
-        # No entry beyond the limit, and no half square beyond 2^30 units
+        # No entry beyond the limit, and no half square beyond 2^30 units.
         unit = max(1.02 * longest / _CODE_LIMIT, longest**2 / (row_unit * 2.0**31), 1e-30)
         codes = np.zeros((len(vectors), LEAD), np.int16)
         codes[:, : LEAD - 1] = np.rint(inside / unit)
@@ -95,9 +98,9 @@ class ByteScreen:
         return Vectors(panels, codes, placed, row_unit * unit, slack, high, step, coarse, squares)
 
     def _second_look(self, centred: np.ndarray, longest: float) -> tuple[np.ndarray, float, float]:
-        """Vectors as 16-bit integers whose products with centred rows fit 32 bits, their step, and the largest error."""
+        """Vectors as 16-bit integers whose products with centred rows fit 32 bits, their step and largest error."""
         K, d = centred.shape
-        room = (2.0**31 - 1) / self._farthest  # for the norm of a vector of integers
+        room = (2.0**31 - 1) / self._farthest  # largest norm of a vector of integers
         step = max(longest / (room - np.sqrt(d)), float(np.abs(centred).max()) / 32766.0, 1e-30)
         high = np.zeros((K, -(-d // PIECE) * PIECE), np.int16)
         high[:, :d] = np.rint(centred / step)
@@ -114,17 +117,18 @@ class ByteScreen:
         prepared: Vectors | None = None,
         coded: tuple[np.ndarray, np.ndarray] | None = None,
     ) -> tuple[np.ndarray, np.ndarray] | None:
-        """Squared distances (m,) to the nearest of `vectors`, whose numbers are written to `indices` (m,); and mean survivors.
+        """Squared distances (m,) to the nearest of `vectors`, and the mean numbers of survivors, (2,).
 
-        guided : whether `indices` holds good guesses; prepared : of the vectors, and coded : of the rows, where kept. None where the codes
-        rule so little out that comparing all is faster.
+        The numbers of the nearest vectors are written to `indices` (m,).
+        guided : whether `indices` holds good guesses; prepared, coded : what was kept of the vectors and of the rows
+        Returns None if the codes rule out so little that comparing all is faster.
         """
         prepared = self.vectors(vectors) if prepared is None else prepared
         if prepared is None:
             return None
         m = len(rows)
         distances: np.ndarray = np.empty(m, np.int64 if vectors.dtype == np.uint8 else np.float64)
-        # A tenth of the vectors is measured where few are ruled out; where fewer still are, some tasks tell.
+        # If few are ruled out, a tenth of the vectors is measured. If even fewer are, the first tasks show it.
         at_once = per_task(ROWS, len(vectors) * (LEAD + rows.shape[1] / 8), 48)
         n_tasks = -(-m // at_once)
         counts = np.zeros((n_tasks, 2), np.int64)
@@ -140,7 +144,7 @@ class ByteScreen:
             kernels.nearest_few(self.isa, rows, vectors, first, last, coded_rows, prepared, guided, found)
 
         rest = np.arange(n_tasks)
-        if n_tasks > 4 * _PILOTS:  # some tasks first, which tell what all will cost
+        if n_tasks > 4 * _PILOTS:  # some tasks come first: they tell what all will cost
             pilot = rest[:: n_tasks // _PILOTS][:_PILOTS]
             rest = np.delete(rest, pilot)
             run_tasks(lambda i: work(pilot[i]), len(pilot), n_threads)

@@ -1,4 +1,4 @@
-"""Rough groups of similar vectors: only speed depends on them, no answer does."""
+"""Rough groups of similar vectors. Only speed depends on them, no answer does."""
 
 import numpy as np
 
@@ -7,15 +7,15 @@ from somknn.machine import check_stopped, per_task, run_tasks
 from somknn_kernels.bounds import embedding as embedding_kernels
 from somknn_kernels.search import cell_order
 
-_CELL_ROWS = 512  # vectors that a task gives their cells
-_CELLS = 8  # whose rows a task puts in order
+_CELL_ROWS = 512  # vectors of a task that finds their cells
+_CELLS = 8  # cells whose rows a task puts in order
 _AT_ONCE = 32_768  # rows that a kernel puts in order: 50 ms
-_LEADERS = 64  # groups of queries; 256 left 33% of MNIST's columns in a tile instead of 35%
-_MOSTLY_USED = 0.8
+_LEADERS = 64  # groups of queries; with 256, 33% of MNIST's columns are in use in a tile instead of 35%
+_MOSTLY_USED = 0.8  # if more than this share of the values is not blank, an order of the queries saves nothing
 
 
 def coarse_cells(coarse: np.ndarray, n_cells: int, n_threads: int) -> np.ndarray:
-    """Centres of a rough K-Means of a sample of short vectors, (n_cells, p); deterministic."""
+    """Centres (n_cells, p) of a rough K-Means of a sample of short vectors; deterministic."""
     sample = sample_rows(coarse, 16 * n_cells).astype(np.float32)
     centres = sample[:: max(1, len(sample) // n_cells)][:n_cells].copy()
     for _ in range(4):
@@ -29,7 +29,7 @@ def coarse_cells(coarse: np.ndarray, n_cells: int, n_threads: int) -> np.ndarray
 
 
 def _chain(centres: np.ndarray) -> np.ndarray:
-    """An order of the centres in which each is followed by the nearest that is left: neighbours come to lie together."""
+    """An order of the centres in which each is followed by the nearest one left: similar centres lie together."""
     left = np.ones(len(centres), bool)
     order = np.empty(len(centres), np.int64)
     at = 0
@@ -42,7 +42,7 @@ def _chain(centres: np.ndarray) -> np.ndarray:
 
 
 def nearest_cell(coarse: np.ndarray, centres: np.ndarray, n_threads: int) -> np.ndarray:
-    """Cell of each short vector; a guess that only speed depends on."""
+    """The cell of each short vector. A guess: only speed depends on it."""
     columns = np.ascontiguousarray(centres.T)
     half_squares = (centres**2).sum(axis=1) / 2
     labels = np.empty(len(coarse), np.int64)
@@ -59,9 +59,10 @@ def nearest_cell(coarse: np.ndarray, centres: np.ndarray, n_threads: int) -> np.
 def order_by_cells(
     coarse: np.ndarray, labels: np.ndarray, n_cells: int, panel_rows: int, n_threads: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """An order of the rows, cell by cell, in which the rows of a panel are near each other; and the first place of each cell and their end.
+    """An order of the rows, cell by cell, in which the rows of a panel are near each other; and the edges of the cells.
 
-    Rows with larger labels than the cells' come last.
+    The edges are the first place of each cell, and the end of the last. Rows with larger labels than the cells' come
+    last.
     """
     order = np.argsort(labels, kind="stable")
     edges = np.searchsorted(labels[order], np.arange(n_cells + 1))
@@ -79,12 +80,12 @@ def order_by_cells(
 
 
 def _order_places(coarse: np.ndarray, first: int, stop: int, panel_rows: int, order: np.ndarray) -> None:
-    """`order_cells` for one cell, whose halvings are calls of their own as long as they are large."""
+    """`order_cells` for one cell. As long as a part is large, each halving is a call of its own."""
     check_stopped()
     low, high = first // panel_rows + 1, (stop - 1) // panel_rows
     halve = stop - first > _AT_ONCE and low <= high
     cut = (low + high) // 2 * panel_rows
-    # No other multiple of this place lies within: it is halved there and no further.
+    # No other multiple of `cut` lies within: the cell is halved there and no further.
     cell_order.order_cells(coarse, np.array([first, stop]), 0, 1, cut if halve else panel_rows, order)
     if halve:
         _order_places(coarse, first, cut, panel_rows, order)
@@ -92,14 +93,15 @@ def _order_places(coarse: np.ndarray, first: int, stop: int, panel_rows: int, or
 
 
 def similar_first(queries: np.ndarray, blank: np.ndarray | float, n_threads: int) -> np.ndarray | None:
-    """An order in which queries with the same blank columns come to lie together; None where few values are blank.
+    """An order in which queries with the same blank columns lie together; None if few values are blank.
 
-    Blank columns of a whole tile of queries cost nothing in brute force. blank : the value, or that of each column.
+    Columns that are blank in a whole tile of queries cost nothing in brute force. blank : the blank value, or that of
+    each column
     """
     m, d = queries.shape
     if m < 64 or d < 16 or (queries[:: m // 64] != blank).mean() > _MOSTLY_USED:
         return None
-    used = np.empty((m, d // 8), np.float32)  # of every 8 columns, those in use
+    used = np.empty((m, d // 8), np.float32)  # how many of every 8 columns are in use
     rows = per_task(_CELL_ROWS, d)
 
     def count(task: int) -> None:

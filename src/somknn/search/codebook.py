@@ -1,7 +1,7 @@
-"""Nearest codebook vectors of many rows, asked again and again while the codebook moves: SOM and K-Means.
+"""The nearest codebook vectors of many rows, asked for again and again while the codebook moves: SOM and K-Means.
 
-The rows' short vectors are computed once. Each call embeds the (small) codebook along the same axes, and the
-units that were nearest before give every row a tight bound before the scan begins.
+The rows' short vectors are computed once. Each call embeds the (small) codebook along the same axes. The units that
+were nearest before give every row a tight upper bound before the scan begins.
 """
 
 import numpy as np
@@ -30,13 +30,13 @@ from somknn.search.pruned import (
 from somknn.threads import single_threaded_blas
 
 _COLUMNS = 128
-_SAMPLE = 1024  # rows that the axes are made from
-_FIRST_LOOK = 512  # units among which a first call seeks its bounds
-_TOO_MANY = 0.25  # of the codebook surviving the scan: brute force is then the better way
+_SAMPLE = 1024  # rows from which the axes are made
+_FIRST_LOOK = 512  # units among which a first call seeks its upper bounds
+_TOO_MANY = 0.25  # if more than this share of the codebook survives the scan, brute force is better
 
 
 def _check_units(units: np.ndarray, shape: tuple[int, int], n_units: int) -> None:
-    """Raise ValueError unless `units` has that shape and holds numbers from 0 to n_units - 1: kernels look them up."""
+    """Raise ValueError unless `units` has this shape and holds indices from 0 to n_units - 1, as kernels need."""
     if units.shape != shape:
         raise ValueError(f"previous must have the shape {shape}, got {units.shape}")
     if units.size and not (units.min() >= 0 and units.max() < n_units):
@@ -49,7 +49,8 @@ class CodebookSearch:
 
     Parameters
     ----------
-    X : array (n, d), uint8, float32 or float64; must not change while the search is in use
+    X : array (n, d), uint8, float32 or float64
+        It must not change while the search is in use.
     n_jobs : int or None
     algorithm : {"auto", "brute", "pruned"}
         "auto" prunes from 64 units and 48 features on, until a call shows that too little is ruled out.
@@ -57,7 +58,7 @@ class CodebookSearch:
     Attributes
     ----------
     survivors_ : ndarray (2,)
-        Mean numbers of units per row that passed the scan in the last call, and that were compared exactly.
+        Mean numbers of units per row that passed the scan, and that were compared exactly, in the last call.
     """
 
     def __init__(self, X, *, n_jobs: int | None = None, algorithm: str = "auto", isa: str | None = None):
@@ -71,11 +72,11 @@ class CodebookSearch:
         self._prepared: tuple[Embedding, Probes, np.ndarray] | None = None
         self._byte_screen: tuple[byte_screen.ByteScreen, tuple[np.ndarray, np.ndarray]] | None = None
         self._hopeless = False
-        # Short vectors are float32: of other numbers they would rule nothing out.
+        # Short vectors are float32. For numbers outside its range they would rule nothing out.
         self._short = fits_float32(exponent_of(self.rows))
 
     def _prepare(self, n_threads: int) -> tuple[Embedding, Probes, np.ndarray]:
-        """What makes short vectors, those of the rows, and the latter before rounding."""
+        """The embedding, the rows' codes as probes, and their short vectors before rounding."""
         if self._prepared is None:
             embedding = self._fit_embedding()
             vectors = embedding.embed(self.rows, n_threads, probes=True)
@@ -84,7 +85,7 @@ class CodebookSearch:
         return self._prepared
 
     def embedding(self) -> Embedding | None:
-        """What makes short vectors; None where rows are searched by brute force."""
+        """The embedding that makes short vectors; None if rows are searched by brute force."""
         if self.algorithm == "brute" or not self._short or (self.algorithm == "auto" and not worth_judging(self.rows)):
             return None
         return self._fit_embedding()
@@ -103,17 +104,18 @@ class CodebookSearch:
         codebook : array (n_units, d), uint8, float32 or float64
         k : int
         previous : int64 array (n, k) or None
-            k different units for each row that are likely to be near: the answer for the codebook before.
+            k different units for each row that are likely to be near: the answer for the previous codebook.
 
         Returns
         -------
-        squared_distances : ndarray (n, k), float64 (int64 where both sides are uint8), ascending
+        squared_distances : ndarray (n, k), float64 (int64 if both sides are uint8), ascending
         indices : ndarray (n, k), int64; ties to the lowest unit
 
         Raises
         ------
         TypeError, ValueError
-            For rows or a codebook of another kind or shape, a k out of range, and `previous` of another shape or of units that are none.
+            For rows or a codebook of another kind or shape, for a k out of range, and for `previous` of another shape
+            or with numbers that are no units.
         """
         units = as_rows(codebook, "codebook", self.rows.shape[1])
         if not 1 <= k <= len(units):
@@ -138,7 +140,7 @@ class CodebookSearch:
         vectors = embedding.embed(units, n_threads, probes=False)
         likely = previous
         if previous is None and k == 1:
-            # The nearest by the leading axes before rounding.
+            # The nearest by the leading axes, before rounding.
             likely = nearest_cell(coarse, vectors.coarse, n_threads)
         rare = split_rare(vectors)
         screen = build_screen(embedding, vectors, np.argsort(rare, kind="stable"), int(rare.sum()))
@@ -163,7 +165,10 @@ class CodebookSearch:
         return sorted_lists(collector.distances, collector.indices, n_threads)
 
     def _among_few(self, units: np.ndarray, previous: np.ndarray | None, n_threads: int):
-        """The nearest unit of every row of bytes by codes of one width, a quarter of the preparations; None where they rule too little out."""
+        """The nearest unit of every row of bytes, by codes of one width, which take a quarter of the preparations.
+
+        None if they rule out too little.
+        """
         if self._byte_screen is None:
             screen = byte_screen.ByteScreen(self.rows, self.isa)
             self._byte_screen = screen, screen.encode_all(self.rows, n_threads)

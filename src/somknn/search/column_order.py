@@ -1,4 +1,4 @@
-"""An order of the columns of bytes in which those that are used by the same rows lie together; only speed depends on it."""
+"""An order of the columns of bytes in which columns used by the same rows lie together. Only speed depends on it."""
 
 from typing import Any
 
@@ -8,16 +8,17 @@ from somknn.threads import single_threaded_blas
 
 _SAMPLE = 512  # rows; with 4,096 the rows of MNIST use as many chunks
 _WIDEST = 4096  # columns
-_DENSE = 0.8
+_DENSE = 0.8  # if more than this share of the units is used, the columns keep their order
 
 
 def used_together(rows: np.ndarray, unit: int, chunk_bytes: int) -> np.ndarray:
-    """An order of the units of columns of `rows` : uint8 (n, d), int32 (d // unit,), for `used_columns.copy_units`.
+    """An order of the units of columns of `rows`, int32 (d // unit,), for `used_columns.copy_units`.
 
-    unit, chunk_bytes : columns of a unit, and of the chunks that whole units make up.
+    rows : uint8 (n, d); unit : columns of a unit; chunk_bytes : columns of a chunk, which is made up of whole units
 
-    Chunk by chunk, from the most used units on: each chunk takes the units whose use in a sample of the rows is most like its own so far
-    (shared rows divided by rows of either). On MNIST a row uses 18 chunks of 49, of which 28 in the order of the columns.
+    The order is made chunk by chunk, from the most used units on. Each chunk takes the units whose use in a sample of
+    the rows is most like its own so far (rows that use both, divided by rows that use either). On MNIST a row uses 18
+    of 49 chunks; it uses 28 in the original order of the columns.
     """
     n_units = rows.shape[1] // unit
     given = np.arange(n_units, dtype=np.int32)

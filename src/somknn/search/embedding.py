@@ -12,7 +12,7 @@ from somknn_kernels.bounds.embedding import Projection
 from somknn_kernels.ir.layout import pair_panels
 from somknn_kernels.tiles.row_products import AXES
 
-# Rows that the axes and the steps are made from; 4,096 took 0.13 s more on MNIST for 5% fewer exact distances.
+# Rows from which the axes and the steps are made. 4,096 took 0.13 s more on MNIST for 5% fewer exact distances.
 SAMPLE = 2048
 COLUMNS = 128  # of short vectors
 _CHUNK = 16384  # rows whose unrounded vectors are in memory at a time
@@ -25,7 +25,7 @@ _PROBE_LIMIT = 91.0
 class Embedding:
     """Turns rows into short vectors of `n_columns` coordinates (a power of two, at least 32), with proven errors.
 
-    Fitted on a sample of the rows; any row can be embedded, one far outside the sample with a large error.
+    Fitted on a sample of the rows. Any row can be embedded; one far outside the sample gets a large error.
     """
 
     def __init__(self, rows: np.ndarray, isa: Isa, n_columns: int = COLUMNS, n_sampled: int = SAMPLE):
@@ -54,14 +54,15 @@ class Embedding:
         unit_norm: float,
         step: float,
     ) -> "Embedding":
-        """The embedding with the attributes of another, for rows of `dtype`; ValueError where its errors would not hold.
+        """The embedding with the attributes of another one, for rows of `dtype`.
 
-        Any axes do, as their Gram matrix is looked at again, but none whose products could pass 32 bits.
+        Raises ValueError if its errors would not hold. Any axes will do, as their Gram matrix is computed again, but
+        not axes whose products could pass 32 bits.
         """
         integers, d = dtype == np.uint8, len(centre)
         if integers:
             fits = unit_norm == 0.0 and bool(((centre == np.rint(centre)) & (centre >= 0) & (centre <= 255)).all())
-            packed_norm = (255.0 + 0.5) * np.sqrt(d)  # also of fractions beside bytes: see `_embed`
+            packed_norm = (255.0 + 0.5) * np.sqrt(d)  # also for fractions that are searched among bytes: see `_embed`
         else:
             fits = 0.0 < unit_norm <= 32766.0
             packed_norm = unit_norm + np.sqrt(d) / 2
@@ -101,7 +102,7 @@ class Embedding:
         self._pack_axes()
 
     def _measure_axes(self) -> None:
-        """Bounds on the eigenvalues of the rounded axes' Gram matrix: they are nearly orthonormal, but not quite."""
+        """Bounds on the eigenvalues of the rounded axes' Gram matrix, as these axes are not quite orthonormal."""
         live = self.axes[self.axes.any(axis=1)] * self.inverse_scale
         spectrum = np.linalg.eigvalsh(live @ live.T) if len(live) else np.zeros(1)
         self.spectrum = (float(spectrum[0]) * (1 - 1e-9) - 1e-9, float(spectrum[-1]) * (1 + 1e-9) + 1e-9)
@@ -114,12 +115,12 @@ class Embedding:
             self._shifts[:n_axes] = self.axes.astype(np.int64) @ self.centre.astype(np.int64)
 
     def _choose_step(self, vectors: np.ndarray) -> None:
-        """Middle of each coordinate, and the step that brings all but the rarest rows within the codes' range."""
+        """The middle of each coordinate, and the step that brings all but the rarest rows into the codes' range."""
         low, high = np.quantile(vectors, [0.001, 0.999], axis=0)
         self.middle = (low + high) / 2
         spread = np.abs(vectors - self.middle).max(axis=1)
         step = float(np.quantile(spread, _RARE)) * 1.001 / _LIMIT
-        # 16-bit sums wrap at a squared distance of 2^17 steps²: let few pairs of rows be that far apart.
+        # 16-bit sums wrap around at a squared distance of 2^17 steps²: few pairs of rows should be that far apart.
         some = vectors[:: max(1, len(vectors) // 256)].astype(np.float64)
         squares = (some**2).sum(axis=1)[:, None] + (vectors.astype(np.float64) ** 2).sum(axis=1)
         farthest = float(np.quantile(squares - 2 * some @ vectors.T.astype(np.float64), 0.999))
@@ -130,18 +131,18 @@ class Embedding:
         vectors, errors = np.empty((stop - first, self.n_columns), np.float32), np.empty(stop - first)
         unit_norm = self.unit_norm
         if unit_norm == 0.0 and rows.dtype != np.uint8:
-            # Fractions beside bytes: packed to the norm that the scale of the axes leaves room for.
+            # Fractions among bytes: packed to the norm for which the scale of the axes leaves room.
             unit_norm = min(32766.0, 255.0 * np.sqrt(rows.shape[1]))
         own = self._packed_axes, self._shifts, self.inverse_scale, self.spectrum
         kernels.embed(self.isa, rows, first, stop, Projection(self.centre, unit_norm, *own), vectors, errors)
         return vectors, errors
 
     def _part(self, rows: np.ndarray) -> int:
-        """Rows of a task."""
+        """Number of rows of a task."""
         return per_task(_PART, rows.shape[1] * self.n_columns, 16)
 
     def chunks(self, rows: np.ndarray, n_threads: int) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
-        """First row, short vectors before rounding and their errors, chunk by chunk; a chunk is a multiple of 1,024 rows."""
+        """First row, short vectors before rounding, and errors, chunk by chunk (of a multiple of 1,024 rows)."""
         part = self._part(rows)
         for start in range(0, len(rows), _CHUNK):
             n = min(_CHUNK, len(rows) - start)
@@ -155,7 +156,7 @@ class Embedding:
             yield start, vectors, errors
 
     def embed(self, rows: np.ndarray, n_threads: int, *, probes: bool) -> "ShortVectors":
-        """Short vectors of `rows`; `probes` are what is searched with, else what is searched."""
+        """Short vectors of `rows`. probes : whether they are searched with (queries) or searched (rows)."""
         out = ShortVectors(len(rows), self.n_columns)
         limit, part = _PROBE_LIMIT if probes else _LIMIT, self._part(rows)
 
@@ -170,7 +171,10 @@ class Embedding:
 
 
 class ShortVectors:
-    """Codes, int8 (n, P), and their errors up to the end of each section, (n, 3); `coarse` is the first section before rounding."""
+    """Codes, int8 (n, P), and their errors up to the end of each section, (n, 3).
+
+    `coarse` is the first section before rounding.
+    """
 
     def __init__(self, n: int, n_columns: int):
         self.coarse = np.empty((n, n_columns // 4), np.float32)

@@ -1,4 +1,4 @@
-"""Nearest of a few vectors, such as prototypes: a set so small that the search's own preparations are what costs."""
+"""The nearest of a few vectors, such as prototypes: a set so small that preparing the search is what costs."""
 
 from typing import Any
 
@@ -12,14 +12,15 @@ from somknn.search.embedding import Embedding
 from somknn.search.pruned import PrunedSearch
 from somknn.threads import single_threaded_blas
 
-_PRUNED_FROM = 200  # vectors, and 48 columns; below, comparing all is no slower
-_COLUMNS = 64  # of short vectors: half of the k-NN index's
+_PRUNED_FROM = 200  # vectors, with 48 columns or more; below this, comparing all is no slower
+_COLUMNS = 64  # of short vectors: half as many as in the k-NN index
 
 
 class FewVectorsSearch:
     """Exact nearest rows of `vectors` (K, d), K in the hundreds or thousands; ties to the lowest.
 
-    What the search is prepared with is made when it is first needed, by two threads at once twice, alike; no pickle holds it.
+    What the search needs is made when it is first needed. If two threads need it at the same time, it is made twice,
+    with the same result. Pickles do not hold it.
     """
 
     def __init__(self, vectors: np.ndarray):
@@ -29,7 +30,7 @@ class FewVectorsSearch:
     def _forget(self) -> None:
         self._screen: tuple[ByteScreen, Vectors | None] | None = None
         self._index: BruteSearch | PrunedSearch | None = None
-        self._by_codes = suits(self.vectors, len(self.vectors))  # until they turn out to rule too little out
+        self._by_codes = suits(self.vectors, len(self.vectors))  # until codes turn out to rule out too little
 
     def __getstate__(self) -> dict[str, Any]:
         return {"vectors": self.vectors}
@@ -39,7 +40,7 @@ class FewVectorsSearch:
         self._forget()
 
     def prepare(self, n_threads: int) -> None:
-        """Make ready for the first search among bytes, or, where codes do not suit, any rows."""
+        """Make ready for the first search among bytes or, if codes do not suit, for rows of any type."""
         if self._by_codes:
             self._made_screen()
         else:

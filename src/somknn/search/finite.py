@@ -1,4 +1,4 @@
-"""The check for NaN and infinity, for what does without scikit-learn."""
+"""The check for NaN and infinity, for code that does without scikit-learn."""
 
 from typing import Any
 
@@ -8,12 +8,12 @@ _CHECK_BYTES = 1 << 20  # of rows summed at a time: they stay in cache
 
 
 def check_finite(X: np.ndarray, feature_names: Any = None) -> None:
-    """Raise ValueError that names the first row and column of `X` with NaN or infinity."""
+    """Raise ValueError for NaN or infinity in `X`. The error names the first such row and column."""
     rows_at_once = max(1, _CHECK_BYTES // max(1, X.itemsize * X.shape[1]))
     for start in range(0, len(X), rows_at_once):
         block = X[start : start + rows_at_once]
         with np.errstate(over="ignore", invalid="ignore"):
-            # A finite sum proves finite terms, at the speed of memory; a sum that overflowed proves nothing.
+            # A finite sum proves finite terms, at the speed of memory. A sum that overflowed proves nothing.
             if np.isfinite(block.sum()):
                 continue
         finite = np.isfinite(block)

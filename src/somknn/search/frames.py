@@ -1,8 +1,8 @@
-"""Axes in 16-bit integers, for rows and for codebooks, and a codebook as the kernels of the search want it.
+"""Axes in 16-bit integers, for rows and for codebooks, and a codebook in the form that the search kernels take.
 
-A frame's axes are orthonormal up to their rounding. The coordinates of a unit are taken with the inverse of their Gram matrix, so
-that no bound pays for it: x·w = y·c + x·(w - A·c) for any c, y = Aᵀx being what the rows are encoded with. Callers keep BLAS from
-starting threads of its own (`somknn.threads`).
+The axes of a frame are orthonormal up to their rounding. The coordinates of a unit are computed with the inverse of
+their Gram matrix, so that this deviation makes no bound looser: x·w = y·c + x·(w - A·c) for any c, with y = Aᵀx, which
+is what the rows are encoded with. Callers keep BLAS from starting threads of its own (`somknn.threads`).
 """
 
 import functools
@@ -24,9 +24,9 @@ from somknn_kernels.tiles.weighted_tiles import FEATURES, TARGETS
 
 _SAMPLE = 4096
 _OWN_SAMPLE = 1024
-_FAR = 6.0  # times the root mean square: rows beyond have no short vectors, or they would take the others' precision
-_ROOM = 1.25  # times the longest row of the sample: the same, where that is less
-_BLOCK = 64  # units of a task, whole TARGETS
+_FAR = 6.0  # times the root mean square: rows beyond have no short vectors, as they would take the others' precision
+_ROOM = 1.25  # times the longest row of the sample: rows beyond have none either, if this is less
+_BLOCK = 64  # units of a task, a multiple of TARGETS
 
 
 class Frame:
@@ -37,14 +37,14 @@ class Frame:
     matrix : (d, p) float64
         The axes after rounding.
     panels : (panels, d in whole pieces / 2, AXES, 2) int16
-        The same, times 1 / `inverse`.
+        The axes after rounding, divided by `inverse`.
     gram : (p, p) float64
     deviation : float
-        Of their Gram matrix from the identity.
+        Bound on how far the Gram matrix is from the identity.
     """
 
     def __init__(self, vectors: np.ndarray, longest: float):
-        """longest : norm of the integers that the axes will be multiplied with."""
+        """longest : norm of the integers with which the axes will be multiplied."""
         scale = min(32766.0 / np.abs(vectors).max(), (2.0**31 / longest - np.sqrt(len(vectors))) / 1.001)
         rounded = np.rint(vectors * scale)
         self.inverse = 1.0 / scale
@@ -54,7 +54,7 @@ class Frame:
         self.deviation = deviation_of(self.gram)
 
     def shifts(self, centre: np.ndarray, rows: np.dtype) -> np.ndarray:
-        """What the centre adds to products with rows: bytes are multiplied as they are."""
+        """What the centre adds to products with rows: bytes are multiplied without centring."""
         shifts = np.zeros(len(self.panels) * AXES)
         if rows == np.uint8:
             shifts[: self.matrix.shape[1]] = centre @ self.matrix
@@ -62,14 +62,15 @@ class Frame:
 
 
 def deviation_of(gram: np.ndarray) -> float:
-    """At least the spectral norm of gram - 1."""
+    """A number that is at least the spectral norm of gram - 1."""
     return 1.01 * float(np.linalg.norm(gram - np.eye(len(gram)))) + 1e-12
 
 
 class Axes:
     """Leading principal axes of a sample of some rows.
 
-    Twice the sample is worth its time: from 1,024 rows of MNIST, 10.1 units a row passed all axes in epoch 4, from 4,096, 7.4.
+    A larger sample is worth its time: in epoch 4, with axes from 1,024 rows of MNIST 10.1 units a row passed all axes,
+    with axes from 4,096 rows 7.4.
     """
 
     def __init__(self, X: np.ndarray, n_threads: int = 1):
@@ -84,17 +85,17 @@ class Axes:
         else:
             sample = sample - self.centre
             spread = float(np.abs(sample).max(initial=0.0))
-            # Keeps squares within float32 for data of any unit; bytes stay the integers that they are.
+            # Keeps squares within float32 for data in any unit. Bytes stay the integers that they are.
             self.scale = float(2.0 ** -np.clip(np.ceil(np.log2(spread)), -1000, 1000)) if spread > 0 else 1.0
             sample = (sample * self.scale).astype(np.float32)
         whole = (self.centre == np.rint(self.centre)) & (self.centre >= 0) & (self.centre <= 255)
         self.for_bytes = self.scale == 1.0 and bool(whole.all())
         squares = np.einsum("ij,ij->i", sample, sample).astype(np.float64)
-        # The norm up to which rows get short vectors
+        # The norm up to which rows get short vectors.
         self.reach = float(min(_FAR * np.sqrt(squares.mean()), _ROOM * np.sqrt(squares.max()))) or 1.0
         with single_threaded_blas():
             vectors = leading_axes(_covariance(sample, n_threads), min(WIDTH - 2, d)).astype(np.float64)
-            # A centre far from zero is no concern of rows that are centred: room for it would leave the axes no digits.
+            # Centred rows need no room for a centre far from zero: such room would leave the axes no digits.
             of_bytes = self.longest(np.dtype(np.uint8)) if self.for_bytes else 0.0
             self.frame = Frame(vectors, max(of_bytes, self.longest(np.dtype(np.float64))))
 
@@ -103,14 +104,14 @@ class Axes:
         return _basis(self.frame.matrix, self.frame.gram)
 
     def longest(self, rows: np.dtype) -> float:
-        """The norm that a row of this dtype can have as 16-bit integers: bytes are not centred."""
+        """The largest norm of a row of this dtype as 16-bit integers: bytes are not centred."""
         if rows == np.uint8:
             return self.reach + float(np.linalg.norm(self.centre)) + 1.0
         return CODE_LIMIT + float(np.sqrt(len(self.centre))) + 1.0
 
 
 def _covariance(sample: np.ndarray, n_threads: int) -> np.ndarray:
-    """sampleᵀ·sample, in parts that do not depend on the threads."""
+    """sampleᵀ·sample, in parts that do not depend on the number of threads."""
     parts = np.array_split(sample, max(1, len(sample) // 1024))
     products = np.empty((len(parts), sample.shape[1], sample.shape[1]), sample.dtype)
     run_tasks(lambda task: np.matmul(parts[task].T, parts[task], out=products[task]), len(parts), n_threads)
@@ -118,9 +119,10 @@ def _covariance(sample: np.ndarray, n_threads: int) -> np.ndarray:
 
 
 class Encoded(NamedTuple):
-    """A codebook, centred, and its 16-bit integers: what does not depend on the axes.
+    """A codebook, centred, and as 16-bit integers: the part that does not depend on the axes.
 
-    units : float64 (K in whole TARGETS, d), (w - centre)·scale, then zeros; squares : float64 (K,), their squared norms. The rest is as in `Units`.
+    units : float64 (K padded to a multiple of TARGETS, d), (w - centre)·scale, then zeros
+    squares : float64 (K,), their squared norms. The other fields are as in `Units`.
     """
 
     units: np.ndarray
@@ -141,7 +143,7 @@ def _by_blocks(work: Callable[[int, int], None], K: int, n_threads: int) -> None
 
 
 def encode_codebook(codebook: np.ndarray, axes: Axes, rows: np.dtype, n_threads: int) -> Encoded:
-    """The parts of `Units` that do not depend on the axes. rows : dtype of the rows that it will be multiplied with."""
+    """The parts of `Units` that do not depend on the axes. rows : dtype of the rows to be multiplied with."""
     K, d = codebook.shape
     units, squares, tops = np.empty((-(-K // TARGETS) * TARGETS, d)), np.empty(K), np.empty(K)
     units[K:] = 0.0
@@ -151,7 +153,7 @@ def encode_codebook(codebook: np.ndarray, axes: Axes, rows: np.dtype, n_threads:
 
     _by_blocks(centre, K, n_threads)
     longest = float(np.sqrt(squares.max()))
-    # 16-bit integers: no entry beyond 32,767, and no product with a row beyond 31 bits
+    # 16-bit integers: no entry beyond 32,767, and no product with a row beyond 31 bits.
     room = (2.0**31 - 1) / axes.longest(rows)
     step = max(longest / (room - np.sqrt(d) - 1), float(tops.max()) / 32766.0, 1e-290)
     bits = min(15, int(np.log2(max(2.0, room / np.sqrt(d)))))
@@ -170,9 +172,10 @@ def encode_codebook(codebook: np.ndarray, axes: Axes, rows: np.dtype, n_threads:
 
 
 def own_frame(encoded: Encoded, axes: Axes, rows: np.dtype, n_axes: int) -> Frame:
-    """Axes that hold most of the codebook itself: one step of a block power iteration, from the data's.
+    """Axes that hold most of the codebook itself: one step of a block power iteration that starts from the data's axes.
 
-    Of a young codebook of MNIST, 15 and 31 of them leave out at most 1.4 times what the best would. From those of the codebook before it is no less.
+    For a young codebook of MNIST, 15 or 31 of these axes leave out at most 1.4 times what the best would. Starting from
+    the axes of the previous codebook does not make it less.
     """
     K = len(encoded.squares)
     units = encoded.units[: K : max(1, K // _OWN_SAMPLE)].astype(np.float32)
@@ -181,10 +184,11 @@ def own_frame(encoded: Encoded, axes: Axes, rows: np.dtype, n_axes: int) -> Fram
 
 
 def _orthonormal(basis: np.ndarray) -> np.ndarray:
-    """Orthonormal columns that span those of `basis`.
+    """Orthonormal columns that span the same space as those of `basis`.
 
-    Twice, as once is not enough where the columns are nearly dependent. The factor comes from the Gram matrix (CholeskyQR2), a quarter
-    of the time of Householder's, which takes over where there are fewer directions than columns.
+    Done twice, as once is not enough if the columns are nearly dependent. The factor comes from the Gram matrix
+    (CholeskyQR2), in a quarter of the time of Householder's method. The latter takes over if there are fewer directions
+    than columns.
     """
     turned = basis
     for step in range(2):
@@ -204,8 +208,8 @@ def _orthonormal(basis: np.ndarray) -> np.ndarray:
 class _Basis(NamedTuple):
     """Axes as `codebook_units.find_codes` takes them.
 
-    leaning : float, at least the square root of the spectral norm of the inverse; deviation : of the Gram matrix from the identity, and that
-    of the leading axes'.
+    leaning : float, at least the square root of the spectral norm of the inverse
+    deviation : of the Gram matrix from the identity: of all axes, and of the leading axes
     """
 
     of_kernel: Basis
@@ -224,7 +228,7 @@ def _basis(matrix: np.ndarray, gram: np.ndarray) -> _Basis:
 
 
 def _coordinates(basis: _Basis, encoded: Encoded, unit: float, n_threads: int) -> tuple[np.ndarray, float]:
-    """Codes (K, WIDTH) of the units on axes, and how far at most a unit's rest leans on the axes that it is the rest of."""
+    """Codes (K, WIDTH) of the units on axes, and a bound on the norm of the part of a unit's rest along these axes."""
     K, d = len(encoded.squares), encoded.units.shape[1]
     codes = aligned((K, WIDTH), np.int16)
     uncertain = (d + 100) * 2.0**-50 * encoded.longest**2
@@ -241,27 +245,27 @@ def _coordinates(basis: _Basis, encoded: Encoded, unit: float, n_threads: int) -
 
 
 def deepened(staged: Units, isa: Isa) -> Units:
-    """The same codebook, all axes to be scanned at once."""
+    """The same codebook, with all axes scanned at once."""
     return staged._replace(panels=pair_panels(panel_rows(isa)).pack(staged.second), second=staged.second[:0])
 
 
 def units_on(
     own: Frame | None, encoded: Encoded, axes: Axes, rows: Short, isa: Isa, dtype: np.dtype, n_threads: int
 ) -> Units:
-    """The codebook on the data's axes, for a search in two stages, or on its own, in one."""
+    """The codebook on the axes of the data, for a search in two stages, or on axes of its own, for a search in one."""
     K, d = len(encoded.squares), encoded.units.shape[1]
     frame = own or axes.frame
     basis = axes.basis if own is None else _basis(own.matrix, own.gram)
     longest = encoded.longest
     unit = max(longest / CODE_LIMIT, longest**2 / (rows.unit * 2.0**31), 1e-150)
     codes, leaning = _coordinates(basis, encoded, unit, n_threads)
-    # Bounds of stages 1 and 2: |x|·leaning of w, and |c|·loss of y
+    # Bounds of stages 1 and 2: |x|·leaning from w, and |c|·loss from y.
     held = longest * (1.0 + basis.deviation[0]) + unit * np.sqrt(WIDTH)
     rounding = rows.loss[1] if own is None else rows.unit * np.sqrt(own.matrix.shape[1]) / 2 * 1.01
     slack = np.array([1.02 * (leaning + held * rows.loss[0]), 1.02 * held * rounding])
-    # Scores: what rounding leaves of the codebook, of rows that are no bytes, and of float64 sums and distances
+    # Scores: what rounding leaves out of the codebook, of rows that are not bytes, and of float64 sums and distances.
     tiny = d * 2.0**-49 * (rows.rare + 1e-290)
-    # Squares below float64's smallest number are nothing in distances, which decide, and something in scores
+    # Squares below float64's smallest number are zero in distances, which decide, but not in scores.
     lost = float(np.ldexp(d * axes.scale, int(np.log2(axes.scale)) - 1074))
     rounded_rows, centre = 0.0, 0.0
     if dtype == np.uint8:

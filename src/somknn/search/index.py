@@ -1,4 +1,4 @@
-"""The exact search index that everything else in somknn asks for neighbours.
+"""The exact search index, which everything else in somknn asks for neighbours.
 
     KNeighbors*, SOM, KMeans, prototypes
               |
@@ -8,7 +8,7 @@
           \\       /
       somknn_kernels                      loops
 
-The neighbours never depend on the algorithm, the instruction set, the threads or how the queries are batched.
+The neighbours never depend on the algorithm, the instruction set, the threads, or how the queries are batched.
 """
 
 from typing import Any, NamedTuple
@@ -31,7 +31,7 @@ DTYPES = (np.dtype(np.uint8), np.dtype(np.float32), np.dtype(np.float64))
 
 
 def as_rows(array: Any, name: str, n_features: int | None = None) -> np.ndarray:
-    """`array` as C-contiguous rows of uint8, float32 or float64, finite; copied only where it must be.
+    """`array` as C-contiguous rows of uint8, float32 or float64, finite; copied only if needed.
 
     Raises TypeError for another dtype and ValueError for another shape, NaN or infinity (row and column named).
     """
@@ -43,16 +43,16 @@ def as_rows(array: Any, name: str, n_features: int | None = None) -> np.ndarray:
     if n_features is not None and rows.shape[1] != n_features:
         raise ValueError(f"{name} has {rows.shape[1]} features, but the index was fitted with {n_features}")
     if rows.dtype != np.uint8:
-        from sklearn import get_config  # bytes do without scikit-learn, whose import takes longer than their index
+        from sklearn import get_config  # not needed for bytes: importing scikit-learn takes longer than their index
 
         if not get_config()["assume_finite"]:
             check_finite(rows)
-    # Native byte order and C order; a plain ndarray even for memory maps, so that Numba sees one type.
+    # Native byte order and C order. Memory maps become plain arrays too, so that Numba sees one type.
     return np.ascontiguousarray(rows, dtype=rows.dtype.newbyteorder("=")).view(np.ndarray)
 
 
 class _Fitted(NamedTuple):
-    """Rows and what searches them. Never changed: `fit` and `add` make another one."""
+    """Rows and what searches them. Never changed: `fit` and `add` make a new one."""
 
     rows: np.ndarray
     isa: str
@@ -60,22 +60,23 @@ class _Fitted(NamedTuple):
     pruned: PrunedSearch | StoredSearch | None
 
     def pruned_for(self, n_queries: int, n_threads: int) -> PrunedSearch | None:
-        """The pruned search where it is to answer so many queries; None for brute force."""
+        """The pruned search, if it is to answer so many queries; None means brute force."""
         if n_queries == 0 or (isinstance(self.pruned, StoredSearch) and not self.pruned.worth_building(n_queries)):
             return None
         return self.built(n_threads)
 
     def built(self, n_threads: int) -> PrunedSearch | None:
-        """The pruned search, ready; None without one."""
+        """The pruned search, ready for use; None if there is none."""
         return self.pruned.built(n_threads) if isinstance(self.pruned, StoredSearch) else self.pruned
 
 
 def _complete(distances: np.ndarray, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Both, the lists of a search; ValueError where one is not full. Between numbers each has k neighbours."""
+    """The two arrays of a search. Raises ValueError if a list is not full, which only NaN can cause."""
     short = indices[:, -1] == NO_INDEX
     if short.any():
         raise ValueError(
-            f"query {int(np.argmax(short))} has fewer than k={indices.shape[1]} neighbours: NaN among its values or those of the rows"
+            f"query {int(np.argmax(short))} has fewer than k={indices.shape[1]} neighbours: "
+            "NaN among its values or those of the rows"
         )
     return distances, indices
 
@@ -86,10 +87,10 @@ class ExactIndex:
     Parameters
     ----------
     algorithm : {"auto", "brute", "pruned"}
-        "brute" compares every pair. "pruned" first rules out what a certified lower bound allows. "auto" decides
-        at `fit` from a sample of the rows.
+        "brute" compares every pair. "pruned" first rules out rows by a certified lower bound. "auto" decides at `fit`,
+        from a sample of the rows.
     n_jobs : int or None
-        Threads; None and -1 mean all that `NUMBA_NUM_THREADS` allows.
+        Number of threads; None and -1 mean all that `NUMBA_NUM_THREADS` allows.
     isa : str or None
         Instruction set: None (the best available, or `$SOMKNN_ISA`), "vnni", "avxvnni", "avx2", "portable".
 
@@ -100,17 +101,19 @@ class ExactIndex:
     isa_ : str
         The instruction set in use.
     search_stats_ : dict
-        Of the last pruned search that ended: `queries`, and per query the mean `rows_after_scan` and `rows_compared_exactly`.
+        Of the last pruned search that ended: `queries`, and the means per query `rows_after_scan` and
+        `rows_compared_exactly`.
     rows_ : ndarray (n, d)
-        The fitted rows; the caller's own array where that was C-contiguous.
+        The fitted rows; the caller's own array if that was C-contiguous.
 
     Notes
     -----
-    uint8 queries against uint8 rows give int64 distances, exact at any width. Everything else gives float64
-    distances, computed in one fixed order of summation (`somknn_kernels.exact.distances`). Equal distances are ordered by row.
+    uint8 queries and uint8 rows give int64 distances, exact for any number of columns. All other types give float64
+    distances, computed in one fixed order of summation (`somknn_kernels.exact.distances`). Equal distances are ordered
+    by row.
 
-    Any number of threads may search one index while another thread fits it or adds rows: a search is over the rows that
-    the index had when it began. `copy.copy(index)` has the same rows, and statistics and threads of its own.
+    Any number of threads may search one index while another thread fits it or adds rows: a search uses the rows that
+    the index had when the search began. `copy.copy(index)` has the same rows, but statistics and threads of its own.
 
     Examples
     --------
@@ -131,13 +134,13 @@ class ExactIndex:
         self._of_an_estimator = False
 
     def fit(self, X: Any) -> "ExactIndex":
-        """Take the rows `X` (n, d), uint8, float32 or float64; they must not change while the index is in use."""
+        """Take the rows `X` (n, d), uint8, float32 or float64. They must not change while the index is in use."""
         if self.algorithm not in ALGORITHMS:
             raise ValueError(f"algorithm must be one of {', '.join(ALGORITHMS)}; got {self.algorithm!r}")
         rows, isa = as_rows(X, "X"), machine.select(self.isa)
         n_threads = resolve_n_threads(self.n_jobs)
         pruned: PrunedSearch | None = None
-        # Data beyond float32's range overflows in the short vectors: their errors say so, and nothing is ruled out.
+        # Data beyond float32's range overflows in the short vectors. Their errors say so, and nothing is ruled out.
         with single_threaded_blas(), np.errstate(over="ignore", invalid="ignore"):
             if self.algorithm == "pruned" or (self.algorithm == "auto" and worth_judging(rows)):
                 embedding = Embedding(rows, isa)
@@ -146,12 +149,12 @@ class ExactIndex:
         return self._become(_Fitted(rows, machine.name_of(isa), BruteSearch(rows, isa), pruned))
 
     def add(self, X: Any) -> "ExactIndex":
-        """Append rows (same dtype and width) without a new fit: they get the indices from n on.
+        """Append rows (same dtype and width) without a new fit. They get the indices from n on.
 
-        The algorithm and the axes stay those of `fit`; when the rows have become several times as many, or of another
+        The algorithm and the axes stay those of `fit`. When the rows have become several times as many, or of another
         kind, a new `fit` searches faster.
         """
-        with turn(self):  # of two threads, each adds to what the other has added
+        with turn(self):  # two threads, one after the other: each adds to what the other has added
             fitted = self._taken()
             new = as_rows(X, "X", fitted.rows.shape[1])
             if new.dtype != fitted.rows.dtype:
@@ -171,7 +174,7 @@ class ExactIndex:
         return self
 
     def _taken(self) -> _Fitted:
-        """What a call is to work with from its beginning to its end. Raises ValueError before `fit`."""
+        """The state that a call works with from beginning to end. Raises ValueError before `fit`."""
         if self._fitted is None:
             raise ValueError("this index has no rows yet; call fit first")
         return self._fitted
@@ -186,14 +189,15 @@ class ExactIndex:
         Q : array (m, d), uint8, float32 or float64
         k : int, 1 to n
         upper_bounds : array (m,) or None
-            For each query a squared distance that at least k rows do not exceed. Saves time, never changes the answer.
+            For each query a squared distance within which at least k rows lie. Saves time, never changes the answer.
         n_threads : int or None
-            Threads of this search; None: those that `n_jobs` says.
+            Threads of this search; None means as many as `n_jobs` says.
 
         Raises
         ------
         ValueError
-            For a k out of range, queries of another width, NaN or infinity, or an upper bound that fewer than k rows keep.
+            For a k out of range, queries of another width, NaN or infinity, or an upper bound within which fewer than k
+            rows lie.
 
         Returns
         -------
@@ -206,7 +210,7 @@ class ExactIndex:
         if not 1 <= k <= len(rows):
             raise ValueError(f"k must be between 1 and the number of rows, {len(rows)}; got {k}")
         n_threads = n_threads or resolve_n_threads(self.n_jobs)
-        # A large share of all rows cannot be had by ruling rows out.
+        # If a large share of all rows is wanted, ruling rows out does not help.
         pruned = None if k > len(rows) // 8 else fitted.pruned_for(len(queries), n_threads)
         if pruned is None:
             return _complete(*fitted.brute.search(queries, int(k), n_threads=n_threads))
@@ -223,15 +227,15 @@ class ExactIndex:
         return _complete(distances, indices)
 
     def search_rows(self, k: int, groups: Any) -> tuple[np.ndarray, np.ndarray]:
-        """The k nearest rows of every fitted row among the rows of other groups: neighbours across folds, or without oneself.
+        """The k nearest rows of every fitted row among other groups' rows: across folds, or without the row itself.
 
-        Each pair of rows is looked at once. Takes a pruned index (`algorithm_`).
+        Each pair of rows is looked at once. Needs a pruned index (`algorithm_`).
 
         Parameters
         ----------
         k : int
         groups : array (n,) of integers
-            Rows of the same group are not each other's neighbours: np.arange(n) leaves out the row itself alone.
+            Rows of the same group are not each other's neighbours. np.arange(n) leaves out only the row itself.
 
         Raises
         ------
@@ -262,13 +266,13 @@ class ExactIndex:
     def search_within(
         self, Q: Any, squared_radius: float, *, n_threads: int | None = None
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """All rows whose squared distance to a query is at most `squared_radius`; `n_threads` as in `search`.
+        """All rows at a squared distance of at most `squared_radius` from each query; `n_threads` as in `search`.
 
         Returns
         -------
         starts : ndarray (m + 1,), int64
         squared_distances, indices : ndarrays (starts[-1],)
-            Those of query i are at starts[i]:starts[i + 1], by ascending row.
+            Those of query i are at starts[i]:starts[i + 1], in ascending order of the rows.
         """
         fitted = self._taken()
         queries = _as_queries(Q, fitted.rows.shape[1])
@@ -306,7 +310,7 @@ class ExactIndex:
 
     @property
     def nbytes(self) -> int:
-        """Bytes that the index keeps beyond the rows."""
+        """Bytes that the index keeps besides the rows."""
         pruned = self._taken().pruned
         return 0 if pruned is None else pruned.nbytes
 
@@ -318,10 +322,10 @@ class ExactIndex:
         return {} if pruned is None else stored.pack(pruned)
 
     def restore(self, X: np.ndarray, screen: dict[str, np.ndarray]) -> "ExactIndex":
-        """As `fit`, with what `screen_to_save` gave in place of the work. Raises ValueError where it does not fit `X`.
+        """As `fit`, but with what `screen_to_save` gave in place of the work.
 
-        No answer depends on `screen`, which may come from a file: the codes of the rows are made anew, when enough queries have
-        come to be worth it.
+        Raises ValueError if `screen` does not fit `X`. No answer depends on `screen`, which may come from a file: the
+        codes of the rows are computed again, once there have been enough queries to make that worth while.
         """
         rows, isa = as_rows(X, "X"), machine.select(self.isa)
         with single_threaded_blas():

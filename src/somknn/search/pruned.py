@@ -20,13 +20,13 @@ from somknn_kernels.search.pruned import Screen, Tour
 from somknn_kernels.search.pruned import seed as find_seeds
 
 LIFT = 90  # makes the rows' codes unsigned
-_TASK_TILES = 40  # 240 queries: their codes stay in the level-1 and level-2 caches through a block of panels
+_TASK_TILES = 40  # 240 queries: their codes stay in the level-1 and level-2 caches during a block of panels
 _BLOCK_BYTES = 131_072  # of the panels' first quarters, half of them in use at once: half of a level-2 cache
-_PART_BYTES = 16_000_000  # of panels, a scan of 0.8 ms; halving 4 MB lost: waking a thread took 0.2 ms
-_PACKED_TILES = 256  # packed by a task
-_PACKED_PLACES = 2048
+_PART_BYTES = 16_000_000  # of panels, a scan of 0.8 ms; halving 4 MB lost time: waking a thread took 0.2 ms
+_PACKED_TILES = 256  # tiles that a task packs
+_PACKED_PLACES = 2048  # places that a task packs
 _MEASURED = 4096  # queries of a task of `measured`
-SCANNED = 32  # columns, of every row
+SCANNED = 32  # columns that a scan reads of every row
 _JUDGED = 4096  # rows among which `pays` searches
 _USUAL = 1.2  # rows whose error is larger than this times the median are screened apart
 
@@ -34,7 +34,7 @@ _USUAL = 1.2  # rows whose error is larger than this times the median are screen
 def build_screen(
     embedding: Embedding, vectors: ShortVectors, order: np.ndarray, n_rare: int, n_threads: int = 1
 ) -> Screen:
-    """Panels of the rows in `order`; the last `n_rare` of them, with larger errors, in panels of their own."""
+    """Panels of the rows in `order`. The last `n_rare` of them, with larger errors, lie in panels of their own."""
     n_usual = len(order) - n_rare
     errors = vectors.errors[order]
     largest = np.array([part.max(axis=0, initial=0.0) for part in (errors[:n_usual], errors[n_usual:])])
@@ -50,7 +50,7 @@ def pack_codes(
     errors: np.ndarray,
     n_threads: int = 1,
 ) -> Screen:
-    """The screen of the rows in `order`, whose codes are codes[lines] (n, P); errors : as in `Screen`."""
+    """The screen of the rows in `order`, with the codes codes[lines] (n, P); errors : as in `Screen`."""
     layout = scan_panels(embedding.isa)
     panel, n = layout.rows, len(order)
     first_rare = -(-n_usual // panel) * panel
@@ -72,7 +72,7 @@ def pack_codes(
 
 
 def build_probes(embedding: Embedding, vectors: ShortVectors, order: np.ndarray, n_threads: int = 1) -> Probes:
-    """The queries' short vectors in tiles, in the given order."""
+    """The short vectors of the queries, in tiles, in the given order."""
     layout = scan_queries(embedding.isa)
     tile = layout.rows
     n_slots = -(-len(order) // tile) * tile
@@ -91,12 +91,15 @@ def build_probes(embedding: Embedding, vectors: ShortVectors, order: np.ndarray,
 
 
 def split_rare(vectors: ShortVectors) -> np.ndarray:
-    """Which rows have errors far above the others': their codes had to be clipped, and they would loosen the bound for all."""
+    """Which rows have errors far above those of the others.
+
+    Their codes had to be clipped, and they would loosen the bound for all.
+    """
     return np.logical_not((vectors.errors <= _USUAL * np.median(vectors.errors, axis=0)).all(axis=1))
 
 
 def _joined(a: Screen, b: Screen) -> Screen:
-    """One screen of the rows of both: the usual panels of a, those of b, then the rare ones."""
+    """One screen of the rows of both: the usual panels of a, those of b, then the rare ones of both."""
 
     def joined(first: np.ndarray, second: np.ndarray, axis: int, per_panel: int = 1) -> np.ndarray:
         usual, rare = zip(np.split(first, [i * per_panel], axis), np.split(second, [j * per_panel], axis), strict=True)
@@ -117,15 +120,16 @@ def run_search(
 ):
     """Run the search kernel over all tiles and panels.
 
-    collectors : one for each of as many equal parts of the panels. `before(first tile, last tile)` may lower the upper_bounds of
-    a task's queries first, with one collector only; it returns the place where the scan should begin. Returns the mean numbers of
-    survivors of the scan, and of exact comparisons, per query.
+    collectors : one for each part of the panels, which is split into as many equal parts
+    before(first tile, last tile) : may first lower the upper_bounds of a task's queries, and returns the place where
+    the scan should begin; with one collector only
+    Returns the mean numbers of survivors of the scan, and of exact comparisons, per query.
     """
     n_tiles, n_panels, n_parts = len(probes.packed), screen.panels.shape[1], len(collectors)
     n_tasks = -(-n_tiles // _TASK_TILES)
     if n_tasks < 4 * n_threads:
         n_tasks = min(n_tiles, 4 * n_threads)
-    # For one query NumPy's `linspace` would take a tenth of the time.
+    # Not by NumPy's `linspace`, which for one query would take a tenth of the time.
     edges = [task * n_tiles // n_tasks for task in range(n_tasks + 1)]
     panel_edges = [part * n_panels // n_parts for part in range(n_parts + 1)]
     counts = np.zeros((n_tasks * n_parts, 2), np.int64)
@@ -154,7 +158,7 @@ def run_search(
             between = min(max(screen.n_usual, from_panel), to_panel)
             n_turns = sum(-(-n // per_block) for n in (between - from_panel, to_panel - between))
 
-            def scan_turns(*turns: int) -> None:  # and no number, which would tell `steps` how far it came
+            def scan_turns(*turns: int) -> None:  # returns no number: it would tell `steps` how far the scan came
                 tile_steps.run(lambda *some: scan(*some, *turns), first, last)
 
             steps.run(scan_turns, 0, n_turns)
@@ -166,7 +170,7 @@ def run_search(
 def measured(
     isa: Isa, queries: np.ndarray, rows: np.ndarray, likely: np.ndarray, dtype: type, n_threads: int
 ) -> Improved:
-    """The rows `likely` (m, k) of every query with their exact distances, to be improved upon."""
+    """The rows `likely` (m, k) of every query, with their exact distances, as a collector to be improved."""
     indices = np.array(likely, np.int64, order="C").reshape(len(queries), -1)
     distances: np.ndarray = np.empty(indices.shape, dtype)
     chunk = per_task(_MEASURED, indices.shape[1] * rows.shape[1])
@@ -183,22 +187,22 @@ def measured(
 def scan_steps(n: int, pairs: int, d: int) -> Steps:
     """Steps for scans of n units, each of `pairs` pairs of rows in d columns.
 
-    How many pairs a scan cannot rule out shows on the way. At first it may be all of them; and no call becomes so long that it would take seconds when,
-    further on, it is all of them.
+    How many pairs a scan cannot rule out shows on the way. The first call is as short as if it could rule out none.
+    And no call becomes so long that it would take seconds if, further on, none can be ruled out.
     """
     return Steps(per_task(n, pairs * (SCANNED + d / 4)), most=4 * per_task(n, pairs * (SCANNED + d / 16)))
 
 
 def worth_judging(rows: np.ndarray) -> bool:
-    """Whether the rows are many and wide enough for pruning to come into question."""
+    """Whether the rows are many enough and wide enough for pruning to be considered."""
     return len(rows) >= 2000 and rows.shape[1] >= 48
 
 
 def pays(rows: np.ndarray, embedding: Embedding, n_threads: int) -> bool:
     """Whether pruning promises to beat brute force, judged by a search among a sample of the rows.
 
-    The costs are nanoseconds per pair of a query and a row, measured on AVX2; only their ratios matter. A sample is
-    less crowded than all rows, its neighbours are farther, more rows survive: the judgement is on the safe side.
+    The costs are nanoseconds per pair of a query and a row, measured on AVX2. Only their ratios matter. A sample is
+    less crowded than all rows, so its neighbours are farther away and more rows survive: this is on the safe side.
     """
     n, d = rows.shape
     sample = np.ascontiguousarray(rows[np.linspace(0, n - 1, min(n, _JUDGED)).astype(np.int64)])
@@ -212,8 +216,9 @@ def pays(rows: np.ndarray, embedding: Embedding, n_threads: int) -> bool:
 class Arrangement(NamedTuple):
     """How the rows lie in the panels.
 
-    cells : float32 (cells, P / 4), centres of groups of short vectors; cell_edges : int64 (cells + 1,), the places where the groups
-    begin, and the end; order : integers (n,), the row at each place; n_rare : how many rows, the last ones, are screened apart.
+    cells : float32 (cells, P / 4), centres of groups of short vectors
+    cell_edges : int64 (cells + 1,), the places where the groups begin, and the end
+    order : integers (n,), the row at each place; n_rare : how many rows, the last ones, are screened apart
     """
 
     cells: np.ndarray
@@ -223,7 +228,7 @@ class Arrangement(NamedTuple):
 
 
 def arrange(vectors: ShortVectors, panel_rows: int, n_threads: int) -> Arrangement:
-    """Similar rows side by side, rows with large errors last."""
+    """An arrangement with similar rows side by side, and rows with large errors last."""
     rare = split_rare(vectors)
     cells = coarse_cells(vectors.coarse, int(np.clip(np.sqrt(len(rare)), 1, 1024)), n_threads)
     label = nearest_cell(vectors.coarse, cells, n_threads)
@@ -233,10 +238,10 @@ def arrange(vectors: ShortVectors, panel_rows: int, n_threads: int) -> Arrangeme
 
 
 class PrunedSearch:
-    """Exact search over `rows` (n, d) that a certified lower bound makes fast where the data has structure.
+    """Exact search over `rows` (n, d) that a certified lower bound makes fast if the data has structure.
 
-    It is never changed once it is made. What its searches call survivors, (2,) float64, are the mean numbers of rows per query that
-    passed the scan, and that were compared exactly.
+    It is never changed once it is made. Where its searches have an argument `survivors`, (2,) float64, they fill it
+    with the mean numbers of rows per query that passed the scan, and that were compared exactly.
     """
 
     spare_seeds = 5  # candidates beyond k: the nearest by short vectors are not always the nearest
@@ -250,9 +255,9 @@ class PrunedSearch:
         self.screen = build_screen(self.embedding, vectors, order, n_rare, n_threads)
 
     def with_rows(self, rows: np.ndarray, n_new: int, n_threads: int) -> "PrunedSearch":
-        """A search over `rows`, the rows of this one followed by `n_new` others, on the same axes and cells."""
+        """A search over `rows`: the rows of this one, followed by `n_new` others, on the same axes and cells."""
         vectors = self.embedding.embed(rows[-n_new:], n_threads, probes=False)
-        # What is looser than the rows so far would loosen the bound for all of them.
+        # New rows with larger errors than the rows so far would loosen the bound for all of them.
         rare = ~(vectors.errors <= self.screen.errors[0]).all(axis=1)
         added = build_screen(self.embedding, vectors, np.argsort(rare, kind="stable"), int(rare.sum()), n_threads)
         first = len(rows) - n_new
@@ -263,7 +268,7 @@ class PrunedSearch:
 
     @property
     def nbytes(self) -> int:
-        """Bytes that the screen adds to the rows."""
+        """Bytes that the screen takes besides the rows."""
         return sum(part.nbytes for part in self.screen if isinstance(part, np.ndarray))
 
     def integers(self, queries: np.ndarray) -> bool:
@@ -271,14 +276,14 @@ class PrunedSearch:
         return self.rows.dtype == np.uint8 and queries.dtype == np.uint8
 
     def _probes(self, queries: np.ndarray, n_threads: int) -> tuple[Probes, np.ndarray]:
-        """The queries' short vectors in the order of their cells, and the cell of each slot."""
+        """The queries' short vectors, in the order of their cells, and the cell of each slot."""
         vectors = self.embedding.embed(queries, n_threads, probes=True)
         label = nearest_cell(vectors.coarse, self.cells, n_threads)
         probes = build_probes(self.embedding, vectors, np.argsort(label, kind="stable"), n_threads)
         return probes, label[np.maximum(probes.order, 0)]
 
     def _windows(self, labels: np.ndarray, k: int) -> np.ndarray:
-        """Places to look for seeds: each slot's own cell and as many of the following places as it takes."""
+        """The places where seeds are sought: each slot's own cell, and as many of the following places as needed."""
         n_places = len(self.screen.order)
         wanted = 2 * (k + self.spare_seeds)
         start = np.minimum(self.cell_edges[labels], max(0, n_places - wanted))
@@ -294,15 +299,16 @@ class PrunedSearch:
         n_threads: int,
         survivors: np.ndarray | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
-        """As `Searcher.search`; int64 where `integers`, else float64. Without upper bounds they are found from the queries' cells.
+        """As `Searcher.search`; distances are int64 if `integers`, else float64.
 
-        survivors : float64 (2,), to be filled with this search's.
+        upper_bounds : squared distances (m,); None: they are found in the queries' cells
+        survivors : float64 (2,), filled with those of this search
         """
         m = len(queries)
         dtype, worst = (np.int64, np.iinfo(np.int64).max) if self.integers(queries) else (np.float64, np.inf)
         probes, labels = self._probes(queries, n_threads)
         n_tiles, tile = len(probes.packed), probes.packed.shape[2]
-        # Few queries: the panels are split over the threads, and every part keeps its own k best.
+        # Few queries: the panels are split among the threads, and every part keeps its own k best.
         n_parts = 1 if n_tiles >= n_threads else max(1, min(n_threads, self.screen.panels.nbytes // _PART_BYTES))
         distances = np.full((n_parts, m, k), worst, dtype)
         indices = np.full((n_parts, m, k), selection.NO_INDEX, np.int64)

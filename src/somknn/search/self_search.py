@@ -1,4 +1,7 @@
-"""The nearest rows of every row among the other rows of a pruned index: half the work of searching with the rows as queries."""
+"""The nearest rows of every row among the other rows of a pruned index.
+
+This takes half the work of a search with the rows as queries.
+"""
 
 import contextlib
 import itertools
@@ -17,14 +20,14 @@ from somknn_kernels.search import place_seeds, self_search
 from somknn_kernels.search.self_search import Lists, Places
 
 _BLOCK_BYTES = 131_072  # of the panels' first quarters
-_NEAR_ROWS = 768  # of the panels in which seeds are looked for
+_NEAR_ROWS = 768  # rows of the panels in which seeds are sought
 _SPARE = 5  # seeds beyond k: the nearest by short vectors are not always the nearest
-_SEEDED_TILES = 256  # by a task
-_PANELS = 64  # whose near panels a task finds
+_SEEDED_TILES = 256  # tiles whose places a task seeds
+_PANELS = 64  # panels whose near panels a task finds
 _RANGES_PER_THREAD = 6
 _LEAST_PANELS = 6  # of a range
-_PACKED_TILES = 1024  # packed by a task
-_LOOK = 0.05  # seconds, after which a thread that waits for another looks whether there is anything to wait for
+_PACKED_TILES = 1024  # tiles that a task packs
+_LOOK = 0.05  # seconds after which a waiting thread checks whether there is still something to wait for
 
 
 def _places(search: PrunedSearch, apart: np.ndarray, n_threads: int) -> Places:
@@ -74,7 +77,7 @@ def _places(search: PrunedSearch, apart: np.ndarray, n_threads: int) -> Places:
 
 
 def _seed(search: PrunedSearch, places: Places, upper_bounds: np.ndarray, k: int, n_threads: int) -> None:
-    """Bring every row's limit down to the k-th distance among the rows of the nearest panels."""
+    """Lower every row's upper bound to the k-th distance among the rows of the nearest panels."""
     n_panels, panel_rows = places.panels.shape[1], places.panels.shape[3]
     width = min(n_panels, -(-max(_NEAR_ROWS, 4 * (k + _SPARE)) // panel_rows))
     centres = places.panels[0].mean(axis=2, dtype=np.float32).reshape(n_panels, -1)
@@ -97,9 +100,11 @@ def _seed(search: PrunedSearch, places: Places, upper_bounds: np.ndarray, k: int
 def nearest_apart(
     search: PrunedSearch, k: int, apart: np.ndarray, n_threads: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Squared distances (int64 or float64) and rows of the k nearest of every row, both (n, k), ascending; and the survivors (2,).
+    """The k nearest rows of every row: squared distances (int64 or float64) and rows, both (n, k), ascending.
 
-    apart : integers (n,), not negative; rows of equal numbers are not each other's neighbours. Every row has at least k others.
+    Also returns the survivors (2,).
+    apart : integers (n,), not negative: rows with equal numbers are not each other's neighbours. For every row there
+    are at least k others.
     """
     places = _places(search, apart, n_threads)
     integers = search.integers(search.rows)
@@ -148,7 +153,7 @@ def nearest_apart(
 
 
 def _empty_lists(n_places: int, k: int, dtype: type, worst: float, d: int) -> Lists:
-    """Lists without upper_bounds, of pairs in one number each where they fit."""
+    """Empty lists with upper bounds that rule nothing out. A pair is one number if it fits."""
     upper_bounds: np.ndarray = np.full(n_places, worst, dtype)
     if dtype == np.int64 and d * 255**2 < 2**31:
         return Lists(np.full((n_places, k), 2**64 - 1, np.uint64), np.zeros((0, k), np.int64), upper_bounds)
@@ -158,25 +163,28 @@ def _empty_lists(n_places: int, k: int, dtype: type, worst: float, d: int) -> Li
 
 
 def _ranges(start: int, stop: int, most: int, least: int = _LEAST_PANELS) -> list[tuple[int, int]]:
-    """[start, stop) in at most `most` parts of about the same length, not below `least` where there are several, none of them empty."""
+    """[start, stop) in at most `most` parts of about the same length, none of them empty.
+
+    If there are several, none is shorter than `least`.
+    """
     n = min(most, max(1, (stop - start) // least))
     edges = np.linspace(start, stop, n + 1).astype(int).tolist()
     return [(a, b) for a, b in itertools.pairwise(edges) if a < b]
 
 
 def _rounds(n: int) -> list[tuple[int, int]]:
-    """All pairs (a, b), a <= b, of n numbers: first each with itself, then each with the next, as if 0 followed the last, and so on.
+    """All pairs (a, b), a <= b, of n numbers: first each with itself, then each with the next one, and so on.
 
-    Every round uses all numbers alike, so that threads find free ones to the end.
+    The number after the last is 0. Every round uses all numbers alike, so that threads find free ones to the end.
     """
     pairs = [(a, (a + ahead) % n) for ahead in range(n // 2 + 1) for a in range(n if 2 * ahead < n else n // 2)]
     return [(min(pair), max(pair)) for pair in pairs]
 
 
 def _run_pairs(work: Callable[[int, int], object], pairs: list[tuple[int, int]], n_threads: int) -> None:
-    """Call work(a, b) for all pairs, in about their order, never two at once that share a number."""
+    """Call work(a, b) for all pairs, in about their order, but never for two pairs at once that share a number."""
     left, busy, lock = list(pairs), set[int](), threading.Lock()
-    ended: queue.SimpleQueue[None] = queue.SimpleQueue()  # has something for each thread whenever numbers become free
+    ended: queue.SimpleQueue[None] = queue.SimpleQueue()  # gets an entry for each thread whenever numbers become free
 
     def take() -> tuple[int, int] | None:
         with lock:

@@ -1,9 +1,10 @@
 """A pruned index in a model file: what took long to find, and nothing that an answer could depend on.
 
-Stored are the principal axes, the step of the codes and the order of the rows. The codes of the rows and their errors are not: a code
-that stands for another row would lose neighbours in silence, and to check codes takes as long as to make them (60,000 × 784 bytes:
-0.3 s of two processors, where reading the file takes 0.13 s). So they are made anew, when the queries are worth it: until then brute
-force, which needs no preparation, answers. What is read is checked for all that compiled code relies on.
+Stored are the principal axes, the step of the codes and the order of the rows. The codes of the rows and their errors
+are not stored. A code that stands for another row would lose neighbours in silence, and checking codes takes as long as
+making them (60,000 × 784 bytes: 0.3 s on two processors, while reading the file takes 0.13 s). So codes are made again
+when the queries are worth it. Until then brute force answers, which needs no preparation. What is read is checked for
+everything that compiled code relies on.
 """
 
 import numpy as np
@@ -13,10 +14,10 @@ from somknn.search.embedding import Embedding
 from somknn.search.pruned import Arrangement, PrunedSearch
 
 _SCALARS = ("inverse_scale", "unit_norm", "step")
-# Searches by brute force that take as long as making the codes: so many single queries, or so many of a batch, which
-# shares the rows' bytes. Then the codes are made: at worst, both were paid for.
+# So many searches by brute force take as long as making the codes: single queries, or queries of a batch, which share
+# the rows' bytes. After so many the codes are made. So at worst, both were paid for.
 _SINGLE_QUERIES, _BATCHED_QUERIES = 32, 1024
-_FEW = 16
+_FEW = 16  # up to so many queries at once count as single ones
 
 
 def pack(search: PrunedSearch) -> dict[str, np.ndarray]:
@@ -37,20 +38,20 @@ def pack(search: PrunedSearch) -> dict[str, np.ndarray]:
 
 
 class StoredSearch:
-    """The search over `rows` that `arrays` describe, checked, whose codes are made when they are worth it.
+    """The search over `rows` that `arrays` (checked) describe. Its codes are made when they are worth it.
 
-    Of two threads that come to that together, both make the same codes, and one's are kept.
+    If two threads come to that point together, both make the same codes, and those of one are kept.
     """
 
     def __init__(self, arrays: dict[str, np.ndarray], rows: np.ndarray, embedding: Embedding, arrangement: Arrangement):
         self.arrays = arrays
         self._parts = rows, embedding, arrangement
-        self._asked = 0.0  # searches by brute force so far, in the time that making the codes takes
+        self._asked = 0.0  # searches by brute force so far; 1 means as long as making the codes takes
         self._built: PrunedSearch | None = None
 
     @property
     def nbytes(self) -> int:
-        """Bytes beside the rows."""
+        """Bytes besides the rows."""
         return sum(array.nbytes for array in self.arrays.values()) if self._built is None else self._built.nbytes
 
     def built(self, n_threads: int) -> PrunedSearch:
@@ -69,7 +70,7 @@ class StoredSearch:
 
 
 def unpack(arrays: dict[str, np.ndarray], rows: np.ndarray, isa: Isa) -> StoredSearch:
-    """The search over `rows` that `pack` described. Raises ValueError for arrays that do not belong together."""
+    """The search over `rows` that `pack` described. Raises ValueError if the arrays do not belong together."""
     n, d = rows.shape
     try:
         n_columns, n_cells = len(arrays["screen_middle"]), len(arrays["screen_cells"])
