@@ -26,7 +26,7 @@ def prose(page: Path) -> str:
 
 
 def links(page: Path) -> Iterator[tuple[str, str]]:
-    """Path and anchor of every link that leads to a file, or to a heading of the page itself."""
+    """Path and anchor of every link to a file, or to a heading of the page itself."""
     for target in _LINK.findall(_SPAN.sub("", prose(page))):
         if not re.match(r"[a-z][a-z0-9+.-]*:", target):
             path, _, anchor = target.partition("#")
@@ -70,8 +70,9 @@ def test_what_leads_nowhere_is_found(tmp_path, monkeypatch):
         "# One, two\n\n## k-means++ (`start`)\n\n## One two\n\n```\n# no heading\n[no link](nowhere.md)\n```\n"
     )
     page.write_text(
-        "[a](other.md) [b](other.md#one-two) [c](other.md#k-means-start) [d](other.md#one-two-1) [e](#here) `[f](g.md)`\n"
-        "[g](https://example.org/x#y)\n\n# Here\n\n![h](h.svg) [i](other.md#no-heading) [j](../elsewhere.md) [k](#there)\n"
+        "[a](other.md) [b](other.md#one-two) [c](other.md#k-means-start) [d](other.md#one-two-1) [e](#here) "
+        "`[f](g.md)`\n[g](https://example.org/x#y)\n\n# Here\n\n"
+        "![h](h.svg) [i](other.md#no-heading) [j](../elsewhere.md) [k](#there)\n"
     )
     assert faults(page) == [
         "no file h.svg",
@@ -83,7 +84,7 @@ def test_what_leads_nowhere_is_found(tmp_path, monkeypatch):
 
 
 def test_every_page_and_picture_can_be_reached():
-    """From the index of the documents, link by link; pages that say where an old address has moved are outside."""
+    """From the index of the documents, link by link. Pages that say where an old address has moved do not count."""
     reached, left = set(), [DOCS / "README.md"]
     while left:
         page = left.pop()

@@ -1,4 +1,4 @@
-"""Imports point one way, from layer to layer, and take public names only; kernels are called from few places."""
+"""Imports point one way, from layer to layer, and take public names only. Few places call kernels."""
 
 import ast
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ import pytest
 import somknn
 import somknn_kernels
 
-# From the bottom up. A file may import from its own layer's own part and from the layers below.
+# From the bottom up. A file may import from its own part of its layer and from the layers below.
 KERNELS = [
     {"cache_files", "isa", "numba_cache", "parallel", "policy"},
     {"ir"},
@@ -39,7 +39,8 @@ SOMKNN = [
     {"distributed", "evaluation"},
     {"cli"},
 ]
-# Trainers, votes and images call the kernels of their own subject; all other ways to them lead through `machine` and `search`.
+# Trainers, votes and images call the kernels of their own subject. All other ways to kernels lead through `machine` and
+# `search`.
 CALL_KERNELS = {
     "grouping.py",
     "images/deformation.py",
@@ -56,7 +57,7 @@ CALL_KERNELS = {
 
 
 class Import(NamedTuple):
-    """A name that a file takes from a part (a subpackage, or a file beside them) of a package."""
+    """A name that a file imports from a part of a package: a subpackage, or a file beside the subpackages."""
 
     file: Path
     own: str
@@ -66,7 +67,7 @@ class Import(NamedTuple):
 
 
 def imports(package) -> Iterator[Import]:
-    """Every import, at the head of a file or later, from one of the two packages into `package`."""
+    """Every import from one of the two packages in the files of `package`, at the head of a file or later."""
     root = Path(package.__file__).parent
     for file in sorted(root.rglob("*.py")):
         relative = file.relative_to(root)

@@ -1,10 +1,10 @@
-"""asv suites: speed, memory and quality tracked from commit to commit. See `docs/how-to/benchmarks.md` for how to run them.
+"""asv suites: speed, memory and quality from commit to commit. `docs/how-to/benchmarks.md` says how to run them.
 
-Today's suites run against past commits: `data.feature` looks up a feature and skips the benchmark at commits that lack
-it. `version` is raised by hand when a benchmark's work changes; its history then starts again.
+Today's suites run against past commits: `data.feature` looks up a feature, and the benchmark is skipped at commits that
+lack it. `version` is raised by hand when a benchmark's work changes; its history then starts again.
 
-In asv's own environments every commit compiles its kernels into a separate folder; elsewhere the library's cache is
-used, whose names are digests of the kernels' sources.
+In asv's own environments every commit compiles its kernels into a separate folder. Elsewhere the library's cache is
+used, in which names are digests of the kernels' sources.
 """
 
 import os

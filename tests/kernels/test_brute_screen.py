@@ -1,4 +1,4 @@
-"""Brute force with coarser codes: for any step, data and upper_bounds, no row within a upper bound is lost or found twice."""
+"""Brute force by coarser codes: for any step, data and upper bounds, no row within its bound is lost or found twice."""
 
 import itertools
 
@@ -25,7 +25,7 @@ KINDS = ("near", "noise", "black and white", "equal", "bright")
 
 
 def bytes_of(kind, random, n, d):
-    """Rows near a few centres, unstructured rows, two values only, nearly all equal, or far from zero."""
+    """Rows near a few centres, unstructured rows, rows of two values, rows nearly all equal, or rows far from zero."""
     if kind == "near":
         rows = random.integers(0, 256, (4, d))[random.integers(0, 4, n)] + random.normal(0, 6, (n, d))
     elif kind == "noise":
@@ -59,7 +59,7 @@ def test_the_tile_keeps_just_the_rows_in_the_interval(name, left):
     norms = random.integers(0, 50_000, n_rows)
     products = codes @ rows.reshape(n_rows, 9, g)[:, which].reshape(n_rows, -1).T - norms
     thresholds = np.stack([-products[:, 3] - half_range, random.integers(0, 30_000, n_queries) - half_range])
-    thresholds[1, 0] = -half_range  # just the equal ones
+    thresholds[1, 0] = -half_range  # only the equal ones
     packed = np.zeros((1, 9, n_queries, 4), np.int8)
     packed[0, :left] = np.tile(codes.reshape(n_queries, left, g).transpose(1, 0, 2), 4 // g)
     panels = np.full((3, 9, n_rows, g), 33, np.uint8)
@@ -105,9 +105,9 @@ def test_codes_are_rounded_as_they_say(step):
 
 
 def run(name, queries, rows, step, upper_bounds, k, cuts=()):
-    """The k nearest by the kernel alone, on one instruction path, from the rows before it gave up; and that row.
+    """The k nearest by the kernel alone, for one instruction set, among the rows before it gave up; and that row.
 
-    cuts : rows where one call ends and the next begins.
+    cuts : rows where one call ends and the next begins
     """
     isa = isa_module.select(name)
     tile, panel, pairs = query_tile(isa), scan_panel_rows(isa), -(-rows.shape[1] // 2)

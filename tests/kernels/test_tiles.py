@@ -1,4 +1,4 @@
-"""Tiles against plain matrix products, on every instruction path; the compiled code holds the instruction it should."""
+"""Tiles against plain matrix products, for every instruction set; compiled code holds the instruction it should."""
 
 import re
 
@@ -27,7 +27,7 @@ def run_dot_of_groups(isa, queries, tile, groups, counts, panels, panel, out):
 
 
 def run_dot(isa, queries, tile, panels, panel, out):
-    """All groups of a tile."""
+    """`run_dot_of_groups` over all groups of a tile."""
     n_groups = panels.shape[1]
     groups = np.tile(np.arange(n_groups, dtype=np.int32), (len(queries), 1))
     run_dot_of_groups(isa, queries, tile, groups, np.full(len(queries), n_groups), panels, panel, out)
@@ -99,7 +99,10 @@ def test_float_dot_tile_keeps_its_error_bound(name):
 
 
 def scan_case(isa, seed, first_top):
-    """Codes, rows, half norms (3, rows) and thresholds (7, queries) with some survivors; first_top : of the first two sections."""
+    """Codes, rows, half norms (3, rows) and thresholds (7, queries), with some survivors.
+
+    first_top : threshold of the tile as a whole in the first two sections.
+    """
     n_queries, n_rows, p = query_tile(isa), scan_panel_rows(isa), 64
     half_range = 2**15 if scan_group(isa) == 2 else 2**31
     rng = np.random.default_rng(seed)
@@ -110,7 +113,7 @@ def scan_case(isa, seed, first_top):
     sums = np.stack(
         [codes[:, :stop] @ rows[:, :stop].T - norms[:i].sum(axis=0) for i, stop in ((1, 16), (2, 32), (3, 64))]
     )
-    # A chosen row's sum comes to lie a little above the lowest, and at it for one query.
+    # The sum of one chosen row comes to lie a little above the lowest number; for one query, exactly at it.
     lift = rng.integers(0, 50, (3, n_queries)) - half_range
     lift[:, 2] = -half_range
     offsets = lift - sums[:, np.arange(n_queries), rng.integers(0, n_rows, n_queries)]
@@ -128,7 +131,7 @@ def scan(isa, codes, rows, norms, thresholds):
     n_rows, dtype = scan_panel_rows(isa), scan_sums(isa)
     q = scan_queries(isa).pack(codes)
     masks = np.zeros(len(codes), np.uint64)
-    # The second of three panels, the others full of what would survive.
+    # The second of three panels. The others are full of rows that would survive.
     panels = np.full(scan_panels(isa).shape(3 * n_rows, 64), 90, np.uint8)
     panels[:, 1] = scan_panels(isa).pack(rows)[:, 0]
     half_norms = np.zeros((3, 3, n_rows), dtype)
@@ -189,7 +192,7 @@ def test_compiled_tiles_hold_the_avx2_instructions():
     shorts, ints = numba.int16[:, :, :, ::1], numba.int32[:, ::1]
     dot.compile((marker, shorts, numba.int64, ints, numba.int64[::1], shorts, numba.int64, ints))
     assembly = next(iter(dot.inspect_asm().values()))
-    assert "vpmaddwd" in assembly or "vpdpwssd" in assembly  # which adds as well, and is taken where there is VNNI
+    assert "vpmaddwd" in assembly or "vpdpwssd" in assembly  # the latter also adds, and is used if there is VNNI
     octets, panels = numba.int8[:, :, :, ::1], numba.uint8[:, :, :, :, ::1]
     index, norms = numba.int64, numba.int16[:, :, ::1]
     tile.compile((marker, octets, index, panels, norms, index, norms, index, numba.uint64[::1]))
@@ -217,7 +220,7 @@ def test_compiled_tiles_hold_the_vnni_instructions_on_whole_registers():
 @pytest.mark.skipif(not ON_X86, reason="the instruction exists on x86 only")
 @pytest.mark.parametrize(("marker", "lanes"), [(isa_module.Vnni512, 16), (isa_module.Vnni256, 8)])
 def test_byte_products_become_vpdpbusd_on_a_machine_that_has_it(marker, lanes):
-    """The generator's own product, compiled for a processor with VNNI, whatever this one is."""
+    """The product that `emit` generates, compiled for a processor with VNNI, whatever this one is."""
     llvm.initialize_all_targets()
     llvm.initialize_all_asmprinters()
     words = ir.VectorType(ir.IntType(32), lanes)
