@@ -142,7 +142,7 @@ def pack_probes(codes, order, g, packed, sums, squares):
 
 @kernel
 def seed(isa, queries, rows, screen, probes, guesses, first_tile, last_tile, upper_bounds):
-    """upper_bounds[query] = exact squared distance to the k-th nearest of a few rows that look near.
+    """Lower upper_bounds[query] to the exact squared distance of the k-th nearest of a few rows that look near.
 
     For the queries of the tiles [first_tile, last_tile); guesses : Guesses. The sums of `scan_products` tell which rows
     are the nearest by their codes. A sum that wraps around misleads, which only costs time.
