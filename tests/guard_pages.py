@@ -28,7 +28,7 @@ from numba.core.registry import cpu_target
 from numba.core.runtime import _nrt_python, rtsys
 from numba.extending import intrinsic
 
-from somknn import panels
+from somknn_kernels.ir import layout
 
 PAGE = mmap.PAGESIZE
 GUARD = 1 << 20  # inaccessible bytes on each side: address space, no memory
@@ -272,8 +272,8 @@ def install(mode: str) -> None:
     """Guard every array that this process makes from now on, at its "end" or "start". Lasts until the process ends.
 
     A fault ends the process by SIGSEGV (SIGBUS on macOS), an overwritten pattern by SIGABRT; both print Python's stack.
-    Call it before importing modules that use `somknn.panels.aligned`, and before kernels are compiled or loaded: their
-    own arrays come from the functions that they were linked with.
+    Call it before importing modules that use `somknn_kernels.ir.layout.aligned`, and before kernels are compiled or
+    loaded: their own arrays come from the functions that they were linked with.
     """
     if mode not in MODES:
         raise ValueError(f"mode must be one of {MODES}, got {mode!r}")
@@ -298,7 +298,7 @@ def install(mode: str) -> None:
 
     # The padding that aligns an array to a cache line would be between it and its guard. Whole cache lines are aligned
     # anyway.
-    panels.aligned = np.zeros
+    layout.aligned = np.zeros
 
 
 def report() -> str:

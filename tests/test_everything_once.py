@@ -1,7 +1,8 @@
 """Every public estimator and subpackage once, on small digits, beside scikit-learn or plain NumPy: the quick pass.
 
-`.ci/run` runs it on each Python there is, `.ci/lowest` with the lowest versions of everything. So it keeps to bytes, whose
-kernels are compiled in a minute, and to what those versions offer. What each part does at its limits is tested in its own files.
+`.ci/run` runs it on each Python there is, `.ci/lowest` with the lowest versions of everything. So it keeps to bytes,
+whose kernels are compiled in a minute, and to what those versions offer. What each part does at its limits is tested in
+its own files.
 """
 
 import csv

@@ -15,7 +15,7 @@ from numba import njit, types
 from numba.extending import intrinsic
 
 import guard_pages
-from somknn import panels
+from somknn_kernels.ir import layout
 
 N = 37  # bytes of each array: not a multiple of any alignment
 LANES = 16  # bytes of a raw load
@@ -100,8 +100,8 @@ CASES: dict[str, Callable[[], object]] = {
     "read before in a thread": lambda: read_in_thread(-1),
     "read behind, own array": lambda: read_own(N, BEHIND),
     "read before, own array": lambda: read_own(N, -1),
-    "read behind, aligned": lambda: read(panels.aligned((N,), np.uint8), BEHIND),
-    "read before, aligned": lambda: read(panels.aligned((N,), np.uint8), -1),
+    "read behind, aligned": lambda: read(layout.aligned((N,), np.uint8), BEHIND),
+    "read before, aligned": lambda: read(layout.aligned((N,), np.uint8), -1),
     "write behind": lambda: write(array(), N),
     "write before": lambda: write(array(), -1),
     "write behind, own array": lambda: write_own(N, N),

@@ -209,7 +209,7 @@ def test_compiled_tiles_hold_the_vnni_instructions_on_whole_registers():
         "vpdpwssd": (numba.int16[:, :, :, ::1], numba.int16[:, :, :, ::1]),
     }
     for instruction, (queries, panels) in products.items():
-        signature = (marker, queries, index, panels, index, ints)
+        signature = (marker, queries, index, ints, numba.int64[::1], panels, index, ints)
         dot.compile(signature)
         assert re.search(rf"{instruction}\b.*%zmm", dot.inspect_asm(signature))
     octets, panels, norms = numba.int8[:, :, :, ::1], numba.uint8[:, :, :, :, ::1], numba.int32[:, :, ::1]

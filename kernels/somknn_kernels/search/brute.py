@@ -140,7 +140,7 @@ def _threshold_floats(worst, scale, query_square, query_error, row_square, row_e
     product = np.sqrt(query_square * row_square)
     chain = (d + 2) * _UNIT / (1.0 - (d + 2) * _UNIT)
     rounding = 2.0 * chain * product + 4.0 * _UNIT * (row_square + product) + d * 2.0**-120
-    return (radius * radius - query_square + rounding) * 1.0 + 1e-12 * (radius * radius + query_square)
+    return radius * radius - query_square + rounding + 1e-12 * (radius * radius + query_square)
 
 
 @inlined

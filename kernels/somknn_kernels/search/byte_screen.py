@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from somknn_kernels.bounds.codebook_codes import NOWHERE, PIECE
 from somknn_kernels.bounds.rest import rest_code
 from somknn_kernels.bounds.rounding import distance_within, floor_int32
 from somknn_kernels.exact.distances import squared_distance
@@ -33,9 +34,7 @@ from somknn_kernels.tiles.row_products import (
 )
 
 LEAD = 2 * AXES  # columns of the codes: the axes and the rest
-PIECE = 32  # rows are padded to whole pieces of this many columns
 WIDEST = 33_025  # columns: a sum of so many squared differences of bytes fits 32 bits
-NOWHERE = -(2**31)  # the start of an entry of a panel that holds no vector
 
 
 class ByteAxes(NamedTuple):

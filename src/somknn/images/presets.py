@@ -1,6 +1,7 @@
 """Ready-made digit classifiers that trade accuracy against time.
 
-Their parameters were chosen on the MNIST training images; docs/lab-notes/images.md describes how, and the accuracy they reach.
+Their parameters were chosen on the MNIST training images; docs/lab-notes/images.md describes how, and
+the accuracy they reach.
 """
 
 from typing import Any

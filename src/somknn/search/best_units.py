@@ -237,7 +237,7 @@ class BMUSearch:
             return _MEASURED * measured + _PROJECTED * d - 0.5 * _SCANNED * K + finding
         return _MEASURED * measured + 2.0 * _PROJECTED * d + finding
 
-    def _pilot(self, short, view: Units, codebook: np.ndarray, trust: bool, pilot: list) -> tuple[float, float]:
+    def _pilot(self, short: Short, view: Units, codebook: np.ndarray, trust: bool, pilot: list) -> tuple[float, float]:
         """Units per row that pass stage 1, and units per row that are measured in full, from a few tasks."""
         passed, measured = self._run(short, view, codebook, trust, pilot)[:, :2].mean(axis=0) / _PILOT_ROWS
         return float(passed), float(measured)

@@ -1,9 +1,12 @@
 """Brute-force search: prepares the kernels' scratch, splits the work, merges the parts."""
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 
 from somknn.machine import Isa, Steps, per_task, run_tasks
-from somknn.search.brute_screen import codes_may_pay, search_by_codes, search_in_steps, seed_rows
+from somknn.search.brute_screen import Part, codes_may_pay, search_by_codes, search_in_steps, seed_rows
 from somknn.search.cells import similar_first
 from somknn_kernels.exact import reranking, selection
 from somknn_kernels.exact.selection import NO_INDEX as NO_INDEX
@@ -66,14 +69,14 @@ class BruteSearch:
         n_parts = 1 if n_chunks >= n_threads or m == 0 else max(1, min(n_threads // n_chunks, n // max(64, k)))
         distances = np.full((n_parts, m, k), worst, dtype)
         indices = np.full((n_parts, m, k), NO_INDEX, np.int64)
-        row_edges = np.linspace(0, n, n_parts + 1).astype(np.int64)
+        row_edges = np.linspace(0, n, n_parts + 1).astype(np.int64).tolist()
 
         def work(task: int) -> None:
             chunk, part = divmod(task, n_parts)
             self._search(
                 queries,
-                query_edges[chunk : chunk + 2],
-                row_edges[part : part + 2],
+                (query_edges[chunk], query_edges[chunk + 1]),
+                (row_edges[part], row_edges[part + 1]),
                 Nearest(distances[part], indices[part]),
             )
 
@@ -91,7 +94,7 @@ class BruteSearch:
 
         def run(collector: Within) -> None:
             def work(task: int) -> None:
-                self._search(queries, edges[task : task + 2], (0, len(self.rows)), collector)
+                self._search(queries, (edges[task], edges[task + 1]), (0, len(self.rows)), collector)
 
             run_tasks(work, len(edges) - 1, n_threads)
 
@@ -117,34 +120,34 @@ class BruteSearch:
         return found
 
     @staticmethod
-    def _query_edges(m: int, n_threads: int) -> np.ndarray:
+    def _query_edges(m: int, n_threads: int) -> list[int]:
         n_chunks = -(-m // _QUERIES_PER_TASK)
         if m > 32 * n_threads:
             n_chunks = n_threads * -(-n_chunks // n_threads)
-        return np.linspace(0, m, n_chunks + 1).astype(np.int64)
+        return np.linspace(0, m, n_chunks + 1).astype(np.int64).tolist()
 
-    def _search(self, queries, query_range, row_range, collector) -> None:
-        (q_start, q_stop), (r_start, r_stop) = query_range, row_range
-        d = self.rows.shape[1]
-        span = (queries, q_start, q_stop, self.rows, r_start, r_stop)
-        if q_stop - q_start <= _FEW_QUERIES:
-            steps = Steps(per_task(r_stop - r_start, (q_stop - q_start) * d))
-            steps.run(lambda *rows: brute.rowwise(self.isa, *span[:4], *rows, collector), r_start, r_stop)
+    def _search(
+        self, queries: np.ndarray, query_range: tuple[int, int], row_range: tuple[int, int], collector: Nearest | Within
+    ) -> None:
+        part = Part(queries, query_range[0], query_range[1], self.rows, row_range[0], row_range[1])
+        d, n_queries = self.rows.shape[1], part.q_stop - part.q_start
+        if n_queries <= _FEW_QUERIES:
+            steps = Steps(per_task(part.r_stop - part.r_start, n_queries * d))
+            steps.run(lambda *rows: brute.rowwise(self.isa, *part[:4], *rows, collector), part.r_start, part.r_stop)
         elif self.integers(queries) and d <= WIDEST_BYTES:
-            self._search_bytes(*span, collector)
+            self._search_bytes(part, collector)
         else:
-            self._multiply_floats(*span, collector)
+            self._multiply_floats(part, collector)
 
-    def _search_bytes(self, queries, q_start, q_stop, rows, r_start, r_stop, collector) -> None:
-        upper_bounds = self._upper_bounds(queries, q_start, q_stop, r_start, r_stop, collector)
+    def _search_bytes(self, part: Part, collector: Nearest | Within) -> None:
+        upper_bounds = self._upper_bounds(part, collector)
         if upper_bounds is not None:
-            r_start = search_by_codes(
-                self.isa, queries, q_start, q_stop, rows, r_start, r_stop, upper_bounds, collector
-            )
-        if r_start < r_stop:
-            self._multiply_bytes(queries, q_start, q_stop, rows, r_start, r_stop, collector)
+            part = part._replace(r_start=search_by_codes(self.isa, part, upper_bounds, collector))
+        if part.r_start < part.r_stop:
+            self._multiply_bytes(part, collector)
 
-    def _multiply_bytes(self, queries, q_start, q_stop, rows, r_start, r_stop, collector) -> None:
+    def _multiply_bytes(self, part: Part, collector: Nearest | Within) -> None:
+        queries, q_start, q_stop, rows, r_start, r_stop = part
         layouts = byte_queries(self.isa), byte_panels(self.isa)
         packed, panels = self._scratch(layouts, q_stop - q_start, r_stop - r_start)
         norms = np.zeros((len(packed), layouts[0].rows), np.int64)
@@ -156,7 +159,8 @@ class BruteSearch:
 
         search_in_steps(search, packed, panels.shape[0] * panels.shape[2], r_start, r_stop)
 
-    def _multiply_floats(self, queries, q_start, q_stop, rows, r_start, r_stop, collector) -> None:
+    def _multiply_floats(self, part: Part, collector: Nearest | Within) -> None:
+        queries, q_start, q_stop, rows, r_start, r_stop = part
         layouts = float_queries(self.isa), float_panels(self.isa)
         packed, panels = self._scratch(layouts, q_stop - q_start, r_stop - r_start)
         squares = np.zeros((len(packed), layouts[0].rows))
@@ -168,8 +172,9 @@ class BruteSearch:
 
         search_in_steps(search, packed, panels.shape[0] * panels.shape[2], r_start, r_stop)
 
-    def _upper_bounds(self, queries, q_start, q_stop, r_start, r_stop, collector) -> np.ndarray | None:
+    def _upper_bounds(self, part: Part, collector: Nearest | Within) -> np.ndarray | None:
         """Squared distances (m,) beyond which no row is of use, found among a few rows; None if codes would not pay."""
+        queries, q_start, q_stop, _, r_start, r_stop = part
         if isinstance(collector, Within):
             return collector.upper_bounds if codes_may_pay(self.isa, q_stop - q_start) else None
         k = collector.distances.shape[1]
@@ -179,7 +184,7 @@ class BruteSearch:
         seeds = self.rows[np.linspace(r_start, r_stop - 1, n_seeds).astype(np.int64)]
         m = q_stop - q_start
         best = Nearest(np.full((m, k), np.iinfo(np.int64).max), np.full((m, k), NO_INDEX))
-        self._multiply_bytes(queries[q_start:q_stop], 0, m, seeds, 0, n_seeds, best)
+        self._multiply_bytes(Part(queries[q_start:q_stop], 0, m, seeds, 0, n_seeds), best)
         upper_bounds = np.empty(len(queries), np.int64)
         upper_bounds[q_start:q_stop] = best.distances[:, 0]
         return upper_bounds
@@ -237,7 +242,9 @@ def squared_bounds(squared_radius: float, m: int, integers: bool) -> np.ndarray:
     return np.full(m, squared_radius, np.float64)
 
 
-def collect_within(run, upper_bounds: np.ndarray, dtype) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def collect_within(
+    run: Callable[[Within], None], upper_bounds: np.ndarray, dtype: Any
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Call `run(collector)` twice: first to count, then to fill arrays of exactly the right size."""
     counts, starts = np.zeros(len(upper_bounds), np.int64), np.zeros(len(upper_bounds) + 1, np.int64)
     nothing = np.empty(0, dtype), np.empty(0, np.int64)

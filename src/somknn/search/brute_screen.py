@@ -4,11 +4,13 @@ The loop is in `somknn_kernels.search.brute_screen`.
 """
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 
 from somknn.axes import sample_rows
 from somknn.machine import Isa, Steps, check_stopped, per_task
+from somknn_kernels.exact.selection import Nearest, Within
 from somknn_kernels.ir.layout import scan_queries
 from somknn_kernels.ir.shapes import scan_panel_rows
 from somknn_kernels.isa import Avx2
@@ -34,11 +36,23 @@ def seed_rows(k: int) -> int:
     return max(_SEEDS[0], _SEEDS[1] * k)
 
 
-def search_by_codes(isa: Isa, queries, q_start, q_stop, rows, r_start, r_stop, upper_bounds, collector) -> int:
+class Part(NamedTuple):
+    """Some of the queries (m, d) and some of the rows (n, d): [q_start, q_stop) and [r_start, r_stop)."""
+
+    queries: np.ndarray
+    q_start: int
+    q_stop: int
+    rows: np.ndarray
+    r_start: int
+    r_stop: int
+
+
+def search_by_codes(isa: Isa, part: Part, upper_bounds: np.ndarray, collector: Nearest | Within) -> int:
     """As `brute.brute_bytes`; returns the row from which on nothing was searched: r_stop, or less if it does not pay.
 
     upper_bounds : int64 (m,), squared distances beyond which no row is of use to a query
     """
+    queries, q_start, q_stop, rows, r_start, r_stop = part
     step = _code_step(queries[q_start:q_stop], rows[r_start:r_stop], upper_bounds[q_start:q_stop])
     if step is None:
         return r_start
@@ -86,7 +100,7 @@ def search_in_steps(
     return Steps(per_task(r_stop - r_start, n_tiles * size), block).run(call, r_start, r_stop)
 
 
-def _code_step(queries, rows, upper_bounds) -> int | None:
+def _code_step(queries: np.ndarray, rows: np.ndarray, upper_bounds: np.ndarray) -> int | None:
     """The smallest step with which squared distances of codes rarely pass 2^17, where sums of 16 bits repeat.
 
     None if codes do not pay.

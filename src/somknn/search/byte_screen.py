@@ -5,10 +5,11 @@ import numpy as np
 from somknn.axes import principal_axes, sample_rows
 from somknn.machine import Isa, per_task, run_tasks
 from somknn.threads import single_threaded_blas
+from somknn_kernels.bounds.codebook_codes import NOWHERE, PIECE
 from somknn_kernels.ir.layout import pair_panels
 from somknn_kernels.ir.shapes import panel_rows
 from somknn_kernels.search import byte_screen as kernels
-from somknn_kernels.search.byte_screen import LEAD, NOWHERE, PIECE, WIDEST, ByteAxes, CodedRows, Found, Vectors
+from somknn_kernels.search.byte_screen import LEAD, WIDEST, ByteAxes, CodedRows, Found, Vectors
 from somknn_kernels.tiles.row_products import AXES
 
 ROWS = 384  # of a task; a multiple of every tile

@@ -4,6 +4,8 @@ The rows' short vectors are computed once. Each call embeds the (small) codebook
 were nearest before give every row a tight upper bound before the scan begins.
 """
 
+from typing import Any
+
 import numpy as np
 
 from somknn import machine
@@ -61,7 +63,7 @@ class CodebookSearch:
         Mean numbers of units per row that passed the scan, and that were compared exactly, in the last call.
     """
 
-    def __init__(self, X, *, n_jobs: int | None = None, algorithm: str = "auto", isa: str | None = None):
+    def __init__(self, X: Any, *, n_jobs: int | None = None, algorithm: str = "auto", isa: str | None = None):
         if algorithm not in ("auto", "brute", "pruned"):
             raise ValueError(f"algorithm must be auto, brute or pruned; got {algorithm!r}")
         self.rows = as_rows(X, "X")
@@ -96,7 +98,7 @@ class CodebookSearch:
                 self._embedding = Embedding(self.rows, self.isa, _COLUMNS, _SAMPLE)
         return self._embedding
 
-    def nearest(self, codebook, k: int = 1, previous: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+    def nearest(self, codebook: Any, k: int = 1, previous: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
         """The k nearest codebook vectors of every row.
 
         Parameters
@@ -164,7 +166,9 @@ class CodebookSearch:
             self._hopeless = True
         return sorted_lists(collector.distances, collector.indices, n_threads)
 
-    def _among_few(self, units: np.ndarray, previous: np.ndarray | None, n_threads: int):
+    def _among_few(
+        self, units: np.ndarray, previous: np.ndarray | None, n_threads: int
+    ) -> tuple[np.ndarray, np.ndarray] | None:
         """The nearest unit of every row of bytes, by codes of one width, which take a quarter of the preparations.
 
         None if they rule out too little.

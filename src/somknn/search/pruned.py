@@ -1,6 +1,7 @@
 """Pruned search: fits the screen, prepares the probes, splits the work over threads."""
 
 import copy
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -116,8 +117,16 @@ def _joined(a: Screen, b: Screen) -> Screen:
 
 
 def run_search(
-    isa: Isa, queries, rows, screen: Screen, probes: Probes, upper_bounds, collectors, n_threads, before=None
-):
+    isa: Isa,
+    queries: np.ndarray,
+    rows: np.ndarray,
+    screen: Screen,
+    probes: Probes,
+    upper_bounds: np.ndarray,
+    collectors: Sequence[Nearest | Improved | Within],
+    n_threads: int,
+    before: Callable[[int, int], int] | None = None,
+) -> np.ndarray:
     """Run the search kernel over all tiles and panels.
 
     collectors : one for each part of the panels, which is split into as many equal parts
