@@ -2,11 +2,12 @@
 
 SOM, SOMClassifier, SOMFeatureSelector     estimators
         |
-training                                   epochs: search, sums, smoothing
+training, online, blocks                   epochs: search, sums, smoothing
         |            |              |
-search, frames  grouping      neighborhoods, grid, schedules, initialization
+somknn.search    grouping      neighborhoods, grid, schedules, initialization
+(best_units)         |              |
         |            |              |
-codebook_codes, codebook_units, codebook_search, group_sums, som_update, smoothing    kernels
+search, bounds    learn            maps       layers of `somknn_kernels`
 """
 
 from somknn.som.classification import SOMClassifier
