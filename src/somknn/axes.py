@@ -3,10 +3,14 @@
 import numpy as np
 
 
+def evenly_spaced(n: int, size: int) -> np.ndarray:
+    """At most `size` numbers from 0 to n - 1, evenly spaced, int64."""
+    return np.linspace(0, n - 1, min(size, n)).astype(np.int64)
+
+
 def sample_rows(rows: np.ndarray, size: int) -> np.ndarray:
     """At most `size` rows (or items), evenly spaced, as float64."""
-    places = np.linspace(0, len(rows) - 1, min(size, len(rows))).astype(np.int64)
-    return rows[places].astype(np.float64)
+    return rows[evenly_spaced(len(rows), size)].astype(np.float64)
 
 
 def principal_axes(centred: np.ndarray, n_axes: int) -> np.ndarray:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from somknn.axes import leading_axes
+from somknn.axes import evenly_spaced, leading_axes
 from somknn.machine import check_stopped, resolve_n_threads, run_tasks
 from somknn.prototypes import glvq
 from somknn.prototypes.metric import Metric, centre_rows, round_prototypes, rounded
@@ -33,7 +33,7 @@ class RowMap:
     def __init__(self, rows: np.ndarray, weights: np.ndarray, n_threads: int):
         self.rows, self.n_threads = rows, n_threads
         self.dtype = np.dtype(np.float64 if rows.dtype == np.float64 else np.float32)
-        sample = np.linspace(0, len(rows) - 1, min(len(rows), _SAMPLE)).astype(np.int64)
+        sample = evenly_spaced(len(rows), _SAMPLE)
         some, shares = rows[sample].astype(np.float64), weights[sample] / weights[sample].sum()
         self.center = shares @ some
         if rows.dtype == np.uint8:

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from somknn.axes import evenly_spaced
 from somknn.machine import Isa, Steps, per_task, run_tasks
 from somknn.search.brute_screen import Part, codes_may_pay, search_by_codes, search_in_steps, seed_rows
 from somknn.search.cells import similar_first
@@ -181,7 +182,7 @@ class BruteSearch:
         n_seeds = seed_rows(k)
         if not codes_may_pay(self.isa, q_stop - q_start) or n_seeds > (r_stop - r_start) // 8:
             return None
-        seeds = self.rows[np.linspace(r_start, r_stop - 1, n_seeds).astype(np.int64)]
+        seeds = self.rows[r_start + evenly_spaced(r_stop - r_start, n_seeds)]
         m = q_stop - q_start
         best = Nearest(np.full((m, k), np.iinfo(np.int64).max), np.full((m, k), NO_INDEX))
         self._multiply_bytes(Part(queries[q_start:q_stop], 0, m, seeds, 0, n_seeds), best)

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from somknn.axes import evenly_spaced
 from somknn.threads import single_threaded_blas
 
 _SAMPLE = 512  # rows; with 4,096 the rows of MNIST use as many chunks
@@ -24,7 +25,7 @@ def used_together(rows: np.ndarray, unit: int, chunk_bytes: int) -> np.ndarray:
     given = np.arange(n_units, dtype=np.int32)
     if not chunk_bytes < rows.shape[1] <= _WIDEST:
         return given
-    sample = rows[np.linspace(0, len(rows) - 1, min(len(rows), _SAMPLE)).astype(np.int64), : n_units * unit]
+    sample = rows[evenly_spaced(len(rows), _SAMPLE), : n_units * unit]
     used: Any = sample.reshape(len(sample), n_units, unit).any(axis=2).astype(np.float32)
     if used.mean() > _DENSE:
         return given

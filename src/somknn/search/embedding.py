@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from somknn.axes import principal_axes, sample_rows
+from somknn.axes import evenly_spaced, principal_axes, sample_rows
 from somknn.machine import Isa, per_task, run_tasks
 from somknn_kernels.bounds import embedding as kernels
 from somknn_kernels.bounds.codebook_codes import PIECE
@@ -38,7 +38,7 @@ class Embedding:
         axes = np.zeros((n_columns - 1, d))
         axes[:n_axes] = principal_axes(sample - self.centre, n_axes).T
         self._round_axes(axes, d, integers)
-        vectors, _ = self._embed(rows[np.linspace(0, len(rows) - 1, len(sample)).astype(int)], 0, len(sample))
+        vectors, _ = self._embed(rows[evenly_spaced(len(rows), len(sample))], 0, len(sample))
         self._choose_step(vectors)
 
     @classmethod

@@ -28,6 +28,7 @@ class FewVectorsSearch:
         self._forget()
 
     def _forget(self) -> None:
+        self._selected: machine.Isa | None = None
         self._screen: tuple[ByteScreen, Vectors | None] | None = None
         self._index: BruteSearch | PrunedSearch | None = None
         self._by_codes = suits(self.vectors, len(self.vectors))  # until codes turn out to rule out too little
@@ -39,6 +40,13 @@ class FewVectorsSearch:
         vars(self).update(state)
         self._forget()
 
+    @property
+    def _isa(self) -> machine.Isa:
+        """The instruction set, asked for once."""
+        if self._selected is None:
+            self._selected = machine.select()
+        return self._selected
+
     def prepare(self, n_threads: int) -> None:
         """Make ready for the first search among bytes or, if codes do not suit, for rows of any type."""
         if self._by_codes:
@@ -49,7 +57,7 @@ class FewVectorsSearch:
     def _made_screen(self) -> tuple[ByteScreen, Vectors | None]:
         made = self._screen
         if made is None:
-            screen = ByteScreen(self.vectors, machine.select())
+            screen = ByteScreen(self.vectors, self._isa)
             self._screen = made = screen, screen.vectors(self.vectors)
         return made
 
@@ -63,11 +71,11 @@ class FewVectorsSearch:
         wide = len(self.vectors) >= _PRUNED_FROM and self.vectors.shape[1] >= 48
         if wide and fits_float32(exponent_of(self.vectors)):
             with single_threaded_blas():
-                embedding = Embedding(self.vectors, machine.select(), _COLUMNS)
+                embedding = Embedding(self.vectors, self._isa, _COLUMNS)
             index = PrunedSearch(self.vectors, embedding, n_threads)
             index.spare_seeds = 0
             return index
-        return BruteSearch(self.vectors, machine.select())
+        return BruteSearch(self.vectors, self._isa)
 
     def search(self, rows: np.ndarray, k: int, *, n_threads: int) -> tuple[np.ndarray, np.ndarray]:
         """As `Searcher.search`."""

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from somknn.axes import leading_axes
+from somknn.axes import evenly_spaced, leading_axes
 from somknn.machine import Isa, run_tasks
 from somknn.threads import single_threaded_blas
 from somknn_kernels.bounds import codebook_units
@@ -75,7 +75,7 @@ class Axes:
 
     def __init__(self, X: np.ndarray, n_threads: int = 1):
         n, d = X.shape
-        sample = X[np.linspace(0, n - 1, min(n, _SAMPLE)).astype(np.int64)]
+        sample = X[evenly_spaced(n, _SAMPLE)]
         centre = sample.mean(axis=0, dtype=np.float64)
         self.centre = np.rint(centre) if X.dtype == np.uint8 else np.where(np.isfinite(centre), centre, sample[0])
         if X.dtype == np.uint8:

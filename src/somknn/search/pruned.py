@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from somknn.axes import evenly_spaced
 from somknn.machine import Isa, Steps, check_stopped, per_task, run_tasks
 from somknn.search.brute import collect_within, merged_lists, sorted_lists, squared_bounds
 from somknn.search.cells import coarse_cells, nearest_cell, order_by_cells
@@ -214,7 +215,7 @@ def pays(rows: np.ndarray, embedding: Embedding, n_threads: int) -> bool:
     less crowded than all rows, so its neighbours are farther away and more rows survive: this is on the safe side.
     """
     n, d = rows.shape
-    sample = np.ascontiguousarray(rows[np.linspace(0, n - 1, min(n, _JUDGED)).astype(np.int64)])
+    sample = np.ascontiguousarray(rows[evenly_spaced(n, _JUDGED)])
     probes = np.ascontiguousarray(sample[:: len(sample) // 32][:32])
     search = PrunedSearch(sample, embedding, n_threads)
     survivors = np.empty(2)
