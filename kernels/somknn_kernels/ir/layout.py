@@ -16,6 +16,7 @@ Kernels pack with compiled loops of their own, block by block. `Layout.pack` say
 It also packs small arrays.
 """
 
+import functools
 import math
 from typing import Any, NamedTuple
 
@@ -101,28 +102,33 @@ class Layout(NamedTuple):
         return values if self.lift == 0 else values.astype(np.int64) - self.lift
 
 
+@functools.cache
 def byte_queries(isa: Isa) -> Layout:
     """Queries of bytes for `products.dot_tile_of_groups`."""
     group = integer_group(isa)
     return Layout(query_tile(isa), group, np.uint8 if group == 4 else np.int16)
 
 
+@functools.cache
 def byte_panels(isa: Isa) -> Layout:
     """Rows of bytes for `products.dot_tile_of_groups`. VNNI needs one signed side, so 128 is subtracted here."""
     group = integer_group(isa)
     return Layout(panel_rows(isa), group, *((np.int8, -128) if group == 4 else (np.int16, 0)))
 
 
+@functools.cache
 def float_queries(isa: Isa) -> Layout:
     """Queries of float32 for `products.dot_tile_of_groups`."""
     return Layout(query_tile(isa), 1, np.float32)
 
 
+@functools.cache
 def float_panels(isa: Isa) -> Layout:
     """Rows of float32 for `products.dot_tile_of_groups`."""
     return Layout(panel_rows(isa), 1, np.float32)
 
 
+@functools.cache
 def scan_queries(isa: Isa, rows: int | None = None) -> Layout:
     """Codes of queries for the scans.
 
@@ -132,6 +138,7 @@ def scan_queries(isa: Isa, rows: int | None = None) -> Layout:
     return Layout(rows or query_tile(isa), group, np.int8, copies=4 // group)
 
 
+@functools.cache
 def scan_panels(isa: Isa, quarters: int = 4) -> Layout:
     """Codes of rows for the scans, by quarters of their columns.
 

@@ -109,10 +109,12 @@ class Embedding:
 
     def _pack_axes(self) -> None:
         n_axes = len(self.axes)
-        self._packed_axes = pair_panels(AXES, PIECE).pack(self.axes)
-        self._shifts = np.zeros(len(self._packed_axes) * AXES, np.int32)
+        packed = pair_panels(AXES, PIECE).pack(self.axes)
+        shifts = np.zeros(len(packed) * AXES, np.int32)
         if self.unit_norm == 0.0:
-            self._shifts[:n_axes] = self.axes.astype(np.int64) @ self.centre.astype(np.int64)
+            shifts[:n_axes] = self.axes.astype(np.int64) @ self.centre.astype(np.int64)
+        own = packed, shifts, self.inverse_scale, self.spectrum
+        self._projection = Projection(self.centre, self.unit_norm, *own)
 
     def _choose_step(self, vectors: np.ndarray) -> None:
         """The middle of each coordinate, and the step that brings all but the rarest rows into the codes' range."""
@@ -129,12 +131,11 @@ class Embedding:
     def _embed(self, rows: np.ndarray, first: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
         """Short vectors of rows[first:stop] before rounding, float32 (m, n_columns), and their errors, (m,)."""
         vectors, errors = np.empty((stop - first, self.n_columns), np.float32), np.empty(stop - first)
-        unit_norm = self.unit_norm
-        if unit_norm == 0.0 and rows.dtype != np.uint8:
+        projection = self._projection
+        if self.unit_norm == 0.0 and rows.dtype != np.uint8:
             # Fractions among bytes: packed to the norm for which the scale of the axes leaves room.
-            unit_norm = min(32766.0, 255.0 * np.sqrt(rows.shape[1]))
-        own = self._packed_axes, self._shifts, self.inverse_scale, self.spectrum
-        kernels.embed(self.isa, rows, first, stop, Projection(self.centre, unit_norm, *own), vectors, errors)
+            projection = projection._replace(unit_norm=min(32766.0, 255.0 * float(np.sqrt(rows.shape[1]))))
+        kernels.embed(self.isa, rows, first, stop, projection, vectors, errors)
         return vectors, errors
 
     def _part(self, rows: np.ndarray) -> int:

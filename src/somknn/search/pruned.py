@@ -80,7 +80,7 @@ def build_probes(embedding: Embedding, vectors: ShortVectors, order: np.ndarray,
     n_slots = -(-len(order) // tile) * tile
     slots = np.full(n_slots, -1, np.int64)
     slots[: len(order)] = order
-    packed = layout.zeros(n_slots, embedding.n_columns)
+    packed = np.zeros(layout.shape(n_slots, embedding.n_columns), layout.dtype)
     sums, squares = np.zeros((n_slots, 3), np.int64), np.zeros((n_slots, 3), np.int64)
 
     def work(task: int) -> None:
