@@ -50,7 +50,8 @@ def test_what_is_packed_comes_back(n, d, rows, group, lift, copies, quarters, mu
     values = np.random.default_rng(n * 41 + d).integers(-60, 60, (n, d))
     packed = one.pack(values)
     assert packed.shape == one.shape(n, d)
-    assert packed.size == 0 or packed.ctypes.data % 64 == 0
+    if packed.size and layout.aligned is not np.zeros:  # guarded arrays begin where they must to end at a page
+        assert packed.ctypes.data % 64 == 0
     assert one.width(d) % multiple == 0
     np.testing.assert_array_equal(one.unpack(packed, n, d), values)
     room = packed.size // (rows * copies * one.width(d)) * rows

@@ -7,6 +7,7 @@ import numpy as np
 from somknn.axes import leading_axes
 from somknn.scaling import exponent_of
 from somknn.som.grid import Grid
+from somknn.threads import single_threaded_blas
 
 INITIALIZATIONS = ("pca", "sample", "random")
 _SAMPLE = 4096  # rows from which the principal axes are computed
@@ -39,7 +40,8 @@ def initial_codebook(
     if initialization == "random":
         low, high = _extremes(X)
         return low + random.uniform(size=(grid.size, X.shape[1])) * (high - low)
-    return _principal_plane(X, grid, weights)
+    with single_threaded_blas():
+        return _principal_plane(X, grid, weights)
 
 
 def _extremes(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
