@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from mutations import MUTATIONS, mutate
 from somknn import datasets
 from somknn.datasets import readers, sources
+from somknn.datasets.labelled import Asked, read_csv
 
 
 def idx_bytes(array):
@@ -158,20 +159,24 @@ def test_the_image_shape_of_a_csv_is_told(tmp_path):
 
 def test_csv_text_labels_and_quotes(tmp_path):
     (tmp_path / "d.csv").write_text('name,x\n"ant, red",1\n"bee",2\nant,255\n')
-    X, y, names = readers.read_labelled_csv(tmp_path / "d.csv")
-    assert list(y) == ["ant, red", "bee", "ant"]
-    assert X.dtype == np.uint8
-    assert names == ["x"]
+    table = read_csv(tmp_path / "d.csv", Asked(label=1))
+    assert list(table.y) == ["ant, red", "bee", "ant"]
+    assert table.X.dtype == np.uint8
+    assert table.feature_names == ["x"]
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("0,1,2\n1,3,x\n", r"d.csv, line 2, column 3: 'x' is not a finite number"),
-        ("0,1,2\n\n1,,4\n", r"d.csv, line 3, column 2: '' is not a finite number"),
-        ("0,1,2\n1,nan,4\n", r"line 2, column 2: 'nan'"),
-        ("0,1,2\n1,3\n", r"line 2: 1 values where 2"),
-        ("0,1,2\n,3,4\n", r"line 2, column 1: the label is missing"),
+        ("0,5,2\n1,3,x\n", r"d.csv, line 2, column 3: 'x' is not a finite number"),
+        ("0,5,2\n\n1,,4\n", r"d.csv, line 3, column 2: '' is not a finite number"),
+        ("0,5,2\n1,nan,4\n", r"line 2, column 2: 'nan'"),
+        ("0,5,2\n1,3\n", r"line 2: 2 values where 3 are expected"),
+        ("0,5,2\n,3,4\n", r"line 2, column 1: the label is missing"),
+        ("0,5,2\n1,1_0,4\n", r"line 2, column 2: '1_0' is not a finite number"),
+        ("0,5,2\n1_0,3,4\n", r"line 2, column 1: '1_0' is not a label among numbers"),
+        ("label,a,b\n0,5,2\n1,3,1_0\n", r"line 3, column 3 \(b\): '1_0' is not a finite number"),
+        ("label,a,b\nnan,5,2\n1,3,1\n", r"line 2, column 1 \(label\): 'nan' is not a label among numbers"),
         ("label,a\n", r"no rows"),
         ("", r"no rows"),
         ("7\n", r"one column only"),
@@ -263,8 +268,8 @@ def seed_files():
         "idx.gz": (gzip.compress(idx_bytes(array)), readers.read_idx),
         "npy": (npy.getvalue(), readers.map_npy),
         "npz": (npz.getvalue(), readers.read_npz),
-        "csv": (text.encode(), readers.read_labelled_csv),
-        "csv.gz": (gzip.compress(text.encode()), readers.read_labelled_csv),
+        "csv": (text.encode(), read_csv),
+        "csv.gz": (gzip.compress(text.encode()), read_csv),
     }
 
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from somknn.batch.sources import open_source
 from somknn.datasets import readers
+from somknn.datasets.labelled import Asked, read_csv
 
 
 def one_by_one(content, number=0, end=0):
@@ -78,8 +79,8 @@ def test_millions_of_blank_lines(tmp_path, blank):
             file.write(blank * 4_000_000 + b"%d,2,3\n" % row)
     begun = time.process_time()
     (chunk,) = open_source(str(path)).chunks(10, None)
-    values, labels, _ = readers.read_labelled_csv(path)
+    table = read_csv(path, Asked(label=1, header=False))
     assert time.process_time() - begun < 5
     assert chunk.values.tolist() == [[0, 2, 3], [1, 2, 3], [2, 2, 3]]
-    assert (values.tolist(), labels.tolist()) == ([[2, 3]] * 3, [0, 1, 2])
+    assert (table.X.tolist(), table.y.tolist()) == ([[2, 3]] * 3, [0, 1, 2])
     assert chunk.cursor == (12_000_000 * len(blank) + 18, 12_000_003, 3)

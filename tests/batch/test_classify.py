@@ -7,6 +7,7 @@ import struct
 import sys
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -171,6 +172,49 @@ def test_schema_is_checked_before_any_work(tmp_path, rows, model_file):
             classify(model_file, tmp_path / "i.npy", tmp_path / bad)
     with pytest.raises(BatchError, match="--top 4: the model has 3 classes"):
         classify(model_file, tmp_path / "i.npy", tmp_path / "out.csv", top=4)
+
+
+def test_a_header_of_numbers_is_no_row(tmp_path, model_file, rows):
+    """pandas writes 0,1,…,11 above the rows of an array."""
+    path, out = tmp_path / "in.csv", tmp_path / "out.csv"
+    pd.DataFrame(rows).to_csv(path, index=False)
+    assert classify(model_file, path, out).rows == 500
+    said = out.read_text()
+    for header, text in ((True, path.read_text()), (False, path.read_text().partition("\n")[2])):
+        path.write_text(text)
+        assert classify(model_file, path, out, header=header).rows == 500
+        assert out.read_text() == said
+    path.write_text("a,b,c,d,e,f,g,h,i,j,k,l\n" + text)
+    with pytest.raises(ValueError, match="line 1, column 1: not a finite number"):
+        classify(model_file, path, out, header=False)
+
+
+def test_a_first_line_that_may_be_either_is_asked(tmp_path, model_file, rows):
+    path, out = tmp_path / "in.csv", tmp_path / "out.csv"
+    first = ",".join(str(i) for i in range(12)) + "\n"
+    path.write_text(first + "".join(",".join(map(str, row)) + "\n" for row in rows[:30]))
+    assert run_cli(model_file, path, "-o", out).exit_code == 0
+    assert len(out.read_text().splitlines()) == 31
+    path.write_text(first + path.read_text())
+    for arguments, stdin in ((path, b""), ("-", path.read_bytes())):
+        result = run_cli(model_file, arguments, "-o", out, stdin=stdin)
+        assert result.exit_code == 3
+        assert "line 1: column names or a row? " in result.stderr
+        assert "--header yes or --header no" in result.stderr
+        for header, n in (("yes", 31), ("no", 32)):
+            assert run_cli(model_file, arguments, "-o", out, "--header", header, stdin=stdin).exit_code == 0
+            assert len(out.read_text().splitlines()) == n + 1
+    text = ",".join(["7", "oops", *("7" for _ in range(10))]) + "\n"
+    path.write_text(text + "".join(",".join(map(str, row)) + "\n" for row in rows[:30]))
+    result = run_cli(model_file, path, "-o", out)
+    assert (result.exit_code, "text and numbers above numbers" in result.stderr) == (3, True)
+
+
+def test_a_number_with_an_underscore_is_a_bad_row(tmp_path, model_file, rows):
+    path = tmp_path / "in.csv"
+    path.write_text("".join(",".join(map(str, row)) + "\n" for row in rows[:3]) + "1_0" + ",7" * 11 + "\n")
+    with pytest.raises(ValueError, match="line 4, column 1: not a finite number"):
+        classify(model_file, path, tmp_path / "out.csv")
 
 
 @pytest.mark.parametrize("kind", ["csv", "npy", "parquet"])

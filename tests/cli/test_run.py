@@ -67,7 +67,7 @@ def test_sizes(tmp_path):
 
 def test_a_csv_of_text_labels(tmp_path):
     rng = np.random.default_rng(0)
-    lines = ["kind,a,b"]
+    lines = ["label,a,b"]
     for kind, centre in (("left", 0), ("right", 100)):
         lines += [f"{kind},{centre + rng.integers(9)},{rng.integers(9)}" for _ in range(40)]
     (tmp_path / "rows.csv").write_text("\n".join(lines) + "\n")

@@ -36,6 +36,7 @@ class Options:
     on_bad_row: str = "fail"
     max_rejects: int = 10_000
     cast: bool = False
+    header: bool | None = None
 
     def __post_init__(self) -> None:
         if self.on_bad_row not in ("fail", "skip", "quarantine"):
@@ -100,6 +101,9 @@ def classify(
         The run fails when it finds more bad rows than this.
     cast : bool, default=False
         Accept integer input for a model that was fitted on floating-point rows.
+    header : bool, default=None
+        Whether the first line of a CSV input names its columns. By default text does, and numbers that count up do;
+        where it may be either, an error asks.
 
     Returns
     -------
@@ -127,7 +131,7 @@ def find_sources(inputs: Any, model_path: Any, output: Any, options: Options) ->
     items = [inputs] if isinstance(inputs, str) or not hasattr(inputs, "__iter__") else inputs
     found = find_inputs([str(item) for item in items])
     check_places(output, [model_path, *(item for item in found if item != "-")], options)
-    return [open_source(item) for item in found]
+    return [open_source(item, options.header) for item in found]
 
 
 def check_places(output: Any, inputs: list[Any], options: Options) -> None:
@@ -207,10 +211,13 @@ class Run:
         return max(1, self.options.chunk_bytes // (source.width * itemsize))
 
     def _identity(self) -> dict[str, Any]:
+        options = dataclasses.asdict(self.options)
+        if self.options.header is None:  # as in the work folders of versions without this option
+            del options["header"]
         return {
             "input": self._input_identity(),
             "model": file_digest(self.model_path),
-            "options": {k: v for k, v in dataclasses.asdict(self.options).items() if k not in _CHANGEABLE},
+            "options": {k: v for k, v in options.items() if k not in _CHANGEABLE},
             "kind of output": self.ending,
         }
 

@@ -21,7 +21,7 @@ import numpy as np
 
 from somknn.batch.checks import BatchError, Chunk, Reject
 from somknn.batch.tables import ArrowSource, ParquetSource
-from somknn.datasets import readers
+from somknn.datasets import columns, readers
 from somknn.datasets.text import compact, parse_rows
 
 _LINES_AT_ONCE = (2000, 100, 1)
@@ -101,18 +101,27 @@ class CSVSource:
     dtype = None
     n_rows = None
 
-    def __init__(self, path: Path | None):
+    def __init__(self, path: Path | None, header: bool | None = None):
         self.path = path or Path("<standard input>")
         self._stdin = path is None
+        looked_at: list[tuple[int, int, str]] = []
+
+        def below() -> Iterator[list[str]]:
+            for line in itertools.islice(lines, columns.SAMPLE):
+                looked_at.append(line)
+                yield readers.split_line(line[2])
+
         with self._open() as file:
             lines = readers.lines(file, self.path)
             first = next(lines, None)
-        if first is None:
-            raise BatchError(f"{self.path}: no rows")
-        cells = [cell.strip() for cell in readers.split_line(first[2])]
-        self.feature_names = cells if readers.looks_like_header(cells) else None
+            if first is None:
+                raise BatchError(f"{self.path}: no rows")
+            cells = [cell.strip() for cell in readers.split_line(first[2])]
+            if header is None:
+                header = columns.has_header(cells, below(), self.path)
+        self.feature_names = cells if header else None
         self.width = len(cells)
-        self._from_stdin = itertools.chain([first], lines) if self._stdin else None
+        self._from_stdin = itertools.chain([first, *looked_at], lines) if self._stdin else None
 
     @contextmanager
     def _open(self) -> Iterator[Any]:
@@ -248,16 +257,19 @@ def find_inputs(inputs: list[str]) -> list[str]:
     return found
 
 
-def open_source(item: str) -> Any:
-    """The source for one input, chosen by file name extension; "-" is CSV from standard input."""
+def open_source(item: str, header: bool | None = None) -> Any:
+    """The source for one input, chosen by file name extension; "-" is CSV from standard input.
+
+    `header` says whether the first line of a CSV input names its columns.
+    """
     if item == "-":
-        return CSVSource(None)
+        return CSVSource(None, header)
     path = Path(item)
     if path.is_dir():
         return ImageSource(path)
     name = path.name.removesuffix(".gz")
     if name.endswith(".csv"):
-        return CSVSource(path)
+        return CSVSource(path, header)
     if name.endswith(".npy") and name == path.name:
         return ArraySource(path)
     if name.endswith(".npz"):

@@ -8,6 +8,7 @@ import click
 from somknn._files import any_parts
 from somknn.cli import signals
 from somknn.cli.errors import one_line
+from somknn.cli.parameters import HEADER
 
 
 class _Size(click.ParamType):
@@ -42,6 +43,7 @@ class _Size(click.ParamType):
 )
 @click.option("--max-rejects", type=click.IntRange(0), default=10_000, show_default=True, help="Give up beyond this.")
 @click.option("--cast", is_flag=True, help="Accept integer rows for a model that was fitted on floating-point rows.")
+@HEADER
 @click.option("--resume", is_flag=True, help="Continue an interrupted run of the same command.")
 @click.option("--threads", "n_jobs", type=int, default=None, help="Threads of the classifier.")
 def command(model: str, inputs: tuple[str, ...], output: str, resume: bool, n_jobs: int | None, **options: Any) -> None:

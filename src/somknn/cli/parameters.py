@@ -22,3 +22,36 @@ class RowsByColumns(click.ParamType):
 IMAGE_SHAPE = click.option(
     "--image-shape", type=RowsByColumns(), help="The rows are images of so many pixels: 28x28; needed for a CSV file."
 )
+
+
+def _yes_or_no(context: click.Context, parameter: click.Parameter, value: str | None) -> bool | None:
+    return None if value is None else value == "yes"
+
+
+def _list(context: click.Context, parameter: click.Parameter, value: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in value.split(",") if part.strip())
+
+
+HEADER = click.option(
+    "--header",
+    type=click.Choice(["yes", "no"]),
+    callback=_yes_or_no,
+    help="Whether a CSV file's first line names the columns. By default text does, numbers that count up too.",
+)
+# What the columns of a CSV file are.
+COLUMNS = [
+    click.option(
+        "--label",
+        metavar="NAME|NUMBER|none",
+        help="The label's column in a CSV file, by name or counted from 1; none: no labels. By default the one named "
+        "label, target, class or y; without column names the first, if it looks like classes.",
+    ),
+    HEADER,
+    click.option(
+        "--drop",
+        metavar="NAME[,NAME…]",
+        default="",
+        callback=_list,
+        help="Columns of a CSV file that are neither label nor features, by name or number: an id, an index.",
+    ),
+]

@@ -21,7 +21,7 @@ from typing import IO, Any, cast
 
 import numpy as np
 
-from somknn.datasets.text import compact, parse_rows
+from somknn.datasets import columns
 
 _IDX_TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 _DEFLATE_RATIO = 1032  # no deflate stream expands further (zlib's technical details)
@@ -162,17 +162,12 @@ def split_line(text: str) -> list[str]:
     return next(csv.reader([text])) if '"' in text else text.split(",")
 
 
-def _is_number(cell: str) -> bool:
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return True
-
-
-def looks_like_header(cells: list[str]) -> bool:
-    """Whether the first line of a CSV is a header: some cell is not a number (empty cells do not count)."""
-    return any(cell.strip() and not _is_number(cell) for cell in cells)
+def finite_number(cell: str) -> float | None:
+    """The number in a cell, or None for anything else: text, `1_0` (which Python would read as 10), NaN, infinity."""
+    if not columns.is_plain_number(cell):
+        return None
+    value = float(cell)
+    return value if math.isfinite(value) else None
 
 
 def lines(file: IO[bytes], path: Path, number: int = 0, end: int = 0) -> Iterator[tuple[int, int, str]]:
@@ -214,75 +209,18 @@ def lines(file: IO[bytes], path: Path, number: int = 0, end: int = 0) -> Iterato
         block, at = b"".join(pieces), 0
 
 
-def parse_cells(cells: list[str], width: int, path: Path, line: int, first_column: int = 1) -> list[float]:
+def parse_cells(cells: list[str], width: int, path: Path, line: int) -> list[float]:
     """The numbers of one row; ValueError with file, line and column of the first bad cell."""
     if len(cells) != width:
         raise ValueError(f"{path}, line {line}: {len(cells)} values where {width} are expected")
     values = []
-    for column, cell in enumerate(cells, first_column):
-        try:
-            value = float(cell)
-        except ValueError:
-            value = math.nan
-        if not math.isfinite(value):
-            shown = cell if len(cell) <= 40 else cell[:37] + "..."
+    for column, cell in enumerate(cells, 1):
+        value = finite_number(cell)
+        if value is None:
+            shown = columns.shortened(cell)
             raise ValueError(f"{path}, line {line}, column {column}: {shown!r} is not a finite number")
         values.append(value)
     return values
-
-
-def _parse_block(block: list[tuple[int, str]], width: int, path: Path) -> np.ndarray:
-    values = parse_rows([text for _, text in block], width)
-    if values is not None:
-        return values
-    return compact(np.array([parse_cells(text.split(","), width, path, n, 2) for n, text in block]))
-
-
-def _as_labels(texts: list[str]) -> np.ndarray:
-    try:
-        return np.array([int(text) for text in texts], dtype=np.int64)
-    except (ValueError, OverflowError):
-        return np.array([text.strip() for text in texts])
-
-
-def read_labelled_csv(path: str | os.PathLike) -> tuple[np.ndarray, np.ndarray, list[str] | None]:
-    """Rows, labels and column names (None without a header) of a CSV file, gzip-compressed or not.
-
-    The label is in the first column. Values become uint8 if all of them are whole numbers from 0 to 255, otherwise
-    float64; labels become integers if all of them are, otherwise text.
-    """
-    path = Path(path)
-    labels: list[str] = []
-    blocks: list[np.ndarray] = []
-    names: list[str] | None = None
-    width, block, size = -1, [], 0
-    with open_stream(path) as file:
-        for number, _, text in lines(file, path):
-            label, _, rest = text.partition(",")
-            if '"' in text:
-                cells = split_line(text)
-                label, rest = cells[0], ",".join(cells[1:])
-            if width < 0:
-                cells = split_line(text)
-                width = len(cells) - 1
-                if width < 1:
-                    raise ValueError(f"{path}, line {number}: one column only; expected a label and then values")
-                if looks_like_header(cells[1:]):
-                    names = [cell.strip() for cell in cells[1:]]
-                    continue
-            if not label.strip():
-                raise ValueError(f"{path}, line {number}, column 1: the label is missing")
-            labels.append(label)
-            block.append((number, rest))
-            size += len(rest)
-            if size > _BLOCK:
-                blocks.append(_parse_block(block, width, path))
-                block, size = [], 0
-    if block:
-        blocks.append(_parse_block(block, width, path))
-    if not blocks:
-        raise ValueError(f"{path}: no rows")
-    return np.concatenate(blocks), _as_labels(labels), names
 
 
 def to_rows(array: np.ndarray, path: Any) -> tuple[np.ndarray, tuple[int, ...] | None]:

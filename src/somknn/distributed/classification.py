@@ -60,7 +60,7 @@ def classify(
     progress : callable, default=None
         Called with the number of rows done and the total number of rows (None if unknown).
     **options
-        proba, top, neighbors, chunk_bytes, on_bad_row, max_rejects and cast, as for `somknn.batch.classify`.
+        proba, top, neighbors, chunk_bytes, on_bad_row, max_rejects, cast and header, as for `somknn.batch.classify`.
         chunk_bytes bounds the rows of one task over files; a worker runs as many tasks at a time as it has threads.
 
     Returns

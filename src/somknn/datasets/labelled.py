@@ -1,0 +1,329 @@
+"""A CSV file of rows and labels: which column is the label, which ones are features, and their values."""
+
+import itertools
+import math
+import os
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+
+import numpy as np
+
+from somknn.datasets import columns, readers
+from somknn.datasets.text import compact, parse_rows
+
+_BLOCK = 1 << 20
+_WHOLE = re.compile(r"[+-]?[0-9]{1,400}(?:\.0*)?")  # Python reads no more than 4,300 digits
+_INT64 = np.iinfo(np.int64)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a user says about the columns of a file; the defaults say nothing.
+
+    `label` is a name, a number from 1, or "none". `header` says whether the first line names the columns. `drop` are
+    columns that are no features. Without `needed`, a file may have no label.
+    """
+
+    label: str | int | None = None
+    header: bool | None = None
+    drop: tuple[str | int, ...] = ()
+    needed: bool = True
+
+    def said(self) -> str:
+        """The options that say something."""
+        given = {"--label": self.label is not None, "--header": self.header is not None, "--drop": bool(self.drop)}
+        return " and ".join(name for name, is_given in given.items() if is_given)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The columns of a file: their names if it has any, the position of the label, the positions of the features."""
+
+    path: Path
+    names: list[str] | None
+    width: int
+    label: int | None
+    features: list[int]
+    guessed: bool = False
+    note: str = ""
+
+    def column(self, position: int) -> str:
+        """The column in an error message: its number and its name."""
+        name = columns.shortened(self.names[position]) if self.names else ""
+        return f"column {position + 1}" + (f" ({name})" if name else "")
+
+
+@dataclass(frozen=True)
+class Table:
+    """The values of a file."""
+
+    X: np.ndarray
+    y: np.ndarray | None
+    layout: Layout
+
+    @property
+    def feature_names(self) -> list[str] | None:
+        """The names of the features, or None for a file without a header."""
+        names = self.layout.names
+        return None if names is None else [names[j] for j in self.layout.features]
+
+
+def read_csv(path: str | os.PathLike, asked: Asked = Asked(), like: Layout | None = None) -> Table:
+    """Rows, labels and columns of a CSV file, gzip-compressed or not.
+
+    Values become uint8 if all of them are whole numbers from 0 to 255, otherwise float64. Labels become integers if all
+    of them are whole numbers (1.0 is 1), otherwise text. `like` is the layout of the training file, for a file of test
+    rows. Raises ValueError with file, line and column; or with the option to give where the file does not tell what is
+    what.
+    """
+    path = Path(path)
+    with readers.open_stream(path) as file:
+        stream = readers.lines(file, path)
+        head = list(itertools.islice(stream, columns.SAMPLE + 1))
+        if not head:
+            raise ValueError(f"{path}: no rows")
+        first, *below = (readers.split_line(text) for _, _, text in head)
+        names: list[str] | None = [cell.strip() for cell in first]
+        header = asked.header
+        if header is None:
+            header = (like is not None and names == like.names) or columns.has_header(first, below, path)
+        if not header:
+            names, below = None, [first, *below]
+        if like is None:
+            layout = _choose(path, names, len(first), below, asked)
+        else:
+            layout = _same(path, names, len(first), like)
+        lines = ((number, text) for number, _, text in itertools.chain(head[header:], stream))
+        X, labels, numbers = _read(lines, layout)
+    if layout.label is None:
+        return Table(X, None, layout)
+    y = _as_labels(labels, numbers, layout)
+    if layout.guessed:
+        _require_class_like(y, asked, layout)
+    return Table(X, y, layout)
+
+
+def _choose(path: Path, names: list[str] | None, width: int, below: list[list[str]], asked: Asked) -> Layout:
+    """The layout of a file, by what the user says and by the names of its columns."""
+    dropped = [columns.find(each, names, width, (path, "--drop")) for each in asked.drop]
+    label, guessed, note = None, False, ""
+    if isinstance(asked.label, str) and asked.label.strip().lower() == "none":
+        pass
+    elif asked.label is not None:
+        label = columns.find(asked.label, names, width, (path, "--label"))
+        if label in dropped:
+            raise ValueError(f"{path}: column {asked.label!r} is given to --label and to --drop; leave one of them out")
+    elif names is not None:
+        label, note = _label_by_name(path, names, dropped, asked)
+    else:
+        if width < 2:
+            raise ValueError(f"{path}: one column only; expected a label and then values (--label none: no label)")
+        text = any(row and row[0].strip() and not columns.is_number(row[0]) for row in below)
+        if 0 in dropped or not (asked.needed or text):
+            raise ValueError(
+                f"{path}: no column names: say --label 1 if the first of its {width} columns is the label, another "
+                "number, or --label none"
+            )
+        label, guessed = 0, True
+    features = [j for j in range(width) if j != label and j not in dropped]
+    index = [j for j in features if names is not None and columns.is_index_name(names[j], j)]
+    if index:
+        say = columns.how_to_say(index[0], names)
+        raise ValueError(
+            f"{path}: column {index[0] + 1} ({(names or [])[index[0]] or 'no name'}) looks like the row numbers that "
+            f"pandas writes: --drop {say} leaves it out, --label {say} takes it as the label"
+        )
+    if not features:
+        raise ValueError(f"{path}: one column only; no column is left for the features")
+    return Layout(path, names, width, label, features, guessed, note)
+
+
+def _label_by_name(path: Path, names: list[str], dropped: list[int], asked: Asked) -> tuple[int | None, str]:
+    found = [j for j, name in enumerate(names) if name.lower() in columns.LABEL_NAMES and j not in dropped]
+    if len(found) == 1:
+        return found[0], ""
+    known = ", ".join(columns.LABEL_NAMES[:-1]) + f" or {columns.LABEL_NAMES[-1]}"
+    if found or asked.needed:
+        what = f"{len(found)} columns are" if found else "no column is"
+        raise ValueError(
+            f"{path}: which column is the label? {what} named {known}: say --label NAME, NUMBER or none; the columns "
+            f"are {columns.listed(names)}"
+        )
+    features = len(names) - len(set(dropped))
+    return None, f"{path.name}: no column is named {known}: all {features} columns are features (--label NAME: a label)"
+
+
+def _same(path: Path, names: list[str] | None, width: int, like: Layout) -> Layout:
+    """The layout of test rows: that of the training rows."""
+    if names is not None and like.names is not None and names != like.names:
+        missing = [name for name in like.names if name not in names]
+        what = f"has no column {columns.shortened(missing[0])!r}" if missing else "has them in another order, or others"
+        raise ValueError(
+            f"{path}: training and test files have different column names: {like.path.name} names "
+            f"{columns.listed(like.names)}; {path.name} {what}"
+        )
+    if width != like.width:
+        raise ValueError(f"{path}: {width} columns where the training file, {like.path.name}, has {like.width}")
+    if names is not None and like.label is not None:
+        named = [j for j, name in enumerate(names) if name.lower() in columns.LABEL_NAMES]
+        if like.guessed and named and named != [like.label]:
+            raise ValueError(
+                f"{path}: its column {named[0] + 1} is named {names[named[0]]!r}, and {like.path.name} has no names: "
+                "say --label NUMBER for both"
+            )
+    return Layout(path, names, width, like.label, like.features)
+
+
+def _read(lines: Iterable[tuple[int, str]], layout: Layout) -> tuple[np.ndarray, list[str], list[int]]:
+    """Values of the features, the cells of the label and their lines."""
+    label, width, features = layout.label, layout.width, layout.features
+    others = [j for j in range(width) if j != label]
+    first_only, last_only = label == 0 and features == others, label == width - 1 and features == others
+    labels: list[str] = []
+    numbers: list[int] = []
+    blocks: list[np.ndarray] = []
+    block: list[tuple[int, str]] = []
+    size = 0
+    for number, text in lines:
+        cell = ""
+        if '"' in text or not (first_only or last_only or len(features) == width):
+            cells = readers.split_line(text)
+            if len(cells) != width:
+                raise ValueError(_wrong_count(layout, number, len(cells)))
+            cell = "" if label is None else cells[label]
+            kept = [cells[j] for j in features]
+            if any("," in each for each in kept):
+                _numbers(kept, number, layout)
+            rest = ",".join(kept)
+        elif first_only:
+            cell, _, rest = text.partition(",")
+        elif last_only:
+            rest, _, cell = text.rpartition(",")
+        else:
+            rest = text
+        if label is not None:
+            if not cell.strip():
+                raise ValueError(f"{layout.path}, line {number}, {layout.column(label)}: the label is missing")
+            labels.append(cell)
+            numbers.append(number)
+        block.append((number, rest))
+        size += len(rest)
+        if size > _BLOCK:
+            blocks.append(_parse_block(block, layout))
+            block, size = [], 0
+    if block:
+        blocks.append(_parse_block(block, layout))
+    if not blocks:
+        raise ValueError(f"{layout.path}: no rows")
+    return np.concatenate(blocks), labels, numbers
+
+
+def _parse_block(block: list[tuple[int, str]], layout: Layout) -> np.ndarray:
+    values = parse_rows([text for _, text in block], len(layout.features))
+    if values is not None:
+        return values
+    return compact(np.array([_numbers(text.split(","), number, layout) for number, text in block]))
+
+
+def _wrong_count(layout: Layout, number: int, count: int) -> str:
+    return f"{layout.path}, line {number}: {count} values where {layout.width} are expected"
+
+
+def _numbers(cells: list[str], number: int, layout: Layout) -> list[float]:
+    """The features of one row; ValueError with file, line and column of the first bad cell."""
+    if len(cells) != len(layout.features):
+        raise ValueError(_wrong_count(layout, number, len(cells) + layout.width - len(layout.features)))
+    values = [readers.finite_number(cell) for cell in cells]
+    for position, cell, value in zip(layout.features, cells, values, strict=True):
+        if value is None:
+            say = columns.how_to_say(position, layout.names)
+            advice = (
+                "" if not cell.strip() or columns.is_number(cell) else f"; if the column is no feature: --drop {say}"
+            )
+            if advice and (layout.guessed or layout.label is None):
+                advice += f", or --label {say}"
+            where = f"{layout.path}, line {number}, {layout.column(position)}"
+            raise ValueError(f"{where}: {columns.shortened(cell)!r} is not a finite number{advice}")
+    return [value for value in values if value is not None]
+
+
+def _as_labels(texts: list[str], numbers: list[int], layout: Layout) -> np.ndarray:
+    """Labels as int64 if all of them are whole numbers that fit; else as text, in which 1.0 is 1 as well."""
+    assert layout.label is not None
+    texts = [text.strip() for text in texts]
+    plain = [columns.is_plain_number(text) for text in texts]
+    where = f"{layout.path}, line {{}}, {layout.column(layout.label)}"
+    if any(plain):
+        for text, is_plain, number in zip(texts, plain, numbers, strict=True):
+            if not is_plain and _python_reads_a_number(text):
+                raise ValueError(
+                    f"{where.format(number)}: {columns.shortened(text)!r} is not a label among numbers; correct it, "
+                    "or leave the row out"
+                )
+    if not all(plain):
+        return np.array([str(int(text.partition(".")[0])) if _is_whole_float(text) else text for text in texts])
+    whole = [_whole(text) for text in texts]
+    if None in whole:
+        first = whole.index(None)
+        line1 = "; the file has no column names, so its first column was taken" if layout.guessed else ""
+        raise ValueError(
+            f"{where.format(numbers[first])}: {columns.shortened(texts[first])!r} is a fraction, and labels are whole "
+            f"numbers or text{line1}: --label names another column, --label none says that there is none"
+        )
+    found = [number for number in whole if number is not None]
+    if all(_INT64.min <= number <= _INT64.max for number in found):
+        return np.array(found, dtype=np.int64)
+    return np.array([str(number) for number in found])
+
+
+def _is_whole_float(text: str) -> bool:
+    return "." in text and _WHOLE.fullmatch(text) is not None
+
+
+def _whole(text: str) -> int | None:
+    """The whole number that a plain number is, all of its digits kept; None for a fraction."""
+    if _WHOLE.fullmatch(text):
+        return int(text.partition(".")[0])
+    if not math.isfinite(float(text)):
+        return None
+    exact = Decimal(text)
+    return int(exact) if exact == exact.to_integral_value() else None
+
+
+def _python_reads_a_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _require_class_like(y: np.ndarray, asked: Asked, layout: Layout) -> None:
+    """Refuse a first column, taken for the label because nothing was said, that does not look like classes."""
+    path, (classes, counts) = layout.path, np.unique(y, return_counts=True)
+    if 2 * len(classes) >= len(y):
+        raise ValueError(
+            f"{path}: no column names, and the first column does not look like classes: {len(classes):,} different "
+            f"values in {len(y):,} rows: say --label NUMBER (1 to {layout.width}) or --label none"
+        )
+    if asked.header is None and y.dtype.kind == "U" and counts[classes == y[0]] == 1 and not y[0].isdecimal():
+        raise ValueError(
+            f"{path}, line 1: column names or a row? The label {columns.shortened(str(y[0]))!r} occurs nowhere else: "
+            "say --header yes or --header no"
+        )
+
+
+def note_of(table: Table) -> str:
+    """What was taken for granted about the label, or nothing."""
+    layout = table.layout
+    if not layout.guessed or table.y is None:
+        return layout.note
+    classes = [columns.shortened(str(each)) for each in np.unique(table.y)]
+    shown = ", ".join(classes if len(classes) <= 5 else [*classes[:3], "…", classes[-1]])
+    return (
+        f"{layout.path.name}: no column names: its first column is the label, {len(classes):,} classes ({shown}); "
+        "--label NUMBER says which one it is"
+    )
