@@ -38,6 +38,7 @@ def command(
     tie_break: str,
     bootstrap: int,
     out: Path,
+    **columns: Any,
 ) -> None:
     """Train k-NN on the training rows (or load a model) and judge it on the test rows."""
     console = Console(highlight=False)
@@ -46,7 +47,7 @@ def command(
     with one_line_errors(), second_process(shared.PICTURES) as executor:
         require_matplotlib()
         shared.check_places(dataset, out, "report.html", "metrics.json", also=model_path)
-        data = shared.load(dataset, train_size, test_size, image_shape)
+        data = shared.load(dataset, train_size, test_size, image_shape, **columns)
         ahead = shared.indexed_ahead(data, k) if model_path is None else (None, None)
 
         from somknn.evaluation import report, report_pictures

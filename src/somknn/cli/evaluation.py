@@ -15,7 +15,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from somknn.cli.parameters import IMAGE_SHAPE
+from somknn.cli.parameters import COLUMNS, IMAGE_SHAPE
 from somknn.threads import in_thread
 
 if TYPE_CHECKING:  # commands start their second process before slow imports
@@ -28,6 +28,7 @@ data_options = [
     click.option("--train-size", type=click.IntRange(min=1), help="Use only N training rows."),
     click.option("--test-size", type=click.IntRange(min=1), help="Use only N test rows."),
     IMAGE_SHAPE,
+    *COLUMNS,
 ]
 method_options = [
     click.option(
@@ -148,13 +149,36 @@ def check_places(dataset: str, out: Path, *names: str, also: Path | None = None)
     refuse_to_overwrite([path for name in names for path in out.glob(name)], inputs)
 
 
-def load(dataset: str, train_size: int | None, test_size: int | None, image_shape: tuple[int, int] | None) -> Any:
-    """Load the data set, which must have labels."""
+def load(
+    dataset: str,
+    train_size: int | None,
+    test_size: int | None,
+    image_shape: tuple[int, int] | None,
+    *,
+    labels_needed: bool = True,
+    **columns: Any,
+) -> Any:
+    """Load the data set; its labels, if it has any, must be classes. `columns` are the values of `COLUMNS`.
+
+    What was taken for granted about its columns is said on stderr.
+    """
     from somknn import datasets
 
     with working(f"loading {dataset}"):
-        data = datasets.load(dataset, train_size=train_size, test_size=test_size, image_shape=image_shape)
-    require_labels(data, dataset)
+        data = datasets.load(
+            dataset,
+            train_size=train_size,
+            test_size=test_size,
+            image_shape=image_shape,
+            labels_needed=labels_needed,
+            **columns,
+        )
+    for note in data.notes:
+        click.echo(note, err=True)
+    if labels_needed:
+        require_labels(data, dataset)
+    if data.y_train is not None:
+        require_classes(data, dataset)
     return data
 
 
@@ -162,7 +186,28 @@ def require_labels(data: Any, dataset: str) -> None:
     """Raise ValueError if training or test labels are missing."""
     for part, labels in (("training", data.y_train), ("test", data.y_test)):
         if labels is None or len(labels) == 0:
-            raise ValueError(f"{dataset}: the {part} rows have no labels, which an evaluation needs")
+            raise ValueError(
+                f"{dataset}: the {part} rows have no labels, which this command needs (--label NAME or NUMBER)"
+            )
+
+
+def require_classes(data: Any, dataset: str) -> None:
+    """Raise ValueError for labels that look like quantities: many of them, and most with no more than a row or two.
+
+    Tables of classes by classes, of which an evaluation makes some, would fill the memory.
+    """
+    import numpy as np
+
+    labels = [np.asarray(part).astype(str) for part in (data.y_train, data.y_test)]
+    _, counts = np.unique(np.concatenate(labels), return_counts=True)
+    few = 2 if len(counts) > 100 else 1
+    rare = int((counts <= few).sum())
+    if len(counts) > 20 and 2 * rare > len(counts):
+        rows = "one row" if few == 1 else "one or two rows"
+        raise ValueError(
+            f"{dataset}: the labels look like quantities, not classes: {len(counts):,} different ones, {rare:,} of "
+            f"them with {rows}: --label NAME or NUMBER says which column is the label"
+        )
 
 
 def indexed_ahead(data: Any, k: int) -> tuple[Any, Future | None]:

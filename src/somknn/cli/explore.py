@@ -16,7 +16,12 @@ from somknn.cli.errors import one_line_errors
 @shared.with_options(shared.data_options)
 @shared.out_option("somknn-explore", "explore.json and pictures (PNG)")
 def command(
-    dataset: str, train_size: int | None, test_size: int | None, image_shape: tuple[int, int] | None, out: Path
+    dataset: str,
+    train_size: int | None,
+    test_size: int | None,
+    image_shape: tuple[int, int] | None,
+    out: Path,
+    **columns: Any,
 ) -> None:
     """Show shapes, value ranges, class counts, constant and repeated rows; draw the data."""
     console = Console(highlight=False)
@@ -27,7 +32,8 @@ def command(
 
         require_matplotlib()
         shared.check_places(dataset, out, "explore.json", "*.png")
-        data = shared.load(dataset, train_size, test_size, image_shape)
+        unlabelled = (columns["label"] or "").strip().lower() == "none"
+        data = shared.load(dataset, train_size, test_size, image_shape, labels_needed=not unlabelled, **columns)
         with shared.working("looking at the rows"):
             found = explore(data)
         out.mkdir(parents=True, exist_ok=True)
@@ -46,6 +52,8 @@ def command(
 def _figures(data: Any) -> dict[str, Any]:
     from somknn.plots import explore as plots
 
+    if data.y_train is None:  # the pictures are of classes
+        return {}
     figures = {"class-frequencies": plots.class_frequencies(data)}
     if data.image_shape is not None and len(data.image_shape) == 2:
         figures["one-image"] = plots.one_image(data)
@@ -74,6 +82,8 @@ def _print(console: Console, found: Any) -> None:
     shown = ", ".join(names) if len(names) <= 4 else f"{names[0]}, {names[1]}, … {names[-1]}"
     table.add_row("feature names", shown, "")
     console.print(table)
+    if not found.train.class_counts:
+        return
     counts = Table(title="rows of each class", title_justify="left")
     counts.add_column("class")
     counts.add_column("training", justify="right")

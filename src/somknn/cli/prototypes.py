@@ -17,6 +17,7 @@ from somknn._files import replacing
 from somknn.cli import evaluation as shared
 from somknn.cli.errors import one_line_errors
 from somknn.cli.methods import Method, Outcome, results_table, run_method
+from somknn.cli.parameters import COLUMNS
 from somknn.environment import describe
 from somknn.plots import require_matplotlib
 
@@ -87,6 +88,7 @@ def _write_pictures(out: Path, data: Any, full: Outcome, chosen: list[Outcome], 
 @click.option("--dataset", default="digits", show_default=True, metavar="digits|mnist|PATH", help="What to classify.")
 @click.option("--train-size", type=click.IntRange(min=1), help="Number of training rows.")
 @click.option("--test-size", type=click.IntRange(min=1), help="Number of test rows.")
+@shared.with_options(COLUMNS)
 @click.option(
     "--prototypes",
     "sources",
@@ -125,6 +127,7 @@ def command(
     seed: int,
     pictures: bool,
     out: Path,
+    **columns: Any,
 ) -> None:
     """Classify by a few prototypes of each class, and compare with k-NN on all rows.
 
@@ -138,7 +141,7 @@ def command(
         if pictures:
             require_matplotlib(", or use --no-pictures")
         shared.check_places(dataset, out, "model.safetensors", "metrics.json", "curve.csv", "*.png")
-        data = shared.load(dataset, train_size, test_size, None)
+        data = shared.load(dataset, train_size, test_size, None, **columns)
         options = {"budget": budget, "n_neighbors": n_neighbors, "random_state": seed}
         planned = _methods(sources or tuple(SOURCES), numbers, options)
         everything = Method("k-NN on all rows, k=5", lambda data: KNeighborsClassifier(5))

@@ -1,6 +1,7 @@
 """`somknn run`: load real digits, classify them with every method, show and keep the results."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 from rich.console import Console
@@ -8,7 +9,7 @@ from rich.console import Console
 from somknn.cli import evaluation as shared
 from somknn.cli.beside import second_process
 from somknn.cli.errors import one_line_errors
-from somknn.cli.parameters import IMAGE_SHAPE
+from somknn.cli.parameters import COLUMNS, IMAGE_SHAPE
 
 
 @click.command("run")
@@ -20,6 +21,7 @@ from somknn.cli.parameters import IMAGE_SHAPE
 )
 @click.option("--test-size", type=click.IntRange(min=1), help="Number of test rows, likewise.")
 @IMAGE_SHAPE
+@shared.with_options(COLUMNS)
 @click.option(
     "--preset",
     type=click.Choice(["fast", "balanced", "accurate"]),
@@ -39,6 +41,7 @@ def command(
     image_shape: tuple[int, int] | None,
     preset: str | None,
     out: Path,
+    **columns: Any,
 ) -> None:
     """Classify a data set of digits, or another one, with exact nearest neighbours.
 
@@ -50,7 +53,7 @@ def command(
         from somknn.cli import comparison, methods
 
         shared.check_places(dataset, out, "metrics.json", "predictions.csv", "model.safetensors", "report.html")
-        data = shared.load(dataset, train_size, test_size, image_shape)
+        data = shared.load(dataset, train_size, test_size, image_shape, **columns)
         compared = [methods.preset_method(preset, data)] if preset else methods.METHODS
         outcomes = comparison.run_all(compared, data, Console(stderr=True), executor)
         paths = comparison.write_results(out, data, outcomes)

@@ -14,7 +14,7 @@ from somknn import SOM, SOMClassifier
 from somknn._files import replacing
 from somknn.cli import evaluation as shared
 from somknn.cli.errors import one_line_errors
-from somknn.cli.parameters import IMAGE_SHAPE, RowsByColumns
+from somknn.cli.parameters import COLUMNS, IMAGE_SHAPE, RowsByColumns
 from somknn.plots import require_matplotlib
 from somknn.som.feature_selection import select_without_redundancy
 from somknn.som.grid import BOUNDARIES, TOPOLOGIES
@@ -22,11 +22,13 @@ from somknn.som.neighborhoods import NEIGHBORHOODS
 from somknn.som.schedules import SCHEDULES
 
 
-def _train(data: Any, classifier: SOMClassifier, console: Console) -> None:
-    assert classifier.som is not None
+def _train(data: Any, model: SOMClassifier | SOM, console: Console) -> SOM:
+    """Fit the classifier, or the map alone where there are no labels; return the fitted map."""
+    som = model if isinstance(model, SOM) else model.som
+    assert som is not None
     columns = (TextColumn("epoch {task.completed}/{task.total}"), BarColumn(), TextColumn("{task.description}"))
     with Progress(*columns, TimeElapsedColumn(), console=console, disable=not console.is_terminal) as progress:
-        task = progress.add_task("", total=classifier.som.epochs)
+        task = progress.add_task("", total=som.epochs)
 
         def show(epoch: dict[str, Any]) -> None:
             text = f"QE {epoch['quantization_error']:.4g}  TE {epoch['topographic_error']:.3f}"
@@ -34,21 +36,22 @@ def _train(data: Any, classifier: SOMClassifier, console: Console) -> None:
                 text += f"  label accuracy {100 * epoch['label_accuracy']:.2f} %"
             progress.update(task, completed=epoch["epoch"], description=text)
 
-        classifier.som.set_params(callback=show)
-        classifier.fit(data.X_train, data.y_train)
+        som.set_params(callback=show)
+        model.fit(data.X_train, data.y_train)
         # A saved map holds arrays and JSON, no functions.
-        classifier.som.set_params(callback=None)
-        classifier.som_.set_params(callback=None)
+        som.set_params(callback=None)
+        fitted = som if model is som else model.som_
+        return fitted.set_params(callback=None)
 
 
-def _print_history(console: Console, data: Any, classifier: SOMClassifier, accuracy: float) -> None:
-    som = classifier.som_
+def _print_history(console: Console, data: Any, som: SOM, accuracy: float | None) -> None:
     history = som.history_
     rows, columns, _ = som.codebook_.shape
     table = Table(
         title=f"{data.name}: {rows}×{columns} {som.topology} map, {len(data.X_train):,} rows", title_justify="left"
     )
-    for heading in ("epoch", "QE", "TE", "radius", "label accuracy", "seconds"):
+    labelled = ["label accuracy"] if accuracy is not None else []
+    for heading in ("epoch", "QE", "TE", "radius", *labelled, "seconds"):
         table.add_column(heading, justify="right")
     for epoch in range(som.n_iter_):
         table.add_row(
@@ -56,11 +59,12 @@ def _print_history(console: Console, data: Any, classifier: SOMClassifier, accur
             f"{history['quantization_error'][epoch]:.4g}",
             f"{history['topographic_error'][epoch]:.4f}",
             f"{history['radius'][epoch]:.3f}",
-            f"{100 * history['label_accuracy'][epoch]:.2f} %",
+            *(f"{100 * history['label_accuracy'][epoch]:.2f} %" for _ in labelled),
             f"{history['seconds'][epoch]:.3f}",
         )
     console.print(table)
-    console.print(f"\nLabel accuracy on {len(data.X_test):,} test rows: {100 * accuracy:.2f} %")
+    if accuracy is not None:
+        console.print(f"\nLabel accuracy on {len(data.X_test):,} test rows: {100 * accuracy:.2f} %")
 
 
 def _write_history(path: Path, history: dict[str, list[float]]) -> None:
@@ -70,14 +74,13 @@ def _write_history(path: Path, history: dict[str, list[float]]) -> None:
         writer.writerows((i + 1, *values) for i, values in enumerate(zip(*history.values(), strict=True)))
 
 
-def _write_pictures(out: Path, data: Any, classifier: SOMClassifier) -> list[Path]:
+def _write_pictures(out: Path, data: Any, model: SOMClassifier | SOM, som: SOM) -> list[Path]:
     from somknn.plots import som as plots
 
-    som = classifier.som_
     planes = som.component_planes().reshape(som.n_features_in_, -1).astype(np.float64)
     telling, _ = select_without_redundancy(np.cov(planes), 8)
     figures = {
-        "label-map.png": plots.label_map(classifier),
+        **({"label-map.png": plots.label_map(model)} if isinstance(model, SOMClassifier) else {}),
         "u-matrix.png": plots.u_matrix(som),
         "hit-map.png": plots.hit_map(som, data.X_train),
         "component-planes.png": plots.component_planes(som, np.sort(telling), data.feature_names),
@@ -98,6 +101,7 @@ def _write_pictures(out: Path, data: Any, classifier: SOMClassifier) -> list[Pat
 @click.option("--train-size", type=click.IntRange(min=2), help="Number of training rows.")
 @click.option("--test-size", type=click.IntRange(min=1), help="Number of test rows.")
 @IMAGE_SHAPE
+@shared.with_options(COLUMNS)
 @click.option("--grid", type=RowsByColumns(), default="20x20", show_default=True, help="Rows and columns of the map.")
 @click.option("--epochs", type=click.IntRange(min=1), default=25, show_default=True)
 @click.option("--training", type=click.Choice(["batch", "online"]), default="batch", show_default=True)
@@ -124,27 +128,33 @@ def command(
     seed: int,
     pictures: bool,
     out: Path,
+    label: str | None,
+    header: bool | None,
+    drop: tuple[str, ...],
     **parameters: Any,
 ) -> None:
     """Train a self-organizing map and label its neurons.
 
-    Writes map.safetensors (a SOMClassifier), history.csv and pictures of the map.
+    Writes map.safetensors (a SOMClassifier; a SOM for rows without labels), history.csv and pictures of the map.
     """
+    columns = {"label": label, "header": header, "drop": drop}
     progress_console = Console(stderr=True)
     console = Console(highlight=False)
     with one_line_errors():
         if pictures:
             require_matplotlib(", or use --no-pictures")
         shared.check_places(dataset, out, "map.safetensors", "history.csv", "*.png")
-        data = shared.load(dataset, train_size, test_size, image_shape)
-        classifier = SOMClassifier(SOM(*grid, random_state=seed, **parameters))
-        _train(data, classifier, progress_console)
-        accuracy = classifier.score(data.X_test, data.y_test)
+        data = shared.load(dataset, train_size, test_size, image_shape, labels_needed=False, **columns)
+        som = SOM(*grid, random_state=seed, **parameters)
+        model = som if data.y_train is None else SOMClassifier(som)
+        som, accuracy = _train(data, model, progress_console), None
+        if isinstance(model, SOMClassifier):
+            accuracy = model.score(data.X_test, data.y_test)
         out.mkdir(parents=True, exist_ok=True)
         paths = [out / "map.safetensors", out / "history.csv"]
-        classifier.save(paths[0])
-        _write_history(paths[1], classifier.som_.history_)
+        model.save(paths[0])
+        _write_history(paths[1], som.history_)
         if pictures:
-            paths += _write_pictures(out, data, classifier)
-    _print_history(console, data, classifier, accuracy)
+            paths += _write_pictures(out, data, model, som)
+    _print_history(console, data, som, accuracy)
     console.print("\nWritten: " + ", ".join(str(path) for path in paths), soft_wrap=True)

@@ -92,6 +92,7 @@ def command(
     tie_break: str,
     bootstrap: int,
     out: Path,
+    **columns: Any,
 ) -> None:
     """Choose k, weighting and features by cross-validation on the training rows; then judge on the test rows.
 
@@ -103,7 +104,7 @@ def command(
     with one_line_errors(), second_process(shared.PICTURES) as executor:
         require_matplotlib()
         shared.check_places(dataset, out, "report.html", "metrics.json", "tuning.csv", "model.safetensors")
-        data = shared.load(dataset, train_size, test_size, image_shape)
+        data = shared.load(dataset, train_size, test_size, image_shape, **columns)
         seconds["load"] = time.perf_counter() - start
         raw, found = shared.indexed_ahead(data, _BEFORE["n_neighbors"]) if "raw" in features else (None, None)
 
