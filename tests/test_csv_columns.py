@@ -298,6 +298,22 @@ def test_text_that_python_takes_for_numbers_is_text(tmp_path):
             labels(tmp_path, ["1", cell] * 4)
 
 
+def test_cells_of_several_lines_are_refused(tmp_path):
+    """Each of the two lines has as many cells as a row."""
+    frame = pd.DataFrame({"label": [0, 1, 0, 1], "a": [5, 6, 7, 8], "text": ["x", "y\n1,9,z", "x", "x"]})
+    frame.to_csv(tmp_path / "d.csv", index=False)
+    with pytest.raises(ValueError, match="line 3: a quotation mark is not closed"):
+        load(tmp_path, None, drop="text")
+    with pytest.raises(ValueError, match="line 1: a quotation mark is not closed"):
+        load(tmp_path, 'label,"a\n"\n0,1\n', drop="text")
+
+
+@pytest.mark.parametrize("text", ["label;a\n0;5\n1;6\n", "0\t5\n1\t6\n", "label\n0\n1\n"])
+def test_other_separators_are_told(tmp_path, text):
+    with pytest.raises(ValueError, match="one column only; expected a label and values, separated by commas"):
+        load(tmp_path, text)
+
+
 def test_continuous_targets_are_refused(tmp_path):
     rows = load_diabetes(as_frame=True, scaled=False).frame
     rows.assign(target=rows["target"] + 0.5).to_csv(tmp_path / "d.csv", index=False)
@@ -308,11 +324,11 @@ def test_continuous_targets_are_refused(tmp_path):
 def test_options_of_columns_are_for_csv_files(tmp_path):
     np.savez(tmp_path / "d.npz", X=np.ones((4, 2)), y=[0, 0, 1, 1])
     np.save(tmp_path / "d.npy", np.ones((4, 2)))
-    with pytest.raises(ValueError, match="digits has labels of its own: --label and --drop are for files"):
+    with pytest.raises(ValueError, match="digits has labels of its own and takes no --label or --drop"):
         datasets.load("digits", label="none", drop=[1])
-    with pytest.raises(ValueError, match="arrays of their own: --label are for columns of a CSV"):
+    with pytest.raises(ValueError, match="an array of their own; --label can be said of a CSV file only"):
         datasets.load(tmp_path / "d.npz", label=1)
     with pytest.raises(ValueError, match="--header is for CSV files"):
         datasets.load(tmp_path / "d.npy", header=True)
-    with pytest.raises(ValueError, match="labels in the second one: --header"):
+    with pytest.raises(ValueError, match="labels in the second one and takes no --header"):
         datasets.load((tmp_path / "d.npy", tmp_path / "d.npy"), header=True)

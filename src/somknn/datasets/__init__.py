@@ -136,7 +136,7 @@ def load(
         drop = (drop,)
     asked = labelled.Asked(label, header, tuple(drop), labels_needed)
     if asked.said() and isinstance(source, str) and source in ("digits", *sources.MIRRORS):
-        raise ValueError(f"{source} has labels of its own: {asked.said()} are for files")
+        raise ValueError(f"{source} has labels of its own and takes no {asked.said()}")
     if isinstance(source, str) and source == "digits":
         dataset = _split(_digits(), "digits", train_size, test_size, random_state)
     elif isinstance(source, str) and source in sources.MIRRORS:
@@ -180,7 +180,7 @@ def _from_files(
         if len(source) != 2:
             raise ValueError("expected a pair of paths: values and labels")
         if asked.said():
-            raise ValueError(f"a pair of files has its labels in the second one: {asked.said()} are for one file")
+            raise ValueError(f"a pair of files has its labels in the second one and takes no {asked.said()}")
         path, labels = Path(source[0]), Path(source[1])
         train, other = _pair(path, labels), None
     else:
@@ -271,7 +271,7 @@ def _read(path: Path, asked: labelled.Asked, like: labelled.Layout | None = None
     if name.endswith(".npy") and labels is None:
         return _from_npy(path, asked)
     if asked.said():
-        raise ValueError(f"{path}: its labels are arrays of their own: {asked.said()} are for columns of a CSV file")
+        raise ValueError(f"{path}: its labels are an array of their own; {asked.said()} can be said of a CSV file only")
     if name.endswith(".npz"):
         return _from_npz(path)
     if labels is not None:

@@ -35,7 +35,7 @@ class Asked:
     def said(self) -> str:
         """The options that say something."""
         given = {"--label": self.label is not None, "--header": self.header is not None, "--drop": bool(self.drop)}
-        return " and ".join(name for name, is_given in given.items() if is_given)
+        return " or ".join(name for name, is_given in given.items() if is_given)
 
 
 @dataclass(frozen=True)
@@ -86,6 +86,7 @@ def read_csv(path: str | os.PathLike, asked: Asked = Asked(), like: Layout | Non
         if not head:
             raise ValueError(f"{path}: no rows")
         first, *below = (readers.split_line(text) for _, _, text in head)
+        _require_closed_quotes(*head[0][::2], path)
         names: list[str] | None = [cell.strip() for cell in first]
         header = asked.header
         if header is None:
@@ -110,6 +111,10 @@ def _choose(path: Path, names: list[str] | None, width: int, below: list[list[st
     """The layout of a file, by what the user says and by the names of its columns."""
     dropped = [columns.find(each, names, width, (path, "--drop")) for each in asked.drop]
     label, guessed, note = None, False, ""
+    if width < 2 and not dropped and asked.label is None:
+        raise ValueError(
+            f"{path}: one column only; expected a label and values, separated by commas (--label none: no label)"
+        )
     if isinstance(asked.label, str) and asked.label.strip().lower() == "none":
         pass
     elif asked.label is not None:
@@ -119,8 +124,6 @@ def _choose(path: Path, names: list[str] | None, width: int, below: list[list[st
     elif names is not None:
         label, note = _label_by_name(path, names, dropped, asked)
     else:
-        if width < 2:
-            raise ValueError(f"{path}: one column only; expected a label and then values (--label none: no label)")
         text = any(row and row[0].strip() and not columns.is_number(row[0]) for row in below)
         if 0 in dropped or not (asked.needed or text):
             raise ValueError(
@@ -190,6 +193,7 @@ def _read(lines: Iterable[tuple[int, str]], layout: Layout) -> tuple[np.ndarray,
     for number, text in lines:
         cell = ""
         if '"' in text or not (first_only or last_only or len(features) == width):
+            _require_closed_quotes(number, text, layout.path)
             cells = readers.split_line(text)
             if len(cells) != width:
                 raise ValueError(_wrong_count(layout, number, len(cells)))
@@ -219,6 +223,11 @@ def _read(lines: Iterable[tuple[int, str]], layout: Layout) -> tuple[np.ndarray,
     if not blocks:
         raise ValueError(f"{layout.path}: no rows")
     return np.concatenate(blocks), labels, numbers
+
+
+def _require_closed_quotes(number: int, text: str, path: Path) -> None:
+    if text.count('"') % 2:
+        raise ValueError(f"{path}, line {number}: a quotation mark is not closed; cells of several lines are not read")
 
 
 def _parse_block(block: list[tuple[int, str]], layout: Layout) -> np.ndarray:
