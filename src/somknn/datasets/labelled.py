@@ -163,7 +163,10 @@ def _same(path: Path, names: list[str] | None, width: int, like: Layout) -> Layo
     """The layout of test rows: that of the training rows."""
     if names is not None and like.names is not None and names != like.names:
         missing = [name for name in like.names if name not in names]
-        what = f"has no column {columns.shortened(missing[0])!r}" if missing else "has them in another order, or others"
+        if missing:
+            what = f"has no column {columns.shortened(missing[0])!r} (elsewhere it is not taken for test rows)"
+        else:
+            what = "has them in another order, or others"
         raise ValueError(
             f"{path}: training and test files have different column names: {like.path.name} names "
             f"{columns.listed(like.names)}; {path.name} {what}"
