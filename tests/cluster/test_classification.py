@@ -11,6 +11,7 @@ import time
 import dask.array
 import distributed
 import numpy as np
+import pandas as pd
 import PIL.Image
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -85,6 +86,26 @@ def test_same_bytes_as_one_machine(client, rows, model_file, tmp_path, name):
     assert not (tmp_path / "many.parquet.parts").exists()
     assert seen[0][0] == 0
     assert seen[-1][0] == summary.rows + summary.rejects
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_columns_by_name(client, rows, tmp_path, ending):
+    """Workers read the columns of the model, in its order, and a bad row is told by its column in the file."""
+    names, model_path, source = [f"c{i}" for i in range(12)], tmp_path / "model", tmp_path / f"rows.{ending}"
+    frame = pd.DataFrame(rows.astype(float), columns=names)
+    KNeighborsClassifier(3, algorithm="brute").fit(frame[:200], rows[:200, 0] % 3).save(model_path)
+    frame.loc[77, "c2"] = np.nan
+    frame = frame[names[::-1]].assign(kind="text")
+    frame.to_csv(source, index=False) if ending == "csv" else frame.to_parquet(source, index=False, row_group_size=64)
+    options = {"chunk_bytes": 100 * 12, "on_bad_row": "quarantine", "drop": ["kind"]}
+    one, many = tmp_path / "one.npy", tmp_path / "many.npy"
+    expected = somknn.batch.classify(model_path, source, one, **options)
+    assert expected.rows == 499
+    assert classify(model_path, source, many, client, **options) == expected
+    assert many.read_bytes() == one.read_bytes()
+    rejects = [path.with_name(path.name + ".rejects.csv").read_text() for path in (one, many)]
+    assert rejects[0] == rejects[1]
+    assert f"{source},77,{79 if ending == 'csv' else 0},10," in rejects[0]
 
 
 def test_several_files_with_bad_rows(client, rows, model_file, tmp_path, monkeypatch):

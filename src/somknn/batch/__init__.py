@@ -5,12 +5,13 @@ Finished parts are kept on disk, and the output is either complete or absent. `c
 engines (a cluster) call it too.
 """
 
-from somknn.batch.checks import BatchError, Reject, ResumeError, UsageError
+from somknn.batch.checks import BatchError, ColumnsWarning, Reject, ResumeError, UsageError
 from somknn.batch.engine import Options, Summary, classify
 from somknn.batch.prediction import Wanted, predict_columns
 
 __all__ = [
     "BatchError",
+    "ColumnsWarning",
     "Options",
     "Reject",
     "ResumeError",

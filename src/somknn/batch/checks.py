@@ -18,6 +18,10 @@ class ResumeError(BatchError):
     """A work folder that cannot be resumed: it belongs to a different run, or it is in use."""
 
 
+class ColumnsWarning(UserWarning):
+    """Column names that cannot be compared, since the model knows none."""
+
+
 @dataclass(frozen=True)
 class Reject:
     """One rejected row. `row` counts from 0 in its file; `line` (text files) and `column` from 1, 0 if unknown."""
@@ -37,7 +41,10 @@ class Reject:
 
 @dataclass
 class Chunk:
-    """Consecutive rows of one input; `seen` counts them including the rejected ones."""
+    """Consecutive rows of one input; `seen` counts them including the rejected ones.
+
+    `columns` are the positions in the file of the columns of `values`, None if they are all, in the file's order.
+    """
 
     file: int
     values: np.ndarray
@@ -45,6 +52,7 @@ class Chunk:
     seen: int
     cursor: Any
     rejects: list[Reject] = field(default_factory=list)
+    columns: list[int] | None = None
 
 
 def _show(value: Any) -> str:
@@ -87,6 +95,7 @@ def set_apart(chunk: Chunk, target: np.dtype | None, file: str) -> Chunk:
             reason = "out of range: the model takes whole numbers from 0 to 255"
             if not np.isfinite(value):
                 reason = "missing value or not a finite number"
+            column = column if chunk.columns is None else chunk.columns[column]
             chunk.rejects.append(Reject(file, int(chunk.numbers[i]), 0, column + 1, reason, _show(value)))
         values, chunk.numbers = values[~bad_rows], chunk.numbers[~bad_rows]
         chunk.rejects.sort(key=lambda reject: reject.row)

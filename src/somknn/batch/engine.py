@@ -17,6 +17,7 @@ from somknn._ending import undone_unless_finished
 from somknn._files import refuse_to_overwrite, replacing, work_folder
 from somknn.batch import writers
 from somknn.batch.checks import BatchError, Chunk, Reject, UsageError, set_apart
+from somknn.batch.columns import choose_columns
 from somknn.batch.manifest import WorkFolder, file_digest, fingerprint
 from somknn.batch.prediction import Wanted, check_model, forget_names, predict_columns, set_threads
 from somknn.batch.sources import find_inputs, open_source
@@ -37,8 +38,15 @@ class Options:
     max_rejects: int = 10_000
     cast: bool = False
     header: bool | None = None
+    columns: str = "names"
+    drop: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        if self.columns not in ("names", "given"):
+            raise ValueError(f"columns={self.columns!r} must be 'names' or 'given'")
+        if isinstance(self.drop, str) or not all(isinstance(name, str) for name in self.drop):
+            raise ValueError(f"drop={self.drop!r} must be a list of column names")
+        object.__setattr__(self, "drop", tuple(self.drop))
         if self.on_bad_row not in ("fail", "skip", "quarantine"):
             raise ValueError(f"on_bad_row={self.on_bad_row!r} must be 'fail', 'skip' or 'quarantine'")
         if self.chunk_bytes < 1 or self.max_rejects < 0:
@@ -104,6 +112,12 @@ def classify(
     header : bool, default=None
         Whether the first line of a CSV input names its columns. By default text does, and numbers that count up do;
         where it may be either, an error asks.
+    columns : {"names", "given"}, default="names"
+        How the columns of CSV and table files are found. "names": by the names that the model was fitted with, in
+        whatever order the file has them; a model without names takes them in the file's order, with a ColumnsWarning.
+        "given": the file has them in the model's order, and names are not compared.
+    drop : list of str, default=()
+        Names of columns that are no features (an id, a label) and are left out; they may hold text.
 
     Returns
     -------
@@ -185,20 +199,17 @@ class Run:
         forget_names(self.model)
         self.target = None if self.schema.dtype is None else np.dtype(self.schema.dtype)
         self.sources = sources
+        choose_columns(sources, self.schema.feature_names, options.drop, by_name=options.columns == "names")
         for source in self.sources:
             self._check_schema(source)
         self.stopping = threading.Event()
         self.summary = Summary()
 
     def _check_schema(self, source: Any) -> None:
-        expected, names = self.schema.n_features, self.schema.feature_names
+        expected = self.schema.n_features
         if expected is not None and source.width != expected:
-            raise BatchError(f"{source.path}: rows of {source.width} values, the model expects {expected}")
-        if names and source.feature_names and list(source.feature_names) != names:
-            at = next(i for i, (a, b) in enumerate(zip(source.feature_names, names, strict=True)) if a != b)
-            raise BatchError(
-                f"{source.path}: column {at + 1} is {source.feature_names[at]!r}, the model expects {names[at]!r}"
-            )
+            drop = "; --drop NAME leaves a column out" if source.feature_names and source.width > expected else ""
+            raise BatchError(f"{source.path}: rows of {source.width} values, the model expects {expected}{drop}")
         floating = self.target is not None and self.target.kind == "f"
         if floating and source.dtype is not None and source.dtype.kind in "biu" and not self.options.cast:
             raise BatchError(

@@ -20,7 +20,7 @@ from somknn.batch.checks import ResumeError
 from somknn.datasets import readers
 
 _ENDS = 1 << 20
-VERSION = 2
+VERSION = 3
 
 
 def file_digest(path: Path) -> str:

@@ -4,6 +4,9 @@ A source has `path`, `width`, `dtype` (None for text), `feature_names` (or None)
 `chunks(n, start)`. It yields chunks of n rows (the last is shorter) from the position `start`, which is None or the
 `cursor` of an earlier chunk. Chunk boundaries depend on n only, so a resumed run makes the same chunks as an
 uninterrupted one.
+
+A source of a kind that can name its columns (`has_names`) also has `select(columns)`: rows then consist of these
+columns of the file, in this order. `width` and `dtype` are those of the rows.
 """
 
 import glob
@@ -31,25 +34,27 @@ IMAGE_ENDINGS = (".png", ".jpg", ".jpeg")
 class ArraySource:
     """An .npy or IDX file: a header, then rows of equal size."""
 
+    has_names = False
+
     def __init__(self, path: Path):
         self.path, self.feature_names = path, None
         if path.suffix == ".npy":
             array = readers.map_npy(path)
             self.n_rows, self.dtype, shape = len(array) if array.ndim else 0, array.dtype, array.shape
-            self._columns_first = array.flags.f_contiguous and not array.flags.c_contiguous
+            self.columns_first = array.flags.f_contiguous and not array.flags.c_contiguous
             self._offset = int(array.offset) if isinstance(array, np.memmap) else 0
         else:
             with readers.open_stream(path) as file:
                 self.dtype, shape = readers.read_idx_header(file, path)
                 self._offset = file.tell()
-            self.n_rows, self._columns_first = shape[0], False
+            self.n_rows, self.columns_first = shape[0], False
         self.width = math.prod(shape[1:])
         if len(shape) < 2 or not self.width or self.dtype.kind not in "biuf":
             raise BatchError(f"{path}: shape {shape}, dtype {self.dtype}; expected rows of numbers")
 
     def chunks(self, n: int, start: Any) -> Iterator[Chunk]:
         first = int(start or 0)
-        if self._columns_first:
+        if self.columns_first:
             array = readers.map_npy(self.path)
             for row in range(first, self.n_rows, n):
                 yield self._chunk(np.ascontiguousarray(array[row : row + n]).reshape(-1, self.width), row)
@@ -76,6 +81,8 @@ class ArraySource:
 class MemorySource:
     """The rows of an .npz archive, which must be unpacked as a whole."""
 
+    has_names = False
+
     def __init__(self, path: Path):
         self.path, self.feature_names = path, None
         arrays = readers.read_npz(path)
@@ -100,6 +107,7 @@ class CSVSource:
 
     dtype = None
     n_rows = None
+    has_names = True
 
     def __init__(self, path: Path | None, header: bool | None = None):
         self.path = path or Path("<standard input>")
@@ -116,12 +124,25 @@ class CSVSource:
             first = next(lines, None)
             if first is None:
                 raise BatchError(f"{self.path}: no rows")
-            cells = [cell.strip() for cell in readers.split_line(first[2])]
+            self._first = [cell.strip() for cell in readers.split_line(first[2])]
+            self._header_is_known = header is not None
             if header is None:
-                header = columns.has_header(cells, below(), self.path)
-        self.feature_names = cells if header else None
-        self.width = len(cells)
+                header = columns.has_header(self._first, below(), self.path)
+        self.feature_names = self._first if header else None
+        self.width = self._cells = len(self._first)
+        self.columns: list[int] | None = None
+        self._dropped: set[int] = set()
         self._from_stdin = itertools.chain([first, *looked_at], lines) if self._stdin else None
+
+    def expect_names(self, names: list[str]) -> None:
+        """Take a first line of numbers for the header if it has all the names that a model knows."""
+        if not self._header_is_known and set(names) <= set(self._first):
+            self.feature_names = self._first
+
+    def select(self, columns: list[int]) -> None:
+        """Only these columns of the file, in this order; the others may hold text."""
+        self.columns, self.width = columns, len(columns)
+        self._dropped = set(range(self._cells)) - set(columns)
 
     @contextmanager
     def _open(self) -> Iterator[Any]:
@@ -143,7 +164,7 @@ class CSVSource:
                 texts: list[str] = []
                 lines: list[int] = []
                 for line, end, text in itertools.islice(rows, n):
-                    texts.append(text)
+                    texts.append(self._without_dropped(text) if self._dropped else text)
                     lines.append(line)
                     offset = end
                 if not texts:
@@ -151,6 +172,14 @@ class CSVSource:
                 numbers = range(row, row + len(texts))
                 row = numbers.stop
                 yield self._parse(texts, numbers, lines, None if self._stdin else (offset, line, row))
+
+    def _without_dropped(self, text: str) -> str:
+        """A line with zeros for the columns that are left out; a line of another width as it is."""
+        cells = readers.split_line(text)
+        if len(cells) != self._cells:
+            return text
+        kept = ("0" if i in self._dropped else cell for i, cell in enumerate(cells))
+        return ",".join(f'"{cell}"' if "," in cell else cell for cell in kept)
 
     def _parse(self, texts: list[str], numbers: range, lines: list[int], cursor: Any) -> Chunk:
         blocks: list[np.ndarray] = []
@@ -161,7 +190,7 @@ class CSVSource:
             """Parse several lines at once; if one is bad, split them into smaller groups, down to single lines."""
             for first in range(rows.start, rows.stop, sizes[0]):
                 some = range(first, min(first + sizes[0], rows.stop))
-                block = parse_rows([texts[i] for i in some], self.width) if len(sizes) > 1 else None
+                block = parse_rows([texts[i] for i in some], self._cells) if len(sizes) > 1 else None
                 if block is not None:
                     blocks.append(block)
                     kept.extend(numbers[some.start : some.stop])
@@ -172,7 +201,7 @@ class CSVSource:
 
         def one(i: int) -> None:
             try:
-                cells = readers.parse_cells(readers.split_line(texts[i]), self.width, self.path, lines[i])
+                cells = readers.parse_cells(readers.split_line(texts[i]), self._cells, self.path, lines[i])
             except ValueError as error:
                 rejects.append(self._reject(texts[i], numbers[i], lines[i], str(error)))
             else:
@@ -180,13 +209,15 @@ class CSVSource:
                 kept.append(numbers[i])
 
         parse(range(len(texts)), _LINES_AT_ONCE)
-        values = np.concatenate(blocks) if blocks else np.empty((0, self.width), np.uint8)
-        return Chunk(-1, values, np.array(kept, dtype=np.int64), len(texts), cursor, rejects)
+        values = np.concatenate(blocks) if blocks else np.empty((0, self._cells), np.uint8)
+        if self.columns is not None:
+            values = values[:, self.columns]
+        return Chunk(-1, values, np.array(kept, dtype=np.int64), len(texts), cursor, rejects, self.columns)
 
     def _reject(self, text: str, number: int, line: int, message: str) -> Reject:
         cells = readers.split_line(text)
         reason = message.removeprefix(f"{self.path}, line {line}").lstrip(", ")
-        if len(cells) != self.width:
+        if len(cells) != self._cells:
             return Reject(str(self.path), number, line, 0, reason.lstrip(": "), text[:60])
         column = int(reason.split(":", 1)[0].removeprefix("column "))
         return Reject(str(self.path), number, line, column, "not a finite number", cells[column - 1][:60])
@@ -197,6 +228,7 @@ class ImageSource:
 
     dtype = np.dtype(np.uint8)
     feature_names = None
+    has_names = False
 
     def __init__(self, path: Path):
         try:

@@ -27,26 +27,43 @@ class _TableSource:
     def __init__(self, path: Path):
         self.path = path
         self.n_rows: int | None = None
+        self._dtype: np.dtype | None = None
         with self._damage():
             schema = self._open()
-        self._check(schema)
+        self._describe(schema)
 
     def _open(self) -> Any:
         raise NotImplementedError
 
-    def _check(self, schema: Any) -> None:
+    def _describe(self, schema: Any) -> None:
         pa = require_pyarrow()
         fields = list(schema)
         self._list = len(fields) == 1 and pa.types.is_fixed_size_list(fields[0].type)
-        types = [fields[0].type.value_type] if self._list else [field.type for field in fields]
+        self._names = list(schema.names)
+        self._types = [fields[0].type.value_type] if self._list else [field.type for field in fields]
         self.width = fields[0].type.list_size if self._list else len(fields)
-        self.feature_names = None if self._list else schema.names
-        for name, kind in zip(schema.names, types, strict=False):
-            if not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)):
-                raise BatchError(f"{self.path}: column {name!r} is {kind}; expected numbers")
+        self.has_names = not self._list
+        self.feature_names = None if self._list else self._names
+        self.columns: list[int] | None = None
         if not fields or not self.width:
             raise BatchError(f"{self.path}: no columns")
-        self.dtype = np.result_type(*{np.dtype(kind.to_pandas_dtype()) for kind in types})
+
+    def select(self, columns: list[int]) -> None:
+        """Only these columns of the file, in this order; the others may be of any type."""
+        self.columns, self.width, self._dtype = columns, len(columns), None
+
+    @property
+    def dtype(self) -> np.dtype:
+        """The dtype of the rows; BatchError if a column is not of numbers."""
+        if self._dtype is None:
+            pa = require_pyarrow()
+            places = range(len(self._types)) if self.columns is None else self.columns
+            for at in places:
+                kind = self._types[at]
+                if not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)):
+                    raise BatchError(f"{self.path}: column {self._names[at]!r} is {kind}; expected numbers")
+            self._dtype = np.result_type(*{np.dtype(self._types[at].to_pandas_dtype()) for at in places})
+        return self._dtype
 
     @contextmanager
     def _damage(self) -> Iterator[None]:
@@ -73,7 +90,8 @@ class _TableSource:
             if column.null_count:
                 values = np.where(column.is_null().to_numpy(zero_copy_only=False)[:, None], np.nan, values)
             return values
-        columns = [column.to_numpy(zero_copy_only=False) for column in batch.columns]
+        chosen = batch.columns if self.columns is None else [batch.column(self._names[at]) for at in self.columns]
+        columns = [column.to_numpy(zero_copy_only=False) for column in chosen]
         dtype = np.result_type(*{column.dtype for column in columns})
         values = np.empty((len(batch), self.width), np.float64 if dtype == np.dtype(object) else dtype)
         for j, column in enumerate(columns):
@@ -150,12 +168,15 @@ class ParquetSource(_TableSource):
 
     def _group(self, group: int, first: int, n: int) -> _Rows:
         """The rows of a row group from row `first` of the file."""
-        check_pages(self.path, self._metadata.row_group(group), self.width if self._list else 1)
+        # Columns that are left out are neither read nor checked.
+        some = None if self.columns is None or len(self.columns) == len(self._names) else set(self.columns)
+        names = None if some is None else [name for at, name in enumerate(self._names) if at in some]
+        check_pages(self.path, self._metadata.row_group(group), self.width if self._list else 1, names)
         step = _LIST_ROWS if self._list else max(1, _COLUMN_BYTES // (self.width * self.dtype.itemsize))
         with self._damage():
             # Arrow decodes separate columns in threads, but a single column (of lists) in one thread only.
             batches = self._file(self._metadata).iter_batches(
-                batch_size=min(n, step), row_groups=[group], use_threads=not self._list
+                batch_size=min(n, step), row_groups=[group], columns=names, use_threads=not self._list
             )
         return _Rows(batches, max(0, first - self._starts[group]))
 
@@ -165,7 +186,8 @@ class ParquetSource(_TableSource):
         with ThreadPoolExecutor(require_pyarrow().cpu_count() if self._list else 1, "somknn-parquet") as pool:
             while row < self.n_rows:
                 stop = min(row + n, self.n_rows)
-                yield Chunk(-1, self._read(row, stop, opened, pool), np.arange(row, stop), stop - row, stop)
+                values = self._read(row, stop, opened, pool)
+                yield Chunk(-1, values, np.arange(row, stop), stop - row, stop, columns=self.columns)
                 row = stop
 
     def _read(self, row: int, stop: int, opened: dict[int, _Rows], pool: ThreadPoolExecutor) -> np.ndarray:
@@ -243,7 +265,7 @@ class ArrowSource(_TableSource):
             values = np.empty((n, self.width), self.dtype)
             filled, other = self._fill(values, rows)
             values = _store(values, other)[:filled]
-            yield Chunk(-1, values, np.arange(row, row + filled), filled, row + filled)
+            yield Chunk(-1, values, np.arange(row, row + filled), filled, row + filled, columns=self.columns)
             row += filled
 
 

@@ -1,6 +1,9 @@
 """`somknn classify`: classify the rows of files with a saved model."""
 
+import contextlib
 import sys
+import warnings
+from collections.abc import Iterator
 from typing import Any
 
 import click
@@ -26,6 +29,12 @@ class _Size(click.ParamType):
         return size
 
 
+def _names(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
+    from somknn.batch.columns import split_names
+
+    return tuple(dict.fromkeys(name for value in values for name in split_names(value)))
+
+
 @click.command()
 @click.argument("model", type=click.Path())
 @click.argument("inputs", metavar="INPUT...", nargs=-1, required=True)
@@ -44,13 +53,29 @@ class _Size(click.ParamType):
 @click.option("--max-rejects", type=click.IntRange(0), default=10_000, show_default=True, help="Give up beyond this.")
 @click.option("--cast", is_flag=True, help="Accept integer rows for a model that was fitted on floating-point rows.")
 @HEADER
+@click.option(
+    "--columns",
+    type=click.Choice(["names", "given"]),
+    default="names",
+    show_default=True,
+    help="Find the columns by the names that the model was fitted with, or take them in the order given.",
+)
+@click.option(
+    "--drop",
+    metavar="NAME[,NAME...]",
+    multiple=True,
+    callback=_names,
+    help="Leave out columns that are no features, such as an id or a label.",
+)
 @click.option("--resume", is_flag=True, help="Continue an interrupted run of the same command.")
 @click.option("--threads", "n_jobs", type=int, default=None, help="Threads of the classifier.")
 def command(model: str, inputs: tuple[str, ...], output: str, resume: bool, n_jobs: int | None, **options: Any) -> None:
     """Classify the rows of INPUT files with MODEL, a file written by a model's save method.
 
-    INPUT: .npy, .npz, IDX(.gz), .csv(.gz) with features only, .parquet, .arrow, a folder of PNG or JPEG images, a glob
-    pattern, or - for CSV on standard input. Memory stays bounded whatever the size. OUTPUT appears when it is complete;
+    INPUT: .npy, .npz, IDX(.gz), .csv(.gz), .parquet, .arrow, a folder of PNG or JPEG images, a glob pattern, or - for
+    CSV on standard input. A model that was fitted on named columns finds them in a CSV or a table by name, in whatever
+    order; --drop names those that are no features, and --columns given says that a file has them in the model's order.
+    Memory stays bounded whatever the size. OUTPUT appears when it is complete;
     until then finished parts lie in OUTPUT.parts, and --resume continues from them.
 
     Exit codes: 0 done; 1 not enough memory; 2 wrong usage; 3 input or a row that does not fit the model, or a package
@@ -66,7 +91,7 @@ def command(model: str, inputs: tuple[str, ...], output: str, resume: bool, n_jo
     from somknn.persistence import ModelFileError
 
     try:
-        with _Progress() as progress:
+        with _said_at_once(), _Progress() as progress:
             summary = classify(model, list(inputs), output, resume=resume, n_jobs=n_jobs, progress=progress, **options)
     except ModelFileError as error:
         _stop(str(error), 4)
@@ -87,6 +112,25 @@ def command(model: str, inputs: tuple[str, ...], output: str, resume: bool, n_jo
         resumed = f", {summary.resumed_rows:,} of them by the interrupted run" if summary.resumed_rows else ""
         rejected = f"; {summary.rejects:,} bad rows set apart" if summary.rejects else ""
         click.echo(f"{summary.rows:,} rows classified{resumed}{rejected}", err=True)
+
+
+@contextlib.contextmanager
+def _said_at_once() -> Iterator[None]:
+    """Show a ColumnsWarning as a line on stderr, without its place in the code."""
+    from somknn.batch import ColumnsWarning
+
+    with warnings.catch_warnings():
+        others = warnings.showwarning
+
+        def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+            if issubclass(category, ColumnsWarning):
+                click.echo(f"somknn classify: {message}", err=True)
+            else:
+                others(message, category, *where, **more)
+
+        warnings.showwarning = show
+        warnings.simplefilter("always", ColumnsWarning)
+        yield
 
 
 def _stop(message: str, code: int) -> None:

@@ -18,8 +18,8 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from rich.table import Table
 from rich.text import Text
 
-from somknn import persistence
 from somknn._files import replacing
+from somknn.cli import column_names
 from somknn.cli.evaluation import command_line
 from somknn.cli.methods import METHODS, Method, Outcome, fit_and_predict, results_table
 from somknn.cli.pictures import choose_examples, examples, how_many
@@ -121,8 +121,8 @@ def _print_epochs(console: Console, outcome: Outcome) -> None:
     console.print(table)
 
 
-def write_results(out: Path, data: Dataset, outcomes: list[Outcome]) -> list[Path]:
-    """Write metrics.json, predictions.csv and the first method's model."""
+def write_results(out: Path, data: Dataset, outcomes: list[Outcome], names: list[str] | None) -> list[Path]:
+    """Write metrics.json, predictions.csv and the first method's model, which knows the `names` of the columns."""
     out.mkdir(parents=True, exist_ok=True)
     paths = [out / "metrics.json", out / "predictions.csv", out / "model.safetensors"]
     metrics = {
@@ -134,7 +134,7 @@ def write_results(out: Path, data: Dataset, outcomes: list[Outcome]) -> list[Pat
         "methods": [outcome.record() for outcome in outcomes],
         "environment": describe(),
     }
-    persistence.save(outcomes[0].model, paths[2])
+    column_names.save(outcomes[0].model, paths[2], names)
     with replacing(paths[1]) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["row", "label", *(outcome.name for outcome in outcomes)])

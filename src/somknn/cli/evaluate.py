@@ -7,6 +7,7 @@ from typing import Any
 import click
 from rich.console import Console
 
+from somknn.cli import column_names
 from somknn.cli import evaluation as shared
 from somknn.cli.beside import second_process
 from somknn.cli.errors import one_line_errors
@@ -55,7 +56,9 @@ def command(
 
         with shared.plain_warnings(), shared.working("judging on the test rows"):
             if model_path is not None:
-                result = judge_model(model_path.name, _load_classifier(model_path), data, bootstrap)
+                model = _load_classifier(model_path)
+                data = column_names.in_the_order_of(model, data, dataset)
+                result = judge_model(model_path.name, model, data, bootstrap)
             else:
                 result = _judge_neighbors(data, ahead, k, weights, cv, tie_break, bootstrap)
         out.mkdir(parents=True, exist_ok=True)

@@ -14,6 +14,7 @@ from rich.table import Table
 
 from somknn import KNeighborsClassifier, PrototypeClassifier
 from somknn._files import replacing
+from somknn.cli import column_names
 from somknn.cli import evaluation as shared
 from somknn.cli.errors import one_line_errors
 from somknn.cli.methods import Method, Outcome, results_table, run_method
@@ -153,7 +154,7 @@ def command(
         chosen = [o for (_, number, _), o in zip(planned, outcomes, strict=True) if number == numbers[-1]]
         out.mkdir(parents=True, exist_ok=True)
         paths = [out / "model.safetensors", out / "metrics.json", out / "curve.csv"]
-        chosen[0].model.save(paths[0])
+        column_names.save(chosen[0].model, paths[0], column_names.column_names(dataset, data))
         metrics = {
             "dataset": data.name,
             "train_rows": len(data.X_train),

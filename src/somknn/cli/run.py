@@ -50,13 +50,13 @@ def command(
     """
     console = Console(highlight=False)
     with one_line_errors(), second_process(shared.PICTURES) as executor:
-        from somknn.cli import comparison, methods
+        from somknn.cli import column_names, comparison, methods
 
         shared.check_places(dataset, out, "metrics.json", "predictions.csv", "model.safetensors", "report.html")
         data = shared.load(dataset, train_size, test_size, image_shape, **columns)
         compared = [methods.preset_method(preset, data)] if preset else methods.METHODS
         outcomes = comparison.run_all(compared, data, Console(stderr=True), executor)
-        paths = comparison.write_results(out, data, outcomes)
+        paths = comparison.write_results(out, data, outcomes, column_names.column_names(dataset, data))
         try:
             with shared.plain_warnings():
                 comparison.write_run_report(out / "report.html", data, outcomes, executor)

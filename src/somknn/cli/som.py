@@ -12,6 +12,7 @@ from rich.table import Table
 
 from somknn import SOM, SOMClassifier
 from somknn._files import replacing
+from somknn.cli import column_names
 from somknn.cli import evaluation as shared
 from somknn.cli.errors import one_line_errors
 from somknn.cli.parameters import COLUMNS, IMAGE_SHAPE, RowsByColumns
@@ -152,7 +153,7 @@ def command(
             accuracy = model.score(data.X_test, data.y_test)
         out.mkdir(parents=True, exist_ok=True)
         paths = [out / "map.safetensors", out / "history.csv"]
-        model.save(paths[0])
+        column_names.save(model, paths[0], column_names.column_names(dataset, data))
         _write_history(paths[1], som.history_)
         if pictures:
             paths += _write_pictures(out, data, model, som)

@@ -108,7 +108,7 @@ def command(
         seconds["load"] = time.perf_counter() - start
         raw, found = shared.indexed_ahead(data, _BEFORE["n_neighbors"]) if "raw" in features else (None, None)
 
-        from somknn import persistence
+        from somknn.cli import column_names
         from somknn.evaluation import KNeighborsClassifierCV, report, report_pictures, study
         from somknn.evaluation.drawing import Drawing
         from somknn.neighbors import KNeighborsClassifier
@@ -146,7 +146,8 @@ def command(
             saving, classifier = None, study.savable(tuned.best_estimator_, best, data)
             if classifier is not None:
                 paths.append(out / "model.safetensors")
-                saving = in_thread(persistence.save, classifier, paths[-1])
+                names = column_names.column_names(dataset, data)
+                saving = in_thread(column_names.save, classifier, paths[-1], names)
             with shared.working("judging on the test rows"):
                 tuning = report.tuning_section(tuned.cv_results_, drawing)
                 judgements = before.result(), judged("After", best, tuned.best_params_)

@@ -60,7 +60,8 @@ def classify(
     progress : callable, default=None
         Called with the number of rows done and the total number of rows (None if unknown).
     **options
-        proba, top, neighbors, chunk_bytes, on_bad_row, max_rejects, cast and header, as for `somknn.batch.classify`.
+        proba, top, neighbors, chunk_bytes, on_bad_row, max_rejects, cast, header, columns and drop, as for
+        `somknn.batch.classify`.
         chunk_bytes bounds the rows of one task over files; a worker runs as many tasks at a time as it has threads.
 
     Returns
@@ -102,7 +103,7 @@ def classify(
 class _DaskSource:
     """A Dask array as an input source of the engine."""
 
-    path, feature_names = "Dask array", None
+    path, feature_names, has_names = "Dask array", None, False
 
     def __init__(self, X: dask.array.Array):
         if X.dtype.kind not in "biuf":
@@ -113,15 +114,19 @@ class _DaskSource:
 
 
 class _FilePart(NamedTuple):
-    """Rows [start, start + n) of a file, read by a worker; `shown` is the file name as the user gave it."""
+    """Rows [start, start + n) of a file, read by a worker; `shown` is the file name as the user gave it.
+
+    `columns` are those that the source selected, None for all.
+    """
 
     file: RowFile
     n: int
     start: int
     shown: str
+    columns: list[int] | None = None
 
     def read(self) -> Chunk:
-        chunk = read_chunk(self.file, self.n, self.start)
+        chunk = read_chunk(self.file, self.n, self.start, self.columns)
         for i, reject in enumerate(chunk.rejects):
             name = self.shown + reject.file.removeprefix(self.file.path)
             chunk.rejects[i] = dataclasses.replace(reject, file=name)
@@ -226,7 +231,9 @@ class _ClusterRun(Run):
         n, shown = self._rows_per_chunk(source), str(source.path)
         if starts_anywhere(source):
             file = RowFile.of(source.path)
-            parts: Iterator[Any] = (_FilePart(file, n, start, shown) for start in range(cursor or 0, source.n_rows, n))
+            columns = getattr(source, "columns", None)
+            starts = range(cursor or 0, source.n_rows, n)
+            parts: Iterator[Any] = (_FilePart(file, n, start, shown, columns) for start in starts)
         else:
             parts = source.chunks(n, cursor)
         for part in parts:

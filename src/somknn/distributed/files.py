@@ -113,9 +113,12 @@ def starts_anywhere(source: Any) -> bool:
     return isinstance(source, ImageSource | ParquetSource)
 
 
-def read_chunk(file: RowFile, n: int, start: int) -> Chunk:
-    """The rows [start, start + n) of a file, as `somknn.batch` reads them."""
-    return next(open_here(file).chunks(n, start))
+def read_chunk(file: RowFile, n: int, start: int, columns: list[int] | None = None) -> Chunk:
+    """The rows [start, start + n) of a file, as `somknn.batch` reads them; `columns` as in the source's `select`."""
+    source = open_here(file)
+    if columns is not None:
+        source.select(columns)
+    return next(source.chunks(n, start))
 
 
 def _read_rows(file: RowFile, n: int, start: int, dtype: np.dtype) -> np.ndarray:

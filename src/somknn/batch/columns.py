@@ -1,0 +1,111 @@
+"""Which columns of a file go to the model, and in which order: by their names, or as they are given."""
+
+import csv
+import io
+import shlex
+import warnings
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from somknn.batch.checks import BatchError, ColumnsWarning
+
+_SHOWN = 10  # names in one error line
+
+
+def listed(names: Iterable[str]) -> str:
+    """Names for an error line, each in quotes; the first ten and the number of the others."""
+    every = [repr(name) for name in names]
+    more = f" and {len(every) - _SHOWN:,} more" if len(every) > _SHOWN else ""
+    return ", ".join(every[:_SHOWN]) + more
+
+
+def split_names(text: str) -> list[str]:
+    """The names in a list separated by commas; a name that has a comma itself is in double quotes, as in a CSV."""
+    return [name.strip() for row in csv.reader([text], skipinitialspace=True) for name in row if name.strip()]
+
+
+def _joined(names: Iterable[str]) -> str:
+    """The names as an argument that a shell passes on and `split_names` reads."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="").writerow(names)
+    return shlex.quote(text.getvalue())
+
+
+def match(
+    where: Any, names: Sequence[str], expected: Sequence[str], drop: Sequence[str] = (), *, flags: bool = True
+) -> list[int]:
+    """For each of the model's columns (`expected`) its position among a file's columns (`names`).
+
+    Columns in `drop` are left out. `flags` says whether the caller's user has --drop and --columns. Raises BatchError
+    that names columns which are missing, left over, or there twice.
+    """
+    kept = [i for i, name in enumerate(names) if name not in drop]
+    if [names[i] for i in kept] == list(expected):
+        return kept
+    same_order = "; if they are in the model's order under other names, say --columns given" if flags else ""
+    needed = [name for name in drop if name in expected]
+    if needed:
+        raise BatchError(f"{where}: the model needs the column {listed(needed)}; take it out of --drop")
+    place: dict[str, int] = {}
+    for i in kept:
+        if names[i] in place:
+            raise BatchError(
+                f"{where}: columns {place[names[i]] + 1} and {i + 1} are both named {names[i]!r}; rename one of them"
+            )
+        place[names[i]] = i
+    twice = [name for i, name in enumerate(expected) if name in expected[:i]]
+    if twice:
+        raise BatchError(
+            f"{where}: the model has two columns named {twice[0]!r}, so the file must have the model's columns in its "
+            f"order: {listed(expected)}{same_order}"
+        )
+    missing = [name for name in expected if name not in place]
+    surplus = [name for name in place if name not in set(expected)]
+    if missing:
+        others = f" (it has {listed(surplus)}, which the model does not know)" if surplus else ""
+        same = same_order if len(surplus) == len(missing) else ""
+        raise BatchError(f"{where}: no column {listed(missing)}, which the model needs{others}{same}")
+    if surplus:
+        how = f"--drop {_joined(surplus)}" if flags else "take it out of the file"
+        raise BatchError(f"{where}: the model does not know the column {listed(surplus)}; if it is no feature: {how}")
+    return [place[name] for name in expected]
+
+
+def choose_columns(sources: Sequence[Any], names: list[str] | None, drop: Sequence[str], *, by_name: bool) -> None:
+    """Tell each source (see `somknn.batch.sources`) which of its columns a model takes.
+
+    `names` are the model's, None if it knows none. Columns are found by name if `by_name` and both sides have names;
+    otherwise they are those that are not in `drop`, in the file's order. A ColumnsWarning says where that is a guess.
+    Raises BatchError where it would be one although the model has names.
+    """
+    for source in sources:
+        if names and source.feature_names is None and hasattr(source, "expect_names"):
+            source.expect_names(names)
+    known = {name for source in sources for name in source.feature_names or ()}
+    unknown = [name for name in drop if name not in known]
+    if unknown:
+        raise BatchError(f"{sources[0].path}: no column {listed(unknown)} to leave out (--drop)")
+    guessed = []
+    for source in sources:
+        if source.feature_names is None:
+            if names and by_name and source.has_names:
+                raise BatchError(
+                    f"{source.path}: no column names in its first line, and the model knows its columns by name "
+                    f"({listed(names)}); add that line, or say --columns given if the columns are in this order"
+                )
+            continue
+        if names and by_name:
+            chosen = match(source.path, source.feature_names, names, drop)
+        else:
+            chosen = [i for i, name in enumerate(source.feature_names) if name not in drop]
+            guessed += [source.path] if by_name else []
+        if chosen != list(range(source.width)):
+            source.select(chosen)
+    if guessed:
+        more = f" and {len(guessed) - 1:,} more" if len(guessed) > 1 else ""
+        warnings.warn(
+            f"{guessed[0]}{more}: the model knows no column names, so columns are taken in the file's order and their "
+            "names are not compared (--columns given says that this is right)",
+            ColumnsWarning,
+            stacklevel=4,
+        )
