@@ -14,7 +14,6 @@ import itertools
 import math
 import os
 import sys
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,12 +22,12 @@ from typing import Any
 import numpy as np
 
 from somknn.batch.checks import BatchError, Chunk, Reject
+from somknn.batch.image_files import ImageSource
 from somknn.batch.tables import ArrowSource, ParquetSource
 from somknn.datasets import columns, readers
 from somknn.datasets.text import compact, parse_rows
 
 _LINES_AT_ONCE = (2000, 100, 1)
-IMAGE_ENDINGS = (".png", ".jpg", ".jpeg")
 
 
 class ArraySource:
@@ -221,58 +220,6 @@ class CSVSource:
             return Reject(str(self.path), number, line, 0, reason.lstrip(": "), text[:60])
         column = int(reason.split(":", 1)[0].removeprefix("column "))
         return Reject(str(self.path), number, line, column, "not a finite number", cells[column - 1][:60])
-
-
-class ImageSource:
-    """A folder of PNG and JPEG images, read as grey levels in order of file name."""
-
-    dtype = np.dtype(np.uint8)
-    feature_names = None
-    has_names = False
-
-    def __init__(self, path: Path):
-        try:
-            import PIL.Image
-        except ImportError:
-            raise BatchError("folders of images need Pillow: pip install 'somknn[files]'") from None
-        self._pil = PIL.Image
-        self.path = path
-        self.names = sorted(entry.name for entry in path.iterdir() if entry.suffix.lower() in IMAGE_ENDINGS)
-        if not self.names:
-            raise BatchError(f"{path}: a folder without PNG or JPEG images")
-        self.n_rows = len(self.names)
-        for name in self.names:
-            try:
-                with self._pil.open(path / name) as image:
-                    self._size = image.size
-                break
-            except (OSError, ValueError, SyntaxError, self._pil.DecompressionBombError):
-                continue
-        else:
-            raise BatchError(f"{path}: none of the {self.n_rows} images can be read")
-        self.width = self._size[0] * self._size[1]
-
-    def _read(self, name: str) -> np.ndarray:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with self._pil.open(self.path / name) as image:
-                if image.size != self._size:  # before any pixel is decoded
-                    raise ValueError(f"image of {image.size} pixels, not {self._size}")
-                return np.asarray(image.convert("L"), dtype=np.uint8).ravel()
-
-    def chunks(self, n: int, start: Any) -> Iterator[Chunk]:
-        for first in range(int(start or 0), self.n_rows, n):
-            names = self.names[first : first + n]
-            values, kept, rejects = [], [], []
-            for row, name in enumerate(names, first):
-                try:
-                    values.append(self._read(name))
-                    kept.append(row)
-                except (OSError, ValueError, SyntaxError, self._pil.DecompressionBombError) as error:
-                    reason = " ".join(str(error).split())[:120].replace(str(self.path), "")
-                    rejects.append(Reject(str(self.path / name), row, 0, 0, reason or "unreadable image", ""))
-            array = np.array(values, dtype=np.uint8).reshape(len(values), self.width)
-            yield Chunk(-1, array, np.array(kept, dtype=np.int64), len(names), first + len(names), rejects)
 
 
 def find_inputs(inputs: list[str]) -> list[str]:

@@ -72,11 +72,12 @@ def _names(context: click.Context, parameter: click.Parameter, values: tuple[str
 def command(model: str, inputs: tuple[str, ...], output: str, resume: bool, n_jobs: int | None, **options: Any) -> None:
     """Classify the rows of INPUT files with MODEL, a file written by a model's save method.
 
-    INPUT: .npy, .npz, IDX(.gz), .csv(.gz), .parquet, .arrow, a folder of PNG or JPEG images, a glob pattern, or - for
-    CSV on standard input. A model that was fitted on named columns finds them in a CSV or a table by name, in whatever
-    order; --drop names those that are no features, and --columns given says that a file has them in the model's order.
-    Memory stays bounded whatever the size. OUTPUT appears when it is complete;
-    until then finished parts lie in OUTPUT.parts, and --resume continues from them.
+    INPUT: .npy, .npz, IDX(.gz), .csv(.gz), .parquet, .arrow, a folder of images (PNG, JPEG, BMP, TIFF), a glob pattern,
+    or - for CSV on standard input. Memory stays bounded whatever the size. OUTPUT appears when it is complete; until
+    then finished parts lie in OUTPUT.parts, and --resume continues from them.
+
+    A model that was fitted on named columns finds them in a CSV or a table by name, in whatever order. --drop names
+    columns that are no features; --columns given says that a file has the model's columns in the model's order.
 
     Exit codes: 0 done; 1 not enough memory; 2 wrong usage; 3 input or a row that does not fit the model, or a package
     that they need is missing; 4 damaged model file; 5 cannot resume; 6 a file cannot be read or written; 130, 143 or

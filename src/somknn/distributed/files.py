@@ -12,9 +12,10 @@ import numpy as np
 
 from somknn import persistence
 from somknn.batch.checks import BatchError, Chunk
+from somknn.batch.image_files import ImageSource
 from somknn.batch.manifest import file_digest, fingerprint
 from somknn.batch.prediction import forget_names
-from somknn.batch.sources import ArraySource, ImageSource, open_source
+from somknn.batch.sources import ArraySource, open_source
 from somknn.batch.tables import ParquetSource
 from somknn.datasets import readers
 
