@@ -97,6 +97,31 @@ def test_other_columns_are_left_out_by_name_only(tmp_path, frame, fitted, named_
         labels(tmp_path, named_file, path, drop=["wine, name", "id", "ash"])
 
 
+@pytest.mark.parametrize("ending", ["parquet", "arrow"])
+@pytest.mark.parametrize("nested", [False, True])
+def test_columns_left_out_may_be_of_any_type(tmp_path, frame, fitted, named_file, ending, nested):
+    """Text that packs well is no damage, in compressed files as pandas writes them either."""
+    more = pa.Table.from_pandas(frame.iloc[:, ORDER], preserve_index=False)
+    more = more.add_column(0, "text", [["x" * (10 if nested else 5000)] * 300]).add_column(2, "none", pa.nulls(300))
+    more = more.add_column(5, "kind", pa.array(["red", "white", None] * 100).dictionary_encode())
+    more = more.append_column("time", pa.array(range(300), pa.timestamp("s")))
+    if nested:
+        more = more.add_column(1, "list", [[[1, 2], None, [3]] * 100])
+        more = more.append_column("record", [[{"a": 1}] * 300])
+    path = tmp_path / f"in.{ending}"
+    if ending == "parquet":
+        pq.write_table(more, path, row_group_size=70)
+    else:
+        with pa.ipc.new_file(path, more.schema, options=pa.ipc.IpcWriteOptions(compression="zstd")) as writer:
+            writer.write_table(more, max_chunksize=90)
+    drop = [name for name in more.column_names if name not in NAMES]
+    assert labels(tmp_path, named_file, path, drop=drop) == list(fitted.predict(frame))
+    with pytest.raises(BatchError, match="does not know the column 'text'"):
+        labels(tmp_path, named_file, path)
+    with pytest.raises(BatchError, match="does not know the column 'time'"):
+        labels(tmp_path, named_file, path, drop=[name for name in drop if name != "time"])
+
+
 @pytest.mark.parametrize("ending", ENDINGS)
 def test_missing_columns_are_named(tmp_path, frame, named_file, ending):
     with pytest.raises(BatchError, match=r"in.*: no column 'ash', 'proline', which the model needs$"):

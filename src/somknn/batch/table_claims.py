@@ -142,18 +142,33 @@ def _thrift_struct(raw: bytes, at: int, depth: int) -> tuple[dict[int, Any], int
             raise ValueError("a page header of a kind that is not known")
 
 
-def check_record_batch(path: Path, message: Any) -> None:
+def buffers_of(types: list[Any], columns: list[int]) -> set[int] | None:
+    """Positions of these columns' buffers in a record batch of columns of such types; None if they are not known."""
+    import pyarrow as pa
+
+    some, at = set(), 0
+    for column, kind in enumerate(types):
+        if pa.types.is_nested(kind) or isinstance(kind, pa.BaseExtensionType) or "view" in str(kind):
+            return None
+        end = at + (0 if pa.types.is_null(kind) else kind.num_buffers)
+        some |= set(range(at, end)) if column in columns else set()
+        at = end
+    return some
+
+
+def check_record_batch(path: Path, message: Any, buffers: set[int] | None = None) -> None:
     """Raise BatchError if a compressed buffer of an Arrow record batch (a pyarrow message) declares an impossible size.
 
+    `buffers` are the positions of those that will be read, None for all.
     Uncompressed buffers are slices of the file and allocate nothing.
     """
     try:
-        _check_buffers(memoryview(message.metadata), memoryview(message.body))
+        _check_buffers(memoryview(message.metadata), memoryview(message.body), buffers)
     except (ValueError, struct.error, IndexError) as error:
         raise BatchError(f"{path}: damaged record batch ({error})") from None
 
 
-def _check_buffers(metadata: memoryview, body: memoryview) -> None:
+def _check_buffers(metadata: memoryview, body: memoryview, some: set[int] | None) -> None:
     def number(form: str, at: int) -> int:
         return struct.unpack_from(f"<{form}", metadata, at)[0]
 
@@ -176,7 +191,7 @@ def _check_buffers(metadata: memoryview, body: memoryview) -> None:
     most_values = max([0, *(number("q", nodes + 4 + 16 * i) for i in range(number("I", nodes)))])
     for i in range(number("I", buffers)):
         offset, length = struct.unpack_from("<qq", metadata, buffers + 4 + 16 * i)
-        if length == 0:
+        if length == 0 or (some is not None and i not in some):
             continue
         if not 0 <= offset <= offset + length <= len(body):
             raise ValueError(f"buffer {i} claims bytes {offset:,} to {offset + length:,} of {len(body):,}")

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from somknn.batch.checks import BatchError, Chunk
-from somknn.batch.table_claims import check_pages, check_record_batch
+from somknn.batch.table_claims import buffers_of, check_pages, check_record_batch
 
 # Rows decoded at a time: 1,000 of a list column (its values and levels stay in the cache, which saves 20% of the time
 # compared with 5,000), 4 MB of separate columns (each batch costs some microseconds per column).
@@ -51,6 +51,10 @@ class _TableSource:
     def select(self, columns: list[int]) -> None:
         """Only these columns of the file, in this order; the others may be of any type."""
         self.columns, self.width, self._dtype = columns, len(columns), None
+
+    def _chosen(self) -> list[int] | None:
+        """The columns to read where some are left out, in the file's order; None for all."""
+        return None if self.columns is None or len(self.columns) == len(self._names) else sorted(self.columns)
 
     @property
     def dtype(self) -> np.dtype:
@@ -169,8 +173,8 @@ class ParquetSource(_TableSource):
     def _group(self, group: int, first: int, n: int) -> _Rows:
         """The rows of a row group from row `first` of the file."""
         # Columns that are left out are neither read nor checked.
-        some = None if self.columns is None or len(self.columns) == len(self._names) else set(self.columns)
-        names = None if some is None else [name for at, name in enumerate(self._names) if at in some]
+        chosen = self._chosen()
+        names = None if chosen is None else [self._names[at] for at in chosen]
         check_pages(self.path, self._metadata.row_group(group), self.width if self._list else 1, names)
         step = _LIST_ROWS if self._list else max(1, _COLUMN_BYTES // (self.width * self.dtype.itemsize))
         with self._damage():
@@ -237,15 +241,22 @@ class ArrowSource(_TableSource):
 
     def _batches(self) -> Iterator[Any]:
         pa = require_pyarrow()
+        chosen = self._chosen()  # columns that are left out are neither read nor checked
+        options = pa.ipc.IpcReadOptions(included_fields=chosen or [])
+        buffers = None if chosen is None else buffers_of(self._types, chosen)
         with self._mapped() as (mapped, n_batches), self._mapped() as (again, _):
-            messages, reader, n = pa.ipc.MessageReader.open_stream(again), pa.ipc.open_stream(mapped), 0
+            messages, reader, n = (
+                pa.ipc.MessageReader.open_stream(again),
+                pa.ipc.open_stream(mapped, options=options),
+                0,
+            )
             while n != n_batches:
                 message = next(messages, None)
                 if message is None:
                     break
                 if message.type != "record batch":
                     continue
-                check_record_batch(self.path, message)
+                check_record_batch(self.path, message, buffers)
                 batch = next(reader, None)  # the same message
                 if batch is None:
                     break
