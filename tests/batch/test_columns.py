@@ -252,6 +252,7 @@ def test_command(tmp_path, frame, fitted, named_file, nameless_file):
     result = run(nameless_file, "-", "-o", "-", stdin=text)
     assert result.exit_code == 0
     assert result.stderr.count("the model knows no column names") == 1
+    assert "names ('alcohol', 'ash', " in result.stderr  # a bad first row that was taken for names is seen there
     assert result.stderr.count("\n") == 2
     assert run(nameless_file, "-", "-o", "-", "--columns", "given", stdin=text).stderr.count("\n") == 1
     result = run(named_file, "-", "-o", "-", stdin=frame.iloc[:, ORDER].to_csv(index=False))

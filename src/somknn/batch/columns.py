@@ -98,14 +98,14 @@ def choose_columns(sources: Sequence[Any], names: list[str] | None, drop: Sequen
             chosen = match(source.path, source.feature_names, names, drop)
         else:
             chosen = [i for i, name in enumerate(source.feature_names) if name not in drop]
-            guessed += [source.path] if by_name else []
+            guessed += [source] if by_name else []
         if chosen != list(range(source.width)):
             source.select(chosen)
     if guessed:
         more = f" and {len(guessed) - 1:,} more" if len(guessed) > 1 else ""
         warnings.warn(
-            f"{guessed[0]}{more}: the model knows no column names, so columns are taken in the file's order and their "
-            "names are not compared (--columns given says that this is right)",
+            f"{guessed[0].path}{more}: the model knows no column names, so columns are taken in the file's order and "
+            f"its names ({listed(guessed[0].feature_names)}) are not compared; --columns given says that this is right",
             ColumnsWarning,
             stacklevel=4,
         )
