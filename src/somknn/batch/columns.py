@@ -19,13 +19,8 @@ def listed(names: Iterable[str]) -> str:
     return ", ".join(every[:_SHOWN]) + more
 
 
-def split_names(text: str) -> list[str]:
-    """The names in a list separated by commas; a name that has a comma itself is in double quotes, as in a CSV."""
-    return [name.strip() for row in csv.reader([text], skipinitialspace=True) for name in row if name.strip()]
-
-
 def _joined(names: Iterable[str]) -> str:
-    """The names as an argument that a shell passes on and `split_names` reads."""
+    """The names as an argument that a shell passes on and `somknn.cli.parameters.split_names` reads."""
     text = io.StringIO()
     csv.writer(text, lineterminator="").writerow(names)
     return shlex.quote(text.getvalue())

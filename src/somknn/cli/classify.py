@@ -11,7 +11,7 @@ import click
 from somknn._files import any_parts
 from somknn.cli import signals
 from somknn.cli.errors import one_line
-from somknn.cli.parameters import HEADER
+from somknn.cli.parameters import HEADER, split_names
 
 
 class _Size(click.ParamType):
@@ -30,8 +30,6 @@ class _Size(click.ParamType):
 
 
 def _names(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
-    from somknn.batch.columns import split_names
-
     return tuple(dict.fromkeys(name for value in values for name in split_names(value)))
 
 

@@ -1,5 +1,6 @@
 """Kinds of option values that several commands take."""
 
+import csv
 from typing import Any
 
 import click
@@ -28,8 +29,13 @@ def _yes_or_no(context: click.Context, parameter: click.Parameter, value: str | 
     return None if value is None else value == "yes"
 
 
+def split_names(text: str) -> list[str]:
+    """The names in a list separated by commas; a name that has a comma itself is in double quotes, as in a CSV."""
+    return [name.strip() for row in csv.reader([text], skipinitialspace=True) for name in row if name.strip()]
+
+
 def _list(context: click.Context, parameter: click.Parameter, value: str) -> tuple[str, ...]:
-    return tuple(part.strip() for part in value.split(",") if part.strip())
+    return tuple(split_names(value))
 
 
 HEADER = click.option(
