@@ -63,19 +63,27 @@ def _check_column(descriptor: int, column: Any, most_values: int, size: int) -> 
     while seen < n_values and at < end:
         length, header = _page_header(descriptor, at, end)
         at += length
-        packed, unpacked = header.get(3, -1), header.get(2, -1)
+        packed, unpacked = _number(header, 3), _number(header, 2)
         most = _SLACK + min(_BYTES_PER_VALUE * n_values, expansion * packed)
         if not 0 <= packed <= end - at:
             raise ValueError(f"a page claims {packed:,} bytes where {end - at:,} are left")
         if not 0 <= unpacked <= most:
             raise ValueError(f"a page of {packed:,} bytes claims to hold {unpacked:,}")
-        kind = header.get(1, -1)
+        kind = _number(header, 1)
         inner = header.get(_FIELDS.get(kind, 0), {})
-        values = inner.get(1, 0) if isinstance(inner, dict) else -1
+        values = _number(inner, 1, 0) if isinstance(inner, dict) else -1
         if not 0 <= values <= (unpacked if kind == _DICTIONARY else n_values):
             raise ValueError(f"a page of {unpacked:,} bytes claims to hold {values:,} values")
         seen += 0 if kind == _DICTIONARY else values
         at += packed
+
+
+def _number(fields: dict[int, Any], field: int, otherwise: int = -1) -> int:
+    """The integer in a field of a header, `otherwise` if it is absent. Raises ValueError for anything else there."""
+    value = fields.get(field, otherwise)
+    if type(value) is not int:
+        raise ValueError(f"a page header whose field {field} is no number")
+    return value
 
 
 def _page_header(descriptor: int, at: int, end: int) -> tuple[int, dict[int, Any]]:
