@@ -153,6 +153,28 @@ def test_footers_that_lie(tmp_path, facts, text):
         check(tmp_path, pages, **facts)
 
 
+@pytest.mark.parametrize(
+    ("codec", "known"),
+    [(b"\x45\x00", True), (b"\x45\x0e", True), (b"\x45\x10", False), (b"\x45\x01", False), (b"", False)],
+)
+def test_codecs_that_parquet_does_not_have(tmp_path, codec, known):
+    """Our own check of a footer that holds one column's codec alone: no decoder would take it for a file."""
+    footer = b"\x49\x1c" + b"\x19\x1c" + b"\x3c" + codec + b"\0" * 4
+    (tmp_path / "footer").write_bytes(b"PAR1" + footer + len(footer).to_bytes(4, "little") + b"PAR1")
+    if known:
+        table_claims.check_codecs(tmp_path / "footer")
+        return
+    with pytest.raises(BatchError, match="footer: damaged, its columns are compressed in no way that Parquet knows"):
+        table_claims.check_codecs(tmp_path / "footer")
+
+
+@pytest.mark.parametrize("content", [b"", b"PAR1", b"PAR1" + b"\xff" * 30, b"\x1d" * 60])
+def test_footers_that_are_none(tmp_path, content):
+    (tmp_path / "none").write_bytes(content)
+    with pytest.raises(BatchError, match="none: damaged"):
+        table_claims.check_codecs(tmp_path / "none")
+
+
 @pytest.mark.parametrize("lists", [False, True])
 @pytest.mark.parametrize("codec", CODECS)
 def test_a_file_that_lies_is_not_decoded(tmp_path, monkeypatch, codec, lists):

@@ -23,7 +23,29 @@ _SLACK = 1 << 16  # headers, padding, nearly empty blocks
 _UNCOUNTED = 100  # bytes of a header that some old writers did not count in a column's size
 _FIRST_READ, _LONGEST_HEADER = 1 << 9, 1 << 20
 _DATA, _DICTIONARY, _DATA_2 = 0, 2, 3  # kinds of pages
+_CODECS = 8  # that Parquet has: 0 to 7
+_STRUCT = 12  # Thrift's number for it
 _FIELDS = {_DATA: 5, _DICTIONARY: 7, _DATA_2: 8}  # number of the field that holds each page type's own header
+
+
+def check_codecs(path: Path) -> None:
+    """Raise BatchError if a column of a Parquet file names a codec that the format does not have.
+
+    pyarrow 26.0 ends the process when it is asked for the name of such a codec, so the footer is read here.
+    """
+    with open(path, "rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - 8))
+        length = int.from_bytes(file.read(4), "little")
+        file.seek(max(0, size - 8 - length))
+        raw = file.read(min(length, size))
+    try:
+        groups = _thrift(raw, 0, _STRUCT, 16)[0].get(4, [])
+        codecs = {chunk[3][4] for group in groups for chunk in group[1]}
+        if not all(type(codec) is int and 0 <= codec < _CODECS for codec in codecs):
+            raise ValueError(f"codecs {sorted(map(str, codecs))}")
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError):
+        raise BatchError(f"{path}: damaged, its columns are compressed in no way that Parquet knows") from None
 
 
 def check_pages(path: Path, row_group: Any, values_per_row: int, names: list[str] | None = None) -> None:
@@ -148,6 +170,49 @@ def _thrift_struct(raw: bytes, at: int, depth: int) -> tuple[dict[int, Any], int
             fields[number], at = _thrift_struct(raw, at, depth - 1)
         else:
             raise ValueError("a page header of a kind that is not known")
+
+
+def _thrift(raw: bytes, at: int, kind: int, depth: int) -> tuple[Any, int]:
+    """A value in Thrift's compact protocol, and where it ends: structs as dicts by field number, lists, integers.
+
+    Other types are passed over, as None. Raises IndexError if `raw` ends before the value does, ValueError for types
+    that do not exist, and beyond `depth`.
+    """
+    if depth == 0:
+        raise ValueError("a footer of too many levels")
+    if kind in (4, 5, 6):
+        value, at = _varint(raw, at)
+        return value >> 1 ^ -(value & 1), at
+    if kind in (1, 2, 3, 7):
+        return None, at + (8 if kind == 7 else 1)
+    if kind == 8:
+        length, at = _varint(raw, at)
+        return None, at + length
+    if kind in (9, 10):
+        head, at = raw[at], at + 1
+        count, of = head >> 4, head & 0x0F
+        if count == 15:
+            count, at = _varint(raw, at)
+        values = []
+        for _ in range(min(count, len(raw))):
+            value, at = _thrift(raw, at, of, depth - 1)
+            values.append(value)
+        return values, at
+    if kind != _STRUCT:
+        raise ValueError("a footer of a kind that is not known")
+    fields: dict[int, Any] = {}
+    number = 0
+    while raw[at]:
+        head, at = raw[at], at + 1
+        if head >> 4:
+            number += head >> 4
+        else:
+            number, at = _varint(raw, at)
+            number = number >> 1 ^ -(number & 1)
+        if head & 0x0F in (1, 2):  # a flag is its field's type
+            continue
+        fields[number], at = _thrift(raw, at, head & 0x0F, depth - 1)
+    return fields, at + 1
 
 
 def buffers_of(types: list[Any], columns: list[int]) -> set[int] | None:

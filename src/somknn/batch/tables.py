@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from somknn.batch.checks import BatchError, Chunk
-from somknn.batch.table_claims import buffers_of, check_pages, check_record_batch
+from somknn.batch.table_claims import buffers_of, check_codecs, check_pages, check_record_batch
 
 # Rows decoded at a time: 1,000 of a list column (its values and levels stay in the cache, which saves 20% of the time
 # compared with 5,000), 4 MB of separate columns (each batch costs some microseconds per column).
@@ -157,6 +157,7 @@ class ParquetSource(_TableSource):
     def _open(self) -> Any:
         file = self._file()
         self._metadata = file.metadata
+        check_codecs(Path(self.path))
         sizes = [self._metadata.row_group(group).num_rows for group in range(self._metadata.num_row_groups)]
         self._starts = [0, *itertools.accumulate(sizes)]
         self.n_rows = self._starts[-1]
