@@ -114,7 +114,7 @@ def _page_header(descriptor: int, at: int, end: int) -> tuple[int, dict[int, Any
     while True:
         raw = os.pread(descriptor, min(size, end - at), at)
         try:
-            header, length = _thrift_struct(raw, 0, 4)
+            header, length = _thrift(raw, 0, _STRUCT, 5, lists=False)
         except IndexError:
             if size >= min(_LONGEST_HEADER, end - at):
                 raise ValueError("a page header that does not end") from None
@@ -136,50 +136,12 @@ def _varint(raw: bytes, at: int) -> tuple[int, int]:
             raise ValueError("a number that does not end in a page header")
 
 
-def _thrift_struct(raw: bytes, at: int, depth: int) -> tuple[dict[int, Any], int]:
-    """Fields of a struct in Thrift's compact protocol, by number: integers and structs; other types are skipped.
-
-    Raises IndexError if `raw` ends before the struct does, ValueError for types that no page header has.
-    """
-    fields: dict[int, Any] = {}
-    number = 0
-    while True:
-        head = raw[at]
-        at += 1
-        if head == 0:
-            return fields, at
-        kind = head & 0x0F
-        if head >> 4:
-            number += head >> 4
-        else:
-            number, at = _varint(raw, at)
-            number = number >> 1 ^ -(number & 1)
-        if kind in (1, 2):  # true, false
-            fields[number] = kind == 1
-        elif kind in (4, 5, 6):
-            value, at = _varint(raw, at)
-            fields[number] = value >> 1 ^ -(value & 1)
-        elif kind == 3:  # a byte
-            at += 1
-        elif kind == 7:  # a double
-            at += 8
-        elif kind == 8:  # bytes
-            length, at = _varint(raw, at)
-            at += length
-        elif kind == 12 and depth:
-            fields[number], at = _thrift_struct(raw, at, depth - 1)
-        else:
-            raise ValueError("a page header of a kind that is not known")
-
-
-def _thrift(raw: bytes, at: int, kind: int, depth: int) -> tuple[Any, int]:
-    """A value in Thrift's compact protocol, and where it ends: structs as dicts by field number, lists, integers.
+def _thrift(raw: bytes, at: int, kind: int, depth: int, lists: bool = True) -> tuple[Any, int]:
+    """A value in Thrift's compact protocol, and where it ends: structs as dicts by field, lists, integers, flags.
 
     Other types are passed over, as None. Raises IndexError if `raw` ends before the value does, ValueError for types
-    that do not exist, and beyond `depth`.
+    that neither headers nor footers have (headers of pages have no `lists`), and beyond `depth` levels.
     """
-    if depth == 0:
-        raise ValueError("a footer of too many levels")
     if kind in (4, 5, 6):
         value, at = _varint(raw, at)
         return value >> 1 ^ -(value & 1), at
@@ -188,18 +150,18 @@ def _thrift(raw: bytes, at: int, kind: int, depth: int) -> tuple[Any, int]:
     if kind == 8:
         length, at = _varint(raw, at)
         return None, at + length
-    if kind in (9, 10):
+    if kind in (9, 10) and lists and depth:
         head, at = raw[at], at + 1
         count, of = head >> 4, head & 0x0F
         if count == 15:
             count, at = _varint(raw, at)
         values = []
         for _ in range(min(count, len(raw))):
-            value, at = _thrift(raw, at, of, depth - 1)
+            value, at = _thrift(raw, at, of, depth - 1, lists)
             values.append(value)
         return values, at
-    if kind != _STRUCT:
-        raise ValueError("a footer of a kind that is not known")
+    if kind != _STRUCT or not depth:
+        raise ValueError("a page header or footer of a kind that is not known")
     fields: dict[int, Any] = {}
     number = 0
     while raw[at]:
@@ -209,9 +171,11 @@ def _thrift(raw: bytes, at: int, kind: int, depth: int) -> tuple[Any, int]:
         else:
             number, at = _varint(raw, at)
             number = number >> 1 ^ -(number & 1)
-        if head & 0x0F in (1, 2):  # a flag is its field's type
-            continue
-        fields[number], at = _thrift(raw, at, head & 0x0F, depth - 1)
+        kind = head & 0x0F
+        if kind in (1, 2):  # a flag lies in the type of its field
+            fields[number] = kind == 1
+        else:
+            fields[number], at = _thrift(raw, at, kind, depth - 1, lists)
     return fields, at + 1
 
 
