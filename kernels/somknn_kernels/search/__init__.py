@@ -9,6 +9,7 @@
 | `cell_order.py` | an order of the rows that keeps panels compact |
 | `byte_screen.py` | the nearest of a few vectors to many rows of bytes |
 | `codebook_search.py`, `codebook_missing.py` | the two nearest units of a codebook; rows with missing values |
+| `codebook_rows.py` | the rows of a chunk as integers and codes, for that search |
 
     D = cdist(Q, T, "sqeuclidean")
     neighbours = np.lexsort((np.broadcast_to(np.arange(n), D.shape), D))[:, :k]       # ties go to the lowest row

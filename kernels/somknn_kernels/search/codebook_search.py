@@ -17,23 +17,20 @@ lost. docs/concepts/maps.md has the bounds and the figures.
 Cost per row of data: 32·K multiply-adds of 16 bits, 64 for each survivor of stage 1, and d for each of stage 2.
 """
 
-from typing import Any, NamedTuple
-
 import numpy as np
 
-from somknn_kernels.bounds.codebook_codes import NOWHERE, load_row, norm_beyond, round_codes, row_factor
+from somknn_kernels.bounds.codebook_codes import NOWHERE
 from somknn_kernels.bounds.rounding import floor_int32
 from somknn_kernels.exact.distances import squared_distance_float64
 from somknn_kernels.ir.operations import prefetch_row, trailing_zeros
 from somknn_kernels.ir.shapes import tile_rows
 from somknn_kernels.policy import inlined, kernel
 from somknn_kernels.search.codebook_missing import offer_unit
+from somknn_kernels.search.codebook_rows import OwnAxes, encode_chunk, make_room
 from somknn_kernels.tiles.row_products import (
     AXES,
     at_least,
     four_row_products,
-    project_tile,
-    project_used,
     row_product,
     screen_tile,
     spread_tile,
@@ -53,81 +50,6 @@ _FETCHED = 8
 def _threshold(second, margin, product_unit):
     """The least sum (product minus half norm) with which a unit may still be among the two nearest."""
     return floor_int32(-(second + margin) / product_unit - 2.0)
-
-
-class _Room(NamedTuple):
-    """Scratch for the rows of a chunk: some tiles that go through the stages together.
-
-    whole : int16 (rows, d in whole pieces), the rows as integers; codes : int16 (tiles, pairs, tile, 2), their codes
-    factors : float64 (rows,), what turns products into scores: step / factor of the row
-    values : int32 (rows, panels·panel rows), sums of stage 1
-    largest, next_largest : int32 (tile, panel rows), the two largest sums of each lane
-    guesses : int64 (rows, 2), units that are measured first; guess_scores : float64 (rows, 2)
-    thresholds : int32 (rows,), the least sum of a unit that is of use
-    bits : uint64 (rows, words), units that stage 1 leaves
-    alive, sums : int32 (rows, panels·panel rows), units that stage 2 leaves, and their sums; found : int64 (rows,), how
-    many
-    """
-
-    whole: Any
-    codes: Any
-    factors: Any
-    values: Any
-    largest: Any
-    next_largest: Any
-    guesses: Any
-    guess_scores: Any
-    thresholds: Any
-    bits: Any
-    alive: Any
-    sums: Any
-    found: Any
-
-
-class _OwnAxes(NamedTuple):
-    """Axes of the codebook's own, and room for the products of rows with them.
-
-    axes : int16, as `Units.own`; shifts : float64, of the axes, in steps of the codes
-    unit : step of the codes; inverse : the value of one unit of the integer axes
-    deviation, loss : as in `Units` and `Short`; products : int32 (panels, tile, AXES); line : int32 (AXES,)
-    """
-
-    axes: Any
-    shifts: Any
-    unit: Any
-    inverse: Any
-    deviation: Any
-    loss: Any
-    products: Any
-    line: Any
-
-
-@inlined
-def _aligned_rows(n, columns):
-    """Zeros, int16 (n, columns), beginning with a cache line."""
-    room = np.zeros(n * columns + 32, np.int16)
-    first = -(room.ctypes.data // 2) % 32
-    return room[first : first + n * columns].reshape(n, columns)
-
-
-@inlined
-def _make_room(chunk, tile, width, n_pairs, n_units, panel):
-    """width : columns of the rows as integers; n_pairs : pairs of columns of their codes; n_units : in whole panels."""
-    return _Room(
-        _aligned_rows(chunk, width),
-        np.zeros((chunk // tile, n_pairs, tile, 2), np.int16),
-        np.empty(chunk),
-        np.empty((chunk, n_units), np.int32),
-        np.empty((tile, panel), np.int32),
-        np.empty((tile, panel), np.int32),
-        np.empty((chunk, 2), np.int64),
-        np.empty((chunk, 2)),
-        np.empty(chunk, np.int32),
-        np.empty((chunk, (n_units + 63) // 64), np.uint64),
-        np.zeros((chunk, n_units), np.int32),
-        np.empty((chunk, n_units), np.int32),
-        np.zeros(chunk, np.int64),
-    )
 
 
 @inlined
@@ -158,64 +80,6 @@ def _two_largest(isa, room, t, panels, starts):
         while k < values.shape[1] and values[j, k] != next_largest:
             k += panel
         guesses[t * tile + j, 1] = k
-
-
-@inlined
-def _own_codes(isa, own, room, short, start, t, count):
-    """The codes of the rows of tile t on the codebook's own axes; the last column is the rest.
-
-    One call does a whole tile: each call counts references to its arrays, with atomic instructions, which takes as
-    long as the codes of a row.
-    """
-    axes, products, shifts, line, loss = own.axes, own.products, own.shifts, own.line, own.loss
-    unit, inverse, deviation = own.unit, own.inverse, own.deviation
-    whole, tile_codes, factors, norms, used = room.whole, room.codes, room.factors, short.norms, short.used
-    n_panels, tile = axes.shape[0], tile_codes.shape[2]
-    from_row = t * tile
-    # At most two panels, written out: an index that is not constant would make a slice.
-    flat, last = products.reshape(-1, AXES), products[n_panels - 1]
-    if used.shape[0] > 0:
-        project_used(isa, whole, from_row, axes, 0, products[0], used, (start + from_row) // tile)
-        if n_panels > 1:
-            project_used(isa, whole, from_row, axes, 1, last, used, (start + from_row) // tile)
-    else:
-        project_tile(isa, whole, from_row, axes, 0, products[0])
-        if n_panels > 1:
-            project_tile(isa, whole, from_row, axes, 1, last)
-    for j in range(count):
-        factor = factors[from_row + j]
-        factor = inverse / (factor * unit) if factor > 0.0 else 0.0
-        inside = 0.0
-        for p in range(n_panels):
-            inside += round_codes(flat, p * tile + j, factor, shifts, p * AXES, line)
-            for a in range(AXES):
-                column = p * AXES + a
-                tile_codes[t, column // 2, j, column % 2] = np.int16(line[a])
-        norm = norms[start + from_row + j]
-        beyond = norm_beyond(norm * norm, inside * unit * unit, loss, deviation, unit)
-        tile_codes[t, n_panels * AXES // 2 - 1, j, 1] = beyond
-
-
-@inlined
-def _encode_chunk(isa, X, short, own, room, start, rows):
-    """The rows [start, start + rows) as integers, and their codes."""
-    whole, factors, tile_codes = room.whole, room.factors, room.codes
-    norms, centre, scale, rare = short.norms, short.centre, short.scale, short.rare
-    pairs, tile_pairs = short.codes.view(np.int32), tile_codes.view(np.int32)
-    integers = X.itemsize == 1
-    n_pairs, tile = tile_codes.shape[1], tile_codes.shape[2]
-    for j in range(rows):
-        norm = norms[start + j]
-        factors[j] = row_factor(integers, norm) if norm <= rare else 0.0
-        load_row(X, start + j, centre, factors[j] * scale, whole, j)
-    for t in range(-(-rows // tile)):
-        count = min(tile, rows - t * tile)
-        if own.axes.shape[0] > 0:
-            _own_codes(isa, own, room, short, start, t, count)
-        else:
-            for j in range(count):
-                for g in range(n_pairs):
-                    tile_pairs[t, g, j, 0] = pairs[start + t * tile + j, g]
 
 
 @inlined
@@ -467,8 +331,8 @@ def two_nearest(isa, X, W, short, book, trust, first_row, last_row, units, dista
     n_panels, n_pairs, panel, _ = book.panels.shape
     tile = tile_rows(isa)
     chunk = (_TILES if K <= _SMALL else 1) * tile
-    room = _make_room(chunk, tile, book.high.shape[1], n_pairs, n_panels * panel, panel)
-    own = _OwnAxes(
+    room = make_room(chunk, tile, book.high.shape[1], n_pairs, n_panels * panel, panel)
+    own = OwnAxes(
         book.own,
         book.own_shifts / short.unit,
         short.unit,
@@ -482,7 +346,7 @@ def two_nearest(isa, X, W, short, book, trust, first_row, last_row, units, dista
     masks = np.empty(tile, np.uint64)
     for start in range(first_row, last_row, chunk):
         rows = min(chunk, last_row - start)
-        _encode_chunk(isa, X, short, own, room, start, rows)
+        encode_chunk(isa, X, short, own, room, start, rows)
         _guess(isa, W, short, book, room, start, rows, units, trust)
         _screen(isa, book, room, rows, trust, masks)
         _look_closer(isa, short, book, room, start, rows, counts)
