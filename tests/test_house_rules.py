@@ -48,6 +48,8 @@ def test_functions_have_few_parameters():
         "search/byte_screen.py: _measure",
         "search/codebook_search.py: _decide",
         "search/codebook_search.py: two_nearest",
+        "search/candidates.py: compare",
+        "search/candidates.py: lower",
         "search/pruned.py: set_scan_thresholds",
         "search/self_search.py: _search_block",
         "search/self_search.py: search_pairs",

@@ -28,9 +28,9 @@ def test_the_drawing():
     )
 
 
-def test_copies_lift_and_quarters():
+def test_copies_lift_and_parts():
     rows = np.arange(16).reshape(2, 8)
-    packed = Layout(2, 2, np.int8, lift=-3, copies=2, quarters=4).pack(rows)
+    packed = Layout(2, 2, np.int8, lift=-3, copies=2, parts=4).pack(rows)
     assert packed.shape == (4, 1, 1, 2, 4)
     np.testing.assert_array_equal(packed[1, 0, 0], [[-1, 0, -1, 0], [7, 8, 7, 8]])
 
@@ -42,11 +42,11 @@ def test_copies_lift_and_quarters():
     group=st.sampled_from([1, 2, 4]),
     lift=st.integers(-60, 60),
     copies=st.integers(1, 2),
-    quarters=st.sampled_from([1, 4]),
+    parts=st.sampled_from([1, 3, 4]),
     multiple=st.sampled_from([1, 4, 32]),
 )
-def test_what_is_packed_comes_back(n, d, rows, group, lift, copies, quarters, multiple):
-    one = Layout(rows, group, np.int8, lift, copies, quarters, multiple)
+def test_what_is_packed_comes_back(n, d, rows, group, lift, copies, parts, multiple):
+    one = Layout(rows, group, np.int8, lift, copies, parts, multiple)
     values = np.random.default_rng(n * 41 + d).integers(-60, 60, (n, d))
     packed = one.pack(values)
     assert packed.shape == one.shape(n, d)

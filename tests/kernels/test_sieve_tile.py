@@ -38,7 +38,7 @@ def test_equals_the_plain_twin(name, columns, seed):
     tops[:, 2] = limits.max  # all candidates pass
 
     queries = scan_queries(isa, sieve_tile.CANDIDATES).pack(codes)
-    panels = scan_panels(isa, quarters=1).pack(rows.reshape(-1, columns))
+    panels = scan_panels(isa, parts=1).pack(rows.reshape(-1, columns))
     masks = np.zeros(sieve_tile.CANDIDATES, np.uint64)
     given = queries, offsets.reshape(2, -1).astype(dtype), panels
     for panel in range(3):

@@ -12,7 +12,15 @@ from reference import search as reference
 from somknn_kernels import isa as isa_module
 from somknn_kernels.ir.emit import quad_products_bytes
 from somknn_kernels.ir.layout import byte_panels, byte_queries, float_panels, float_queries, scan_panels, scan_queries
-from somknn_kernels.ir.shapes import integer_group, panel_rows, query_tile, scan_group, scan_panel_rows, scan_sums
+from somknn_kernels.ir.shapes import (
+    code_limits,
+    integer_group,
+    panel_rows,
+    query_tile,
+    scan_group,
+    scan_panel_rows,
+    scan_sums,
+)
 from somknn_kernels.policy import kernel
 from somknn_kernels.tiles import scan_tiles
 from somknn_kernels.tiles.products import dot_tile_of_groups
@@ -34,13 +42,8 @@ def run_dot(isa, queries, tile, panels, panel, out):
 
 
 @kernel
-def run_scan(isa, queries, tile, panels, half_norms, panel, thresholds, which, masks):
-    return scan_tiles.scan_tile(isa, queries, tile, panels, half_norms, panel, thresholds, which, masks)
-
-
-@kernel
-def run_products(isa, queries, tile, panels, panel, out):
-    scan_tiles.scan_products(isa, queries, tile, panels, panel, out)
+def run_scan(isa, queries, tile, panels, half_norms, panel, thresholds, which, masks, stops, out):
+    return scan_tiles.scan_tile(isa, queries, tile, panels, half_norms, panel, thresholds, which, masks, stops, out)
 
 
 @pytest.mark.parametrize("name", PATHS)
@@ -98,60 +101,71 @@ def test_float_dot_tile_keeps_its_error_bound(name):
     assert (np.abs(out - exact) <= (d + 1) * unit / (1 - (d + 1) * unit) * sizes).all()
 
 
-def scan_case(isa, seed, first_top):
-    """Codes, rows, half norms (3, rows) and thresholds (7, queries), with some survivors.
+SECTIONS = {
+    "three": (4, (1, 2, 4)),
+    "one": (2, (2,)),
+    "nine": (12, (1, 2, 3, 4, 5, 6, 8, 10, 12)),
+}  # parts, and the part at which each section ends
 
-    first_top : threshold of the tile as a whole in the first two sections.
+
+def scan_case(isa, seed, first_top, sections):
+    """Codes, rows, half norms (S, rows), thresholds (lines, queries) and stops in columns, with some survivors.
+
+    first_top : threshold of the tile as a whole in all sections but the last.
     """
-    n_queries, n_rows, p = query_tile(isa), scan_panel_rows(isa), 64
+    parts, stops = SECTIONS[sections]
+    stops = 16 * np.array(stops)
+    n_queries, n_rows, p, n_sections = query_tile(isa), scan_panel_rows(isa), 16 * parts, len(stops)
     half_range = 2**15 if scan_group(isa) == 2 else 2**31
     rng = np.random.default_rng(seed)
-    codes, rows = rng.integers(-91, 92, (n_queries, p)), rng.integers(0, 181, (n_rows, p))
-    codes[0], rows[0] = 91, 180  # the largest pairs of products that must not saturate
-    codes[1], rows[1] = -91, 180
-    norms = rng.integers(0, 100_000, (3, n_rows))
-    sums = np.stack(
-        [codes[:, :stop] @ rows[:, :stop].T - norms[:i].sum(axis=0) for i, stop in ((1, 16), (2, 32), (3, 64))]
-    )
+    limit, own_limit = code_limits(isa)
+    codes = rng.integers(-own_limit, own_limit + 1, (n_queries, p))
+    rows = rng.integers(0, 2 * limit + 1, (n_rows, p))
+    codes[0], rows[0] = own_limit, 2 * limit  # the largest pairs of products that must not saturate
+    codes[1], rows[1] = -own_limit, 2 * limit
+    norms = rng.integers(0, 100_000, (n_sections, n_rows))
+    sums = np.stack([codes[:, :stop] @ rows[:, :stop].T - norms[: i + 1].sum(axis=0) for i, stop in enumerate(stops)])
     # The sum of one chosen row comes to lie a little above the lowest number; for one query, exactly at it.
-    lift = rng.integers(0, 50, (3, n_queries)) - half_range
+    lift = rng.integers(0, 50, (n_sections, n_queries)) - half_range
     lift[:, 2] = -half_range
     offsets = lift - sums[:, np.arange(n_queries), rng.integers(0, n_rows, n_queries)]
-    thresholds = np.zeros((7, n_queries), np.int64)
-    thresholds[:3] = np.diff(offsets, axis=0, prepend=0)
-    thresholds[5] = rng.integers(0, 30_000, n_queries) - half_range
-    thresholds[5, -1] = half_range - 1  # all survive the last section
-    thresholds[5, 0] = -half_range
-    thresholds[6, :2] = first_top - half_range
-    return codes, rows, norms, thresholds
+    thresholds = np.zeros((2 * n_sections + (n_sections + n_queries - 2) // n_queries, n_queries), np.int64)
+    thresholds[:n_sections] = np.diff(offsets, axis=0, prepend=0)
+    last = thresholds[2 * n_sections - 1]
+    last[:] = rng.integers(0, 30_000, n_queries) - half_range
+    last[-1] = half_range - 1  # all survive the last section
+    last[0] = -half_range
+    thresholds[2 * n_sections :] = first_top - half_range
+    return codes, rows, norms, thresholds, stops
 
 
-def scan(isa, codes, rows, norms, thresholds):
-    """The survivors that the tile finds, bool (queries, rows), and what it returns."""
-    n_rows, dtype = scan_panel_rows(isa), scan_sums(isa)
+def scan(isa, codes, rows, norms, thresholds, stops):
+    """The survivors that the tile finds, bool (queries, rows), its sums, and what it returns."""
+    n_rows, dtype, p = scan_panel_rows(isa), scan_sums(isa), rows.shape[1]
     q = scan_queries(isa).pack(codes)
-    masks = np.zeros(len(codes), np.uint64)
+    masks, sums = np.zeros(len(codes), np.uint64), np.zeros((len(codes), n_rows), dtype)
     # The second of three panels. The others are full of rows that would survive.
-    panels = np.full(scan_panels(isa).shape(3 * n_rows, 64), 90, np.uint8)
-    panels[:, 1] = scan_panels(isa).pack(rows)[:, 0]
-    half_norms = np.zeros((3, 3, n_rows), dtype)
+    layout = scan_panels(isa, p // 16)
+    panels = np.full(layout.shape(3 * n_rows, p), 90, np.uint8)
+    panels[:, 1] = layout.pack(rows)[:, 0]
+    half_norms = np.zeros((len(stops), 3, n_rows), dtype)
     half_norms[:, 1] = norms.astype(dtype)
-    some = run_scan(isa, q, 0, panels, half_norms, 1, thresholds[None].astype(dtype), 0, masks)
-    products = np.empty((len(codes), n_rows), dtype)
-    run_products(isa, q, 0, panels, 1, products)
-    np.testing.assert_array_equal(products, (codes @ rows.T).astype(dtype))
-    return ((masks[:, None] >> np.arange(n_rows, dtype=np.uint64)) & np.uint64(1)).astype(bool), some
+    given = thresholds[None].astype(dtype), 0, masks, stops // 16, sums
+    some = run_scan(isa, q, 0, panels, half_norms, 1, *given)
+    return ((masks[:, None] >> np.arange(n_rows, dtype=np.uint64)) & np.uint64(1)).astype(bool), sums, some
 
 
 @pytest.mark.parametrize("name", PATHS)
+@pytest.mark.parametrize("sections", SECTIONS)
 @pytest.mark.parametrize("first_top", [65535, 0, 20_000])
-@pytest.mark.parametrize("seed", range(5))
-def test_scan_tile_keeps_just_the_rows_in_the_interval(name, seed, first_top):
+@pytest.mark.parametrize("seed", range(3))
+def test_scan_tile_keeps_just_the_rows_in_the_interval(name, seed, first_top, sections):
     isa = isa_module.select(name)
-    case = scan_case(isa, seed, first_top)
-    expected = reference.scan_masks(*case, scan_group(isa) == 2)
-    found, some = scan(isa, *case)
+    case = scan_case(isa, seed, first_top, sections)
+    expected, expected_sums = reference.scan_masks(*case, scan_group(isa) == 2)
+    found, sums, some = scan(isa, *case)
     np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(sums, expected_sums)
     assert bool(some)
     assert expected[-1].all()
     assert expected[:-1].any()
@@ -160,27 +174,29 @@ def test_scan_tile_keeps_just_the_rows_in_the_interval(name, seed, first_top):
 
 @pytest.mark.parametrize("name", PATHS)
 @pytest.mark.parametrize("query", range(4))
-@pytest.mark.parametrize("section", [0, 1])
-def test_scan_tile_goes_on_for_a_single_query_and_only_then(name, query, section):
+@pytest.mark.parametrize(("sections", "section"), [("three", 0), ("three", 1), ("nine", 0), ("nine", 7)])
+def test_scan_tile_goes_on_for_a_single_query_and_only_then(name, query, sections, section):
     isa = isa_module.select(name)
     narrow = scan_group(isa) == 2
     half_range = 2**15 if narrow else 2**31
-    codes, rows, norms, thresholds = scan_case(isa, 7, 0)
-    thresholds[5] = half_range - 1  # all survive the last section
-    thresholds[6, :2] = half_range - 1
-    assert scan(isa, codes, rows, norms, thresholds)[0].all()
-    thresholds[6, section] = -half_range
-    stop = 16 if section == 0 else 32
+    codes, rows, norms, thresholds, stops = scan_case(isa, 7, 0, sections)
+    case, n_sections = (codes, rows, norms, thresholds, stops), len(stops)
+    thresholds[2 * n_sections - 1] = half_range - 1  # all survive the last section
+    thresholds[2 * n_sections :] = half_range - 1
+    assert scan(isa, *case)[0].all()
+    thresholds[2 * n_sections :].reshape(-1)[section] = -half_range
+    stop = stops[section]
     sums = codes[:, :stop] @ rows[:, :stop].T - norms[: section + 1].sum(axis=0)
-    before = thresholds[0] if section else np.zeros(len(codes), np.int64)
+    before = thresholds[:section].sum(axis=0)
     absent = next(value for value in range(1, 10**6) if value not in sums % (2 * half_range))
     thresholds[section] = -half_range - absent - before  # no sum is at the lowest
-    found, some = scan(isa, codes, rows, norms, thresholds)
+    found, sums_found, some = scan(isa, *case)
     assert some == 0
     assert not found.any()
-    assert not reference.scan_masks(codes, rows, norms, thresholds, narrow).any()
+    assert not sums_found.any()  # nothing is written
+    assert not reference.scan_masks(*case, narrow)[0].any()
     thresholds[section, query] = -half_range - sums[query, 5] - before[query]
-    found, some = scan(isa, codes, rows, norms, thresholds)
+    found, _, some = scan(isa, *case)
     assert found.all()
     assert some != 0
 
@@ -194,8 +210,9 @@ def test_compiled_tiles_hold_the_avx2_instructions():
     assembly = next(iter(dot.inspect_asm().values()))
     assert "vpmaddwd" in assembly or "vpdpwssd" in assembly  # the latter also adds, and is used if there is VNNI
     octets, panels = numba.int8[:, :, :, ::1], numba.uint8[:, :, :, :, ::1]
-    index, norms = numba.int64, numba.int16[:, :, ::1]
-    tile.compile((marker, octets, index, panels, norms, index, norms, index, numba.uint64[::1]))
+    index, norms, sums = numba.int64, numba.int16[:, :, ::1], numba.int16[:, ::1]
+    given = numba.uint64[::1], numba.int64[::1], sums
+    tile.compile((marker, octets, index, panels, norms, index, norms, index, *given))
     assert "vpmaddubsw" in next(iter(tile.inspect_asm().values()))
 
 
@@ -213,7 +230,8 @@ def test_compiled_tiles_hold_the_vnni_instructions_on_whole_registers():
         dot.compile(signature)
         assert re.search(rf"{instruction}\b.*%zmm", dot.inspect_asm(signature))
     octets, panels, norms = numba.int8[:, :, :, ::1], numba.uint8[:, :, :, :, ::1], numba.int32[:, :, ::1]
-    tile.compile((marker, octets, index, panels, norms, index, norms, index, numba.uint64[::1]))
+    given = numba.uint64[::1], numba.int64[::1], numba.int32[:, ::1]
+    tile.compile((marker, octets, index, panels, norms, index, norms, index, *given))
     assert re.search(r"vpdpbusd\b.*%zmm", next(iter(tile.inspect_asm().values())))
 
 

@@ -44,24 +44,25 @@ def within(queries, rows, squared_radius):
     return starts, np.concatenate([row[f] for row, f in zip(distances, found, strict=True)]), np.concatenate(found)
 
 
-def scan_masks(query_codes, row_codes, half_norms, thresholds, narrow):
-    """Mask of the rows that survive the scan, bool (queries, rows).
+def scan_masks(query_codes, row_codes, half_norms, thresholds, stops, narrow):
+    """Mask of the rows that survive the scan, bool (queries, rows), and the sums of the last section.
 
-    It is all false if a section rules out all rows for all queries.
+    The mask is all false if a section rules out all rows for all queries; then there are no sums.
 
+    thresholds : (lines, queries), see `scan_tile`; stops : the column at which each section ends
     narrow : whether sums are 16 bits wide, otherwise 32.
     """
     dtype = np.int16 if narrow else np.int32
-    width = query_codes.shape[1]
+    n_sections = len(stops)
     total = 0
     start = 0
-    for section, stop in enumerate((width // 4, width // 2, width)):
+    for section, stop in enumerate(stops):
         products = query_codes[:, start:stop].astype(np.int64) @ row_codes[:, start:stop].astype(np.int64).T
         total = total + products - half_norms[section] + thresholds[section][:, None]
-        if section < 2 and (total.astype(dtype) > thresholds[6, section]).all():
-            return np.zeros(total.shape, bool)
+        if section < n_sections - 1 and (total.astype(dtype) > thresholds[2 * n_sections :].ravel()[section]).all():
+            return np.zeros(total.shape, bool), None
         start = stop
-    return total.astype(dtype) <= thresholds[5][:, None]
+    return total.astype(dtype) <= thresholds[2 * n_sections - 1][:, None], total.astype(dtype)
 
 
 def project(rows, centre, axes):

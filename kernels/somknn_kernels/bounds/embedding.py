@@ -1,10 +1,10 @@
 """Short vectors: a row along the principal axes, in few bytes, with a proven error.
 
 Let Π be an orthogonal projection on the axes, and ρ(x) = ‖x - Πx‖. The map F(x) = (Πx, ρ(x)) never stretches a distance
-(Cauchy-Schwarz): ‖F(q) - F(t)‖ ≤ ‖q - t‖. A short vector is F(x) in three sections: the leading quarter of the
-coordinates, the next quarter, and the other half. Each section is rotated by a Hadamard matrix, so that its coordinates
-have about the same spread, and rounded to multiples of one step. `errors` bounds the distance between what is stored
-and F(x) up to the end of each section: rounding, clipping, and every inexact operation on the way.
+(Cauchy-Schwarz): ‖F(q) - F(t)‖ ≤ ‖q - t‖. If the axes leave nothing out, there is no ρ. A short vector is F(x) in
+several sections of its coordinates, leading axes first. Each section is rotated by Hadamard matrices, so that its
+coordinates have about the same spread, and rounded to multiples of one step. `errors` bounds the distance between what
+is stored and F(x) up to the end of each section: rounding, clipping, and every inexact operation on the way.
 docs/concepts/bounds.md has the proof.
 """
 
@@ -106,6 +106,8 @@ class Projection(NamedTuple):
     axes : int16 (panels, d in whole pieces / 2, AXES, 2): the axes divided by inverse_scale, rounded
     shifts : int32 (panels·AXES,), products of the integer centre with the axes, to be subtracted for bytes
     spectrum : (smallest, largest) eigenvalue of the Gram matrix of the rounded axes (those that are not zero)
+    blocks : int64 (blocks,), where each block of coordinates ends that a Hadamard matrix rotates: powers of two wide
+    has_rest : whether the last coordinate is ρ; if not, it is the product with another axis
     """
 
     centre: Any
@@ -114,6 +116,8 @@ class Projection(NamedTuple):
     shifts: Any
     inverse_scale: Any
     spectrum: Any
+    blocks: Any
+    has_rest: Any
 
 
 @kernel
@@ -121,12 +125,13 @@ def embed(isa, source, start, stop, projection, vectors, errors):
     """Short vectors of source[start:stop], not yet rounded to codes.
 
     source : any number type (n, d); projection : Projection
-    vectors : float32 (stop - start, P) for P - 1 axes: filled; the last coordinate is ρ, before the rotation
+    vectors : float32 (stop - start, P): filled. The last coordinate is ρ, before the rotation, if there is one
     errors : float64 (stop - start,): filled with bounds on the distances from F(x)
     Cost per row: P·d int16 multiply-adds. They are exact: `unit_norm` and the scale are such that sums fit 32 bits.
     """
     centre, unit_norm, axes, shifts = projection.centre, projection.unit_norm, projection.axes, projection.shifts
     inverse_scale, spectrum = projection.inverse_scale, projection.spectrum
+    blocks, has_rest = projection.blocks, projection.has_rest
     n_panels, n_pairs = axes.shape[:2]
     tile = tile_rows(isa)
     integers = unit_norm == 0.0
@@ -144,7 +149,7 @@ def embed(isa, source, start, stop, projection, vectors, errors):
     spread = 0.5 * (1.0 / smallest - 1.0 / largest)
     width = vectors.shape[1]
     columns = np.zeros((width, tile))
-    factors, projected, rest_errors = np.zeros(tile), np.empty(tile), np.empty(tile)
+    factors, projected, rest_errors = np.zeros(tile), np.empty(tile), np.zeros(tile)
     units = np.ones(tile)
     squares = np.empty(tile)
     packed_errors = np.zeros(tile)
@@ -158,21 +163,22 @@ def embed(isa, source, start, stop, projection, vectors, errors):
             factors[j] = units[j] * inverse_scale
         _project(isa, rows, pairs, count, axes, use_lists, seen, used, products)
         projected[:] = 0.0
-        for a in range(width - 1):
+        for a in range(width - 1 if has_rest else width):
             for j in range(tile_rows(isa)):
                 product = products[a // AXES, j, a % AXES]
                 y = np.float64(product - shifts[a] if integers else product) * factors[j]
                 columns[a, j] = y * shrink
                 projected[j] += y * y
-        for j in range(count):
+        for j in range(count if has_rest else 0):
             columns[width - 1, j], rest_errors[j] = rest_with_error(squares[j], projected[j], middle, spread)
-        _hadamard(isa, columns, 0, width // 4)
-        _hadamard(isa, columns, width // 4, width // 2)
-        _hadamard(isa, columns, width // 2, width)
+        begin = 0
+        for block in range(blocks.shape[0]):
+            _hadamard(isa, columns, begin, blocks[block])
+            begin = blocks[block]
         for j in range(count):
             place = first + j - start
             # 2^-23: twice the rounding to float32 below, which covers the float64 operations above as well.
-            # 2^-145: the same for up to 128 coordinates below float32's smallest normal number, where steps are 2^-149.
+            # 2^-145: the same for 128 coordinates below float32's smallest normal number, where steps are 2^-149.
             # Squares that are lost in float64 are smaller.
             lost = 2.0**-145 * np.sqrt(width / 128.0)
             errors[place] = rest_errors[j] + np.sqrt(packed_errors[j]) + 2.0**-23 * np.sqrt(squares[j]) + lost
@@ -181,20 +187,20 @@ def embed(isa, source, start, stop, projection, vectors, errors):
 
 
 @kernel
-def quantise(vectors, errors, middle, step, limit, codes, totals):
+def quantise(vectors, errors, middle, step, limit, stops, codes, totals):
     """codes = (vectors - middle) / step, rounded and clipped to ±limit; totals = errors with what this changes added.
 
     vectors : float32 (m, P), P a multiple of 32; errors : float64 (m,); middle : float64 (P,); codes : int8 (m, P)
-    totals : float64 (m, 3), the errors of the coordinates up to the end of each section
+    stops : int64 (S,), the column at which each section ends, multiples of 8
+    totals : float64 (m, S), the errors of the coordinates up to the end of each section
     """
     inverse = 1.0 / step
-    width = vectors.shape[1]
     lanes = np.empty(_LANES)
     for i in range(vectors.shape[0]):
         lanes[:] = 0.0
         start = 0
-        for section in range(3):
-            stop = width >> (2 - section)
+        for section in range(stops.shape[0]):
+            stop = stops[section]
             for a in range(start, stop, _LANES):
                 for lane in range(_LANES):
                     exact = np.float64(vectors[i, a + lane]) - middle[a + lane]

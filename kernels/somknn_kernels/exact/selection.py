@@ -99,6 +99,17 @@ class Improved(NamedTuple):
     indices: Any
 
 
+class Apart(NamedTuple):
+    """The k best pairs of each query, where the queries are the rows: none with a row of the query's own group.
+
+    distances : int64 or float64 (n, k), at first the largest value; indices : int64 (n, k); groups : int32 (n,)
+    """
+
+    distances: Any
+    indices: Any
+    groups: Any
+
+
 class Within(NamedTuple):
     """All pairs up to the distance upper_bounds[query].
 
@@ -125,20 +136,25 @@ def offer(collector, query, distance, index):
 
 
 def is_known(collector, query, index):
-    """Whether the collector already has a pair with this index."""
+    """Whether the collector already has a pair with this index, or must not have it."""
+    raise NotImplementedError("only inside kernels")
+
+
+def wanted(collector):
+    """How many pairs of each query the collector keeps, int64; 0 if it keeps all up to a distance."""
     raise NotImplementedError("only inside kernels")
 
 
 @overload(bound)
 def _bound(collector, query):
-    if collector.instance_class in (Nearest, Improved):
+    if collector.instance_class is not Within:
         return lambda collector, query: collector.distances[query, 0]
     return lambda collector, query: collector.upper_bounds[query]
 
 
 @overload(offer)
 def _offer(collector, query, distance, index):
-    if collector.instance_class in (Nearest, Improved):
+    if collector.instance_class is not Within:
 
         def keep_best(collector, query, distance, index):
             push(collector.distances, collector.indices, query, distance, index)
@@ -159,8 +175,17 @@ def _offer(collector, query, distance, index):
     return keep_all
 
 
+@overload(wanted)
+def _wanted(collector):
+    if collector.instance_class is Within:
+        return lambda collector: np.int64(0)
+    return lambda collector: np.int64(collector.distances.shape[1])
+
+
 @overload(is_known)
 def _is_known(collector, query, index):
+    if collector.instance_class is Apart:
+        return lambda collector, query, index: collector.groups[query] == collector.groups[index]
     if collector.instance_class is not Improved:
         return lambda collector, query, index: False
 

@@ -39,7 +39,7 @@ def aligned(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
 class Layout(NamedTuple):
     """The layout of an array: how it is packed.
 
-    The shape is [blocks][groups][rows][group · copies], or [quarters][blocks][groups / quarters][rows][group · copies].
+    The shape is [blocks][groups][rows][group · copies], or [parts][blocks][groups / parts][rows][group · copies].
 
     Attributes
     ----------
@@ -53,10 +53,10 @@ class Layout(NamedTuple):
         A number that is added to each value.
     copies : int
         How often each group is repeated, to fill the 4 bytes of a broadcast.
-    quarters : int
-        4 if the quarters of the columns lie apart from each other: most panels are left after the first one.
+    parts : int
+        More than 1 if parts of the columns lie apart from each other: most panels are left before the last ones.
     multiple : int
-        Widths are padded to a multiple of this, with whole groups in each quarter.
+        Widths are padded to a multiple of this, with whole groups in each part.
     """
 
     rows: int
@@ -64,19 +64,19 @@ class Layout(NamedTuple):
     dtype: Any
     lift: int = 0
     copies: int = 1
-    quarters: int = 1
+    parts: int = 1
     multiple: int = 1
 
     def width(self, d: int) -> int:
         """Number of columns of packed rows that have `d` columns unpacked."""
-        whole = math.lcm(self.multiple, self.group * self.quarters)
+        whole = math.lcm(self.multiple, self.group * self.parts)
         return -(-d // whole) * whole
 
     def shape(self, n: int, d: int) -> tuple[int, ...]:
         """The shape of `n` packed rows of `d` columns."""
-        groups = self.width(d) // self.group // self.quarters
+        groups = self.width(d) // self.group // self.parts
         block = (-(-n // self.rows), groups, self.rows, self.group * self.copies)
-        return block if self.quarters == 1 else (self.quarters, *block)
+        return block if self.parts == 1 else (self.parts, *block)
 
     def zeros(self, n: int, d: int) -> np.ndarray:
         """Zeros with room for `n` rows of `d` columns, beginning with a cache line."""
@@ -88,17 +88,17 @@ class Layout(NamedTuple):
         n_blocks = -(-n // self.rows)
         padded = np.zeros((n_blocks * self.rows, self.width(d)), np.result_type(values, np.int16))
         padded[:n, :d] = values
-        groups = self.width(d) // self.group // self.quarters
-        parts = (padded + self.lift).reshape(n_blocks, self.rows, self.quarters, groups, self.group)
-        parts = np.tile(parts.transpose(2, 0, 3, 1, 4), self.copies)
+        groups = self.width(d) // self.group // self.parts
+        split = (padded + self.lift).reshape(n_blocks, self.rows, self.parts, groups, self.group)
+        split = np.tile(split.transpose(2, 0, 3, 1, 4), self.copies)
         packed = self.zeros(n, d)
-        packed[:] = parts.reshape(packed.shape)
+        packed[:] = split.reshape(packed.shape)
         return packed
 
     def unpack(self, packed: np.ndarray, n: int, d: int) -> np.ndarray:
         """The rows (n, d) that `pack` packed, without the lift."""
-        parts = packed.reshape(self.quarters, *packed.shape[-4:])[..., : self.group]
-        values = parts.transpose(1, 3, 0, 2, 4).reshape(packed.shape[-4] * self.rows, self.width(d))[:n, :d]
+        split = packed.reshape(self.parts, *packed.shape[-4:])[..., : self.group]
+        values = split.transpose(1, 3, 0, 2, 4).reshape(packed.shape[-4] * self.rows, self.width(d))[:n, :d]
         return values if self.lift == 0 else values.astype(np.int64) - self.lift
 
 
@@ -139,12 +139,12 @@ def scan_queries(isa: Isa, rows: int | None = None) -> Layout:
 
 
 @functools.cache
-def scan_panels(isa: Isa, quarters: int = 4) -> Layout:
-    """Codes of rows for the scans, by quarters of their columns.
+def scan_panels(isa: Isa, parts: int = 4) -> Layout:
+    """Codes of rows for the scans, by parts of their columns.
 
-    quarters : 1 for scans that read all columns of a panel.
+    parts : 1 for scans that read all columns of a panel.
     """
-    return Layout(scan_panel_rows(isa), scan_group(isa), np.uint8, quarters=quarters)
+    return Layout(scan_panel_rows(isa), scan_group(isa), np.uint8, parts=parts)
 
 
 def pair_panels(rows: int, multiple: int = 4) -> Layout:

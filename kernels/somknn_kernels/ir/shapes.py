@@ -72,6 +72,15 @@ def scan_group(isa: Isa) -> int:
     return 4 if isinstance(isa, BYTE_PRODUCTS) else 2
 
 
+def code_limits(isa: Isa) -> tuple[int, int]:
+    """The largest codes, on either side of 0, of rows and of queries in a scan.
+
+    A row's codes become unsigned by adding its limit. Without VNNI no pair of byte products may pass 2^15 - 1:
+    2·180·91 = 32,760.
+    """
+    return (127, 127) if isinstance(isa, BYTE_PRODUCTS) else (90, 91)
+
+
 def scan_sums(isa: Isa) -> type:
     """Type of the sums in a scan, which wrap around beyond its range."""
     return np.int32 if isinstance(isa, BYTE_PRODUCTS) else np.int16

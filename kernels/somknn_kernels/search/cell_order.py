@@ -122,3 +122,53 @@ def order_cells(vectors, edges, first_cell, last_cell, panel_rows, order):
             starts[left], stops[left] = first, cut
             starts[left + 1], stops[left + 1] = cut, stop
             left += 2
+
+
+@kernel
+def near_panels(coarse, slots, first_tile, last_tile, centres, edges, panel_rows, n_usual, near):
+    """near[t] = panels of the cells nearest to the middle of the queries of tile t, nearest first, each once.
+
+    coarse : float32 (m, p); slots : int64 (tiles · tile,), the query in each slot, or -1
+    centres : float32 (p, cells), one per column; edges : int64 (cells + 1,), places where cells begin
+    n_usual : panels that may be named
+    near : int32 (tiles, W), full of -1. A guess: only speed depends on it, as long as no panel is named twice.
+    """
+    p, n_cells, width = coarse.shape[1], centres.shape[1], near.shape[1]
+    tile = slots.shape[0] // near.shape[0]
+    middle, scores = np.empty(p, np.float32), np.empty(n_cells, np.float32)
+    named, half_squares = np.zeros(n_usual, np.uint8), np.zeros(n_cells, np.float32)
+    for c in range(p):
+        for cell in range(n_cells):
+            half_squares[cell] += np.float32(0.5) * centres[c, cell] * centres[c, cell]
+    for t in range(first_tile, last_tile):
+        middle[:] = 0.0
+        count = np.float32(0.0)
+        for slot in range(t * tile, t * tile + tile):
+            if slots[slot] >= 0:
+                count += np.float32(1.0)
+                for c in range(p):
+                    middle[c] += coarse[slots[slot], c]
+        for cell in range(n_cells):
+            scores[cell] = half_squares[cell] * count
+        for c in range(p):
+            value = middle[c]
+            for cell in range(n_cells):
+                scores[cell] -= value * centres[c, cell]
+        found = 0
+        for _ in range(n_cells):
+            best = 0
+            for cell in range(1, n_cells):
+                if scores[cell] < scores[best]:
+                    best = cell
+            scores[best] = np.inf
+            first = edges[best] // panel_rows
+            stop = min((edges[best + 1] + panel_rows - 1) // panel_rows, n_usual)
+            for panel in range(first, stop if edges[best] < edges[best + 1] else first):
+                if found < width and named[panel] == 0:
+                    named[panel] = 1
+                    near[t, found] = panel
+                    found += 1
+            if found == width:
+                break
+        for i in range(found):
+            named[near[t, i]] = 0

@@ -143,12 +143,12 @@ def pack_places(panels, half_norms, lift, packed, offsets, first_tile, last_tile
             for section in range(3):
                 total = np.int64(0)
                 first, last = (section, section + 1) if section < 2 else (2, 4)
-                for quarter in range(first, last):
+                for part in range(first, last):
                     for group in range(groups):
                         for c in range(g):
-                            code = np.int64(panels[quarter, panel, group, r, c]) - lift
+                            code = np.int64(panels[part, panel, group, r, c]) - lift
                             total += code
-                            put_code(packed, t, (quarter * groups + group) * g + c, j, g, code)
+                            put_code(packed, t, (part * groups + group) * g + c, j, g, code)
                 offsets[t, section, j] = -np.int64(half_norms[section, panel, r]) - lift * total
 
 

@@ -22,38 +22,46 @@ from somknn_kernels.ir.emit import (
     unsigned_minimum,
 )
 from somknn_kernels.ir.shapes import SCAN_VECTORS, TILE_SHAPES, marker_of
-from somknn_kernels.tiles.sections import SLACK, Sections, add_quarter, byte_products, survivor_masks
+from somknn_kernels.tiles.sections import SLACK, Sections, byte_products, survivor_masks
 
 
 @intrinsic
-def scan_tile(typing_context, isa, queries, tile, panels, half_norms, panel, thresholds, which, masks):
+def scan_tile(typing_context, isa, queries, tile, panels, half_norms, panel, thresholds, which, masks, stops, out):
     """masks[j] = bits of the rows of one panel that query j of one tile cannot rule out; returns them or-ed together.
 
-    The columns come in three sections: the first quarter, the second quarter, and the other half. Let
+    The columns come in S sections, each of one or several parts. Let
 
         A = (inner product of signed query and unsigned row bytes up to the end of section i)
             - Σ half_norms[0…i, panel, row] + Σ thresholds[which, 0…i, j]
 
-    modulo 2^16 (2^32 with VNNI) and signed. A row is ruled out if A > thresholds[which, 3 + i, j]. After the first and
-    the second section, only the tile as a whole is tested, with thresholds[which, 6, i]: if no row is left for any
-    query, the tile returns 0 and does not write `masks`. docs/concepts/scan.md shows that the wrap-around loses no true
-    neighbour.
+    modulo 2^16 (2^32 with VNNI) and signed. A row is ruled out if A > thresholds[which, S + i, j]. After every section
+    but the last, only the tile as a whole is tested, with the i-th number from thresholds[which, 2·S] on: if no row is
+    left for any query, the tile returns 0 and does not write `masks`. docs/concepts/scan.md shows that the wrap-around
+    loses no true neighbour.
 
     queries : int8 (tiles, groups, query tile, 4); with two-byte groups each pair is stored twice
-    panels : uint8 (4, panels, groups / 4, panel rows, g), quarter by quarter, groups / 4 even. Most panels are left
-    after the first quarter, so the first quarters of all panels lie side by side.
-    half_norms : int16, with VNNI int32 (3, panels, panel rows); thresholds : the same type (…, 7, query tile)
-    tile, panel, which : int64; masks : uint64 (query tile,)
+    panels : uint8 (parts, panels, groups / parts, panel rows, g), part by part, groups / parts even. Most panels are
+    left after the first section, so the first parts of all panels lie side by side.
+    half_norms : int16, with VNNI int32 (S, panels, panel rows); thresholds : the same type (…, lines, query tile)
+    tile, panel, which : int64; masks : uint64 (query tile,); stops : int64 (S,), the part at which each section ends
+    out : as half_norms (query tile, panel rows), filled with A of the last section, but not if the tile is left before
     """
-    signature = types.uint64(isa, queries, types.int64, panels, half_norms, types.int64, thresholds, types.int64, masks)
+    signature = types.uint64(
+        isa, queries, types.int64, panels, half_norms, types.int64, thresholds, types.int64, masks, stops, out
+    )
 
     def codegen(context, builder, signature, arguments):
         sections = Sections(isa, context, builder, signature, arguments)
         threshold_pointer = sections.pointer(6, sections.element, arguments[7])
 
+        n_sections = sections.length(9, 0)
+
         def threshold(line, j, count=sections.lanes):
-            place = I64(line * sections.n_queries + j)
+            place = builder.add(builder.mul(line, I64(sections.n_queries)), j)
             return splat(builder, builder.load(builder.gep(threshold_pointer, [place])), count)
+
+        def offset(section, j):
+            return threshold(section, I64(j))
 
         def out_early(sums, section):
             # One comparison: the smallest sums with the largest threshold. A comparison for each query spilled
@@ -61,13 +69,17 @@ def scan_tile(typing_context, isa, queries, tile, panels, half_norms, panel, thr
             smallest = sums[0][0]
             for total in [total for row in sums for total in row][1:]:
                 smallest = signed_minimum(builder, smallest, total)
-            return builder.icmp_signed(">", smallest, threshold(6, section))
+            return builder.icmp_signed(">", smallest, threshold(builder.mul(n_sections, I64(2)), section))
 
         def survivors(sums):
-            tops = [threshold(5, j, sections.rows) for j in range(sections.n_queries)]
+            line = builder.sub(builder.mul(n_sections, I64(2)), I64(1))
+            tops = [threshold(line, I64(j), sections.rows) for j in range(sections.n_queries)]
+            target = sections.pointer(10, sections.accumulator)
+            for place, total in enumerate(total for row in sums for total in row):
+                store(builder, total, builder.gep(target, [I64(place)]), 2)
             return survivor_masks(builder, sums, tops, sections.pointer(8, I64), builder.icmp_signed)
 
-        return sections.scan(threshold, out_early, survivors)
+        return sections.scan(sections.pointer(9, I64), n_sections, offset, out_early, survivors)
 
     return signature, codegen
 
@@ -77,8 +89,8 @@ def scan_pairs(typing_context, isa, queries, tile, panels, half_norms, panel, of
     """masks[j] = bits of the rows of one panel that may be neighbours of place j of one tile, or it of them.
 
     Returns the masks or-ed together. The rows are searched for themselves: `queries` and `panels` hold the same codes.
-    Place p is query p mod 6 of tile p div 6, and row p mod panel rows of panel p div panel rows. Sections are as in
-    `scan_tile`. Let h be the larger of the two places' half_squares[i], and
+    Place p is query p mod 6 of tile p div 6, and row p mod panel rows of panel p div panel rows. There are three
+    sections, of one part, one part and two parts. Let h be the larger of the two places' half_squares[i], and
 
         A = (inner product of signed query and unsigned row bytes up to the end of section i)
             + Σ offsets[tile, 0…i, j] - Σ half_norms[0…i, panel, row]
@@ -108,10 +120,11 @@ def scan_pairs(typing_context, isa, queries, tile, panels, half_norms, panel, of
         thresholds = []
 
         def offset(section, j):
-            return splat(builder, builder.load(builder.gep(offset_pointer, [I64(section * n_queries + j)])), lanes)
+            place = builder.add(builder.mul(section, I64(n_queries)), I64(j))
+            return splat(builder, builder.load(builder.gep(offset_pointer, [place])), lanes)
 
         def of_rows(section):
-            return sections.of_panel(half_vectors, n_half_panels, section)
+            return sections.of_panel(half_vectors, n_half_panels, I64(section))
 
         def of_pairs(section):
             """The larger of the half squares of each place of the tile and each row."""
@@ -169,38 +182,7 @@ def scan_pairs(typing_context, isa, queries, tile, panels, half_norms, panel, of
             tops = [joined_vectors(builder, [builder.add(half, slack) for half in halves]) for halves in of_pairs(2)]
             return survivor_masks(builder, sums, tops, sections.pointer(9, I64), builder.icmp_unsigned)
 
-        return sections.scan(offset, out_early, survivors, lift)
-
-    return signature, codegen
-
-
-@intrinsic
-def scan_products(typing_context, isa, queries, tile, panels, panel, out):
-    """out[j, r] = inner product of query j of one tile and row r of one panel over all columns, as in `scan_tile`.
-
-    queries, panels : as in `scan_tile`; tile, panel : int64
-    out : int16, with VNNI int32 (query tile, panel rows), modulo its range
-    """
-    signature = types.void(isa, queries, types.int64, panels, types.int64, out)
-    marker = marker_of(isa)
-    n_queries, n_vectors = TILE_SHAPES[marker][0], SCAN_VECTORS
-    element, lanes, multiply_bytes = byte_products(isa)
-
-    def codegen(context, builder, signature, arguments):
-        given = Operands(context, builder, signature, arguments)
-        accumulator = ir.VectorType(element, lanes)
-
-        def multiply(total, query, row):
-            return multiply_bytes(builder, marker, total, row, query)
-
-        sums = [[ir.Constant(accumulator, None)] * n_vectors for _ in range(n_queries)]
-        for quarter in range(4):
-            sums = add_quarter(given, 3, given[4], given.pointer(1, I32, given[2]), sums, multiply, quarter)
-        target = given.pointer(5, accumulator)
-        for j in range(n_queries):
-            for v in range(n_vectors):
-                store(builder, sums[j][v], builder.gep(target, [I64(j * n_vectors + v)]), 2)
-        return context.get_dummy_value()
+        return sections.scan_three(offset, out_early, survivors, lift)
 
     return signature, codegen
 

@@ -33,13 +33,14 @@ def score_panel(typing_context, isa, queries, tile, panels, half_norms, panel, o
         offset_pointer = sections.pointer(6, element, sections.tile)
 
         def offset(section, j):
-            return splat(builder, builder.load(builder.gep(offset_pointer, [I64(section * n_queries + j)])), lanes)
+            place = builder.add(builder.mul(section, I64(n_queries)), I64(j))
+            return splat(builder, builder.load(builder.gep(offset_pointer, [place])), lanes)
 
         sums: Any = None
         for section in range(3):
-            sums = sections.start(section, offset, sums)
-        for quarter in range(4):
-            sums = sections.add_quarter(sums, quarter)
+            sums = sections.start(I64(section), offset, sums)
+        for part in range(4):
+            sums = sections.add_part(sums, I64(part))
         own_groups = sections.pointer(7, I32)
         last = builder.sub(sections.length(7, 0), I64(1))
         groups = sections.pointer(7, ir.VectorType(I32, rows))

@@ -19,8 +19,7 @@ import numpy as np
 from somknn.grouping import group_sums
 from somknn.machine import per_task, resolve_n_threads, run_tasks
 from somknn.scaling import BEYOND, squares_scale
-from somknn.search.codebook import CodebookSearch
-from somknn.search.pruned import worth_judging
+from somknn.search.codebook import CodebookSearch, worth_encoding
 from somknn_kernels.learn import lvq as kernels
 from somknn_kernels.learn.lvq import Winners as Winners
 
@@ -45,7 +44,7 @@ class ClassSearch:
         # Brute force is faster for few rows, and for narrow rows if bounds would have to be prepared at every step.
         self._searches = [
             CodebookSearch(part, n_jobs=n_jobs, algorithm=algorithm)
-            if (len(part) >= _FEW if algorithm == "brute" else worth_judging(part))
+            if (len(part) >= _FEW if algorithm == "brute" else worth_encoding(part))
             else None
             for part in parts
         ]

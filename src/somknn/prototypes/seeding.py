@@ -9,7 +9,6 @@ from somknn.machine import per_task, resolve_n_threads, run_tasks
 from somknn.scaling import check_squares, exponent_of, squares_scale
 from somknn.search.codebook import CodebookSearch
 from somknn.search.embedding import Embedding
-from somknn.search.pruned import LIFT
 from somknn_kernels.ir.layout import scan_panels, scan_queries
 from somknn_kernels.ir.shapes import scan_sums
 from somknn_kernels.learn import seeding as kernels
@@ -31,14 +30,14 @@ _OVERSAMPLING = 0.5  # rows drawn per round of k-means||, per requested centre: 
 def _build_sieve(embedding: Embedding, rows: np.ndarray, n_threads: int) -> kernels.Sieve:
     """The sieve of `rows`, without their upper bounds so far."""
     isa, n, width = embedding.isa, len(rows), embedding.n_columns
-    panels, narrow = scan_panels(isa, quarters=1).zeros(n, width // 2), scan_sums(isa)
+    panels, narrow = scan_panels(isa, parts=1).zeros(n, width // 2), scan_sums(isa)
     n_panels, _, panel, _ = panels.shape
     sieve = kernels.Sieve(
         panels=panels,
         squares=np.empty(n, np.int64),
         errors=np.empty(n),
         step=embedding.step,
-        lift=LIFT,
+        lift=embedding.limits[0],
         largest=0.0,
         starts=np.zeros((n_panels, panel), narrow),
         thresholds=np.full((n_panels, panel), np.iinfo(narrow).max, narrow),
@@ -61,7 +60,7 @@ def _build_sieve(embedding: Embedding, rows: np.ndarray, n_threads: int) -> kern
             errors: np.ndarray = errors,
         ) -> None:
             at = slice(task * _ENCODED, (task + 1) * _ENCODED)
-            given = vectors[at], errors[at], embedding.middle, float(LIFT)
+            given = vectors[at], errors[at], embedding.middle, float(embedding.limits[0])
             kernels.encode_rows(*given, start + at.start, sieve)
 
         run_tasks(work, -(-len(vectors) // _ENCODED), n_threads)

@@ -16,18 +16,15 @@ from somknn.search.brute import NO_INDEX, BruteSearch, sorted_lists
 from somknn.search.embedding import Embedding
 from somknn.search.index import as_rows
 from somknn.search.pruned import (
-    Guesses,
     Improved,
     Nearest,
     Probes,
     build_probes,
     build_screen,
-    find_seeds,
     measured,
     nearest_cell,
     run_search,
     split_rare,
-    worth_judging,
 )
 from somknn.threads import single_threaded_blas
 
@@ -35,6 +32,11 @@ _COLUMNS = 128
 _SAMPLE = 1024  # rows from which the axes are made
 _FIRST_LOOK = 512  # units among which a first call seeks its upper bounds
 _TOO_MANY = 0.25  # if more than this share of the codebook survives the scan, brute force is better
+
+
+def worth_encoding(rows: np.ndarray) -> bool:
+    """Whether the rows are many enough and wide enough for short vectors beside a codebook that moves."""
+    return len(rows) >= 2000 and rows.shape[1] >= 48
 
 
 def _check_units(units: np.ndarray, shape: tuple[int, int], n_units: int) -> None:
@@ -88,7 +90,7 @@ class CodebookSearch:
 
     def embedding(self) -> Embedding | None:
         """The embedding that makes short vectors; None if rows are searched by brute force."""
-        if self.algorithm == "brute" or not self._short or (self.algorithm == "auto" and not worth_judging(self.rows)):
+        if self.algorithm == "brute" or not self._short or (self.algorithm == "auto" and not worth_encoding(self.rows)):
             return None
         return self._fit_embedding()
 
@@ -146,21 +148,18 @@ class CodebookSearch:
             likely = nearest_cell(coarse, vectors.coarse, n_threads)
         rare = split_rare(vectors)
         screen = build_screen(embedding, vectors, np.argsort(rare, kind="stable"), int(rare.sum()))
-        before = None
+        near = None
         collector: Improved | Nearest
         if likely is not None:
             collector = measured(self.isa, self.rows, units, likely, dtype, n_threads)
         else:
             collector = Nearest(np.full((n, k), worst, dtype), np.full((n, k), NO_INDEX, np.int64))
             places = min(len(screen.order), max(_FIRST_LOOK, 2 * k))
-            guesses = Guesses(np.tile(np.array([0, places]), (len(probes.order), 1)), min(k + 1, len(units)), k)
-
-            def before(first: int, last: int) -> int:
-                find_seeds(self.isa, self.rows, units, screen, probes, guesses, first, last, upper_bounds)
-                return 0
+            panels = np.arange(min(screen.n_usual, -(-places // screen.panels.shape[3])), dtype=np.int32)
+            near = np.tile(panels, (len(probes.packed), 1))
 
         self.survivors_ = run_search(
-            self.isa, self.rows, units, screen, probes, upper_bounds, [collector], n_threads, before
+            self.isa, self.rows, units, screen, probes, upper_bounds, [collector], n_threads, near
         )
         if previous is not None and self.survivors_[0] > _TOO_MANY * len(units):
             self._hopeless = True

@@ -72,9 +72,7 @@ class FewVectorsSearch:
         if wide and fits_float32(exponent_of(self.vectors)):
             with single_threaded_blas():
                 embedding = Embedding(self.vectors, self._isa, _COLUMNS)
-            index = PrunedSearch(self.vectors, embedding, n_threads)
-            index.spare_seeds = 0
-            return index
+            return PrunedSearch(self.vectors, embedding, n_threads)
         return BruteSearch(self.vectors, self._isa)
 
     def search(self, rows: np.ndarray, k: int, *, n_threads: int) -> tuple[np.ndarray, np.ndarray]:

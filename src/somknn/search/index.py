@@ -20,9 +20,9 @@ from somknn.fitted import turn
 from somknn.machine import resolve_n_threads
 from somknn.search import self_search, stored
 from somknn.search.brute import NO_INDEX, BruteSearch
-from somknn.search.embedding import Embedding
 from somknn.search.finite import check_finite
-from somknn.search.pruned import PrunedSearch, pays, worth_judging
+from somknn.search.judging import best_embedding, worth_judging
+from somknn.search.pruned import PrunedSearch
 from somknn.search.stored import StoredSearch
 from somknn.threads import single_threaded_blas
 
@@ -143,8 +143,8 @@ class ExactIndex:
         # Data beyond float32's range overflows in the short vectors. Their errors say so, and nothing is ruled out.
         with single_threaded_blas(), np.errstate(over="ignore", invalid="ignore"):
             if self.algorithm == "pruned" or (self.algorithm == "auto" and worth_judging(rows)):
-                embedding = Embedding(rows, isa)
-                if self.algorithm == "pruned" or pays(rows, embedding, n_threads):
+                embedding = best_embedding(rows, isa, n_threads, always=self.algorithm == "pruned")
+                if embedding is not None:
                     pruned = PrunedSearch(rows, embedding, n_threads)
         return self._become(_Fitted(rows, machine.name_of(isa), BruteSearch(rows, isa), pruned))
 

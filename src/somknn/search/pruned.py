@@ -1,35 +1,33 @@
 """Pruned search: fits the screen, prepares the probes, splits the work over threads."""
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from somknn.axes import evenly_spaced
-from somknn.machine import Isa, Steps, check_stopped, per_task, run_tasks
+from somknn.machine import Isa, Steps, per_task, run_tasks
 from somknn.search.brute import collect_within, merged_lists, sorted_lists, squared_bounds
 from somknn.search.cells import coarse_cells, nearest_cell, order_by_cells
-from somknn.search.embedding import Embedding, ShortVectors
+from somknn.search.embedding import Embedding, ShortVectors, part_columns
 from somknn_kernels.exact import selection
-from somknn_kernels.exact.selection import Improved, Nearest, Within
+from somknn_kernels.exact.selection import Apart, Improved, Nearest, Within
 from somknn_kernels.ir.layout import aligned, scan_panels, scan_queries
 from somknn_kernels.ir.shapes import scan_panel_rows, scan_sums
-from somknn_kernels.search import pruned
-from somknn_kernels.search.pruned import Guesses as Guesses
+from somknn_kernels.search import cell_order, pruned
 from somknn_kernels.search.pruned import Probes as Probes
 from somknn_kernels.search.pruned import Screen, Tour
-from somknn_kernels.search.pruned import seed as find_seeds
 
-LIFT = 90  # makes the rows' codes unsigned
 _TASK_TILES = 40  # 240 queries: their codes stay in the level-1 and level-2 caches during a block of panels
-_BLOCK_BYTES = 131_072  # of the panels' first quarters, half of them in use at once: half of a level-2 cache
+_BLOCK_BYTES = 524_288  # of panels, of which a quarter is read and half of that in use at once: half of a level-2 cache
 _PART_BYTES = 16_000_000  # of panels, a scan of 0.8 ms; halving 4 MB lost time: waking a thread took 0.2 ms
 _PACKED_TILES = 256  # tiles that a task packs
 _PACKED_PLACES = 2048  # places that a task packs
 _MEASURED = 4096  # queries of a task of `measured`
 SCANNED = 32  # columns that a scan reads of every row
-_JUDGED = 4096  # rows among which `pays` searches
+_ROOM = 128  # candidates that wait for each query, at least
+_NEAR_SHARE, _LEAST_NEAR = 16, 4  # the share of the panels, and their number, that a tile of queries meets first
+_NEAR_TILES = 64  # tiles of a task that finds them
 _USUAL = 1.2  # rows whose error is larger than this times the median are screened apart
 
 
@@ -53,7 +51,9 @@ def pack_codes(
     n_threads: int = 1,
 ) -> Screen:
     """The screen of the rows in `order`, with the codes codes[lines] (n, P); errors : as in `Screen`."""
-    layout = scan_panels(embedding.isa)
+    part = part_columns(embedding.n_columns)
+    layout = scan_panels(embedding.isa, embedding.n_columns // part)
+    stops, lift = embedding.stops // part, embedding.limits[0]
     panel, n = layout.rows, len(order)
     first_rare = -(-n_usual // panel) * panel
     n_places = -(-(first_rare + n - n_usual) // panel) * panel
@@ -63,14 +63,15 @@ def pack_codes(
         places[to : to + stop - start] = order[start:stop]
         source[to : to + stop - start] = lines[start:stop]
     panels = layout.zeros(n_places, embedding.n_columns)
-    half_norms = aligned((3, n_places // panel, panel), scan_sums(embedding.isa))
+    half_norms = aligned((len(stops), n_places // panel, panel), scan_sums(embedding.isa))
 
     def work(task: int) -> None:
         last = min((task + 1) * _PACKED_PLACES, n_places)
-        pruned.pack_screen(codes, source, places, LIFT, task * _PACKED_PLACES, last, panels, half_norms)
+        pruned.pack_screen(codes, source, places, lift, task * _PACKED_PLACES, last, panels, half_norms, stops)
 
     run_tasks(work, -(-n_places // _PACKED_PLACES), n_threads)
-    return Screen(panels, half_norms, places, embedding.step, errors, LIFT, first_rare // panel)
+    own = lift, first_rare // panel, embedding.stretch
+    return Screen(panels, half_norms, stops, places, embedding.step, errors, *own)
 
 
 def build_probes(embedding: Embedding, vectors: ShortVectors, order: np.ndarray, n_threads: int = 1) -> Probes:
@@ -81,12 +82,13 @@ def build_probes(embedding: Embedding, vectors: ShortVectors, order: np.ndarray,
     slots = np.full(n_slots, -1, np.int64)
     slots[: len(order)] = order
     packed = np.zeros(layout.shape(n_slots, embedding.n_columns), layout.dtype)
-    sums, squares = np.zeros((n_slots, 3), np.int64), np.zeros((n_slots, 3), np.int64)
+    sums, squares = np.zeros((2, n_slots, len(embedding.stops)), np.int64)
 
     def work(task: int) -> None:
         first, last = task * _PACKED_TILES, min((task + 1) * _PACKED_TILES, len(packed))
         at = slice(first * tile, last * tile)
-        pruned.pack_probes(vectors.codes, slots[at], layout.group, packed[first:last], sums[at], squares[at])
+        given = sums[at], squares[at], embedding.stops
+        pruned.pack_probes(vectors.codes, slots[at], layout.group, packed[first:last], *given)
 
     run_tasks(work, -(-len(packed) // _PACKED_TILES), n_threads)
     return Probes(slots, packed, sums, squares, vectors.errors[np.maximum(slots, 0)])
@@ -124,15 +126,15 @@ def run_search(
     screen: Screen,
     probes: Probes,
     upper_bounds: np.ndarray,
-    collectors: Sequence[Nearest | Improved | Within],
+    collectors: Sequence[Nearest | Improved | Apart | Within],
     n_threads: int,
-    before: Callable[[int, int], int] | None = None,
+    near: np.ndarray | None = None,
 ) -> np.ndarray:
     """Run the search kernel over all tiles and panels.
 
+    upper_bounds : squared distances (m,), may be lowered
     collectors : one for each part of the panels, which is split into as many equal parts
-    before(first tile, last tile) : may first lower the upper_bounds of a task's queries, and returns the place where
-    the scan should begin; with one collector only
+    near : int32 (tiles, W), different usual panels, or -1; each tile meets its own first
     Returns the mean numbers of survivors of the scan, and of exact comparisons, per query.
     """
     n_tiles, n_panels, n_parts = len(probes.packed), screen.panels.shape[1], len(collectors)
@@ -143,35 +145,46 @@ def run_search(
     edges = [task * n_tiles // n_tasks for task in range(n_tasks + 1)]
     panel_edges = [part * n_panels // n_parts for part in range(n_parts + 1)]
     counts = np.zeros((n_tasks * n_parts, 2), np.int64)
-    per_block = max(1, _BLOCK_BYTES // screen.panels[0, 0].nbytes)
+    per_block = max(1, _BLOCK_BYTES // (len(screen.panels) * screen.panels[0, 0].nbytes))
     n_queries = min(len(queries), -(-n_tiles // n_tasks) * probes.packed.shape[2])
     at_once = per_task(2, n_queries * len(screen.order) * (SCANNED + rows.shape[1] / 4)) == 2
+    near = np.empty((n_tiles, 0), np.int32) if near is None else near
+    room = _ROOM if isinstance(collectors[0], Within) else max(_ROOM, 2 * collectors[0].distances.shape[1])
     if not at_once:
         rows_at_once = per_block * screen.panels.shape[3]
         steps = scan_steps(n_panels, n_queries * rows_at_once, rows.shape[1])
         tile_steps = scan_steps(n_tiles, probes.packed.shape[2] * rows_at_once, rows.shape[1])
 
+    def scan(
+        task: int, tiles: tuple[int, int], panels: tuple[int, int, int], part: int, turns: tuple[int, int]
+    ) -> None:
+        tour = Tour(*tiles, *panels[:2], per_block, panels[2], *turns, near, room)
+        given = screen, probes, tour, upper_bounds, collectors[part], counts[task]
+        pruned.search(isa, queries, rows, *given)
+
+    if n_parts > 1:  # then there are few tiles, and what is near is not split
+        scan(0, (0, n_tiles), (0, n_panels, 0), 0, (-1, 0))
+        if not isinstance(collectors[0], Within):
+            np.minimum(upper_bounds, collectors[0].distances[:, 0], out=upper_bounds)
+
     def work(task: int) -> None:
         group, part = divmod(task, n_parts)
-        first, last = edges[group], edges[group + 1]
-        from_panel, to_panel = panel_edges[part], panel_edges[part + 1]
-        start = 0 if before is None else before(first, last) // screen.panels.shape[3]
-        panels = from_panel, to_panel, per_block, start
-
-        def scan(first: int, last: int, *turns: int) -> None:
-            tour = Tour(first, last, *panels, *turns)
-            pruned.search(isa, queries, rows, screen, probes, tour, upper_bounds, collectors[part], counts[task])
-
+        tiles = edges[group], edges[group + 1]
+        # All calls for a task begin with the same panel: the numbers of the turns depend on it.
+        panels = panel_edges[part], panel_edges[part + 1], int(near[tiles[0], 0]) if near.size else 0
+        first_turn = -1 if n_parts == 1 else 0
         if at_once:
-            scan(first, last, 0, n_panels)
-        else:
-            between = min(max(screen.n_usual, from_panel), to_panel)
-            n_turns = sum(-(-n // per_block) for n in (between - from_panel, to_panel - between))
+            scan(task, tiles, panels, part, (first_turn, n_panels))
+            return
+        between = min(max(screen.n_usual, panels[0]), panels[1])
+        n_turns = sum(-(-n // per_block) for n in (between - panels[0], panels[1] - between))
 
-            def scan_turns(*turns: int) -> None:  # returns no number: it would tell `steps` how far the scan came
-                tile_steps.run(lambda *some: scan(*some, *turns), first, last)
+        def scan_turns(first: int, last: int) -> None:  # returns no number: it would tell `steps` how far the scan came
+            tile_steps.run(lambda *some: scan(task, some, panels, part, (first, last)), *tiles)
 
-            steps.run(scan_turns, 0, n_turns)
+        if first_turn < 0:
+            scan_turns(-1, 0)
+        steps.run(scan_turns, 0, n_turns)
 
     run_tasks(work, len(counts), n_threads)
     return counts.sum(axis=0) / max(1, len(queries))
@@ -201,26 +214,6 @@ def scan_steps(n: int, pairs: int, d: int) -> Steps:
     And no call becomes so long that it would take seconds if, further on, none can be ruled out.
     """
     return Steps(per_task(n, pairs * (SCANNED + d / 4)), most=4 * per_task(n, pairs * (SCANNED + d / 16)))
-
-
-def worth_judging(rows: np.ndarray) -> bool:
-    """Whether the rows are many enough and wide enough for pruning to be considered."""
-    return len(rows) >= 2000 and rows.shape[1] >= 48
-
-
-def pays(rows: np.ndarray, embedding: Embedding, n_threads: int) -> bool:
-    """Whether pruning promises to beat brute force, judged by a search among a sample of the rows.
-
-    The costs are nanoseconds per pair of a query and a row, measured on AVX2. Only their ratios matter. A sample is
-    less crowded than all rows, so its neighbours are farther away and more rows survive: this is on the safe side.
-    """
-    n, d = rows.shape
-    sample = np.ascontiguousarray(rows[evenly_spaced(n, _JUDGED)])
-    probes = np.ascontiguousarray(sample[:: len(sample) // 32][:32])
-    search = PrunedSearch(sample, embedding, n_threads)
-    survivors = np.empty(2)
-    search.search(probes, 6, n_threads=n_threads, survivors=survivors)
-    return 0.5 + (30.0 + d / 8) * survivors[1] / len(sample) < 0.9 + d / 100
 
 
 class Arrangement(NamedTuple):
@@ -254,8 +247,6 @@ class PrunedSearch:
     with the mean numbers of rows per query that passed the scan, and that were compared exactly.
     """
 
-    spare_seeds = 5  # candidates beyond k: the nearest by short vectors are not always the nearest
-
     def __init__(self, rows: np.ndarray, embedding: Embedding, n_threads: int, arrangement: Arrangement | None = None):
         self.rows, self.isa, self.embedding = rows, embedding.isa, embedding
         vectors = self.embedding.embed(rows, n_threads, probes=False)
@@ -285,20 +276,28 @@ class PrunedSearch:
         """Whether squared distances to these queries are integers."""
         return self.rows.dtype == np.uint8 and queries.dtype == np.uint8
 
-    def _probes(self, queries: np.ndarray, n_threads: int) -> tuple[Probes, np.ndarray]:
-        """The queries' short vectors, in the order of their cells, and the cell of each slot."""
+    def _probes(self, queries: np.ndarray, n_threads: int, k: int = 0) -> tuple[Probes, np.ndarray | None]:
+        """Queries' short vectors in the order of their cells; for k > 0 also the panels that each tile meets first."""
         vectors = self.embedding.embed(queries, n_threads, probes=True)
         label = nearest_cell(vectors.coarse, self.cells, n_threads)
         probes = build_probes(self.embedding, vectors, np.argsort(label, kind="stable"), n_threads)
-        return probes, label[np.maximum(probes.order, 0)]
+        return probes, self._near_panels(vectors.coarse, probes, k, n_threads) if k > 0 else None
 
-    def _windows(self, labels: np.ndarray, k: int) -> np.ndarray:
-        """The places where seeds are sought: each slot's own cell, and as many of the following places as needed."""
-        n_places = len(self.screen.order)
-        wanted = 2 * (k + self.spare_seeds)
-        start = np.minimum(self.cell_edges[labels], max(0, n_places - wanted))
-        stop = np.minimum(np.maximum(self.cell_edges[labels + 1], start + wanted), n_places)
-        return np.stack([start, stop], axis=1)
+    def _near_panels(self, coarse: np.ndarray, probes: Probes, k: int, n_threads: int) -> np.ndarray:
+        """Panels of the cells nearest to the middle of each tile's queries, int32 (tiles, W), with -1 at the end."""
+        n_tiles = len(probes.packed)
+        panel_rows = self.screen.panels.shape[3]
+        width = min(self.screen.n_usual, max(self.screen.n_usual // _NEAR_SHARE, -(-4 * k // panel_rows), _LEAST_NEAR))
+        near = np.full((n_tiles, width), -1, np.int32)
+        columns = np.ascontiguousarray(self.cells.T)
+
+        def work(task: int) -> None:
+            first, last = task * _NEAR_TILES, min((task + 1) * _NEAR_TILES, n_tiles)
+            given = columns, self.cell_edges, panel_rows, self.screen.n_usual
+            cell_order.near_panels(coarse, probes.order, first, last, *given, near)
+
+        run_tasks(work, -(-n_tiles // _NEAR_TILES), n_threads)
+        return near
 
     def search(
         self,
@@ -311,42 +310,41 @@ class PrunedSearch:
     ) -> tuple[np.ndarray, np.ndarray]:
         """As `Searcher.search`; distances are int64 if `integers`, else float64.
 
-        upper_bounds : squared distances (m,); None: they are found in the queries' cells
+        upper_bounds : squared distances (m,); None: they are found in the nearest cells
         survivors : float64 (2,), filled with those of this search
         """
         m = len(queries)
         dtype, worst = (np.int64, np.iinfo(np.int64).max) if self.integers(queries) else (np.float64, np.inf)
-        probes, labels = self._probes(queries, n_threads)
-        n_tiles, tile = len(probes.packed), probes.packed.shape[2]
+        probes, near = self._probes(queries, n_threads, k if upper_bounds is None else 0)
         # Few queries: the panels are split among the threads, and every part keeps its own k best.
-        n_parts = 1 if n_tiles >= n_threads else max(1, min(n_threads, self.screen.panels.nbytes // _PART_BYTES))
+        few = len(probes.packed) < n_threads
+        n_parts = max(1, min(n_threads, self.screen.panels.nbytes // _PART_BYTES)) if few else 1
         distances = np.full((n_parts, m, k), worst, dtype)
         indices = np.full((n_parts, m, k), selection.NO_INDEX, np.int64)
-        bounds = np.full(m, worst, dtype) if upper_bounds is None else np.ascontiguousarray(upper_bounds, dtype)
-        windows = self._windows(labels, k)
-        guesses = Guesses(windows, k + self.spare_seeds, k)
-
-        def lower(first: int, last: int) -> int:
-            at_once = last - first
-            if at_once > 1:
-                at_once = per_task(at_once, tile * int((windows[:, 1] - windows[:, 0]).max()) * SCANNED)
-            for start in range(first, last, at_once):
-                check_stopped()
-                span = start, min(last, start + at_once)
-                find_seeds(self.isa, queries, self.rows, self.screen, probes, guesses, *span, bounds)
-            return int(windows[(first + last) // 2 * tile, 0])
-
-        before = lower if upper_bounds is None else None
-        if before is not None and n_parts > 1:
-            before(0, n_tiles)
-            before = None
+        bounds = np.full(m, worst, dtype) if upper_bounds is None else np.array(upper_bounds, dtype)
         collectors = [Nearest(*part) for part in zip(distances, indices, strict=True)]
-        passed = run_search(self.isa, queries, self.rows, self.screen, probes, bounds, collectors, n_threads, before)
+        passed = run_search(self.isa, queries, self.rows, self.screen, probes, bounds, collectors, n_threads, near)
         if survivors is not None:
             survivors[:] = passed
         if n_parts == 1:
             return sorted_lists(distances[0], indices[0], n_threads)
         return merged_lists(distances, indices)
+
+    @property
+    def in_pairs(self) -> bool:
+        """Whether the rows can be searched for themselves pair by pair: `self_search` knows short vectors only."""
+        return len(self.screen.stops) == 3
+
+    def search_apart(self, k: int, groups: np.ndarray, n_threads: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """As `self_search.nearest_apart`, with the rows as queries of an ordinary search."""
+        n = len(self.rows)
+        integers = self.integers(self.rows)
+        dtype, worst = (np.int64, np.iinfo(np.int64).max) if integers else (np.float64, np.inf)
+        probes, near = self._probes(self.rows, n_threads, k)
+        collector = Apart(np.full((n, k), worst, dtype), np.full((n, k), selection.NO_INDEX), groups.astype(np.int32))
+        given = self.screen, probes, np.full(n, worst, dtype), [collector], n_threads, near
+        survivors = run_search(self.isa, self.rows, self.rows, *given)
+        return *sorted_lists(collector.distances, collector.indices, n_threads), survivors
 
     def search_within(
         self, queries: np.ndarray, squared_radius: float, *, n_threads: int, survivors: np.ndarray | None = None

@@ -106,6 +106,8 @@ def nearest_apart(
     apart : integers (n,), not negative: rows with equal numbers are not each other's neighbours. For every row there
     are at least k others.
     """
+    if not search.in_pairs:
+        return search.search_apart(k, apart, n_threads)
     places = _places(search, apart, n_threads)
     integers = search.integers(search.rows)
     dtype, worst = (np.int64, np.iinfo(np.int64).max) if integers else (np.float64, np.inf)

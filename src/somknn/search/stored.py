@@ -10,7 +10,7 @@ everything that compiled code relies on.
 import numpy as np
 
 from somknn.machine import Isa
-from somknn.search.embedding import Embedding
+from somknn.search.embedding import COLUMNS, WIDEST, Embedding, coarse_columns
 from somknn.search.pruned import Arrangement, PrunedSearch
 
 _SCALARS = ("inverse_scale", "unit_norm", "step")
@@ -58,6 +58,7 @@ class StoredSearch:
         """The search with its codes."""
         if self._built is None:
             rows, embedding, arrangement = self._parts
+            embedding.choose_step(rows)
             self._built = PrunedSearch(rows, embedding, n_threads, arrangement)
         return self._built
 
@@ -74,16 +75,17 @@ def unpack(arrays: dict[str, np.ndarray], rows: np.ndarray, isa: Isa) -> StoredS
     n, d = rows.shape
     try:
         n_columns, n_cells = len(arrays["screen_middle"]), len(arrays["screen_cells"])
+        n_axes, n_coarse = len(arrays["screen_axes"]), arrays["screen_cells"].shape[-1]
     except (KeyError, TypeError) as error:
         raise ValueError(f"the saved index is incomplete: {error}") from None
     expected = {
         "screen_order": ((n,), np.int32),
         "screen_n_usual": ((1,), np.int64),
-        "screen_axes": ((n_columns - 1, d), np.int16),
+        "screen_axes": ((n_axes, d), np.int16),
         "screen_centre": ((d,), np.float64),
         "screen_scalars": ((len(_SCALARS),), np.float64),
         "screen_middle": ((n_columns,), np.float64),
-        "screen_cells": ((n_cells, n_columns // 4), np.float32),
+        "screen_cells": ((n_cells, n_coarse), np.float32),
         "screen_cell_edges": ((n_cells + 1,), np.int64),
     }
     for name, (shape, dtype) in expected.items():
@@ -93,8 +95,10 @@ def unpack(arrays: dict[str, np.ndarray], rows: np.ndarray, isa: Isa) -> StoredS
             raise ValueError(
                 f"the saved index does not fit the rows: {name} is {arrays[name].dtype}{arrays[name].shape}"
             )
-    if n_columns < 32 or n_columns & (n_columns - 1):
+    if not (n_columns in (32, 64) or (n_columns >= COLUMNS and n_columns % 32 == 0 and n_columns <= WIDEST)):
         raise ValueError(f"the saved index has short vectors of {n_columns} columns")
+    if n_axes not in (n_columns - 1, n_columns) or n_coarse != coarse_columns(n_columns):
+        raise ValueError(f"the saved index has {n_axes} axes and cells of {n_coarse} columns, for {n_columns} columns")
     order, n_usual = arrays["screen_order"], int(arrays["screen_n_usual"][0])
     if not (0 <= n_usual <= n and _lists_each_once(order)):
         raise ValueError("the saved index does not list each row once")
