@@ -58,7 +58,7 @@ def assert_same(found, expected):
         np.testing.assert_array_equal(one, other)
 
 
-@pytest.mark.parametrize("algorithm", ["brute", "pruned"])
+@pytest.mark.parametrize("algorithm", ["brute", "pruned", "tree"])
 def test_exact_index(digits, neighbours, algorithm):
     index = ExactIndex(algorithm).fit(digits.X_train)
     assert_same(index.search(digits.X_test, K), neighbours)

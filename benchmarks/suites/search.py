@@ -1,4 +1,4 @@
-"""k-nearest-neighbour search: algorithms, dtypes, k, number of rows, single queries, memory, neighbours missed."""
+"""k-nearest-neighbour search: algorithms, dtypes, k, rows, columns, single queries, memory, neighbours missed."""
 
 import os
 
@@ -96,6 +96,41 @@ class Index(WithData):
         wanted = np.argsort(squared, axis=1, kind="stable")[:, :k]
         hits = sum(len(np.intersect1d(a, b)) for a, b in zip(found, wanted, strict=True))
         return 1 - hits / wanted.size
+
+
+class FewColumns:
+    """Rows of few columns, made here: 10,000 queries, one query, all within a radius, and building the index."""
+
+    timeout = 300
+    params = (("uniform", "clustered"), (3, 8), (100_000, 1_000_000), (1, 5, 50))
+    param_names = ("rows", "columns", "n", "k")
+
+    def setup(self, rows, columns, n, k):
+        if (columns, n) == (8, 1_000_000):
+            raise NotImplementedError("takes long, and shows nothing that 100,000 rows do not show")
+        random = np.random.default_rng(28)
+        made = random.random((n + 10_000, columns))
+        if rows == "clustered":
+            made += 20 * random.random((1000, columns))[random.integers(0, 1000, len(made))]
+        self.X, self.queries = made[:n], made[n:]
+        self.index = make_index("tree").fit(self.X)
+        distances, _ = self.index.search(self.queries[:100], k)
+        self.squared_radius = float(np.median(distances[:, -1]))
+        self.index.search_within(self.queries[:100], self.squared_radius)
+        self.index.search(self.queries[:1], k)
+
+    def time_search(self, rows, columns, n, k):
+        self.index.search(self.queries, k)
+
+    def time_search_within(self, rows, columns, n, k):
+        self.index.search_within(self.queries, self.squared_radius)
+
+    def time_100_single_queries(self, rows, columns, n, k):
+        for i in range(100):
+            self.index.search(self.queries[i : i + 1], k)
+
+    def time_fit(self, rows, columns, n, k):
+        make_index("tree").fit(self.X)
 
 
 class Yardstick(WithData):

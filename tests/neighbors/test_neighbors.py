@@ -35,7 +35,7 @@ def oracle(rows, queries, k):
 
 
 @pytest.mark.parametrize(
-    ("algorithm", "n_jobs"), [("auto", None), ("brute", 1), ("brute", 2), ("pruned", 1), ("pruned", 2)]
+    ("algorithm", "n_jobs"), [("auto", None), ("brute", 1), ("brute", 2), ("pruned", 1), ("pruned", 2), ("tree", 2)]
 )
 @pytest.mark.parametrize("k", [1, 3, 900])
 def test_kneighbors_equals_the_oracle(digits, k, algorithm, n_jobs):

@@ -15,7 +15,7 @@ from somknn.search.embedding import Embedding
 from somknn_kernels import isa as isa_module
 
 PATHS = [*isa_module.supported(), "vnni-emulated"]
-WAYS = ("brute", "pruned")
+WAYS = ("brute", "pruned", "tree")
 
 
 def assert_same(got, expected):

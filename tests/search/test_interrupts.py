@@ -33,7 +33,7 @@ except KeyboardInterrupt:
 @pytest.mark.parametrize("n_jobs", [1, 2])
 @pytest.mark.parametrize(
     ("algorithm", "dtype", "n_queries"),
-    [("brute", "u1", None), ("brute", "f4", None), ("brute", "u1", 1), ("pruned", "u1", 300)],
+    [("brute", "u1", None), ("brute", "f4", None), ("brute", "u1", 1), ("pruned", "u1", 300), ("tree", "u1", 300)],
 )
 def test_a_long_search_ends_soon_after_ctrl_c(algorithm, dtype, n_queries, n_jobs):
     """A search of 2,560 queries in one call took some 7 s here; pruning rules out no such rows."""

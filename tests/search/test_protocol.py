@@ -11,6 +11,7 @@ from somknn.search.embedding import Embedding
 from somknn.search.few_vectors import FewVectorsSearch
 from somknn.search.protocol import Searcher
 from somknn.search.pruned import PrunedSearch
+from somknn.search.tree import TreeSearch
 
 
 def faiss(rows: np.ndarray) -> Searcher:
@@ -23,6 +24,7 @@ def faiss(rows: np.ndarray) -> Searcher:
 SEARCHERS = {
     "brute": lambda rows: BruteSearch(rows, machine.select()),
     "pruned": lambda rows: PrunedSearch(rows, Embedding(rows, machine.select()), 2),
+    "tree": lambda rows: TreeSearch(rows, machine.select(), 2),
     "few vectors": FewVectorsSearch,
     "exact index": ExactIndex().fit,
     "faiss": faiss,

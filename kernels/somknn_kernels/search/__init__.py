@@ -6,6 +6,7 @@
 | `brute_screen.py` | the same by coarser codes first, where exact products are slow |
 | `pruned.py` | short vectors first, panel by panel, nearest cells first |
 | `candidates.py` | what a scan could not rule out, until it is worth an exact comparison |
+| `tree.py`, `tree_build.py` | few columns: only the boxes of a tree that are near enough; how the tree is made |
 | `self_search.py`, `place_seeds.py` | rows searched for themselves, each pair once; their first upper bounds |
 | `cell_order.py` | an order of the rows that keeps panels compact |
 | `byte_screen.py` | the nearest of a few vectors to many rows of bytes |

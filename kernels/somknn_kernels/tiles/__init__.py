@@ -9,6 +9,7 @@
 | `sieve_tile.py` | as a scan, with a threshold for each row |
 | `row_products.py` | inner products of 16-bit integers: rows with rows, rows with axes |
 | `weighted_tiles.py` | sums of float64 rows with weights |
+| `tree_tiles.py` | one query against the boxes of a node, and the rows of a leaf; short lists in registers |
 | `packing.py` | rows into the layout that `products.py` reads |
 
 The formula, and the same in NumPy:

@@ -77,7 +77,7 @@ class ShardedIndex:
 
     Parameters
     ----------
-    algorithm : {"auto", "brute", "pruned"}
+    algorithm : {"auto", "brute", "pruned", "tree"}
         As for `ExactIndex`; "auto" decides for each shard.
     client : distributed.Client, default=None
         None means the current client.
@@ -179,7 +179,7 @@ class ShardedKNeighborsClassifier:
     weights : {"uniform", "distance"}, callable or None, default="uniform"
     tie_break : {"nearest", "first"}, default="nearest"
         As for `somknn.KNeighborsClassifier`; the answers are the same.
-    algorithm : {"auto", "brute", "pruned"}, default="auto"
+    algorithm : {"auto", "brute", "pruned", "tree"}, default="auto"
     client : distributed.Client, default=None
         None means the current client.
 

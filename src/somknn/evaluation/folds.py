@@ -104,7 +104,7 @@ class FoldNeighbors:
             )
         n = len(self._X)
         self.shared, self.searched_again = True, 0
-        folds = _folds(splits, n) if index.algorithm_ == "pruned" and k <= n // 8 else None
+        folds = _folds(splits, n) if index.algorithm_ != "brute" and k <= n // 8 else None
         self._apart = folds is not None
         if folds is not None:
             self._squared, self._indices = index.search_rows(k, folds)

@@ -16,7 +16,7 @@ from somknn.neighbors.backends import BACKENDS, make_index
 from somknn.neighbors.validation import check_n_neighbors, validate_rows
 from somknn.persistence import Savable
 from somknn.persistence.contents import COLUMNS, ROWS, Array, Integer, Kind, Saved, Text
-from somknn.search.index import ExactIndex
+from somknn.search.index import ALGORITHMS, ExactIndex
 
 
 class NeighborsBase(Savable, BaseEstimator):
@@ -24,7 +24,7 @@ class NeighborsBase(Savable, BaseEstimator):
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "n_neighbors": [Interval(Integral, 1, None, closed="left")],
-        "algorithm": [StrOptions({"auto", "brute", "pruned"})],
+        "algorithm": [StrOptions(set(ALGORITHMS))],
         "backend": [StrOptions(set(BACKENDS))],
         "backend_params": [dict, None],
         "metric": [StrOptions({"euclidean", "l2", "minkowski"})],

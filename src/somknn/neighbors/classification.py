@@ -35,7 +35,7 @@ class KNeighborsClassifier(MultiOutputMixin, ClassifierMixin, NeighborsBase):
         equally close the smaller class. "first": the smaller class, which is scikit-learn's rule. If several rows are
         equally far, the rows with the lowest numbers are the neighbours; scikit-learn promises no order, so its labels
         may differ where distances tie.
-    algorithm : {"auto", "brute", "pruned"}, default="auto"
+    algorithm : {"auto", "brute", "pruned", "tree"}, default="auto"
         Search method of the index; never changes the answer. See `somknn.neighbors.ExactIndex`.
     backend : {"numba", "faiss"}, default="numba"
         Search engine. "numba" is exact. "faiss" is as exact as `backend_params` make it.

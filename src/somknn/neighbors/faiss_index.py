@@ -73,7 +73,7 @@ class FaissIndex:
         `ef_search` is given.
     n_neighbors : int
         The k for which `target_recall` and `recall_` are defined.
-    algorithm : {"auto", "brute", "pruned"}
+    algorithm : {"auto", "brute", "pruned", "tree"}
         Search method of the exact engine, which provides the reference answers for tuning and serves `search_within`.
     n_jobs : int or None
         Threads, also of FAISS while it works for this index; None and -1 mean all that `NUMBA_NUM_THREADS` allows.

@@ -23,7 +23,7 @@ class KNeighborsTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, N
     n_neighbors : int, default=5
         Neighbours of each row. With `mode="distance"` one more is stored: each fitted row counts as its own neighbour,
         as estimators that use such graphs expect (scikit-learn's convention).
-    algorithm : {"auto", "brute", "pruned"}, default="auto"
+    algorithm : {"auto", "brute", "pruned", "tree"}, default="auto"
         Search method of the index; never changes the answer. See `somknn.neighbors.ExactIndex`.
     backend : {"numba", "faiss"}, default="numba"
         Search engine. "numba" is exact. "faiss" is as exact as `backend_params` make it.

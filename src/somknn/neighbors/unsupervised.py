@@ -24,7 +24,7 @@ class NearestNeighbors(NeighborsBase):
         Neighbours per query.
     radius : float, default=1.0
         Default radius of `radius_neighbors`.
-    algorithm : {"auto", "brute", "pruned"}, default="auto"
+    algorithm : {"auto", "brute", "pruned", "tree"}, default="auto"
         Search method of the index; never changes the answer. See `somknn.neighbors.ExactIndex`.
     backend : {"numba", "faiss"}, default="numba"
         Search engine. "numba" is exact. "faiss" is as exact as `backend_params` make it.

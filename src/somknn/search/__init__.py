@@ -9,6 +9,7 @@
 `protocol.Searcher` is what the first two have in common with the indexes of other backends. Below them:
 
     brute, brute_screen         every pair
+    tree                        boxes around near rows, for few columns
     pruned, cells, embedding    short vectors first, which rule most rows out
     self_search, column_order   rows searched for themselves
     byte_screen, frames         codes of few vectors, and of a codebook

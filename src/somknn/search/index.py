@@ -3,9 +3,9 @@
     KNeighbors*, SOM, KMeans, prototypes
               |
          ExactIndex                       validates, chooses the algorithm, the instruction set, the threads
-          /       \\
-   BruteSearch   PrunedSearch             prepare scratch, split the work over threads
-          \\       /
+        /     |     \\
+ BruteSearch  |  PrunedSearch             prepare scratch, split the work over threads
+        \\  TreeSearch  /
       somknn_kernels                      loops
 
 The neighbours never depend on the algorithm, the instruction set, the threads, or how the queries are batched.
@@ -17,16 +17,19 @@ import numpy as np
 
 from somknn import machine
 from somknn.fitted import turn
-from somknn.machine import resolve_n_threads
+from somknn.machine import Isa, resolve_n_threads
 from somknn.search import self_search, stored
 from somknn.search.brute import NO_INDEX, BruteSearch
 from somknn.search.finite import check_finite
 from somknn.search.judging import best_embedding, worth_judging
 from somknn.search.pruned import PrunedSearch
 from somknn.search.stored import StoredSearch
+from somknn.search.tree import TreeSearch, always_pays
 from somknn.threads import single_threaded_blas
 
-ALGORITHMS = ("auto", "brute", "pruned")
+TREES = ("tree", "kd_tree", "ball_tree")  # scikit-learn's names mean the same
+ALGORITHMS = ("auto", "brute", "pruned", *TREES)
+_TREE_MARK = "screen_tree"  # in model files
 DTYPES = (np.dtype(np.uint8), np.dtype(np.float32), np.dtype(np.float64))
 
 
@@ -47,6 +50,8 @@ def as_rows(array: Any, name: str, n_features: int | None = None) -> np.ndarray:
 
         if not get_config()["assume_finite"]:
             check_finite(rows)
+    if type(rows) is np.ndarray and rows.flags.c_contiguous and rows.dtype.isnative:
+        return rows
     # Native byte order and C order. Memory maps become plain arrays too, so that Numba sees one type.
     return np.ascontiguousarray(rows, dtype=rows.dtype.newbyteorder("=")).view(np.ndarray)
 
@@ -55,12 +60,12 @@ class _Fitted(NamedTuple):
     """Rows and what searches them. Never changed: `fit` and `add` make a new one."""
 
     rows: np.ndarray
-    isa: str
-    brute: BruteSearch
-    pruned: PrunedSearch | StoredSearch | None
+    isa: Isa
+    search: BruteSearch | TreeSearch
+    pruned: PrunedSearch | StoredSearch | None = None
 
     def pruned_for(self, n_queries: int, n_threads: int) -> PrunedSearch | None:
-        """The pruned search, if it is to answer so many queries; None means brute force."""
+        """The pruned search, if it is to answer so many queries; None means `search`."""
         if n_queries == 0 or (isinstance(self.pruned, StoredSearch) and not self.pruned.worth_building(n_queries)):
             return None
         return self.built(n_threads)
@@ -72,6 +77,8 @@ class _Fitted(NamedTuple):
 
 def _complete(distances: np.ndarray, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The two arrays of a search. Raises ValueError if a list is not full, which only NaN can cause."""
+    if len(indices) == 1 and indices.item(-1) != NO_INDEX:
+        return distances, indices
     short = indices[:, -1] == NO_INDEX
     if short.any():
         raise ValueError(
@@ -86,9 +93,10 @@ class ExactIndex:
 
     Parameters
     ----------
-    algorithm : {"auto", "brute", "pruned"}
-        "brute" compares every pair. "pruned" first rules out rows by a certified lower bound. "auto" decides at `fit`,
-        from a sample of the rows.
+    algorithm : {"auto", "brute", "pruned", "tree", "kd_tree", "ball_tree"}
+        "brute" compares every pair. "pruned" first rules out rows by a certified lower bound. "tree" looks only into
+        boxes that are near enough, for up to about 15 columns; scikit-learn's names of trees mean the same. "auto"
+        decides at `fit`, from a sample of the rows.
     n_jobs : int or None
         Number of threads; None and -1 mean all that `NUMBA_NUM_THREADS` allows.
     isa : str or None
@@ -97,7 +105,7 @@ class ExactIndex:
     Attributes
     ----------
     algorithm_ : str
-        "brute" or "pruned": what `fit` chose.
+        "brute", "pruned" or "tree": what `fit` chose.
     isa_ : str
         The instruction set in use.
     search_stats_ : dict
@@ -139,6 +147,8 @@ class ExactIndex:
             raise ValueError(f"algorithm must be one of {', '.join(ALGORITHMS)}; got {self.algorithm!r}")
         rows, isa = as_rows(X, "X"), machine.select(self.isa)
         n_threads = resolve_n_threads(self.n_jobs)
+        if self.algorithm in TREES or (self.algorithm == "auto" and always_pays(rows)):
+            return self._become(_Fitted(rows, isa, TreeSearch(rows, isa, n_threads)))
         pruned: PrunedSearch | None = None
         # Data beyond float32's range overflows in the short vectors. Their errors say so, and nothing is ruled out.
         with single_threaded_blas(), np.errstate(over="ignore", invalid="ignore"):
@@ -146,13 +156,13 @@ class ExactIndex:
                 embedding = best_embedding(rows, isa, n_threads, always=self.algorithm == "pruned")
                 if embedding is not None:
                     pruned = PrunedSearch(rows, embedding, n_threads)
-        return self._become(_Fitted(rows, machine.name_of(isa), BruteSearch(rows, isa), pruned))
+        return self._become(_Fitted(rows, isa, BruteSearch(rows, isa), pruned))
 
     def add(self, X: Any) -> "ExactIndex":
         """Append rows (same dtype and width) without a new fit. They get the indices from n on.
 
-        The algorithm and the axes stay those of `fit`. When the rows have become several times as many, or of another
-        kind, a new `fit` searches faster.
+        The algorithm and the axes stay those of `fit`; a tree is built anew. When the rows have become several times as
+        many, or of another kind, a new `fit` searches faster.
         """
         with turn(self):  # two threads, one after the other: each adds to what the other has added
             fitted = self._taken()
@@ -164,7 +174,9 @@ class ExactIndex:
             pruned = fitted.built(n_threads)
             if pruned is not None:
                 pruned = pruned.with_rows(rows, len(new), n_threads)
-            return self._become(_Fitted(rows, fitted.isa, BruteSearch(rows, fitted.brute.isa), pruned))
+            if isinstance(fitted.search, TreeSearch):
+                return self._become(fitted._replace(rows=rows, search=fitted.search.with_rows(rows, n_threads)))
+            return self._become(_Fitted(rows, fitted.isa, BruteSearch(rows, fitted.isa), pruned))
 
     def _become(self, fitted: _Fitted) -> "ExactIndex":
         if self._of_an_estimator:
@@ -213,7 +225,7 @@ class ExactIndex:
         # If a large share of all rows is wanted, ruling rows out does not help.
         pruned = None if k > len(rows) // 8 else fitted.pruned_for(len(queries), n_threads)
         if pruned is None:
-            return _complete(*fitted.brute.search(queries, int(k), n_threads=n_threads))
+            return _complete(*fitted.search.search(queries, int(k), n_threads=n_threads))
         if upper_bounds is not None:
             upper_bounds = np.asarray(upper_bounds)
             if upper_bounds.shape != (len(queries),):
@@ -229,7 +241,7 @@ class ExactIndex:
     def search_rows(self, k: int, groups: Any) -> tuple[np.ndarray, np.ndarray]:
         """The k nearest rows of every fitted row among other groups' rows: across folds, or without the row itself.
 
-        Each pair of rows is looked at once. Needs a pruned index (`algorithm_`).
+        Needs a pruned index or a tree (`algorithm_`). A pruned index looks at each pair of rows once.
 
         Parameters
         ----------
@@ -250,8 +262,8 @@ class ExactIndex:
         rows, groups = fitted.rows, np.asarray(groups)
         n_threads = resolve_n_threads(self.n_jobs)
         pruned = fitted.built(n_threads)
-        if pruned is None:
-            raise ValueError("search_rows needs a pruned index, but this one is brute force; use search")
+        if pruned is None and isinstance(fitted.search, BruteSearch):
+            raise ValueError("search_rows needs a pruned index or a tree, but this one is brute force; use search")
         if groups.shape != (len(rows),) or groups.dtype.kind not in "iu":
             raise ValueError(f"groups must hold {len(rows)} integers, got {groups.dtype} of the shape {groups.shape}")
         _, apart, sizes = np.unique(groups, return_inverse=True, return_counts=True)
@@ -259,6 +271,9 @@ class ExactIndex:
             raise ValueError(
                 f"k must be between 1 and the {len(rows) - sizes.max()} rows outside the largest group; got {k}"
             )
+        if isinstance(fitted.search, TreeSearch):
+            return _complete(*fitted.search.search_rows(int(k), apart, n_threads))
+        assert pruned is not None
         *found, survivors = self_search.nearest_apart(pruned, int(k), apart, n_threads)
         self._record(survivors, len(rows))
         return _complete(*found)
@@ -281,7 +296,7 @@ class ExactIndex:
         n_threads = n_threads or resolve_n_threads(self.n_jobs)
         pruned = fitted.pruned_for(len(queries), n_threads)
         if pruned is None:
-            return fitted.brute.search_within(queries, squared_radius, n_threads=n_threads)
+            return fitted.search.search_within(queries, squared_radius, n_threads=n_threads)
         survivors = np.empty(2)
         found = pruned.search_within(queries, squared_radius, n_threads=n_threads, survivors=survivors)
         self._record(survivors, len(queries))
@@ -297,10 +312,12 @@ class ExactIndex:
 
     @property
     def isa_(self) -> str:
-        return self._attribute("isa")
+        return machine.name_of(self._attribute("isa"))
 
     @property
     def algorithm_(self) -> str:
+        if isinstance(self._attribute("search"), TreeSearch):
+            return "tree"
         return "brute" if self._attribute("pruned") is None else "pruned"
 
     def _attribute(self, name: str) -> Any:
@@ -311,12 +328,19 @@ class ExactIndex:
     @property
     def nbytes(self) -> int:
         """Bytes that the index keeps besides the rows."""
-        pruned = self._taken().pruned
-        return 0 if pruned is None else pruned.nbytes
+        fitted = self._taken()
+        if isinstance(fitted.search, TreeSearch):
+            return fitted.search.nbytes
+        return 0 if fitted.pruned is None else fitted.pruned.nbytes
 
     def screen_to_save(self) -> dict[str, np.ndarray]:
-        """What pruning has prepared, as arrays that do not depend on the instruction set; empty without pruning."""
+        """What `fit` has prepared, as arrays that do not depend on the instruction set; empty for brute force.
+
+        Of a tree only a mark: building it takes less time than reading it.
+        """
         pruned = self._taken().pruned
+        if isinstance(self._taken().search, TreeSearch):
+            return {_TREE_MARK: np.zeros(1, np.uint8)}
         if isinstance(pruned, StoredSearch):
             return pruned.arrays
         return {} if pruned is None else stored.pack(pruned)
@@ -328,9 +352,11 @@ class ExactIndex:
         codes of the rows are computed again, once there have been enough queries to make that worth while.
         """
         rows, isa = as_rows(X, "X"), machine.select(self.isa)
+        if _TREE_MARK in screen:
+            return self._become(_Fitted(rows, isa, TreeSearch(rows, isa, resolve_n_threads(self.n_jobs))))
         with single_threaded_blas():
             pruned = stored.unpack(screen, rows, isa) if screen else None
-        return self._become(_Fitted(rows, machine.name_of(isa), BruteSearch(rows, isa), pruned))
+        return self._become(_Fitted(rows, isa, BruteSearch(rows, isa), pruned))
 
 
 def _as_queries(Q: Any, n_features: int) -> np.ndarray:

@@ -8,9 +8,9 @@ import numpy as np
 class Searcher(Protocol):
     """Finds the nearest of the rows that it holds.
 
-    `BruteSearch`, `PrunedSearch` and `FewVectorsSearch` are searchers, and so are the indexes that estimators hold:
-    `ExactIndex` and `FaissIndex`. A search changes nothing that another one reads: any number of threads may use one
-    searcher at the same time.
+    `BruteSearch`, `PrunedSearch`, `TreeSearch` and `FewVectorsSearch` are searchers, and so are the indexes that
+    estimators hold: `ExactIndex` and `FaissIndex`. A search changes nothing that another one reads: any number of
+    threads may use one searcher at the same time.
     """
 
     def search(self, Q: np.ndarray, k: int, /, *, n_threads: int) -> tuple[np.ndarray, np.ndarray]:
