@@ -9,7 +9,7 @@ import numpy as np
 
 from somknn.axes import evenly_spaced
 from somknn.machine import Isa, Steps, check_stopped, per_task, run_tasks
-from somknn.search.brute import collect_within, sorted_lists, squared_bounds
+from somknn.search.brute import sorted_lists, squared_bounds
 from somknn_kernels.exact.selection import NO_INDEX, Nearest, Within
 from somknn_kernels.ir.layout import aligned
 from somknn_kernels.search import tree, tree_build
@@ -27,6 +27,7 @@ _WIDEST_RECORD = 31  # columns by which rows are parted; a tree of 2^31 rows is 
 _JUDGED = 1024  # rows from which these columns are chosen
 _FILLED_NUMBERS = 1 << 18  # of rows that a task copies
 _PARTED_NUMBERS = 1 << 20  # of the records that a task orders
+_ROOM, _ROOM_OF_ALL = 16, 2**22  # pairs of a query that are kept at the first count, and of all queries
 _MOST_ROWS = 2**31 - 1
 
 _no_groups = np.empty(0, np.int32)
@@ -125,6 +126,32 @@ def _ordered_records(rows: np.ndarray, columns: np.ndarray, n_threads: int) -> n
     return records
 
 
+def _collect(run: Callable[..., None], bounds: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """All pairs within the bounds (m,): starts (m + 1,), distances and indices (starts[-1],).
+
+    run(collector, some) : offers the rows to a collector, for all queries or for some, bool (m,)
+
+    Most queries find few rows. There is room for these from the start, so only the others are searched twice.
+    """
+    m = len(bounds)
+    room = min(_ROOM, _ROOM_OF_ALL // max(1, m))
+    counts = np.zeros(m, np.int64)
+    found = np.empty((m, room)), np.empty((m, room), np.int64)
+    run(Within(bounds, counts, np.arange(m + 1) * room, *(some.ravel() for some in found)))
+    starts = np.zeros(m + 1, np.int64)
+    np.cumsum(counts, out=starts[1:])
+    taken = np.arange(room) < counts[:, None]
+    if room and counts.max(initial=0) <= room:
+        return starts, found[0][taken], found[1][taken]
+    distances, indices = np.empty(starts[-1]), np.empty(starts[-1], np.int64)
+    few = counts <= room
+    own, taken = np.repeat(few, counts), taken & few[:, None]
+    distances[own], indices[own] = found[0][taken], found[1][taken]
+    counts[~few] = 0
+    run(Within(bounds, counts, starts, distances, indices), ~few)
+    return starts, distances, indices
+
+
 class TreeSearch:
     """Exact search over `rows` (n, d) through a tree of boxes, for few columns. It is never changed once it is made.
 
@@ -189,7 +216,7 @@ class TreeSearch:
         """As `Searcher.search_within`."""
         bounds = squared_bounds(squared_radius, len(queries), self.integers(queries)).astype(np.float64)
         run = self._run(queries, None, n_threads, _no_groups)
-        starts, distances, indices = collect_within(run, bounds, np.float64)
+        starts, distances, indices = _collect(run, bounds)
         steps = Steps(_DESCENDED)
 
         def sort(task: int) -> None:
@@ -204,8 +231,11 @@ class TreeSearch:
 
     def _run(
         self, queries: np.ndarray, order: np.ndarray | None, n_threads: int, groups: np.ndarray
-    ) -> Callable[[Ranked | Nearest | Within], None]:
-        """A function that offers the rows to a collector. order : of the queries, near ones together, if known."""
+    ) -> Callable[..., None]:
+        """A function that offers the rows to a collector, for all queries or for some, bool (m,).
+
+        order : of the queries, near ones together, if known
+        """
         m = len(queries)
         queries = np.ascontiguousarray(queries, np.float64)
         leaves, seconds = _no_leaves, _no_seconds
@@ -217,11 +247,14 @@ class TreeSearch:
             leaves, seconds = self._descend(queries, n_threads)
             if order is None:
                 order = np.argsort(leaves)  # equal leaves in any order
-        parts = self.tree, queries, order, leaves, seconds
+        every = order
 
-        def run(collector: Ranked | Nearest | Within) -> None:
+        def run(collector: Ranked | Nearest | Within, some: np.ndarray | None = None) -> None:
+            order = every if some is None else every[some[every]]
+            m = len(order)
+
             def search(first: int, last: int) -> None:
-                tree.search_tree(*parts, first, last, collector, groups)
+                tree.search_tree(self.tree, queries, order, leaves, seconds, first, last, collector, groups)
 
             if m <= self._at_once:
                 search(0, m)
