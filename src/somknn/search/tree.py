@@ -27,7 +27,11 @@ _WIDEST_RECORD = 31  # columns by which rows are parted; a tree of 2^31 rows is 
 _JUDGED = 1024  # rows from which these columns are chosen
 _FILLED_NUMBERS = 1 << 18  # of rows that a task copies
 _PARTED_NUMBERS = 1 << 20  # of the records that a task orders
-_ROOM, _ROOM_OF_ALL = 16, 2**22  # pairs of a query that are kept at the first count, and of all queries
+_ROOM, _ROOM_OF_FEW, _ROOM_OF_ALL = (
+    16,
+    1024,
+    2**22,
+)  # pairs kept at the first count: of a query; of all, at least, at most
 _MOST_ROWS = 2**31 - 1
 
 _no_groups = np.empty(0, np.int32)
@@ -134,10 +138,13 @@ def _collect(run: Callable[..., None], bounds: np.ndarray) -> tuple[np.ndarray, 
     Most queries find few rows. There is room for these from the start, so only the others are searched twice.
     """
     m = len(bounds)
-    room = min(_ROOM, _ROOM_OF_ALL // max(1, m))
+    room = min(max(_ROOM, _ROOM_OF_FEW // max(1, m)), _ROOM_OF_ALL // max(1, m))
     counts = np.zeros(m, np.int64)
     found = np.empty((m, room)), np.empty((m, room), np.int64)
     run(Within(bounds, counts, np.arange(m + 1) * room, *(some.ravel() for some in found)))
+    if m == 1 and counts[0] <= room:  # without what follows, which would take most of the time
+        n = int(counts[0])
+        return np.array([0, n]), found[0][0, :n], found[1][0, :n]
     starts = np.zeros(m + 1, np.int64)
     np.cumsum(counts, out=starts[1:])
     taken = np.arange(room) < counts[:, None]
