@@ -11,11 +11,13 @@ if TYPE_CHECKING:
     from somknn.neighbors.regression import KNeighborsRegressor as KNeighborsRegressor
     from somknn.neighbors.unsupervised import NearestNeighbors as NearestNeighbors
     from somknn.search.codebook import CodebookSearch as CodebookSearch
+    from somknn.search.cosine import CosineIndex as CosineIndex
     from somknn.search.index import ExactIndex as ExactIndex
 
 # An index of bytes does without scikit-learn, whose import takes a second.
 _HOMES = {
     "CodebookSearch": "somknn.search.codebook",
+    "CosineIndex": "somknn.search.cosine",
     "ExactIndex": "somknn.search.index",
     "FaissIndex": "somknn.neighbors.faiss_index",
     "KNeighborsClassifier": "somknn.neighbors.classification",

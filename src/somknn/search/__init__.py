@@ -2,11 +2,13 @@
 
     who asks                    what answers                      what is fixed, what comes anew
     KNeighbors*, evaluation     index.ExactIndex                  rows; queries
+    the same, for cosine        cosine.CosineIndex                rows; queries
     prototypes, SOM.predict     few_vectors.FewVectorsSearch      some hundred vectors; queries
     K-Means, GLVQ               codebook.CodebookSearch           rows; a codebook, which moves
     SOM                         best_units.BMUSearch              rows; a codebook, whose two nearest units are wanted
 
-`protocol.Searcher` is what the first two have in common with the indexes of other backends. Below them:
+`protocol.Searcher` is what the first three have in common with the indexes of other backends. `metrics` says what an
+index's values stand for. Below them:
 
     brute, brute_screen         every pair
     tree                        boxes around near rows, for few columns
