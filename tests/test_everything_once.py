@@ -96,7 +96,7 @@ def test_transformer(digits, neighbours, again):
 def test_classifier(digits, neighbours, again, weights):
     model = again(somknn.KNeighborsClassifier(K, weights=weights).fit(digits.X_train, digits.y_train))
     squared, rows = neighbours
-    own = None if weights == "uniform" else voting.inverse_distance_weights(squared)
+    own = None if weights == "uniform" else voting.inverse_distance_weights(np.sqrt(squared))
     np.testing.assert_array_equal(
         model.predict(digits.X_test), voting.vote(digits.y_train, rows, squared, own, nearest_first=True)
     )

@@ -4,6 +4,7 @@ import os
 
 import numpy as np
 
+from . import data
 from .data import SOURCES, WithData, feature, keep_compiled, tracked
 
 QUERIES = 2_000
@@ -131,6 +132,35 @@ class FewColumns:
 
     def time_fit(self, rows, columns, n, k):
         make_index("tree").fit(self.X)
+
+
+class Metrics:
+    """2,000 queries, and single ones, among 30,000 float32 rows of unit length like text embeddings, k = 10."""
+
+    params = (("euclidean", "cosine"), ("brute", "pruned"))
+    param_names = ("metric", "algorithm")
+    version = "1"
+    number = 1
+    repeat = 5
+    warmup_time = 0
+    timeout = 600
+
+    def setup(self, metric, algorithm):
+        rng = np.random.default_rng(20261129)
+        n = data.TRAIN_ROWS // 2
+        rows = rng.standard_normal((n + QUERIES, 384)) * np.arange(1, 385) ** -0.4  # 3/4 of the variance in 128 axes
+        rows = rows @ np.linalg.qr(rng.standard_normal((384, 384)))[0]
+        rows = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+        index = feature("somknn.neighbors", {"euclidean": "ExactIndex", "cosine": "CosineIndex"}[metric])
+        self.queries, self.index = rows[n:], index(algorithm).fit(rows[:n])
+        self.index.search(self.queries[:50], 10)  # compiles
+
+    def time_search(self, metric, algorithm):
+        self.index.search(self.queries, 10)
+
+    def time_single_queries(self, metric, algorithm):
+        for i in range(20):
+            self.index.search(self.queries[i : i + 1], 10)
 
 
 class Yardstick(WithData):

@@ -195,3 +195,50 @@ def test_bad_input_is_one_clear_line_and_leaves_nothing(tmp_path, few_rows, argu
     assert message in result.output, result.output
     assert "Traceback" not in result.output
     assert not out.exists()
+
+
+def test_the_metric_of_neighbours(tmp_path):
+    from somknn import KNeighborsClassifier, datasets
+
+    data = datasets.load("digits")
+    model = KNeighborsClassifier(3, metric="cosine").fit(data.X_train, data.y_train)
+    accuracy = model.score(data.X_test, data.y_test)
+    assert accuracy != KNeighborsClassifier(3).fit(data.X_train, data.y_train).score(data.X_test, data.y_test)
+
+    few = "--bootstrap", 0
+    result = somknn("evaluate", "--metric", "cosine", "--k", 3, "--cv", 3, *few, "--out", tmp_path / "e")
+    assert result.exit_code == 0, result.output
+    (method,) = json.loads((tmp_path / "e" / "metrics.json").read_text())["methods"]
+    assert method["method"] == "k-NN, k = 3, uniform, cosine"
+    assert method["scores"]["accuracy"]["value"] == accuracy
+    assert len(method["cross_validation"]) == 3
+
+    result = somknn("tune", "--metric", "cosine", "--k", "1,3", "--cv", 3, *few, "--out", tmp_path / "t")
+    assert result.exit_code == 0, result.output
+    after = json.loads((tmp_path / "t" / "metrics.json").read_text())["methods"][1]
+    assert after["method"].endswith(", cosine")
+    loaded = KNeighborsClassifier(metric="cosine", **after["parameters"]).fit(data.X_train, data.y_train)
+    assert after["scores"]["accuracy"]["value"] == loaded.score(data.X_test, data.y_test)
+    saved = "--model", tmp_path / "t" / "model.safetensors"
+    result = somknn("evaluate", *saved, *few, "--out", tmp_path / "s")
+    assert result.exit_code == 0, result.output
+    (method,) = json.loads((tmp_path / "s" / "metrics.json").read_text())["methods"]
+    assert method["scores"] == after["scores"]
+
+    rows = tmp_path / "rows.npy"
+    np.save(rows, data.X_test)
+    result = somknn("classify", saved[1], rows, "--neighbors", "-o", tmp_path / "labels.csv")
+    assert result.exit_code == 0, result.output
+    with open(tmp_path / "labels.csv", newline="") as file:
+        written = list(csv.DictReader(file))
+    column = next(name for name in written[0] if name.startswith("distance"))
+    expected = loaded.kneighbors(data.X_test)[0][:, 0]
+    np.testing.assert_allclose([float(row[column]) for row in written], expected, rtol=1e-6)
+
+    result = somknn("evaluate", *saved, "--metric", "cosine")
+    assert result.exit_code == 2
+    assert "--metric is for training" in result.output
+    for command in ("run", "evaluate", "tune"):
+        result = somknn(command, "--metric", "manhattan")
+        assert result.exit_code == 2
+        assert "'manhattan' is not one of 'euclidean', 'cosine'" in result.output

@@ -223,3 +223,20 @@ def test_run_with_a_preset_saves_a_model_that_loads(tmp_path):
     assert result.exit_code == 0, result.output
     assert "preset fast" in result.output
     assert somknn.load(tmp_path / "out" / "model.safetensors").named_steps["deskew"].image_shape_ == (8, 8)
+
+
+def test_run_under_the_cosine_distance(tmp_path):
+    from somknn import KNeighborsClassifier
+
+    result = somknn_command(
+        "run", "--metric", "cosine", "--train-size", 200, "--test-size", 60, "--out", tmp_path / "r"
+    )
+    assert result.exit_code == 0, result.output
+    names = [record["method"] for record in json.loads((tmp_path / "r" / "metrics.json").read_text())["methods"]]
+    assert names[:3] == ["k-NN, k=5, cosine", "k-NN, k=4, distance weights, cosine", "K-Means centres"]
+    model = somknn.load(tmp_path / "r" / "model.safetensors")
+    assert isinstance(model, KNeighborsClassifier)
+    assert model.effective_metric_ == "cosine"
+    result = somknn_command("run", "--metric", "cosine", "--preset", "fast")
+    assert result.exit_code == 2
+    assert "--preset has its own" in result.output

@@ -12,7 +12,7 @@ from clusters import nannies
 from somknn import KNeighborsClassifier, datasets
 from somknn.distributed import ShardedIndex, ShardedKNeighborsClassifier
 from somknn.distributed.neighbors import Shard, merge_nearest
-from somknn.neighbors import ExactIndex
+from somknn.neighbors import CosineIndex, ExactIndex
 
 pytestmark = pytest.mark.dask
 
@@ -30,20 +30,22 @@ def equal(a, b):
     k=st.integers(1, 12),
     dtype=st.sampled_from([np.uint8, np.float32, np.float64]),
     fan=st.integers(2, 4),
+    metric=st.sampled_from(["euclidean", "cosine"]),
 )
-def test_merged_shards_equal_one_index(seed, sizes, k, dtype, fan):
+def test_merged_shards_equal_one_index(seed, sizes, k, dtype, fan, metric):
     random = np.random.default_rng(seed)
     X = random.integers(0, 3, (sum(sizes), 2)).astype(dtype)  # mostly ties
     Q = random.integers(0, 3, (7, 2)).astype(dtype)
     k = min(k, len(X))
     firsts = np.cumsum([0, *sizes])
     found = [
-        (k, Shard(X[first : first + n], int(first), "brute").search(Q, k))
+        (k, Shard(X[first : first + n], int(first), "brute", metric=metric).search(Q, k))
         for first, n in zip(firsts, sizes, strict=False)
     ]
     while len(found) > 1:
         found = [merge_nearest(found[at : at + fan]) for at in range(0, len(found), fan)]
-    assert equal(found[0][1], ExactIndex("brute").fit(X).search(Q, k))
+    one = CosineIndex("brute") if metric == "cosine" else ExactIndex("brute")
+    assert equal(found[0][1], one.fit(X).search(Q, k))
 
 
 CASES = {
@@ -80,12 +82,14 @@ def test_queries_go_in_blocks(client, monkeypatch):
 
 
 @pytest.mark.parametrize("weights", ["uniform", "distance", lambda distances: 1 / (1 + distances)])
-@pytest.mark.parametrize("tie_break", ["nearest", "first"])
-def test_classifier_equals_one_machine(client, weights, tie_break):
+@pytest.mark.parametrize(
+    ("tie_break", "metric"), [("nearest", "minkowski"), ("first", "minkowski"), ("nearest", "cosine")]
+)
+def test_classifier_equals_one_machine(client, weights, tie_break, metric):
     random = np.random.default_rng(3)
     X, y = random.integers(0, 4, (900, 5), dtype=np.uint8), np.array(["a", "b", "c"])[random.integers(0, 3, 900)]
     Q = random.integers(0, 4, (200, 5), dtype=np.uint8)
-    options = {"n_neighbors": 4, "weights": weights, "tie_break": tie_break}
+    options = {"n_neighbors": 4, "weights": weights, "tie_break": tie_break, "metric": metric}
     one = KNeighborsClassifier(**options).fit(X, y)
     rows = dask.array.from_array(X, chunks=(250, -1))
     many = ShardedKNeighborsClassifier(**options, client=client).fit(rows, dask.array.from_array(y, chunks=300))
@@ -104,6 +108,10 @@ def test_errors_name_what_is_wrong(client):
         ShardedIndex(client=client).fit(rows.astype(int))
     with pytest.raises(ValueError, match="algorithm must be one of"):
         ShardedIndex("fast", client=client).fit(rows)
+    with pytest.raises(ValueError, match=r"metric must be one of 'cosine', .*; got 'manhattan'"):
+        ShardedIndex(client=client, metric="manhattan").fit(rows)
+    with pytest.raises(ValueError, match=r"metric must be one of 'cosine', .*; got 'manhattan'"):
+        ShardedKNeighborsClassifier(client=client, metric="manhattan").fit(rows, np.zeros(100))
     with pytest.raises(ValueError, match="call fit first"):
         ShardedIndex(client=client).search(X, 1)
     index = ShardedIndex(client=client).fit(rows)
@@ -118,6 +126,15 @@ def test_errors_name_what_is_wrong(client):
         ShardedKNeighborsClassifier(client=client).fit(rows, np.zeros(99))
     with pytest.raises(ValueError, match="n_neighbors must be between 1 and the number of rows, 100; got 200"):
         ShardedKNeighborsClassifier(200, client=client).fit(rows, np.zeros(100))
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_cosine_equals_one_index(client, name):
+    X = CASES[name](np.random.default_rng(7))
+    X[::50] = 0
+    Q = np.concatenate([X[::97], X[5:25]])
+    index = ShardedIndex(client=client, metric="cosine").fit(dask.array.from_array(X, chunks=(700, -1)))
+    assert equal(index.search(Q, 7), CosineIndex("brute").fit(X).search(Q, 7))
 
 
 def test_a_killed_worker_changes_nothing(client, kill):

@@ -44,6 +44,10 @@ _MORE: dict[str, list[dict[str, Any]]] = {
     "NearestNeighbors": [
         {"backend": "faiss", "backend_params": {"index": index, "target_recall": 0.8}}
         for index in ("ivf", "ivfpq", "hnsw", "sq8", "IVF4,PQ8x4np")
+    ]
+    + [
+        {"metric": "cosine", "algorithm": "pruned"},
+        {"metric": "cosine", "backend": "faiss", "backend_params": {"index": "ivf", "target_recall": 0.8}},
     ],
     "SOMClassifier": [{"backend": "faiss", "backend_params": {"index": "hnsw"}}],
 }
@@ -81,6 +85,9 @@ def fitted_models() -> dict[str, Any]:
         "KNeighborsClassifier of texts": KNeighborsClassifier(3).fit(ROWS, np.array(["a", "bb", "c"])[LABELS % 3]),
         "KNeighborsClassifier of two outputs": KNeighborsClassifier(3).fit(ROWS, np.stack([LABELS, LABELS % 2], 1)),
         "NearestNeighbors of fractions": NearestNeighbors(algorithm="pruned").fit(ROWS / np.float32(3)),
+        "NearestNeighbors and rows of zeros": NearestNeighbors(metric="cosine", algorithm="pruned").fit(
+            np.concatenate([ROWS, 0 * ROWS[:9]])
+        ),
     }
     for name in CLASSES:
         if name == "Pipeline":

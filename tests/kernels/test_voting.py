@@ -31,9 +31,9 @@ def weighted_means(targets, neighbours, weights):
     return out
 
 
-def inverse_distance_weights(squared):
-    out = np.empty(squared.shape)
-    voting.inverse_distance_weights(squared, out)
+def inverse_distance_weights(distances):
+    out = np.empty(distances.shape)
+    voting.inverse_distance_weights(distances, out)
     return out
 
 
@@ -54,7 +54,7 @@ def neighbourhoods(draw):
     if weights == "none":
         matrix = None
     elif weights == "distance":
-        matrix = reference.inverse_distance_weights(squared)
+        matrix = reference.inverse_distance_weights(np.sqrt(squared))
     elif weights == "small":
         matrix = rng.integers(0, 3, (m, k)).astype(float)
         matrix[:, 0] += 1
@@ -90,15 +90,22 @@ def test_means_equal_the_reference(case, n_outputs):
 @settings(max_examples=100, deadline=None)
 @given(neighbourhoods())
 def test_inverse_distance_weights_equal_the_reference(case):
-    squared = case[2]
-    np.testing.assert_array_equal(inverse_distance_weights(squared), reference.inverse_distance_weights(squared))
+    distances = np.sqrt(case[2])
+    np.testing.assert_array_equal(inverse_distance_weights(distances), reference.inverse_distance_weights(distances))
 
 
 def test_the_smallest_distances_keep_finite_weights():
-    squared = np.array([[1e-320, 5e-324, 4.0], [1.0, 4.0, 16.0]])
-    weights = inverse_distance_weights(squared)
+    distances = np.sqrt([[1e-320, 5e-324, 4.0], [1.0, 4.0, 16.0]])
+    weights = inverse_distance_weights(distances)
     assert np.isfinite(weights).all()
-    np.testing.assert_array_equal(weights, reference.inverse_distance_weights(squared))
+    np.testing.assert_array_equal(weights, reference.inverse_distance_weights(distances))
+
+
+def test_distances_too_small_to_be_divided_by_count_as_zero():
+    distances = np.array([[1e-320, 0.0, 1.0], [1e-300, 1.0, 2.0]])
+    weights = inverse_distance_weights(distances)
+    assert weights.tolist() == [[1.0, 1.0, 0.0], [1 / 1e-300, 1.0, 0.5]]
+    np.testing.assert_array_equal(weights, reference.inverse_distance_weights(distances))
 
 
 @settings(max_examples=100, deadline=None)

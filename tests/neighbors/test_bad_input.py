@@ -76,8 +76,8 @@ def test_huge_finite_values_are_not_taken_for_infinity():
         (lambda: KNeighborsClassifier().fit(ROWS, LABELS[:5]), ValueError, "inconsistent numbers of samples"),
         (lambda: KNeighborsClassifier().fit(ROWS, np.linspace(0, 1, 6)), ValueError, "Unknown label type"),
         (lambda: KNeighborsRegressor().fit(ROWS, [1, 2, 3, 4, 5, np.nan]), ValueError, "y contains NaN"),
-        (lambda: KNeighborsClassifier(p=1).fit(ROWS, LABELS), ValueError, "'p' parameter"),
-        (lambda: KNeighborsClassifier(metric="cosine").fit(ROWS, LABELS), ValueError, "'metric' parameter"),
+        (lambda: KNeighborsClassifier(p=1).fit(ROWS, LABELS), ValueError, "the power p=2 only, got p=1"),
+        (lambda: KNeighborsClassifier(metric="manhattan").fit(ROWS, LABELS), ValueError, "'metric' parameter"),
         (
             lambda: KNeighborsClassifier(tie_break="last").fit(ROWS, LABELS),
             ValueError,

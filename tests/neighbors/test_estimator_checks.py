@@ -21,9 +21,11 @@ ESTIMATORS = [
     KNeighborsClassifier(),
     KNeighborsClassifier(tie_break="first"),
     KNeighborsClassifier(n_neighbors=4, weights="distance", tie_break="first"),
+    KNeighborsClassifier(metric="cosine", tie_break="first"),
     KNeighborsRegressor(),
     KNeighborsTransformer(),
     NearestNeighbors(),
+    NearestNeighbors(metric="cosine"),
 ]
 
 

@@ -5,10 +5,11 @@ import math
 import numpy as np
 
 
-def inverse_distance_weights(squared):
-    weights = np.empty(squared.shape)
-    for q, row in enumerate(squared):
-        inverse = [math.inf if s == 0 else 1.0 / math.sqrt(s) for s in row.tolist()]
+def inverse_distance_weights(distances):
+    weights = np.empty(distances.shape)
+    for q, row in enumerate(distances):
+        with np.errstate(divide="ignore", over="ignore"):
+            inverse = (1.0 / row).tolist()
         if math.inf in inverse:
             inverse = [float(w == math.inf) for w in inverse]
         weights[q] = inverse

@@ -14,21 +14,20 @@ from somknn_kernels.policy import inlined, kernel
 
 
 @kernel
-def inverse_distance_weights(squared, out):
-    """Weights 1/distance from squared distances; neighbours at distance zero take all (scikit-learn's rule).
+def inverse_distance_weights(distances, out):
+    """Weights 1/distance; neighbours at distance zero take all (scikit-learn's rule).
 
     Parameters
     ----------
-    squared : (m, k) int64 or float64
-        Squared distances.
+    distances : (m, k) float64
     out : (m, k) float64
-        1/√squared. In a row where that is infinite for some neighbours, 1 for those and 0 for the others.
+        1/distances. In a row where that is infinite for some neighbours, 1 for those and 0 for the others.
     """
-    n_queries, k = squared.shape
+    n_queries, k = distances.shape
     for q in range(n_queries):
         infinite = False
         for r in range(k):
-            weight = 1.0 / np.sqrt(np.float64(squared[q, r]))
+            weight = 1.0 / distances[q, r]
             out[q, r] = weight
             infinite = infinite or np.isinf(weight)
         if infinite:

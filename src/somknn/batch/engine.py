@@ -99,7 +99,7 @@ def classify(
     top : int, default=1
         Write this many labels with their probabilities, the most probable first.
     neighbors : bool, default=False
-        Write the nearest neighbours (row of the training data, Euclidean distance).
+        Write the nearest neighbours (row of the training data, distance under the model's metric).
     chunk_bytes : int, default=64_000_000
         Bytes of input rows that each of the three stages holds at a time.
     on_bad_row : {"fail", "skip", "quarantine"}, default="fail"

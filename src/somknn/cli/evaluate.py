@@ -18,6 +18,7 @@ from somknn.plots import require_matplotlib
 @shared.with_options(shared.data_options)
 @click.option("--k", type=click.IntRange(min=1), default=5, show_default=True, help="Neighbours that vote.")
 @click.option("--weights", type=click.Choice(["uniform", "distance"]), default="uniform", show_default=True)
+@shared.METRIC
 @click.option("--cv", type=click.IntRange(min=2), help="Also cross-validate on the training rows with this many folds.")
 @click.option(
     "--model",
@@ -34,6 +35,7 @@ def command(
     image_shape: tuple[int, int] | None,
     k: int,
     weights: str,
+    metric: str,
     cv: int | None,
     model_path: Path | None,
     tie_break: str,
@@ -45,14 +47,17 @@ def command(
     console = Console(highlight=False)
     if model_path is not None and cv is not None:
         raise click.UsageError("--cv trains on folds, which a saved --model cannot; leave one of them out")
+    if model_path is not None and metric != "euclidean":
+        raise click.UsageError("--metric is for training, and a saved --model has its own; leave one of them out")
     with one_line_errors(), second_process(shared.PICTURES) as executor:
         require_matplotlib()
         shared.check_places(dataset, out, "report.html", "metrics.json", also=model_path)
         data = shared.load(dataset, train_size, test_size, image_shape, **columns)
-        ahead = shared.indexed_ahead(data, k) if model_path is None else (None, None)
+        ahead = shared.indexed_ahead(data, k, metric) if model_path is None else (None, None)
 
         from somknn.evaluation import report, report_pictures
         from somknn.evaluation.drawing import Drawing
+        from somknn.neighbors import KNeighborsClassifier
 
         with shared.plain_warnings(), shared.working("judging on the test rows"):
             if model_path is not None:
@@ -60,7 +65,8 @@ def command(
                 data = column_names.in_the_order_of(model, data, dataset)
                 result = judge_model(model_path.name, model, data, bootstrap)
             else:
-                result = _judge_neighbors(data, ahead, k, weights, cv, tie_break, bootstrap)
+                model = KNeighborsClassifier(k, weights=weights, tie_break=tie_break, metric=metric)
+                result = _judge_neighbors(model, data, ahead, cv, bootstrap)
         out.mkdir(parents=True, exist_ok=True)
         paths = [out / "report.html", out / "metrics.json"]
         drawing = Drawing(executor)
@@ -79,19 +85,17 @@ def command(
     console.print("Written: " + ", ".join(map(str, paths)), soft_wrap=True)
 
 
-def _judge_neighbors(
-    data: Any, ahead: tuple[Any, Any], k: int, weights: str, cv: int | None, tie_break: str, bootstrap: int
-) -> Any:
+def _judge_neighbors(model: Any, data: Any, ahead: tuple[Any, Any], cv: int | None, bootstrap: int) -> Any:
     from somknn.evaluation import KNeighborsClassifierCV, study
-    from somknn.neighbors import KNeighborsClassifier
 
-    setting = f"k-NN, k = {k}, {weights}", {"n_neighbors": k, "weights": weights}
+    k, weights, rule = model.n_neighbors, model.weights, {"tie_break": model.tie_break, "metric": model.metric}
+    name = f"k-NN, k = {k}, {weights}{study.of_metric(model.metric)}"
     rows, found = ahead
-    model = KNeighborsClassifier(k, weights=weights, tie_break=tie_break).fit(rows, data.y_train)
-    result = study.Judge(model, data, found=found)(*setting, bootstrap)
+    model.fit(rows, data.y_train)
+    result = study.Judge(model, data, found=found)(name, {"n_neighbors": k, "weights": weights}, bootstrap)
     if cv is None:
         return result
-    search = KNeighborsClassifierCV([k], [weights], cv=cv, tie_break=tie_break).fit(model.index_, data.y_train)
+    search = KNeighborsClassifierCV([k], [weights], cv=cv, **rule).fit(model.index_, data.y_train)
     return study.with_fold_scores(result, search.cv_results_)
 
 

@@ -30,6 +30,13 @@ data_options = [
     IMAGE_SHAPE,
     *COLUMNS,
 ]
+METRIC = click.option(
+    "--metric",
+    type=click.Choice(["euclidean", "cosine"]),
+    default="euclidean",
+    show_default=True,
+    help="The distance of k-NN.",
+)
 method_options = [
     click.option(
         "--tie-break",
@@ -210,14 +217,14 @@ def require_classes(data: Any, dataset: str) -> None:
         )
 
 
-def indexed_ahead(data: Any, k: int) -> tuple[Any, Future | None]:
+def indexed_ahead(data: Any, k: int, metric: str) -> tuple[Any, Future | None]:
     """An index of the training rows, and a future of each test row's k nearest.
 
     The search starts before scikit-learn is imported. That import holds the interpreter lock for a second or more, and
-    the search runs meanwhile. This is for uint8 rows only; other rows are returned as they are, with None, because
-    scikit-learn's configuration decides how they are checked.
+    the search runs meanwhile. This is for uint8 rows and the Euclidean distance only; other rows are returned as they
+    are, with None, because scikit-learn's configuration decides how numbers with fractions are checked.
     """
-    if (data.X_train.dtype, data.X_test.dtype) != ("uint8", "uint8"):
+    if (data.X_train.dtype, data.X_test.dtype, metric) != ("uint8", "uint8", "euclidean"):
         return data.X_train, None
     from somknn.search.index import ExactIndex
 

@@ -39,6 +39,20 @@ METHODS = [
 ]
 
 
+def methods(metric: str) -> list[Method]:
+    """The methods, with k-NN on the rows themselves under this metric; the others know the Euclidean distance only."""
+    if metric == "euclidean":
+        return METHODS
+    return [
+        Method(f"k-NN, k=5, {metric}", lambda data: KNeighborsClassifier(5, metric=metric)),
+        Method(
+            f"k-NN, k=4, distance weights, {metric}",
+            lambda data: KNeighborsClassifier(4, weights="distance", metric=metric),
+        ),
+        *METHODS[2:],
+    ]
+
+
 def preset_method(name: str, data: Any) -> Method:
     """The preset with this name; ValueError if the rows are not images of one channel."""
     from somknn.images import preset  # imports scipy.ndimage, which the other methods do not need

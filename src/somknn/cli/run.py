@@ -27,6 +27,7 @@ from somknn.cli.parameters import COLUMNS, IMAGE_SHAPE
     type=click.Choice(["fast", "balanced", "accurate"]),
     help="A classifier of images instead of raw k-NN: how much accuracy for how much time.",
 )
+@shared.METRIC
 @click.option(
     "--out",
     type=click.Path(file_okay=False, path_type=Path),
@@ -40,6 +41,7 @@ def command(
     test_size: int | None,
     image_shape: tuple[int, int] | None,
     preset: str | None,
+    metric: str,
     out: Path,
     **columns: Any,
 ) -> None:
@@ -49,12 +51,14 @@ def command(
     compiles, and then does the work again.
     """
     console = Console(highlight=False)
+    if preset and metric != "euclidean":
+        raise click.UsageError("--metric is of the k-NN methods, and a --preset has its own; leave one of them out")
     with one_line_errors(), second_process(shared.PICTURES) as executor:
         from somknn.cli import column_names, comparison, methods
 
         shared.check_places(dataset, out, "metrics.json", "predictions.csv", "model.safetensors", "report.html")
         data = shared.load(dataset, train_size, test_size, image_shape, **columns)
-        compared = [methods.preset_method(preset, data)] if preset else methods.METHODS
+        compared = [methods.preset_method(preset, data)] if preset else methods.methods(metric)
         outcomes = comparison.run_all(compared, data, Console(stderr=True), executor)
         paths = comparison.write_results(out, data, outcomes, column_names.column_names(dataset, data))
         try:

@@ -75,6 +75,7 @@ class _Names(click.ParamType):
     show_default=True,
     help="Candidate features: raw, normalised (rows of unit length), deskewed (images).",
 )
+@shared.METRIC
 @click.option("--cv", type=click.IntRange(min=2), default=10, show_default=True, help="Folds, stratified.")
 @shared.with_options(shared.method_options)
 @shared.out_option(
@@ -88,6 +89,7 @@ def command(
     ks: list[int],
     weights: list[str],
     features: list[str],
+    metric: str,
     cv: int,
     tie_break: str,
     bootstrap: int,
@@ -106,7 +108,7 @@ def command(
         shared.check_places(dataset, out, "report.html", "metrics.json", "tuning.csv", "model.safetensors")
         data = shared.load(dataset, train_size, test_size, image_shape, **columns)
         seconds["load"] = time.perf_counter() - start
-        raw, found = shared.indexed_ahead(data, _BEFORE["n_neighbors"]) if "raw" in features else (None, None)
+        raw, found = shared.indexed_ahead(data, _BEFORE["n_neighbors"], metric) if "raw" in features else (None, None)
 
         from somknn.cli import column_names
         from somknn.evaluation import KNeighborsClassifierCV, report, report_pictures, study
@@ -117,7 +119,7 @@ def command(
         judges: dict[str, Any] = {}
 
         def judged(setting: str, features: str, parameters: dict[str, Any]) -> tuple[Any, Any, Any]:
-            title = f"{setting}: k = {parameters['n_neighbors']}, {parameters['weights']}"
+            title = f"{setting}: k = {parameters['n_neighbors']}, {parameters['weights']}{study.of_metric(metric)}"
             title += "" if features == "raw" else f", {features}"
             method, complete = judges[features].begin(title, parameters, bootstrap)
             return method, complete, report_pictures.pictures_of(method, drawing)
@@ -129,14 +131,14 @@ def command(
                 transform = study.feature_transform(name, data.image_shape)
                 with shared.working(f"cross-validating {len(ks) * len(weights)} candidates on {name} features"):
                     rows = raw if transform is None else transform(data.X_train)
-                    model = KNeighborsClassifier(tie_break=tie_break).fit(rows, data.y_train)
+                    model = KNeighborsClassifier(tie_break=tie_break, metric=metric).fit(rows, data.y_train)
                     judges[name] = study.Judge(
                         model, data, transform=transform, found=found if transform is None else None
                     )
                     if not searches:  # judged and drawn during the search
                         k = min(_BEFORE["n_neighbors"], len(data.X_train))
                         before = in_thread(judged, "Before", name, _BEFORE | {"n_neighbors": k})
-                    search = KNeighborsClassifierCV(ks, weights, cv=cv, tie_break=tie_break)
+                    search = KNeighborsClassifierCV(ks, weights, cv=cv, tie_break=tie_break, metric=metric)
                     searches[name] = search.fit(model.index_, data.y_train)
                 seconds[f"fit and cross-validate, {name}"] = time.perf_counter() - step
             best = max(searches, key=lambda name: searches[name].best_score_)

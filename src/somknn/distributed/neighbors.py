@@ -19,8 +19,10 @@ from somknn.distributed.cluster import (
     turn,
 )
 from somknn.fitted import one_state
+from somknn.neighbors.backends import make_index
 from somknn.neighbors.weighting import class_shares, neighbour_weights, winning_codes
-from somknn.search.index import ALGORITHMS, ExactIndex, as_rows
+from somknn.search.index import ALGORITHMS, as_rows
+from somknn.search.metrics import find_metric
 
 _QUERY_BYTES = 8_000_000  # bytes of queries sent at a time
 _QUERIES = 16_384
@@ -30,12 +32,14 @@ _AHEAD = 3  # blocks of queries in progress
 class Shard:
     """The index of one block of rows, kept by a worker."""
 
-    def __init__(self, rows: Any, first: int, algorithm: str, labels: np.ndarray | None = None):
+    def __init__(
+        self, rows: Any, first: int, algorithm: str, labels: np.ndarray | None = None, metric: str = "euclidean"
+    ):
         rows = prepared(rows, first)
         if labels is not None and len(labels) != len(rows):
             raise ValueError(f"{len(labels)} labels for the {len(rows)} rows that begin at row {first}")
         with turn() as n_threads:
-            self.index = ExactIndex(algorithm, n_jobs=n_threads).fit(rows)
+            self.index = make_index("numba", algorithm, n_threads, metric=find_metric(metric)).fit(rows)
         self.first, self.labels = first, labels
 
     def __sizeof__(self) -> int:
@@ -71,9 +75,9 @@ def merge_nearest(parts: list[tuple[int, tuple[np.ndarray, ...]]]) -> tuple[int,
 class ShardedIndex:
     """Exact k-nearest-neighbour search over rows that need not fit on one machine.
 
-    Every block of the Dask array becomes an `ExactIndex` on some worker. Answers equal those of one `ExactIndex` over
-    all rows, bit for bit, ties included, for any block boundaries. If a worker is lost, its shards are read and
-    prepared again.
+    Every block of the Dask array becomes an `ExactIndex` on some worker, or a `CosineIndex`. Answers equal those of one
+    such index over all rows, bit for bit, ties included, for any block boundaries. If a worker is lost, its shards are
+    read and prepared again.
 
     Parameters
     ----------
@@ -81,6 +85,9 @@ class ShardedIndex:
         As for `ExactIndex`; "auto" decides for each shard.
     client : distributed.Client, default=None
         None means the current client.
+    metric : {"minkowski", "euclidean", "l2", "sqeuclidean", "cosine"}, default="euclidean"
+        Under "cosine", `search` returns squared distances between rows scaled to unit length: twice the cosine
+        distances.
 
     Attributes
     ----------
@@ -99,9 +106,10 @@ class ShardedIndex:
     (array([[ 1,  1, 18]]), array([[1, 2, 0]]))
     """
 
-    def __init__(self, algorithm: str = "auto", *, client: Client | None = None):
+    def __init__(self, algorithm: str = "auto", *, client: Client | None = None, metric: str = "euclidean"):
         self.algorithm = algorithm
         self.client = client
+        self.metric = metric
 
     def fit(self, X: Any) -> "ShardedIndex":
         """Prepare the shards of `X`, a Dask array (n, d) of uint8, float32 or float64; return when all are ready.
@@ -118,10 +126,13 @@ class ShardedIndex:
     def _fit(self, X: Any, labels: np.ndarray | None) -> "ShardedIndex":
         if self.algorithm not in ALGORITHMS:
             raise ValueError(f"algorithm must be one of {', '.join(ALGORITHMS)}; got {self.algorithm!r}")
+        find_metric(self.metric)
         client = find_client(self.client)
         X = check_rows(X)
         blocks = blocks_of(X)
-        own = [(self.algorithm, None if labels is None else labels[b.first : b.first + b.n]) for b in blocks]
+        own = [
+            (self.algorithm, None if labels is None else labels[b.first : b.first + b.n], self.metric) for b in blocks
+        ]
         self._shards = start_blocks(client, Shard, blocks, own)
         with one_line_failures():
             client.gather(client.map(_ready, self._shards, pure=False))
@@ -182,6 +193,8 @@ class ShardedKNeighborsClassifier:
     algorithm : {"auto", "brute", "pruned", "tree"}, default="auto"
     client : distributed.Client, default=None
         None means the current client.
+    metric : {"minkowski", "euclidean", "l2", "sqeuclidean", "cosine"}, default="minkowski"
+        As for `somknn.KNeighborsClassifier`.
 
     Attributes
     ----------
@@ -197,12 +210,14 @@ class ShardedKNeighborsClassifier:
         tie_break: str = "nearest",
         algorithm: str = "auto",
         client: Client | None = None,
+        metric: str = "minkowski",
     ):
         self.n_neighbors = n_neighbors
         self.weights = weights
         self.tie_break = tie_break
         self.algorithm = algorithm
         self.client = client
+        self.metric = metric
 
     def fit(self, X: Any, y: Any) -> "ShardedKNeighborsClassifier":
         """Prepare the shards of `X`, a Dask array (n, d), with labels `y` (n,), an array or Dask array.
@@ -213,6 +228,7 @@ class ShardedKNeighborsClassifier:
             raise ValueError(f"tie_break must be 'nearest' or 'first', got {self.tie_break!r}")
         if not (callable(self.weights) or self.weights in ("uniform", "distance", None)):
             raise ValueError(f"weights must be 'uniform', 'distance' or a function, got {self.weights!r}")
+        metric = find_metric(self.metric)
         X = check_rows(X)
         y = np.asarray(y)
         if y.shape != (len(X),):
@@ -220,13 +236,14 @@ class ShardedKNeighborsClassifier:
         if not 1 <= self.n_neighbors <= len(X):
             raise ValueError(f"n_neighbors must be between 1 and the number of rows, {len(X)}; got {self.n_neighbors}")
         self.classes_, codes = np.unique(y, return_inverse=True)
-        self.index_ = ShardedIndex(self.algorithm, client=self.client)._fit(X, codes.astype(np.int32))
+        index = ShardedIndex(self.algorithm, client=self.client, metric=self.metric)
+        self.index_, self._metric = index._fit(X, codes.astype(np.int32)), metric
         return self
 
     def kneighbors(self, Q: Any, n_neighbors: int | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """Euclidean distances and rows of the nearest neighbours, both (m, n_neighbors)."""
+        """Distances and rows of the nearest neighbours, both (m, n_neighbors)."""
         distances, indices = self.index_.search(Q, self.n_neighbors if n_neighbors is None else n_neighbors)
-        return np.sqrt(distances), indices
+        return self._metric.distances(distances), indices
 
     def predict(self, Q: Any) -> np.ndarray:
         """The class of every query, (m,)."""
@@ -252,4 +269,4 @@ class ShardedKNeighborsClassifier:
         for distances, _, codes in self.index_._found(Q, self.n_neighbors):
             # The voting kernels look labels up by row: here every neighbour counts as its own row.
             places = np.arange(codes.size).reshape(codes.shape)
-            yield distances, codes.ravel(), places, neighbour_weights(self.weights, distances, None)
+            yield distances, codes.ravel(), places, neighbour_weights(self.weights, distances, None, self._metric)

@@ -22,6 +22,7 @@ from sklearn.model_selection import check_cv
 from sklearn.utils.multiclass import check_classification_targets
 
 from somknn.neighbors.weighting import first_allowed
+from somknn.search.cosine import CosineIndex
 from somknn.search.index import ExactIndex
 
 _SHARED_AT_MOST = 1.3  # of the number of pairs that searches split by split would compare
@@ -72,7 +73,7 @@ class FoldNeighbors:
 
     Parameters
     ----------
-    index : ExactIndex
+    index : ExactIndex or CosineIndex
         Fitted with all rows.
     codes : ndarray (n,), int32
         Class codes of the rows.
@@ -90,7 +91,7 @@ class FoldNeighbors:
 
     def __init__(
         self,
-        index: ExactIndex,
+        index: ExactIndex | CosineIndex,
         codes: np.ndarray,
         splits: list[Split],
         k: int,
@@ -130,7 +131,7 @@ class FoldNeighbors:
             elif self.shared:
                 yield self._from_shared(train, test)
             else:
-                index = ExactIndex(self._index.algorithm, n_jobs=self._n_jobs).fit(self._X[train])
+                index = type(self._index)(self._index.algorithm, n_jobs=self._n_jobs).fit(self._X[train])
                 squared, indices = index.search(self._X[test], self._k)
                 yield self._codes[train[indices]], squared
 

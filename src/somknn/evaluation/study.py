@@ -110,7 +110,7 @@ class Judge:
         codes, n_classes = model._codes[0], len(model.classes_)
         start = time.perf_counter()
         near, rows = np.ascontiguousarray(self._squared[:, :k]), np.ascontiguousarray(self._indices[:, :k])
-        weights = neighbour_weights(parameters["weights"], near, model.n_jobs)
+        weights = neighbour_weights(parameters["weights"], near, model.n_jobs, model._metric)
         won = winning_codes(
             codes,
             n_classes,
@@ -133,6 +133,11 @@ class Judge:
             transform=self._transform,
         )
         return method, lambda: dataclasses.replace(method, evaluation=complete())
+
+
+def of_metric(metric: str) -> str:
+    """What the name of a method says about its metric: nothing if it is the Euclidean distance."""
+    return "" if metric == "euclidean" else f", {metric}"
 
 
 def with_fold_scores(method: MethodResult, cv_results: dict[str, Any]) -> MethodResult:

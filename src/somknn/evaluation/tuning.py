@@ -16,6 +16,7 @@ from somknn.neighbors import KNeighborsClassifier
 from somknn.neighbors.base import rows_and_index
 from somknn.neighbors.validation import validate_rows_and_targets
 from somknn.neighbors.weighting import class_shares, neighbour_weights, winners_of_every_k
+from somknn.search.metrics import Metric, find_metric
 
 
 @one_state
@@ -39,7 +40,7 @@ class KNeighborsClassifierCV(ClassifierMixin, BaseEstimator):
         Who wins among classes with equal votes; "first" is scikit-learn's rule of votes. See `KNeighborsClassifier`.
     refit : bool, default=True
         Rule for classes with equal votes; "first" is scikit-learn's. See `KNeighborsClassifier`.
-    algorithm, n_jobs
+    algorithm, n_jobs, metric
         As in `KNeighborsClassifier`.
 
     Attributes
@@ -84,6 +85,7 @@ class KNeighborsClassifierCV(ClassifierMixin, BaseEstimator):
         refit: bool = True,
         algorithm: str = "auto",
         n_jobs: int | None = None,
+        metric: str = "minkowski",
     ):
         self.n_neighbors = n_neighbors
         self.weights = weights
@@ -93,21 +95,24 @@ class KNeighborsClassifierCV(ClassifierMixin, BaseEstimator):
         self.refit = refit
         self.algorithm = algorithm
         self.n_jobs = n_jobs
+        self.metric = metric
 
     def fit(self, X: Any, y: Any) -> "KNeighborsClassifierCV":
         """Cross-validate every candidate on `X` (n, d) and `y` (n,), and refit the best.
 
-        `X` may be a fitted `ExactIndex` of the rows; it is then used for both.
+        `X` may be a fitted `ExactIndex` of the rows, or a `CosineIndex` for `metric="cosine"`. It then serves both.
         """
         if self.tie_break not in ("nearest", "first"):
             raise ValueError(f"tie_break must be 'nearest' or 'first', got {self.tie_break!r}")
+        metric = find_metric(self.metric)
         X, index = rows_and_index(X)
         X, y = validate_rows_and_targets(self, X, y, numeric_targets=False)
         y = column_or_1d(y)
         ks, weightings = _candidates(self.n_neighbors, self.weights)
         splits = make_splits(y, self.cv)
         # One index serves the cross-validation and the refitted estimator.
-        estimator = KNeighborsClassifier(tie_break=self.tie_break, algorithm=self.algorithm, n_jobs=self.n_jobs)
+        settings = {name: getattr(self, name) for name in ("tie_break", "algorithm", "metric", "n_jobs")}
+        estimator = KNeighborsClassifier(**settings)
         estimator.fit(X if index is None else index, y)
         self.classes_, codes = np.unique(y, return_inverse=True)
         neighbors = FoldNeighbors(estimator._index, codes, splits, max(ks))
@@ -116,12 +121,12 @@ class KNeighborsClassifierCV(ClassifierMixin, BaseEstimator):
         for s, (neighbor_codes, squared) in enumerate(neighbors):
             truth = codes[splits[s][1]].astype(np.int32)
             for weighting in weightings:
-                predicted = self._predict_every_k(neighbor_codes, squared, weighting, ks)
+                predicted = self._predict_every_k(neighbor_codes, squared, weighting, ks, metric)
                 for i, candidate in enumerate(candidates):
                     if candidate["weights"] == weighting:
                         k = candidate["n_neighbors"]
                         view = neighbor_codes[:, :k], squared[:, :k]
-                        scores[i, s] = self._score(truth, predicted[k], *view, weighting)
+                        scores[i, s] = self._score(truth, predicted[k], *view, weighting, metric)
         self.shared_search_ = neighbors.shared
         self.n_splits_ = len(splits)
         self.cv_results_ = _cv_results(candidates, scores)
@@ -133,16 +138,16 @@ class KNeighborsClassifierCV(ClassifierMixin, BaseEstimator):
         return self
 
     def _predict_every_k(
-        self, codes: np.ndarray, squared: np.ndarray, weighting: str | Callable, ks: list[int]
+        self, codes: np.ndarray, squared: np.ndarray, weighting: str | Callable, ks: list[int], metric: Metric
     ) -> dict[int, np.ndarray]:
         """Predicted class codes by k. A callable weighting may depend on the whole list, so it is called for each k."""
         if not callable(weighting):
-            weights = neighbour_weights(weighting, squared, self.n_jobs)
+            weights = neighbour_weights(weighting, squared, self.n_jobs, metric)
             every = self._vote(codes, squared, weights)
             return {k: every[k - 1] for k in ks}
         predictions = {}
         for k in ks:
-            weights = neighbour_weights(weighting, np.ascontiguousarray(squared[:, :k]), self.n_jobs)
+            weights = neighbour_weights(weighting, np.ascontiguousarray(squared[:, :k]), self.n_jobs, metric)
             predictions[k] = self._vote(codes[:, :k], squared[:, :k], weights)[k - 1]
         return predictions
 
@@ -158,12 +163,13 @@ class KNeighborsClassifierCV(ClassifierMixin, BaseEstimator):
         codes: np.ndarray,
         squared: np.ndarray,
         weighting: str | Callable,
+        metric: Metric,
     ) -> float:
         if self.scoring == "accuracy":
             # The value of accuracy_score; its checks of the labels alone would cost 600 × 1 ms.
             return float(np.average(predicted == truth))
         scorer = get_scorer(self.scoring)
-        read_off = _ReadOff(self.classes_, predicted, codes, squared, weighting)
+        read_off = _ReadOff(self.classes_, predicted, codes, squared, weighting, metric)
         return float(scorer(read_off, np.zeros((len(truth), 1)), self.classes_[truth]))
 
     def predict(self, X: Any) -> np.ndarray:
@@ -187,8 +193,9 @@ class _ReadOff(ClassifierMixin, BaseEstimator):
         codes: np.ndarray,
         squared: np.ndarray,
         weighting: str | Callable,
+        metric: Metric,
     ) -> None:
-        self.classes_ = classes
+        self.classes_, self._metric = classes, metric
         self._predicted, self._codes, self._squared, self._weighting = predicted, codes, squared, weighting
 
     def predict(self, X: Any) -> np.ndarray:
@@ -196,7 +203,7 @@ class _ReadOff(ClassifierMixin, BaseEstimator):
 
     def predict_proba(self, X: Any) -> np.ndarray:
         squared = np.ascontiguousarray(self._squared)
-        weights = neighbour_weights(self._weighting, squared, None)
+        weights = neighbour_weights(self._weighting, squared, None, self._metric)
         # The neighbours are given by their classes: the class of "row" c is c.
         every_class = np.arange(len(self.classes_), dtype=np.int32)
         return class_shares(every_class, len(every_class), self._codes.astype(np.int64), weights, None)

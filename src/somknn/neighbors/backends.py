@@ -6,6 +6,11 @@ from typing import Any
 
 import numpy as np
 
+from somknn.search.cosine import CosineIndex
+from somknn.search.index import ExactIndex
+from somknn.search.metrics import EUCLIDEAN, Metric
+
+EXACT_INDEXES = (ExactIndex, CosineIndex)  # that an estimator takes in place of rows
 _TUNING_ROWS = 1000
 
 # name: (module, class, the extra that installs the package it needs)
@@ -21,14 +26,16 @@ def make_index(
     n_jobs: int | None,
     params: dict[str, Any] | None = None,
     n_neighbors: int | None = None,
+    metric: Metric = EUCLIDEAN,
 ) -> Any:
-    """Return an unfitted index for an estimator.
+    """Return an unfitted index for an estimator. This is the one place where a metric chooses an index.
 
     An index has `fit(X)`, `search(Q, k)`, `search_within(Q, squared_radius)`, `rows_`, and for model files
     `screen_to_save()` and `restore(X, screen)`.
 
     params : an estimator's `backend_params`, passed to the index's class
     n_neighbors : the k that an approximate backend tunes itself for
+    metric : under cosine, the backend's index searches rows of unit length inside a `CosineIndex`
 
     Raises ImportError, in one line, if the backend's package is not installed, and ValueError for an unknown backend or
     parameters that the backend does not have.
@@ -54,7 +61,15 @@ def make_index(
         raise ValueError(f"backend_params has no {unknown[0]!r} for backend={backend!r}; it takes: {names}")
     if n_neighbors is not None and "n_neighbors" in accepted:
         params.setdefault("n_neighbors", n_neighbors)
-    return index_class(algorithm=algorithm, n_jobs=n_jobs, **params)
+    index = index_class(algorithm=algorithm, n_jobs=n_jobs, **params)
+    return CosineIndex.over(index) if metric.unit_rows else index
+
+
+def check_serves(index: Any, metric: Metric) -> None:
+    """Raise ValueError if a fitted index does not order rows by this metric."""
+    if isinstance(index, CosineIndex) != metric.unit_rows:
+        right = "CosineIndex" if metric.unit_rows else "ExactIndex"
+        raise ValueError(f"metric={metric.name!r} needs a {right} in place of rows, got a {type(index).__name__}")
 
 
 def fit_codebook_index(

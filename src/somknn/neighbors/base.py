@@ -8,15 +8,16 @@ import numpy as np
 import sklearn
 from scipy import sparse
 from sklearn.base import BaseEstimator
-from sklearn.utils._param_validation import Interval, Options, StrOptions
+from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from somknn.machine import resolve_n_threads
-from somknn.neighbors.backends import BACKENDS, make_index
+from somknn.neighbors.backends import BACKENDS, EXACT_INDEXES, check_serves, make_index
 from somknn.neighbors.validation import check_n_neighbors, validate_rows
 from somknn.persistence import Savable
 from somknn.persistence.contents import COLUMNS, ROWS, Array, Integer, Kind, Saved, Text
-from somknn.search.index import ALGORITHMS, ExactIndex
+from somknn.search.index import ALGORITHMS
+from somknn.search.metrics import EFFECTIVE, METRICS, Metric, find_metric
 
 
 class NeighborsBase(Savable, BaseEstimator):
@@ -27,14 +28,14 @@ class NeighborsBase(Savable, BaseEstimator):
         "algorithm": [StrOptions(set(ALGORITHMS))],
         "backend": [StrOptions(set(BACKENDS))],
         "backend_params": [dict, None],
-        "metric": [StrOptions({"euclidean", "l2", "minkowski"})],
-        "p": [Options(Real, {2})],
+        "metric": [StrOptions(set(METRICS))],
+        "p": [Interval(Real, 0, None, closed="neither"), None],
         "n_jobs": [Integral, None],
     }
     _saved_state: ClassVar[dict[str, Kind]] = {
         **COLUMNS,
         "n_samples_fit_": Integer(1),
-        "effective_metric_": Text(("euclidean",)),
+        "effective_metric_": Text(tuple(EFFECTIVE)),
         "fit_X": Array(("n_samples_fit_", "n_features_in_"), ROWS),
         "screen_*": Saved(),
     }
@@ -43,27 +44,43 @@ class NeighborsBase(Savable, BaseEstimator):
     algorithm: str
     backend: str
     backend_params: dict[str, Any] | None
+    metric: str
+    p: float | None
     n_jobs: int | None
 
-    def _fit_rows(
-        self, X: np.ndarray, index: ExactIndex | None = None, screen: dict[str, np.ndarray] | None = None
-    ) -> None:
+    def _validate_params(self) -> None:
+        super()._validate_params()
+        find_metric(self.metric, self.p)
+
+    def _fit_rows(self, X: np.ndarray, index: Any = None) -> None:
         """Set the search index of the rows.
 
-        index : a fitted index to use; by default a new one is made.
-        screen : the saved state of an index, from a model file.
+        index : a fitted index to use, an `ExactIndex` or `CosineIndex`; by default a new one is made.
         """
-        if index is not None:
-            if self.backend != "numba":
-                raise ValueError(f"an ExactIndex in place of rows takes backend='numba', not {self.backend!r}")
-            self._index: Any = index
-            self._index.n_jobs = self.n_jobs
+        metric = find_metric(self.metric, self.p)
+        if index is None:
+            index = self._new_index(metric).fit(X)
         else:
-            self._index = make_index(self.backend, self.algorithm, self.n_jobs, self.backend_params, self.n_neighbors)
-            self._index = self._index.restore(X, screen) if screen else self._index.fit(X)
+            if self.backend != "numba":
+                raise ValueError(f"an index in place of rows takes backend='numba', not {self.backend!r}")
+            check_serves(index, metric)
+        self._take(index, metric)
+
+    def _new_index(self, metric: Metric) -> Any:
+        return make_index(
+            self.backend, self.algorithm, self.n_jobs, self.backend_params, self.n_neighbors, metric=metric
+        )
+
+    def _take(self, index: Any, metric: Metric) -> None:
+        self._index = index
+        self._index.n_jobs = self.n_jobs
         self._index._of_an_estimator = True
-        self.n_samples_fit_ = len(X)
-        self.effective_metric_ = "euclidean"
+        self.n_samples_fit_ = len(index.rows_)
+        self.effective_metric_ = metric.name
+
+    @property
+    def _metric(self) -> Metric:
+        return EFFECTIVE[self.effective_metric_]
 
     @property
     def recall_(self) -> float | None:
@@ -77,7 +94,7 @@ class NeighborsBase(Savable, BaseEstimator):
 
     @property
     def index_(self) -> Any:
-        """The search index in use: a fitted `somknn.neighbors.ExactIndex` or `somknn.neighbors.FaissIndex`.
+        """The search index in use: a fitted `somknn.neighbors.ExactIndex`, `CosineIndex` or `FaissIndex`.
 
         Only this estimator's `fit` changes its rows.
         """
@@ -96,7 +113,10 @@ class NeighborsBase(Savable, BaseEstimator):
         return hasattr(self, "_index")
 
     def _nearest(self, X: Any, n_neighbors: int | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """Squared distances and rows of the nearest neighbours of `X`; None means the fitted rows."""
+        """Squared distances and rows of the nearest neighbours of `X`; None means the fitted rows.
+
+        `_metric.distances` makes distances of them.
+        """
         check_is_fitted(self)
         k = check_n_neighbors(n_neighbors, self.n_neighbors)
         queries = self._fit_X if X is None else validate_rows(self, X, reset=False)
@@ -131,25 +151,33 @@ class NeighborsBase(Savable, BaseEstimator):
         return_distance : bool, default=True
             Whether to return distances as well.
         squared : bool, default=False
-            Return squared distances, as computed: int64 if queries and fitted rows are both stored as uint8 (see the
-            module `somknn.neighbors.validation`), float64 otherwise.
+            Return squared Euclidean distances, as computed: int64 if queries and fitted rows are both stored as uint8
+            (see the module `somknn.neighbors.validation`), float64 otherwise. Not for `metric="cosine"`.
 
         Returns
         -------
         distances : ndarray of shape (m, n_neighbors), float64 or int64
-            Euclidean distances, ascending. Only with `return_distance=True`.
+            Distances under `metric`, ascending. Only with `return_distance=True`.
         indices : ndarray of shape (m, n_neighbors), int64
             Row numbers; equal distances in order of row number.
 
         Raises
         ------
         ValueError
-            For more neighbours than rows, NaN, infinity, or another number of features.
+            For more neighbours than rows, NaN, infinity, another number of features, or `squared` under cosine.
         """
         squared_distances, indices = self._nearest(X, n_neighbors)
         if not return_distance:
             return indices
-        return (squared_distances if squared else np.sqrt(squared_distances)), indices
+        return self._distances(squared_distances, squared), indices
+
+    def _distances(self, squared_distances: np.ndarray, squared: bool = False) -> np.ndarray:
+        """What a caller gets for the values of an index."""
+        if not squared:
+            return self._metric.distances(squared_distances)
+        if self._metric.unit_rows:
+            raise ValueError("squared=True is of Euclidean distances; with metric='cosine' leave it out")
+        return squared_distances
 
     def kneighbors_graph(
         self, X: Any = None, n_neighbors: int | None = None, mode: str = "connectivity"
@@ -161,7 +189,7 @@ class NeighborsBase(Savable, BaseEstimator):
         X, n_neighbors
             As in `kneighbors`.
         mode : {"connectivity", "distance"}, default="connectivity"
-            Entries of the matrix: ones, or Euclidean distances.
+            Entries of the matrix: ones, or distances.
 
         Returns
         -------
@@ -172,7 +200,7 @@ class NeighborsBase(Savable, BaseEstimator):
         if mode not in ("connectivity", "distance"):
             raise ValueError(f"mode must be 'connectivity' or 'distance', got {mode!r}")
         squared_distances, indices = self._nearest(X, n_neighbors)
-        values = np.sqrt(squared_distances) if mode == "distance" else np.ones(indices.shape)
+        values = self._distances(squared_distances) if mode == "distance" else np.ones(indices.shape)
         starts = np.arange(len(indices) + 1) * indices.shape[1]
         return as_csr(values.ravel(), indices.ravel(), starts, self.n_samples_fit_)
 
@@ -186,7 +214,8 @@ class NeighborsBase(Savable, BaseEstimator):
         screen = {name: array for name, array in arrays.items() if name.startswith("screen_")}
         others = {name: array for name, array in arrays.items() if name != "fit_X" and name not in screen}
         super()._restore(others, state)
-        self._fit_rows(X, screen=screen)
+        index = self._new_index(self._metric)
+        self._take(index.restore(X, screen) if screen else index.fit(X), self._metric)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -194,9 +223,9 @@ class NeighborsBase(Savable, BaseEstimator):
         return tags
 
 
-def rows_and_index(X: Any) -> tuple[Any, ExactIndex | None]:
+def rows_and_index(X: Any) -> tuple[Any, Any]:
     """Split the argument of `fit`: rows and None, or for a fitted index its rows and a private copy of it."""
-    if not isinstance(X, ExactIndex):
+    if not isinstance(X, EXACT_INDEXES):
         return X, None
     index = copy.copy(X)
     return index._taken().rows, index
@@ -205,8 +234,8 @@ def rows_and_index(X: Any) -> tuple[Any, ExactIndex | None]:
 def _without_self(squared_distances: np.ndarray, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Drop query i from the neighbours of query i: the result has one column less.
 
-    A row with more duplicates than neighbours may be missing from its own list: then all listed rows are at distance
-    zero, and the last of them is dropped.
+    A row with more duplicates than neighbours may be missing from its own list: then all listed rows are as near as the
+    row itself, and the last of them is dropped. So may a row of zeros under the cosine distance.
     """
     m, k = indices.shape
     keep = indices != np.arange(m)[:, None]

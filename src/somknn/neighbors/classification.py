@@ -28,8 +28,8 @@ class KNeighborsClassifier(MultiOutputMixin, ClassifierMixin, NeighborsBase):
         Neighbours that vote.
     weights : {"uniform", "distance"}, callable or None, default="uniform"
         "uniform" (or None): every neighbour counts 1. "distance": 1/distance; neighbours at distance zero, if there are
-        any, decide alone. A function receives Euclidean distances (m, n_neighbors) and returns weights of the same
-        shape, 0 or greater; infinite weights decide alone.
+        any, decide alone. A function receives distances (m, n_neighbors) and returns weights of the same shape, 0 or
+        greater; infinite weights decide alone. Distances are those of `metric`.
     tie_break : {"nearest", "first"}, default="nearest"
         Rule for classes with equal votes. "nearest": the class whose nearest neighbour is closest, and if these are
         equally close the smaller class. "first": the smaller class, which is scikit-learn's rule. If several rows are
@@ -42,10 +42,10 @@ class KNeighborsClassifier(MultiOutputMixin, ClassifierMixin, NeighborsBase):
     backend_params : dict, default=None
         Parameters of `somknn.neighbors.FaissIndex` for `backend="faiss"`: for example
         `{"index": "ivf", "target_recall": 0.99}`. None: its `index="flat"`, which is exact as well.
-    metric : {"minkowski", "euclidean", "l2"}, default="minkowski"
-        All of these are the same distance; accepted so that code written for scikit-learn runs.
-    p : 2
-        Accepted for the same reason; no other power is supported.
+    metric : {"minkowski", "euclidean", "l2", "sqeuclidean", "cosine"}, default="minkowski"
+        The first three are the Euclidean distance. See `NearestNeighbors`.
+    p : 2 or None
+        The power of "minkowski": no other than 2 is supported. Other metrics ignore it, as in scikit-learn.
     n_jobs : int, default=None
         Threads; None and -1 mean all that `NUMBA_NUM_THREADS` allows.
 
@@ -57,6 +57,8 @@ class KNeighborsClassifier(MultiOutputMixin, ClassifierMixin, NeighborsBase):
         Whether `y` had several columns.
     n_features_in_, n_samples_fit_ : int
         Width and number of the fitted rows.
+    effective_metric_ : str
+        The metric in use: "euclidean" for "minkowski", otherwise `metric`.
     recall_ : float or None
         Share of the true neighbours that the backend finds: 1.0 for an exact one, otherwise measured by `fit`.
     feature_names_in_ : ndarray of shape (n_features_in_,)
@@ -105,7 +107,7 @@ class KNeighborsClassifier(MultiOutputMixin, ClassifierMixin, NeighborsBase):
         backend: str = "numba",
         backend_params: dict[str, Any] | None = None,
         metric: str = "minkowski",
-        p: float = 2,
+        p: float | None = 2,
         n_jobs: int | None = None,
     ) -> None:
         self.n_neighbors = n_neighbors
@@ -123,7 +125,7 @@ class KNeighborsClassifier(MultiOutputMixin, ClassifierMixin, NeighborsBase):
 
         Parameters
         ----------
-        X : array-like of shape (n, n_features), or ExactIndex
+        X : array-like of shape (n, n_features), ExactIndex or CosineIndex
             Rows, or a fitted index of them, which is then used directly.
         y : array-like of shape (n,) or (n, n_outputs)
             Labels of any sortable kind: numbers, text, booleans.
@@ -171,7 +173,7 @@ class KNeighborsClassifier(MultiOutputMixin, ClassifierMixin, NeighborsBase):
             Labels, with the dtype of `y`.
         """
         neighbours = self._nearest(X)
-        weights = neighbour_weights(self.weights, neighbours[0], self.n_jobs)
+        weights = neighbour_weights(self.weights, neighbours[0], self.n_jobs, self._metric)
         columns = [
             classes[self._winners(codes, len(classes), neighbours, weights)]
             for codes, classes in zip(self._codes, self._classes, strict=True)
@@ -185,11 +187,11 @@ class KNeighborsClassifier(MultiOutputMixin, ClassifierMixin, NeighborsBase):
     def _predict_in_one_search(self, X: Any) -> tuple[np.ndarray, np.ndarray, tuple[np.ndarray, np.ndarray]]:
         """`predict` as positions in `classes_`, `predict_proba` and `kneighbors`, from one search; for one output."""
         neighbours = self._nearest(X)
-        weights = neighbour_weights(self.weights, neighbours[0], self.n_jobs)
+        weights = neighbour_weights(self.weights, neighbours[0], self.n_jobs, self._metric)
         own, n_classes = self._codes[0], len(self.classes_)
         shares = class_shares(own, n_classes, neighbours[1], weights, self.n_jobs)
         codes = self._winners(own, n_classes, neighbours, weights)
-        return codes, shares, (np.sqrt(neighbours[0]), neighbours[1])
+        return codes, shares, (self._distances(neighbours[0]), neighbours[1])
 
     def predict_proba(self, X: Any) -> Any:
         """Each class's share of the votes.
@@ -205,7 +207,7 @@ class KNeighborsClassifier(MultiOutputMixin, ClassifierMixin, NeighborsBase):
             Columns in the order of `classes_`.
         """
         squared_distances, indices = self._nearest(X)
-        weights = neighbour_weights(self.weights, squared_distances, self.n_jobs)
+        weights = neighbour_weights(self.weights, squared_distances, self.n_jobs, self._metric)
         shares = [
             class_shares(codes, len(classes), indices, weights, self.n_jobs)
             for codes, classes in zip(self._codes, self._classes, strict=True)

@@ -19,7 +19,7 @@ class KNeighborsTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, N
     Parameters
     ----------
     mode : {"distance", "connectivity"}, default="distance"
-        Entries of the graph: Euclidean distances, or ones.
+        Entries of the graph: distances, or ones.
     n_neighbors : int, default=5
         Neighbours of each row. With `mode="distance"` one more is stored: each fitted row counts as its own neighbour,
         as estimators that use such graphs expect (scikit-learn's convention).
@@ -30,10 +30,10 @@ class KNeighborsTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, N
     backend_params : dict, default=None
         Parameters of `somknn.neighbors.FaissIndex` for `backend="faiss"`: for example
         `{"index": "ivf", "target_recall": 0.99}`. None: its `index="flat"`, which is exact as well.
-    metric : {"minkowski", "euclidean", "l2"}, default="minkowski"
-        All of these are the same distance; accepted so that code written for scikit-learn runs.
-    p : 2
-        Accepted for the same reason; no other power is supported.
+    metric : {"minkowski", "euclidean", "l2", "sqeuclidean", "cosine"}, default="minkowski"
+        The first three are the Euclidean distance. See `NearestNeighbors`.
+    p : 2 or None
+        The power of "minkowski": no other than 2 is supported. Other metrics ignore it, as in scikit-learn.
     n_jobs : int, default=None
         Threads; None and -1 mean all that `NUMBA_NUM_THREADS` allows.
 
@@ -41,6 +41,8 @@ class KNeighborsTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, N
     ----------
     n_features_in_, n_samples_fit_ : int
         Width and number of the fitted rows.
+    effective_metric_ : str
+        The metric in use: "euclidean" for "minkowski", otherwise `metric`.
     recall_ : float or None
         Share of the true neighbours that the backend finds: 1.0 for an exact one, otherwise measured by `fit`.
     feature_names_in_ : ndarray of shape (n_features_in_,)
@@ -69,7 +71,7 @@ class KNeighborsTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, N
         backend: str = "numba",
         backend_params: dict[str, Any] | None = None,
         metric: str = "minkowski",
-        p: float = 2,
+        p: float | None = 2,
         n_jobs: int | None = None,
     ) -> None:
         self.mode = mode
@@ -86,7 +88,7 @@ class KNeighborsTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, N
 
         Parameters
         ----------
-        X : array-like of shape (n, n_features), or ExactIndex
+        X : array-like of shape (n, n_features), ExactIndex or CosineIndex
             Rows, or a fitted index of them, which is then used directly.
         y : ignored
 

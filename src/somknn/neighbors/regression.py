@@ -31,10 +31,10 @@ class KNeighborsRegressor(MultiOutputMixin, RegressorMixin, NeighborsBase):
     backend_params : dict, default=None
         Parameters of `somknn.neighbors.FaissIndex` for `backend="faiss"`: for example
         `{"index": "ivf", "target_recall": 0.99}`. None: its `index="flat"`, which is exact as well.
-    metric : {"minkowski", "euclidean", "l2"}, default="minkowski"
-        All of these are the same distance; accepted so that code written for scikit-learn runs.
-    p : 2
-        Accepted for the same reason; no other power is supported.
+    metric : {"minkowski", "euclidean", "l2", "sqeuclidean", "cosine"}, default="minkowski"
+        The first three are the Euclidean distance. See `NearestNeighbors`.
+    p : 2 or None
+        The power of "minkowski": no other than 2 is supported. Other metrics ignore it, as in scikit-learn.
     n_jobs : int, default=None
         Threads; None and -1 mean all that `NUMBA_NUM_THREADS` allows.
 
@@ -42,6 +42,8 @@ class KNeighborsRegressor(MultiOutputMixin, RegressorMixin, NeighborsBase):
     ----------
     n_features_in_, n_samples_fit_ : int
         Width and number of the fitted rows.
+    effective_metric_ : str
+        The metric in use: "euclidean" for "minkowski", otherwise `metric`.
     recall_ : float or None
         Share of the true neighbours that the backend finds: 1.0 for an exact one, otherwise measured by `fit`.
     feature_names_in_ : ndarray of shape (n_features_in_,)
@@ -77,7 +79,7 @@ class KNeighborsRegressor(MultiOutputMixin, RegressorMixin, NeighborsBase):
         backend: str = "numba",
         backend_params: dict[str, Any] | None = None,
         metric: str = "minkowski",
-        p: float = 2,
+        p: float | None = 2,
         n_jobs: int | None = None,
     ) -> None:
         self.n_neighbors = n_neighbors
@@ -94,7 +96,7 @@ class KNeighborsRegressor(MultiOutputMixin, RegressorMixin, NeighborsBase):
 
         Parameters
         ----------
-        X : array-like of shape (n, n_features), or ExactIndex
+        X : array-like of shape (n, n_features), ExactIndex or CosineIndex
             Rows, or a fitted index of them, which is then used directly.
         y : array-like of shape (n,) or (n, n_outputs)
             Numbers.
@@ -123,7 +125,7 @@ class KNeighborsRegressor(MultiOutputMixin, RegressorMixin, NeighborsBase):
         ndarray of shape (m,) or (m, n_outputs), float64
         """
         squared_distances, indices = self._nearest(X)
-        weights = neighbour_weights(self.weights, squared_distances, self.n_jobs)
+        weights = neighbour_weights(self.weights, squared_distances, self.n_jobs, self._metric)
         targets = self._targets
         means = mean_targets(targets.reshape(len(targets), -1), indices, weights, self.n_jobs)
         return means if targets.ndim == 2 else means[:, 0]

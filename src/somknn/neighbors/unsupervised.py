@@ -16,7 +16,7 @@ from somknn.neighbors.validation import validate_rows
 
 @one_state
 class NearestNeighbors(NeighborsBase):
-    """Exact nearest neighbours under the Euclidean distance.
+    """Exact nearest neighbours under the Euclidean or the cosine distance.
 
     Parameters
     ----------
@@ -31,10 +31,11 @@ class NearestNeighbors(NeighborsBase):
     backend_params : dict, default=None
         Parameters of `somknn.neighbors.FaissIndex` for `backend="faiss"`: for example
         `{"index": "ivf", "target_recall": 0.99}`. None: its `index="flat"`, which is exact as well.
-    metric : {"minkowski", "euclidean", "l2"}, default="minkowski"
-        All of these are the same distance; accepted so that code written for scikit-learn runs.
-    p : 2
-        Accepted for the same reason; no other power is supported.
+    metric : {"minkowski", "euclidean", "l2", "sqeuclidean", "cosine"}, default="minkowski"
+        The first three are the Euclidean distance; "sqeuclidean" is its square; "cosine" is one minus the cosine of the
+        angle between two rows (see the notes).
+    p : 2 or None
+        The power of "minkowski": no other than 2 is supported. Other metrics ignore it, as in scikit-learn.
     n_jobs : int, default=None
         Threads; None and -1 mean all that `NUMBA_NUM_THREADS` allows.
 
@@ -42,6 +43,8 @@ class NearestNeighbors(NeighborsBase):
     ----------
     n_features_in_, n_samples_fit_ : int
         Width and number of the fitted rows.
+    effective_metric_ : str
+        The metric in use: "euclidean" for "minkowski", otherwise `metric`.
     recall_ : float or None
         Share of the true neighbours that the backend finds: 1.0 for an exact one, otherwise measured by `fit`.
     feature_names_in_ : ndarray of shape (n_features_in_,)
@@ -52,6 +55,12 @@ class NearestNeighbors(NeighborsBase):
     uint8, float32 and float64 rows are used as they are; uint8 rows are not copied to floats. C-contiguous rows are not
     copied at all and must not be changed afterwards. Other number types are converted exactly: see
     `somknn.neighbors.validation`. Equal distances are ordered by row number.
+
+    Under "cosine" rows and queries are scaled to unit length in float64, u = x / ‖x‖, and the distance is ½·‖u - v‖²,
+    which is 1 - cos. It is exactly 0 for equal rows, never negative and never above 2, and keeps its digits where rows
+    are nearly parallel, which 1 - cos does not. Sums are in the order of `somknn_kernels.exact.distances`. A row of
+    zeros is at distance 1 from every row, another row of zeros included, as in scikit-learn. The index holds the unit
+    rows besides the rows: 8 bytes for each value.
 
     Examples
     --------
@@ -79,7 +88,7 @@ class NearestNeighbors(NeighborsBase):
         backend: str = "numba",
         backend_params: dict[str, Any] | None = None,
         metric: str = "minkowski",
-        p: float = 2,
+        p: float | None = 2,
         n_jobs: int | None = None,
     ) -> None:
         self.n_neighbors = n_neighbors
@@ -96,7 +105,7 @@ class NearestNeighbors(NeighborsBase):
 
         Parameters
         ----------
-        X : array-like of shape (n, n_features), or ExactIndex
+        X : array-like of shape (n, n_features), ExactIndex or CosineIndex
             Rows, or a fitted index of them, which is then used directly.
         y : ignored
 
@@ -117,14 +126,15 @@ class NearestNeighbors(NeighborsBase):
             raise ValueError(f"radius must be 0 or greater, got {radius}")
         queries = self._fit_X if X is None else validate_rows(self, X, reset=False)
         n_threads = resolve_n_threads(self.n_jobs)
-        limit = _largest_square(float(radius))
+        limit = self._metric.largest_within(float(radius))
         starts, squared_distances, indices = self._index.search_within(queries, limit, n_threads=n_threads)
         if X is not None:
             return starts, squared_distances, indices
         query_of = np.repeat(np.arange(len(queries)), np.diff(starts))
         keep = indices != query_of
-        # Every row lies within any radius of itself exactly once.
-        return starts - np.arange(len(starts)), squared_distances[keep], indices[keep]
+        # A row is within any radius of itself, except a row of zeros under the cosine distance.
+        own = np.bincount(query_of[~keep], minlength=len(queries))
+        return starts - np.concatenate([[0], np.cumsum(own)]), squared_distances[keep], indices[keep]
 
     def radius_neighbors(
         self,
@@ -142,13 +152,13 @@ class NearestNeighbors(NeighborsBase):
         X : array-like of shape (m, n_features), default=None
             Queries. None: the fitted rows themselves, where no row counts as its own neighbour.
         radius : float, default=None
-            Largest Euclidean distance; by default the constructor's `radius`.
+            Largest distance under `metric`; by default the constructor's `radius`.
         return_distance : bool, default=True
             Whether to return distances as well.
         sort_results : bool, default=False
             Order each query's neighbours by distance, then row number; otherwise by row number.
         squared : bool, default=False
-            Return squared distances, as in `kneighbors`. The radius is still a plain distance.
+            Return squared Euclidean distances, as in `kneighbors`. The radius is still a plain distance.
 
         Returns
         -------
@@ -166,7 +176,7 @@ class NearestNeighbors(NeighborsBase):
         neighbours = _split(indices, starts)
         if not return_distance:
             return neighbours
-        return _split(squared_distances if squared else np.sqrt(squared_distances), starts), neighbours
+        return _split(self._distances(squared_distances, squared), starts), neighbours
 
     def radius_neighbors_graph(
         self,
@@ -182,7 +192,7 @@ class NearestNeighbors(NeighborsBase):
         X, radius, sort_results
             As in `radius_neighbors`.
         mode : {"connectivity", "distance"}, default="connectivity"
-            Entries of the matrix: ones, or Euclidean distances.
+            Entries of the matrix: ones, or distances.
 
         Returns
         -------
@@ -194,20 +204,8 @@ class NearestNeighbors(NeighborsBase):
         if sort_results:
             order = _order_in_segments(starts, squared_distances)
             squared_distances, indices = squared_distances[order], indices[order]
-        values = np.sqrt(squared_distances) if mode == "distance" else np.ones(len(indices))
+        values = self._distances(squared_distances) if mode == "distance" else np.ones(len(indices))
         return as_csr(values, indices, starts, self.n_samples_fit_)
-
-
-def _largest_square(radius: float) -> float:
-    """The largest float whose root is at most `radius`, so that the boundary agrees with the returned distances."""
-    square = radius * radius
-    if not np.isfinite(square):
-        return float("inf")
-    while square > 0 and np.sqrt(square) > radius:
-        square = float(np.nextafter(square, 0.0))
-    while np.sqrt(above := float(np.nextafter(square, np.inf))) <= radius:
-        square = above
-    return square
 
 
 def _order_in_segments(starts: np.ndarray, squared_distances: np.ndarray) -> np.ndarray:

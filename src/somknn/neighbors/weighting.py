@@ -7,6 +7,7 @@ import numpy as np
 
 from somknn.machine import resolve_n_threads, run_tasks
 from somknn.neighbors.validation import check_weights
+from somknn.search.metrics import EUCLIDEAN, Metric
 from somknn_kernels.votes import prefix_voting, voting
 
 _QUERIES_PER_TASK = 8192  # some hundred microseconds of votes: enough to be worth a thread
@@ -22,16 +23,21 @@ def _over_queries(
     run_tasks(task, -(-n_queries // at_once), resolve_n_threads(n_jobs))
 
 
-def neighbour_weights(weights: Any, squared_distances: np.ndarray, n_jobs: int | None) -> np.ndarray | None:
-    """Weights (m, k) for the parameter `weights`, or None if all count the same."""
+def neighbour_weights(
+    weights: Any, squared_distances: np.ndarray, n_jobs: int | None, metric: Metric = EUCLIDEAN
+) -> np.ndarray | None:
+    """Weights (m, k) for the parameter `weights`, or None if all count the same.
+
+    squared_distances : (m, k), as an index returns them; `metric` says which distances they stand for
+    """
     if weights is None or weights == "uniform":
         return None
     if callable(weights):
-        return check_weights(weights(np.sqrt(squared_distances)), squared_distances.shape)
+        return check_weights(weights(metric.distances(squared_distances)), squared_distances.shape)
     out = np.empty(squared_distances.shape)
 
     def work(part: slice) -> None:
-        voting.inverse_distance_weights(squared_distances[part], out[part])
+        voting.inverse_distance_weights(metric.distances(squared_distances[part]), out[part])
 
     _over_queries(len(out), n_jobs, work)
     return out
