@@ -28,7 +28,7 @@ def equal(a, b):
     seed=st.integers(0, 2**32 - 1),
     sizes=st.lists(st.integers(1, 12), min_size=1, max_size=10),
     k=st.integers(1, 12),
-    dtype=st.sampled_from([np.uint8, np.float32, np.float64]),
+    dtype=st.sampled_from([np.uint8, np.int8, np.float32, np.float64]),
     fan=st.integers(2, 4),
     metric=st.sampled_from(["euclidean", "cosine"]),
 )
@@ -50,6 +50,7 @@ def test_merged_shards_equal_one_index(seed, sizes, k, dtype, fan, metric):
 
 CASES = {
     "bytes": lambda random: random.integers(0, 256, (3000, 60), dtype=np.uint8),
+    "signed bytes": lambda random: random.integers(-128, 128, (3000, 60), dtype=np.int8),
     "few values": lambda random: random.integers(0, 2, (3000, 12), dtype=np.uint8),
     "float32": lambda random: random.normal(size=(3000, 60)).astype(np.float32),
     "far from the origin": lambda random: random.normal(size=(3000, 50)) + 1e7,

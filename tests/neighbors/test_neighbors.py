@@ -1,5 +1,6 @@
 """The k-NN estimators against an oracle and scikit-learn: inputs of every kind, threads, pipelines."""
 
+import importlib.util
 import multiprocessing
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+import somknn
 from somknn import KNeighborsClassifier, KNeighborsRegressor, KNeighborsTransformer, NearestNeighbors
 from somknn.neighbors import ExactIndex
 
@@ -69,7 +71,11 @@ def test_number_types_give_the_same_neighbours(digits, dtype):
         (np.array([[-1, 255]], np.int64), np.float64),
         (np.array([[0, 256]], np.int64), np.float64),
         (np.array([[0, 2**53]], np.uint64), np.float64),
-        (np.array([[-300, 2]], np.int16), np.float32),
+        (np.array([[-300, 2]], np.int16), np.int16),
+        (np.array([[0, 255]], np.int16), np.uint8),
+        (np.array([[-128, 2]], np.int8), np.int8),
+        (np.array([[0, 2]], np.int8), np.uint8),
+        (np.array([[0, 300]], np.uint16), np.float32),
         (np.array([[0.5, 2]], np.float16), np.float32),
         (np.array([[True, False]]), np.uint8),
     ],
@@ -80,9 +86,38 @@ def test_other_number_types_are_held_exactly(values, held):
     np.testing.assert_array_equal(fitted, values)
 
 
-def test_bytes_are_not_copied(digits):
+def test_integers_are_not_copied(digits):
     X = digits[0]
-    assert np.shares_memory(NearestNeighbors().fit(X)._fit_X, X)
+    for rows in (X, X.astype(np.int8) - np.int8(8), X.astype(np.int16) - np.int16(900)):
+        assert np.shares_memory(NearestNeighbors().fit(rows)._fit_X, rows)
+
+
+@pytest.mark.parametrize(("dtype", "offset"), [(np.int8, -8), (np.int16, -900)])
+def test_signed_rows_and_queries_of_any_type(digits, tmp_path, dtype, offset):
+    X, y, Q, _ = (part.astype(np.int64) + offset * (part.ndim == 2) for part in digits)
+    squared, indices = oracle(X, Q, 5)
+    model = NearestNeighbors().fit(X.astype(dtype))
+    model.save(tmp_path / "model")
+    for each in (model, somknn.load(tmp_path / "model")):
+        assert each._fit_X.dtype == dtype
+        for queries in (Q.astype(dtype), Q, Q.astype(np.float64), Q.astype(np.int16), Q.tolist()):
+            got, got_indices = each.kneighbors(queries, squared=True)
+            np.testing.assert_array_equal(got, squared)
+            np.testing.assert_array_equal(got_indices, indices)
+    assert model.kneighbors(Q, squared=True)[0].dtype == (np.int64 if dtype == np.int8 else np.float64)
+    positive = np.abs(Q[:3])  # bytes as well, but for such rows int8
+    np.testing.assert_array_equal(model.kneighbors(positive, squared=True)[0], oracle(X, positive, 5)[0])
+    far = Q[:4] * 1000  # beyond the type of the rows
+    np.testing.assert_array_equal(model.kneighbors(far, squared=True)[0], oracle(X, far, 5)[0])
+    own = model.kneighbors(squared=True)[0]
+    np.testing.assert_array_equal(own, oracle(X, X, 6)[0][:, 1:])
+    for faiss in (False, True):
+        backend = "faiss" if faiss else "numba"
+        if faiss and importlib.util.find_spec("faiss") is None:
+            continue
+        classifier = KNeighborsClassifier(3, backend=backend).fit(X.astype(dtype), y)
+        np.testing.assert_array_equal(classifier.predict(Q), KNeighborsClassifier(3).fit(X.astype(float), y).predict(Q))
+        assert classifier._fit_X.dtype == (np.float32 if faiss else dtype)
 
 
 def test_mixed_number_types(digits):

@@ -91,12 +91,13 @@ def check_shape(X: Any, name: str = "X") -> dask.array.Array:
     return X if len(X.chunks[1]) == 1 else X.rechunk({1: -1})
 
 
-def check_rows(X: Any, name: str = "X") -> dask.array.Array:
+def check_rows(X: Any, name: str = "X", dtypes: tuple[np.dtype, ...] = DTYPES) -> dask.array.Array:
     """As `check_shape`, and require a dtype that the kernels accept; TypeError for others."""
     X = check_shape(X, name)
-    if X.dtype not in DTYPES:
+    if X.dtype not in dtypes:
+        names = ", ".join(map(str, dtypes[:-1]))
         raise TypeError(
-            f"{name} must be uint8, float32 or float64, got {X.dtype}: convert it with {name}.astype(...), uint8 where "
+            f"{name} must be {names} or {dtypes[-1]}, got {X.dtype}: convert it with {name}.astype(...), uint8 where "
             "all values are whole numbers from 0 to 255"
         )
     return X

@@ -21,7 +21,7 @@ from somknn.distributed.cluster import (
 from somknn.fitted import one_state
 from somknn.neighbors.backends import make_index
 from somknn.neighbors.weighting import class_shares, neighbour_weights, winning_codes
-from somknn.search.index import ALGORITHMS, as_rows
+from somknn.search.index import ALGORITHMS, ROW_DTYPES, as_rows
 from somknn.search.metrics import find_metric
 
 _QUERY_BYTES = 8_000_000  # bytes of queries sent at a time
@@ -112,7 +112,7 @@ class ShardedIndex:
         self.metric = metric
 
     def fit(self, X: Any) -> "ShardedIndex":
-        """Prepare the shards of `X`, a Dask array (n, d) of uint8, float32 or float64; return when all are ready.
+        """Prepare the shards of `X`, a Dask array (n, d) of a type that `ExactIndex` takes; return when all are ready.
 
         Raises
         ------
@@ -128,7 +128,7 @@ class ShardedIndex:
             raise ValueError(f"algorithm must be one of {', '.join(ALGORITHMS)}; got {self.algorithm!r}")
         find_metric(self.metric)
         client = find_client(self.client)
-        X = check_rows(X)
+        X = check_rows(X, dtypes=ROW_DTYPES)
         blocks = blocks_of(X)
         own = [
             (self.algorithm, None if labels is None else labels[b.first : b.first + b.n], self.metric) for b in blocks
@@ -145,12 +145,12 @@ class ShardedIndex:
 
         Parameters
         ----------
-        Q : array (m, d), uint8, float32 or float64, in the client's memory
+        Q : array (m, d), in the client's memory
         k : int, 1 to n
 
         Returns
         -------
-        squared_distances : ndarray (m, k), int64 (uint8 rows and queries) or float64, ascending
+        squared_distances : ndarray (m, k), int64 or float64 as from `ExactIndex`, ascending
         indices : ndarray (m, k), int64
             Rows of the Dask array; equal distances in row order.
         """
@@ -162,7 +162,7 @@ class ShardedIndex:
         if not hasattr(self, "_shards"):
             raise ValueError("this index has no rows yet; call fit first")
         client = find_client(self.client)
-        queries = as_rows(Q, "Q", self.n_features_)
+        queries = as_rows(Q, "Q", self.n_features_, ROW_DTYPES)
         if not 1 <= k <= self.n_rows_:
             raise ValueError(f"k must be between 1 and the number of rows, {self.n_rows_}; got {k}")
         step = max(1, min(_QUERIES, _QUERY_BYTES // (queries.shape[1] * queries.itemsize)))
@@ -229,7 +229,7 @@ class ShardedKNeighborsClassifier:
         if not (callable(self.weights) or self.weights in ("uniform", "distance", None)):
             raise ValueError(f"weights must be 'uniform', 'distance' or a function, got {self.weights!r}")
         metric = find_metric(self.metric)
-        X = check_rows(X)
+        X = check_rows(X, dtypes=ROW_DTYPES)
         y = np.asarray(y)
         if y.shape != (len(X),):
             raise ValueError(f"y must have one label for each of the {len(X)} rows, got the shape {y.shape}")

@@ -36,7 +36,7 @@ class NeighborsBase(Savable, BaseEstimator):
         **COLUMNS,
         "n_samples_fit_": Integer(1),
         "effective_metric_": Text(tuple(EFFECTIVE)),
-        "fit_X": Array(("n_samples_fit_", "n_features_in_"), ROWS),
+        "fit_X": Array(("n_samples_fit_", "n_features_in_"), ("int8", "int16", *ROWS)),
         "screen_*": Saved(),
     }
     # Set by `_fit_rows`.
@@ -65,6 +65,17 @@ class NeighborsBase(Savable, BaseEstimator):
                 raise ValueError(f"an index in place of rows takes backend='numba', not {self.backend!r}")
             check_serves(index, metric)
         self._take(index, metric)
+
+    @property
+    def _takes_signed(self) -> bool:
+        """Whether the index holds int8 and int16 as they are."""
+        return self.backend == "numba"
+
+    def _queries(self, X: Any) -> np.ndarray:
+        """`X` as queries; None means the fitted rows."""
+        if X is None:
+            return self._fit_X
+        return validate_rows(self, X, reset=False, signed=self._fit_X.dtype.kind == "i", held=self._fit_X.dtype)
 
     def _new_index(self, metric: Metric) -> Any:
         return make_index(
@@ -119,7 +130,7 @@ class NeighborsBase(Savable, BaseEstimator):
         """
         check_is_fitted(self)
         k = check_n_neighbors(n_neighbors, self.n_neighbors)
-        queries = self._fit_X if X is None else validate_rows(self, X, reset=False)
+        queries = self._queries(X)
         if k + (X is None) > self.n_samples_fit_:
             sign = "<" if X is None else "<="
             raise ValueError(
@@ -152,7 +163,7 @@ class NeighborsBase(Savable, BaseEstimator):
             Whether to return distances as well.
         squared : bool, default=False
             Return squared Euclidean distances, as computed: int64 if queries and fitted rows are both stored as uint8
-            (see the module `somknn.neighbors.validation`), float64 otherwise. Not for `metric="cosine"`.
+            or both as int8 (see the module `somknn.neighbors.validation`), float64 otherwise. Not under cosine.
 
         Returns
         -------

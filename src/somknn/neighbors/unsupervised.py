@@ -52,9 +52,9 @@ class NearestNeighbors(NeighborsBase):
 
     Notes
     -----
-    uint8, float32 and float64 rows are used as they are; uint8 rows are not copied to floats. C-contiguous rows are not
-    copied at all and must not be changed afterwards. Other number types are converted exactly: see
-    `somknn.neighbors.validation`. Equal distances are ordered by row number.
+    uint8, int8, int16, float32 and float64 rows are used as they are; integers are not copied to floats. C-contiguous
+    rows must not be changed afterwards: they are not copied, except int8, once and as bytes. Other number types are
+    converted exactly: see `somknn.neighbors.validation`. Equal distances are ordered by row number.
 
     Under "cosine" rows and queries are scaled to unit length in float64, u = x / ‖x‖, and the distance is ½·‖u - v‖²,
     which is 1 - cos. It is exactly 0 for equal rows, never negative and never above 2, and keeps its digits where rows
@@ -115,7 +115,7 @@ class NearestNeighbors(NeighborsBase):
         """
         self._validate_params()
         rows, index = rows_and_index(X)
-        self._fit_rows(validate_rows(self, rows, reset=True), index)
+        self._fit_rows(validate_rows(self, rows, reset=True, signed=self._takes_signed), index)
         return self
 
     def _within(self, X: Any, radius: float | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -124,7 +124,7 @@ class NearestNeighbors(NeighborsBase):
         radius = self.radius if radius is None else radius
         if not radius >= 0:
             raise ValueError(f"radius must be 0 or greater, got {radius}")
-        queries = self._fit_X if X is None else validate_rows(self, X, reset=False)
+        queries = self._queries(X)
         n_threads = resolve_n_threads(self.n_jobs)
         limit = self._metric.largest_within(float(radius))
         starts, squared_distances, indices = self._index.search_within(queries, limit, n_threads=n_threads)

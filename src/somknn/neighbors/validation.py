@@ -5,9 +5,12 @@ values exactly, so distances are those of the given values:
 
     bool                                      uint8
     integers whose values all fit 0 to 255    uint8 (an eighth of int64's memory, and the fast integer path)
-    other int8, int16, uint16; float16        float32
+    other int8, int16                         kept by the k-NN estimators with backend="numba"; float32 elsewhere
+    uint16; float16                           float32
     other integers                            float64; values beyond ±2**53 are an error
     long double                               float64, rounded as by NumPy
+
+Queries for rows that are held as int8 or int16 become that type if all their values fit it.
 """
 
 from typing import Any
@@ -19,11 +22,16 @@ from sklearn.utils.validation import validate_data
 from somknn.search.finite import check_finite
 
 _KEPT = (np.dtype(np.uint8), np.dtype(np.float32), np.dtype(np.float64))
+_SIGNED = (np.dtype(np.int8), np.dtype(np.int16))
 _LARGEST_INTEGER = 2**53
 
 
-def validate_rows(estimator: Any, X: Any, *, reset: bool) -> np.ndarray:
+def validate_rows(
+    estimator: Any, X: Any, *, reset: bool, signed: bool = False, held: np.dtype | None = None
+) -> np.ndarray:
     """`X` as rows for the index; `reset` records number and names of features on `estimator`, otherwise compares them.
+
+    signed, held : as in `prepare_rows`
 
     Raises
     ------
@@ -34,10 +42,12 @@ def validate_rows(estimator: Any, X: Any, *, reset: bool) -> np.ndarray:
         For sparse input, or cells that are not numbers.
     """
     X = validate_data(estimator, X, reset=reset, dtype="numeric", order="C", ensure_all_finite=False)
-    return prepare_rows(X, getattr(estimator, "feature_names_in_", None))
+    return prepare_rows(X, getattr(estimator, "feature_names_in_", None), signed=signed, held=held)
 
 
-def validate_rows_and_targets(estimator: Any, X: Any, y: Any, *, numeric_targets: bool) -> tuple[np.ndarray, Any]:
+def validate_rows_and_targets(
+    estimator: Any, X: Any, y: Any, *, numeric_targets: bool, signed: bool = False
+) -> tuple[np.ndarray, Any]:
     """As `validate_rows` for fitting, with targets of the same length (1-D or 2-D, finite)."""
     X, y = validate_data(
         estimator,
@@ -49,19 +59,27 @@ def validate_rows_and_targets(estimator: Any, X: Any, y: Any, *, numeric_targets
         multi_output=True,
         y_numeric=numeric_targets,
     )
-    return prepare_rows(X, getattr(estimator, "feature_names_in_", None)), y
+    return prepare_rows(X, getattr(estimator, "feature_names_in_", None), signed=signed), y
 
 
-def prepare_rows(X: np.ndarray, feature_names: Any = None) -> np.ndarray:
-    """Two-dimensional numbers in a dtype of the index; checked to be finite unless `assume_finite` is set."""
-    X = _as_exact_dtype(X)
+def prepare_rows(
+    X: np.ndarray, feature_names: Any = None, *, signed: bool = False, held: np.dtype | None = None
+) -> np.ndarray:
+    """Two-dimensional numbers in a dtype of the index; checked to be finite unless `assume_finite` is set.
+
+    signed : whether int8 and int16 are dtypes of the index
+    held : for queries, the dtype of the fitted rows
+    """
+    X = _as_exact_dtype(X, signed, held)
     if X.dtype.kind == "f" and not sklearn.get_config()["assume_finite"]:
         check_finite(X, feature_names)
     return X
 
 
-def _as_exact_dtype(X: np.ndarray) -> np.ndarray:
+def _as_exact_dtype(X: np.ndarray, signed: bool, held: np.dtype | None) -> np.ndarray:
     native = X.dtype.newbyteorder("=")
+    if held in _SIGNED and native.kind in "biu" and _fits(X, held):
+        return X.astype(held, copy=False)
     if native in _KEPT:
         return X.astype(native, copy=False)
     if native.kind == "b":
@@ -70,6 +88,8 @@ def _as_exact_dtype(X: np.ndarray) -> np.ndarray:
         low, high = int(X.min()), int(X.max())
         if low >= 0 and high <= 255:
             return X.astype(np.uint8)
+        if signed and native in _SIGNED:
+            return X.astype(native, copy=False)
         if native.itemsize <= 2:
             return X.astype(np.float32)
         if max(-low, high) > _LARGEST_INTEGER:
@@ -82,6 +102,11 @@ def _as_exact_dtype(X: np.ndarray) -> np.ndarray:
     if native == np.float16:
         return X.astype(np.float32)
     return X.astype(np.float64)
+
+
+def _fits(X: np.ndarray, dtype: Any) -> bool:
+    limits = np.iinfo(dtype)
+    return bool(limits.min <= X.min() and X.max() <= limits.max)
 
 
 def check_n_neighbors(n_neighbors: Any, default: int) -> int:

@@ -16,7 +16,7 @@ import numpy as np
 from somknn import machine
 from somknn.fitted import turn
 from somknn.machine import per_task, resolve_n_threads, run_tasks
-from somknn.search.index import ExactIndex, as_rows
+from somknn.search.index import ROW_DTYPES, ExactIndex, as_rows
 from somknn_kernels.exact import unit_rows as kernels
 
 ORTHOGONAL = 2.0  # squared distance of unit vectors at a right angle: that of a row of zeros to any row
@@ -79,8 +79,9 @@ class CosineIndex:
 
     Notes
     -----
-    Rows are uint8, float32 or float64. Unit rows are float64: the index holds 8 bytes for each value besides the rows
-    themselves. The contract is that of `ExactIndex`: float64 in one documented order of summation, equal values by row.
+    Rows and queries are of the types that `ExactIndex` takes. Unit rows are float64: the index holds 8 bytes for each
+    value besides the rows themselves. The contract is that of `ExactIndex`: float64 in one documented order of
+    summation, equal values by row.
 
     Examples
     --------
@@ -115,12 +116,12 @@ class CosineIndex:
         return made
 
     def fit(self, X: Any) -> "CosineIndex":
-        """Take the rows `X` (n, d), uint8, float32 or float64. They must not change while the index is in use."""
+        """Take the rows `X` (n, d). They must not change while the index is in use."""
         return self.restore(X, {})
 
     def restore(self, X: Any, screen: dict[str, np.ndarray]) -> "CosineIndex":
         """As `fit`, but with what `screen_to_save` gave in place of the work. Raises ValueError if it does not fit."""
-        rows = as_rows(X, "X")
+        rows = as_rows(X, "X", dtypes=ROW_DTYPES)
         units, is_zero = unit_rows(rows, resolve_n_threads(self.n_jobs))
         zeros, others = np.flatnonzero(is_zero), np.flatnonzero(~is_zero)
         inner: Any = None
@@ -138,7 +139,7 @@ class CosineIndex:
         with turn(self):
             fitted = self._taken()
             n = len(fitted.rows)
-            new = as_rows(X, "X", fitted.rows.shape[1])
+            new = as_rows(X, "X", fitted.rows.shape[1], ROW_DTYPES)
             if new.dtype != fitted.rows.dtype:
                 raise TypeError(f"X must have the dtype of the fitted rows, {fitted.rows.dtype}; got {new.dtype}")
             units, is_zero = unit_rows(new, resolve_n_threads(self.n_jobs))
@@ -178,7 +179,7 @@ class CosineIndex:
 
         Parameters
         ----------
-        Q : array (m, d), uint8, float32 or float64
+        Q : array (m, d)
         k : int, 1 to n
         n_threads : int or None
             Threads of this search; None means as many as `n_jobs` says.
@@ -319,7 +320,7 @@ def _as_queries(Q: Any, n_features: int) -> np.ndarray:
     queries = np.asarray(Q)
     if queries.ndim == 2 and len(queries) == 0 and queries.shape[1] == n_features:
         return np.empty((0, n_features))
-    return as_rows(queries, "Q", n_features)
+    return as_rows(queries, "Q", n_features, ROW_DTYPES)
 
 
 def _only(units: np.ndarray, others: np.ndarray) -> np.ndarray:

@@ -23,6 +23,7 @@ from somknn.search.brute import NO_INDEX, BruteSearch
 from somknn.search.finite import check_finite
 from somknn.search.judging import best_embedding, worth_judging
 from somknn.search.pruned import PrunedSearch
+from somknn.search.signed_bytes import compared
 from somknn.search.stored import StoredSearch
 from somknn.search.tree import TreeSearch, always_pays
 from somknn.threads import single_threaded_blas
@@ -31,22 +32,24 @@ TREES = ("tree", "kd_tree", "ball_tree")  # scikit-learn's names mean the same
 ALGORITHMS = ("auto", "brute", "pruned", *TREES)
 _TREE_MARK = "screen_tree"  # in model files
 DTYPES = (np.dtype(np.uint8), np.dtype(np.float32), np.dtype(np.float64))
+ROW_DTYPES = (np.dtype(np.uint8), np.dtype(np.int8), np.dtype(np.int16), *DTYPES[1:])  # of an exact index
 
 
-def as_rows(array: Any, name: str, n_features: int | None = None) -> np.ndarray:
-    """`array` as C-contiguous rows of uint8, float32 or float64, finite; copied only if needed.
+def as_rows(array: Any, name: str, n_features: int | None = None, dtypes: tuple[np.dtype, ...] = DTYPES) -> np.ndarray:
+    """`array` as C-contiguous rows of one of `dtypes`, finite; copied only if needed.
 
     Raises TypeError for another dtype and ValueError for another shape, NaN or infinity (row and column named).
     """
     rows = np.asarray(array)
-    if rows.dtype not in DTYPES:
-        raise TypeError(f"{name} must be uint8, float32 or float64, got {rows.dtype}")
+    if rows.dtype not in dtypes:
+        names = ", ".join(map(str, dtypes[:-1]))
+        raise TypeError(f"{name} must be {names} or {dtypes[-1]}, got {rows.dtype}")
     if rows.ndim != 2 or 0 in rows.shape:
         raise ValueError(f"{name} must have the shape (rows, features), neither of them 0; got {rows.shape}")
     if n_features is not None and rows.shape[1] != n_features:
         raise ValueError(f"{name} has {rows.shape[1]} features, but the index was fitted with {n_features}")
-    if rows.dtype != np.uint8:
-        from sklearn import get_config  # not needed for bytes: importing scikit-learn takes longer than their index
+    if rows.dtype.kind == "f":
+        from sklearn import get_config  # not needed for integers: importing scikit-learn takes longer than their index
 
         if not get_config()["assume_finite"]:
             check_finite(rows)
@@ -63,6 +66,18 @@ class _Fitted(NamedTuple):
     isa: Isa
     search: BruteSearch | TreeSearch
     pruned: PrunedSearch | StoredSearch | None = None
+
+    def comparable(self, queries: np.ndarray) -> tuple["_Fitted", np.ndarray]:
+        """The searches that answer these queries, and the queries as they are compared.
+
+        int8 rows are searched as bytes for int8 queries; other queries are compared with the rows as they were given,
+        all of them.
+        """
+        if self.rows.dtype != np.int8:
+            return self, queries
+        if queries.dtype == np.int8:
+            return self, compared(queries)
+        return self._replace(brute=BruteSearch(self.rows, self.brute.isa), pruned=None), queries
 
     def pruned_for(self, n_queries: int, n_threads: int) -> PrunedSearch | None:
         """The pruned search, if it is to answer so many queries; None means `search`."""
@@ -116,8 +131,11 @@ class ExactIndex:
 
     Notes
     -----
-    uint8 queries and uint8 rows give int64 distances, exact for any number of columns. All other types give float64
-    distances, computed in one fixed order of summation (`somknn_kernels.exact.distances`). Equal distances are ordered
+    Rows and queries are uint8, int8, int16, float32 or float64 (`ROW_DTYPES`), and are held as they come. uint8 queries
+    and rows give int64 distances, exact for any number of columns. So do int8 queries and rows, which are searched as
+    bytes: their index holds one more byte for each value, and queries of other types are compared with all rows. All
+    other pairs of types give float64 distances, computed in one fixed order of summation
+    (`somknn_kernels.exact.distances`); those of int16 are whole numbers, exact up to 2^53. Equal distances are ordered
     by row.
 
     Any number of threads may search one index while another thread fits it or adds rows: a search uses the rows that
@@ -142,13 +160,15 @@ class ExactIndex:
         self._of_an_estimator = False
 
     def fit(self, X: Any) -> "ExactIndex":
-        """Take the rows `X` (n, d), uint8, float32 or float64. They must not change while the index is in use."""
+        """Take the rows `X` (n, d) of one of `ROW_DTYPES`. They must not change while the index is in use."""
         if self.algorithm not in ALGORITHMS:
             raise ValueError(f"algorithm must be one of {', '.join(ALGORITHMS)}; got {self.algorithm!r}")
         rows, isa = as_rows(X, "X"), machine.select(self.isa)
         n_threads = resolve_n_threads(self.n_jobs)
         if self.algorithm in TREES or (self.algorithm == "auto" and always_pays(rows)):
             return self._become(_Fitted(rows, isa, TreeSearch(rows, isa, n_threads)))
+        given, isa = as_rows(X, "X", dtypes=ROW_DTYPES), machine.select(self.isa)
+        rows, n_threads = compared(given), resolve_n_threads(self.n_jobs)
         pruned: PrunedSearch | None = None
         # Data beyond float32's range overflows in the short vectors. Their errors say so, and nothing is ruled out.
         with single_threaded_blas(), np.errstate(over="ignore", invalid="ignore"):
@@ -157,6 +177,7 @@ class ExactIndex:
                 if embedding is not None:
                     pruned = PrunedSearch(rows, embedding, n_threads)
         return self._become(_Fitted(rows, isa, BruteSearch(rows, isa), pruned))
+        return self._become(_Fitted(given, machine.name_of(isa), BruteSearch(rows, isa), pruned))
 
     def add(self, X: Any) -> "ExactIndex":
         """Append rows (same dtype and width) without a new fit. They get the indices from n on.
@@ -166,10 +187,11 @@ class ExactIndex:
         """
         with turn(self):  # two threads, one after the other: each adds to what the other has added
             fitted = self._taken()
-            new = as_rows(X, "X", fitted.rows.shape[1])
+            new = as_rows(X, "X", fitted.rows.shape[1], ROW_DTYPES)
             if new.dtype != fitted.rows.dtype:
                 raise TypeError(f"X must have the dtype of the fitted rows, {fitted.rows.dtype}; got {new.dtype}")
-            rows = np.concatenate([fitted.rows, new])
+            given = np.concatenate([fitted.rows, new])
+            rows = given if fitted.brute.rows is fitted.rows else np.concatenate([fitted.brute.rows, compared(new)])
             n_threads = resolve_n_threads(self.n_jobs)
             pruned = fitted.built(n_threads)
             if pruned is not None:
@@ -177,6 +199,7 @@ class ExactIndex:
             if isinstance(fitted.search, TreeSearch):
                 return self._become(fitted._replace(rows=rows, search=fitted.search.with_rows(rows, n_threads)))
             return self._become(_Fitted(rows, fitted.isa, BruteSearch(rows, fitted.isa), pruned))
+            return self._become(_Fitted(given, fitted.isa, BruteSearch(rows, fitted.brute.isa), pruned))
 
     def _become(self, fitted: _Fitted) -> "ExactIndex":
         if self._of_an_estimator:
@@ -198,7 +221,7 @@ class ExactIndex:
 
         Parameters
         ----------
-        Q : array (m, d), uint8, float32 or float64
+        Q : array (m, d) of one of `ROW_DTYPES`
         k : int, 1 to n
         upper_bounds : array (m,) or None
             For each query a squared distance within which at least k rows lie. Saves time, never changes the answer.
@@ -221,6 +244,7 @@ class ExactIndex:
         queries = _as_queries(Q, rows.shape[1])
         if not 1 <= k <= len(rows):
             raise ValueError(f"k must be between 1 and the number of rows, {len(rows)}; got {k}")
+        fitted, queries = fitted.comparable(queries)
         n_threads = n_threads or resolve_n_threads(self.n_jobs)
         # If a large share of all rows is wanted, ruling rows out does not help.
         pruned = None if k > len(rows) // 8 else fitted.pruned_for(len(queries), n_threads)
@@ -293,6 +317,7 @@ class ExactIndex:
         queries = _as_queries(Q, fitted.rows.shape[1])
         if not squared_radius >= 0:
             raise ValueError(f"squared_radius must not be negative or NaN, got {squared_radius}")
+        fitted, queries = fitted.comparable(queries)
         n_threads = n_threads or resolve_n_threads(self.n_jobs)
         pruned = fitted.pruned_for(len(queries), n_threads)
         if pruned is None:
@@ -332,6 +357,8 @@ class ExactIndex:
         if isinstance(fitted.search, TreeSearch):
             return fitted.search.nbytes
         return 0 if fitted.pruned is None else fitted.pruned.nbytes
+        flipped = 0 if fitted.brute.rows is fitted.rows else fitted.brute.rows.nbytes
+        return flipped if fitted.pruned is None else flipped + fitted.pruned.nbytes
 
     def screen_to_save(self) -> dict[str, np.ndarray]:
         """What `fit` has prepared, as arrays that do not depend on the instruction set; empty for brute force.
@@ -357,10 +384,15 @@ class ExactIndex:
         with single_threaded_blas():
             pruned = stored.unpack(screen, rows, isa) if screen else None
         return self._become(_Fitted(rows, isa, BruteSearch(rows, isa), pruned))
+        given, isa = as_rows(X, "X", dtypes=ROW_DTYPES), machine.select(self.isa)
+        rows = compared(given)
+        with single_threaded_blas():
+            pruned = stored.unpack(screen, rows, isa) if screen else None
+        return self._become(_Fitted(given, machine.name_of(isa), BruteSearch(rows, isa), pruned))
 
 
 def _as_queries(Q: Any, n_features: int) -> np.ndarray:
     queries = np.asarray(Q)
     if queries.ndim == 2 and len(queries) == 0 and queries.shape[1] == n_features:
         return np.ascontiguousarray(queries)
-    return as_rows(queries, "Q", n_features)
+    return as_rows(queries, "Q", n_features, ROW_DTYPES)
