@@ -85,6 +85,8 @@ def fitted_models() -> dict[str, Any]:
         "KNeighborsClassifier of texts": KNeighborsClassifier(3).fit(ROWS, np.array(["a", "bb", "c"])[LABELS % 3]),
         "KNeighborsClassifier of two outputs": KNeighborsClassifier(3).fit(ROWS, np.stack([LABELS, LABELS % 2], 1)),
         "NearestNeighbors of fractions": NearestNeighbors(algorithm="pruned").fit(ROWS / np.float32(3)),
+        "NearestNeighbors of int8": NearestNeighbors(algorithm="pruned").fit(ROWS.astype(np.int8) - np.int8(8)),
+        "NearestNeighbors of float16": NearestNeighbors(algorithm="pruned").fit((ROWS / 3).astype(np.float16)),
         "NearestNeighbors and rows of zeros": NearestNeighbors(metric="cosine", algorithm="pruned").fit(
             np.concatenate([ROWS, 0 * ROWS[:9]])
         ),

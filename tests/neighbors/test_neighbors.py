@@ -76,7 +76,7 @@ def test_number_types_give_the_same_neighbours(digits, dtype):
         (np.array([[-128, 2]], np.int8), np.int8),
         (np.array([[0, 2]], np.int8), np.uint8),
         (np.array([[0, 300]], np.uint16), np.float32),
-        (np.array([[0.5, 2]], np.float16), np.float32),
+        (np.array([[0.5, 2]], np.float16), np.float16),
         (np.array([[True, False]]), np.uint8),
     ],
 )
@@ -86,9 +86,9 @@ def test_other_number_types_are_held_exactly(values, held):
     np.testing.assert_array_equal(fitted, values)
 
 
-def test_integers_are_not_copied(digits):
+def test_compact_rows_are_not_copied(digits):
     X = digits[0]
-    for rows in (X, X.astype(np.int8) - np.int8(8), X.astype(np.int16) - np.int16(900)):
+    for rows in (X, X.astype(np.int8) - np.int8(8), X.astype(np.int16) - np.int16(900), X.astype(np.float16)):
         assert np.shares_memory(NearestNeighbors().fit(rows)._fit_X, rows)
 
 
@@ -118,6 +118,21 @@ def test_signed_rows_and_queries_of_any_type(digits, tmp_path, dtype, offset):
         classifier = KNeighborsClassifier(3, backend=backend).fit(X.astype(dtype), y)
         np.testing.assert_array_equal(classifier.predict(Q), KNeighborsClassifier(3).fit(X.astype(float), y).predict(Q))
         assert classifier._fit_X.dtype == (np.float32 if faiss else dtype)
+
+
+def test_rows_of_float16(digits, tmp_path):
+    X, y, Q, _ = digits
+    rows, queries = (X / 7).astype(np.float16), (Q / 7).astype(np.float16)
+    pytest.importorskip("faiss")
+    for metric in ("euclidean", "cosine"):
+        wide = KNeighborsClassifier(metric=metric).fit(rows.astype(np.float32), y)
+        model = KNeighborsClassifier(metric=metric).fit(rows, y)
+        model.save(tmp_path / "model")
+        for each in (model, somknn.load(tmp_path / "model")):
+            assert each._fit_X.dtype == np.float16
+            for some in (queries, queries.astype(float), Q, None):
+                np.testing.assert_array_equal(each.kneighbors(some), wide.kneighbors(some))
+        assert KNeighborsClassifier(backend="faiss").fit(rows, y)._fit_X.dtype == np.float32
 
 
 def test_mixed_number_types(digits):

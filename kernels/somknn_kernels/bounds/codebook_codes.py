@@ -12,6 +12,7 @@ from numba.extending import intrinsic, overload
 
 from somknn_kernels.bounds.rest import rest_code
 from somknn_kernels.ir.emit import F64, I32, Operands, load, pairwise_sums, rounded_to_integers, splat, store
+from somknn_kernels.ir.half_floats import number
 from somknn_kernels.ir.shapes import tile_rows
 from somknn_kernels.policy import inlined, kernel
 from somknn_kernels.tiles.row_products import AXES, list_used, project_tile, project_used, row_product
@@ -116,7 +117,7 @@ def _load_row(X, i, centre, factor, out, j):
 
     def rounded(X, i, centre, factor, out, j):
         for c in range(X.shape[1]):
-            out[j, c] = np.int16(np.rint((np.float64(X[i, c]) - centre[c]) * factor))
+            out[j, c] = np.int16(np.rint((number(X, i, c) - centre[c]) * factor))
 
     return rounded
 
@@ -192,16 +193,16 @@ def _square_of(X, i, whole, centre, scale):
         s2 = 0.0
         s3 = 0.0
         for c in range(0, d - d % 4, 4):
-            a = (np.float64(X[i, c]) - centre[c]) * scale
-            b = (np.float64(X[i, c + 1]) - centre[c + 1]) * scale
-            e = (np.float64(X[i, c + 2]) - centre[c + 2]) * scale
-            f = (np.float64(X[i, c + 3]) - centre[c + 3]) * scale
+            a = (number(X, i, c) - centre[c]) * scale
+            b = (number(X, i, c + 1) - centre[c + 1]) * scale
+            e = (number(X, i, c + 2) - centre[c + 2]) * scale
+            f = (number(X, i, c + 3) - centre[c + 3]) * scale
             s0 += a * a
             s1 += b * b
             s2 += e * e
             s3 += f * f
         for c in range(d - d % 4, d):
-            a = (np.float64(X[i, c]) - centre[c]) * scale
+            a = (number(X, i, c) - centre[c]) * scale
             s0 += a * a
         return (s0 + s2) + (s1 + s3)
 
@@ -218,7 +219,7 @@ def centre_rows(X, first, last, centre, scale, out, squares):
     whole = centre.astype(np.int32) if X.itemsize == 1 else np.zeros(1, np.int32)
     for i in range(first, last):
         for c in range(X.shape[1]):
-            out[i - first, c] = (np.float64(X[i, c]) - centre[c]) * scale
+            out[i - first, c] = (number(X, i, c) - centre[c]) * scale
         squares[i] = square_of(X, i, whole, centre, scale)
 
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from somknn_kernels.bounds.codebook_codes import SHORT, load_row, square_of
 from somknn_kernels.bounds.rest import rest_with_error
+from somknn_kernels.ir.half_floats import number
 from somknn_kernels.ir.shapes import tile_rows
 from somknn_kernels.policy import inlined, kernel
 from somknn_kernels.tiles.row_products import AXES, list_used, project_tile, project_used, row_product
@@ -52,7 +53,7 @@ def _pack_int16(source, row, centre, unit_norm, out, slot):
     d = source.shape[1]
     square = 0.0
     for c in range(d):
-        value = np.float64(source[row, c]) - centre[c]
+        value = number(source, row, c) - centre[c]
         square += value * value
     unit = np.sqrt(square) / unit_norm
     if not unit > 1e-290:  # also an overflow that became NaN: then nothing is certain, and the error says so
@@ -61,7 +62,7 @@ def _pack_int16(source, row, centre, unit_norm, out, slot):
     square = 0.0
     error = 0.0
     for c in range(d):
-        exact = np.float64(source[row, c]) - centre[c]
+        exact = number(source, row, c) - centre[c]
         scaled = exact * inverse
         rounded = np.rint(scaled) if abs(scaled) <= 32767.0 else 0.0
         out[slot, c] = np.int16(rounded)

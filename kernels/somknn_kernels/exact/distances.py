@@ -24,6 +24,7 @@ from somknn_kernels.ir.emit import (
     pairwise_sums,
     store,
 )
+from somknn_kernels.ir.half_floats import doubles_of_halves, number
 from somknn_kernels.ir.shapes import marker_of
 from somknn_kernels.policy import inlined
 
@@ -77,7 +78,7 @@ def _eight_sums(typing_context, a, i, b, j, length, sums):
 
         def row_of(position, row):
             dtype = given.types[position].dtype
-            element = context.get_data_type(dtype)
+            element = I16 if isinstance(dtype, types.Record) else context.get_data_type(dtype)
             return given.pointer(position, element, row), ir.VectorType(element, 8), dtype
 
         row_a, row_b = row_of(0, i), row_of(2, j)
@@ -85,6 +86,8 @@ def _eight_sums(typing_context, a, i, b, j, length, sums):
         def numbers(row, index):
             data, vector, dtype = row
             value = load(builder, builder.gep(data, [index]), 1, vector)
+            if isinstance(dtype, types.Record):
+                return doubles_of_halves(builder, value, 8)
             if isinstance(dtype, types.Integer):
                 return builder.sitofp(value, doubles) if dtype.signed else builder.uitofp(value, doubles)
             return value if dtype == types.float64 else builder.fpext(value, doubles)
@@ -117,7 +120,8 @@ def squared_distance_bytes(isa, a, i, b, j):
 
 @inlined
 def squared_distance_float64(a, i, b, j, sums):
-    """Squared distance (float64, in the module's order of summation) of rows a[i] and b[j] of any two number types.
+    """Squared distance (float64, in the module's order of summation) of rows a[i] and b[j] of any two number types
+    (float16 as `ir.half_floats.HALF`).
 
     sums : float64 (8,), scratch.
     """
@@ -126,7 +130,7 @@ def squared_distance_float64(a, i, b, j, sums):
     _eight_sums(a, i, b, j, whole, sums)
     total = ((sums[0] + sums[4]) + (sums[2] + sums[6])) + ((sums[1] + sums[5]) + (sums[3] + sums[7]))
     for c in range(whole, d):
-        difference = np.float64(a[i, c]) - np.float64(b[j, c])
+        difference = number(a, i, c) - number(b, j, c)
         total += difference * difference
     return total
 

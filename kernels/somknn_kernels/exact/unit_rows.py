@@ -13,6 +13,7 @@ import math
 import numpy as np
 
 from somknn_kernels.exact.distances import squared_distance_float64
+from somknn_kernels.ir.half_floats import number
 from somknn_kernels.policy import inlined, kernel
 
 _MOST, _LEAST = 2.0**900, 2.0**-900
@@ -23,7 +24,7 @@ _DOWN, _UP = 2.0**-600, 2.0**600
 def _divided(rows, i, norm, out):
     """out[i] = rows[i] / norm; both may be the same array."""
     for c in range(rows.shape[1]):
-        out[i, c] = np.float64(rows[i, c]) / norm
+        out[i, c] = number(rows, i, c) / norm
 
 
 @kernel
@@ -46,7 +47,7 @@ def unit_rows(rows, origin, start, stop, out, is_zero):
             continue
         factor = _UP if square < _LEAST else _DOWN
         for c in range(rows.shape[1]):
-            out[i, c] = np.float64(rows[i, c]) * factor
+            out[i, c] = number(rows, i, c) * factor
         square = squared_distance_float64(out, i, origin, 0, sums)
         if square == 0.0:
             is_zero[i] = True

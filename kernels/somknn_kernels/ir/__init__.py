@@ -5,6 +5,7 @@
 | `emit.py` | instructions: vectors, loops, loads, stores, products of 16-bit and 8-bit integers; arguments |
 | `layout.py` | how rows lie in memory for a tile: `Layout`, with pack and unpack |
 | `shapes.py` | how many queries, rows and columns a tile takes, for each instruction set |
+| `half_floats.py` | float16, which Numba does not have on processors, read as float64 |
 | `operations.py` | single instructions that Python has no word for, such as `trailing_zeros` |
 
 Nothing in `emit.py` is called when the library runs. Numba calls it once, while it compiles a kernel that uses a tile.

@@ -6,6 +6,7 @@ of a task share it, and no second copy of the data is kept.
 
 import numpy as np
 
+from somknn_kernels.ir.half_floats import number
 from somknn_kernels.policy import inlined
 
 
@@ -108,7 +109,7 @@ def pack_centred(source, first, count, centre, scale, out, squared_norms, errors
         error = 0.0
         if r < count:
             for c in range(d):
-                exact = (np.float64(source[first + r, c]) - centre[c]) * scale
+                exact = (number(source, first + r, c) - centre[c]) * scale
                 packed = np.float32(exact)
                 out[c, r, 0] = packed
                 value = np.float64(packed)

@@ -106,7 +106,7 @@ class KNeighborsClassifierCV(ClassifierMixin, BaseEstimator):
             raise ValueError(f"tie_break must be 'nearest' or 'first', got {self.tie_break!r}")
         metric = find_metric(self.metric)
         X, index = rows_and_index(X)
-        X, y = validate_rows_and_targets(self, X, y, numeric_targets=False, signed=True)
+        X, y = validate_rows_and_targets(self, X, y, numeric_targets=False, compact=True)
         y = column_or_1d(y)
         ks, weightings = _candidates(self.n_neighbors, self.weights)
         splits = make_splits(y, self.cv)

@@ -36,7 +36,7 @@ class NeighborsBase(Savable, BaseEstimator):
         **COLUMNS,
         "n_samples_fit_": Integer(1),
         "effective_metric_": Text(tuple(EFFECTIVE)),
-        "fit_X": Array(("n_samples_fit_", "n_features_in_"), ("int8", "int16", *ROWS)),
+        "fit_X": Array(("n_samples_fit_", "n_features_in_"), ("int8", "int16", "float16", *ROWS)),
         "screen_*": Saved(),
     }
     # Set by `_fit_rows`.
@@ -67,15 +67,16 @@ class NeighborsBase(Savable, BaseEstimator):
         self._take(index, metric)
 
     @property
-    def _takes_signed(self) -> bool:
-        """Whether the index holds int8 and int16 as they are."""
+    def _is_compact(self) -> bool:
+        """Whether the index holds int8, int16 and float16 as they are."""
         return self.backend == "numba"
 
     def _queries(self, X: Any) -> np.ndarray:
         """`X` as queries; None means the fitted rows."""
         if X is None:
             return self._fit_X
-        return validate_rows(self, X, reset=False, signed=self._fit_X.dtype.kind == "i", held=self._fit_X.dtype)
+        held = self._fit_X.dtype
+        return validate_rows(self, X, reset=False, compact=held.itemsize <= 2 and held != np.uint8, held=held)
 
     def _new_index(self, metric: Metric) -> Any:
         return make_index(

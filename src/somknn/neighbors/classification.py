@@ -136,7 +136,7 @@ class KNeighborsClassifier(MultiOutputMixin, ClassifierMixin, NeighborsBase):
         """
         self._validate_params()
         X, index = rows_and_index(X)
-        X, y = validate_rows_and_targets(self, X, y, numeric_targets=False, signed=self._takes_signed)
+        X, y = validate_rows_and_targets(self, X, y, numeric_targets=False, compact=self._is_compact)
         check_classification_targets(y)
         self.outputs_2d_ = y.ndim == 2 and y.shape[1] > 1
         if y.ndim == 2 and not self.outputs_2d_:

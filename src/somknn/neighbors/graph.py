@@ -98,7 +98,7 @@ class KNeighborsTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, N
         """
         self._validate_params()
         rows, index = rows_and_index(X)
-        self._fit_rows(validate_rows(self, rows, reset=True, signed=self._takes_signed), index)
+        self._fit_rows(validate_rows(self, rows, reset=True, compact=self._is_compact), index)
         return self
 
     @property

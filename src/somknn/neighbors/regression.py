@@ -107,7 +107,7 @@ class KNeighborsRegressor(MultiOutputMixin, RegressorMixin, NeighborsBase):
         """
         self._validate_params()
         X, index = rows_and_index(X)
-        X, y = validate_rows_and_targets(self, X, y, numeric_targets=True, signed=self._takes_signed)
+        X, y = validate_rows_and_targets(self, X, y, numeric_targets=True, compact=self._is_compact)
         self._targets = np.ascontiguousarray(y, dtype=np.float64)
         self._fit_rows(X, index)
         return self

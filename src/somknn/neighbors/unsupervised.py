@@ -52,8 +52,8 @@ class NearestNeighbors(NeighborsBase):
 
     Notes
     -----
-    uint8, int8, int16, float32 and float64 rows are used as they are; integers are not copied to floats. C-contiguous
-    rows must not be changed afterwards: they are not copied, except int8, once and as bytes. Other number types are
+    uint8, int8, int16, float16, float32 and float64 rows are used as they are, without a wider copy. C-contiguous rows
+    must not be changed afterwards: they are not copied, except int8, once and as bytes. Other number types are
     converted exactly: see `somknn.neighbors.validation`. Equal distances are ordered by row number.
 
     Under "cosine" rows and queries are scaled to unit length in float64, u = x / ‖x‖, and the distance is ½·‖u - v‖²,
@@ -115,7 +115,7 @@ class NearestNeighbors(NeighborsBase):
         """
         self._validate_params()
         rows, index = rows_and_index(X)
-        self._fit_rows(validate_rows(self, rows, reset=True, signed=self._takes_signed), index)
+        self._fit_rows(validate_rows(self, rows, reset=True, compact=self._is_compact), index)
         return self
 
     def _within(self, X: Any, radius: float | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

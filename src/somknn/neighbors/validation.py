@@ -5,8 +5,8 @@ values exactly, so distances are those of the given values:
 
     bool                                      uint8
     integers whose values all fit 0 to 255    uint8 (an eighth of int64's memory, and the fast integer path)
-    other int8, int16                         kept by the k-NN estimators with backend="numba"; float32 elsewhere
-    uint16; float16                           float32
+    other int8, int16; float16                kept by the k-NN estimators with backend="numba"; float32 elsewhere
+    uint16                                    float32
     other integers                            float64; values beyond ±2**53 are an error
     long double                               float64, rounded as by NumPy
 
@@ -27,11 +27,11 @@ _LARGEST_INTEGER = 2**53
 
 
 def validate_rows(
-    estimator: Any, X: Any, *, reset: bool, signed: bool = False, held: np.dtype | None = None
+    estimator: Any, X: Any, *, reset: bool, compact: bool = False, held: np.dtype | None = None
 ) -> np.ndarray:
     """`X` as rows for the index; `reset` records number and names of features on `estimator`, otherwise compares them.
 
-    signed, held : as in `prepare_rows`
+    compact, held : as in `prepare_rows`
 
     Raises
     ------
@@ -42,11 +42,11 @@ def validate_rows(
         For sparse input, or cells that are not numbers.
     """
     X = validate_data(estimator, X, reset=reset, dtype="numeric", order="C", ensure_all_finite=False)
-    return prepare_rows(X, getattr(estimator, "feature_names_in_", None), signed=signed, held=held)
+    return prepare_rows(X, getattr(estimator, "feature_names_in_", None), compact=compact, held=held)
 
 
 def validate_rows_and_targets(
-    estimator: Any, X: Any, y: Any, *, numeric_targets: bool, signed: bool = False
+    estimator: Any, X: Any, y: Any, *, numeric_targets: bool, compact: bool = False
 ) -> tuple[np.ndarray, Any]:
     """As `validate_rows` for fitting, with targets of the same length (1-D or 2-D, finite)."""
     X, y = validate_data(
@@ -59,24 +59,24 @@ def validate_rows_and_targets(
         multi_output=True,
         y_numeric=numeric_targets,
     )
-    return prepare_rows(X, getattr(estimator, "feature_names_in_", None), signed=signed), y
+    return prepare_rows(X, getattr(estimator, "feature_names_in_", None), compact=compact), y
 
 
 def prepare_rows(
-    X: np.ndarray, feature_names: Any = None, *, signed: bool = False, held: np.dtype | None = None
+    X: np.ndarray, feature_names: Any = None, *, compact: bool = False, held: np.dtype | None = None
 ) -> np.ndarray:
     """Two-dimensional numbers in a dtype of the index; checked to be finite unless `assume_finite` is set.
 
-    signed : whether int8 and int16 are dtypes of the index
+    compact : whether int8, int16 and float16 are dtypes of the index
     held : for queries, the dtype of the fitted rows
     """
-    X = _as_exact_dtype(X, signed, held)
+    X = _as_exact_dtype(X, compact, held)
     if X.dtype.kind == "f" and not sklearn.get_config()["assume_finite"]:
         check_finite(X, feature_names)
     return X
 
 
-def _as_exact_dtype(X: np.ndarray, signed: bool, held: np.dtype | None) -> np.ndarray:
+def _as_exact_dtype(X: np.ndarray, compact: bool, held: np.dtype | None) -> np.ndarray:
     native = X.dtype.newbyteorder("=")
     if held in _SIGNED and native.kind in "biu" and _fits(X, held):
         return X.astype(held, copy=False)
@@ -88,7 +88,7 @@ def _as_exact_dtype(X: np.ndarray, signed: bool, held: np.dtype | None) -> np.nd
         low, high = int(X.min()), int(X.max())
         if low >= 0 and high <= 255:
             return X.astype(np.uint8)
-        if signed and native in _SIGNED:
+        if compact and native in _SIGNED:
             return X.astype(native, copy=False)
         if native.itemsize <= 2:
             return X.astype(np.float32)
@@ -100,7 +100,7 @@ def _as_exact_dtype(X: np.ndarray, signed: bool, held: np.dtype | None) -> np.nd
                 "beyond 2**53; subtract an offset from that column first"
             )
     if native == np.float16:
-        return X.astype(np.float32)
+        return X.astype(native if compact else np.float32, copy=False)
     return X.astype(np.float64)
 
 

@@ -12,6 +12,7 @@ from somknn.search.cells import similar_first
 from somknn_kernels.exact import reranking, selection
 from somknn_kernels.exact.selection import NO_INDEX as NO_INDEX
 from somknn_kernels.exact.selection import Nearest, Within
+from somknn_kernels.ir.half_floats import for_kernels
 from somknn_kernels.ir.layout import Layout, byte_panels, byte_queries, float_panels, float_queries
 from somknn_kernels.search import brute
 from somknn_kernels.search.brute import Span
@@ -115,7 +116,9 @@ class BruteSearch:
 
         def work(task: int) -> None:
             first, last = task * at_once, min((task + 1) * at_once, m)
-            reranking.rerank(self.isa, queries, self.rows, candidates, first, last, distances, indices, found)
+            reranking.rerank(
+                self.isa, queries, for_kernels(self.rows), candidates, first, last, distances, indices, found
+            )
 
         run_tasks(work, -(-m // at_once), n_threads)
         return found
@@ -130,7 +133,7 @@ class BruteSearch:
     def _search(
         self, queries: np.ndarray, query_range: tuple[int, int], row_range: tuple[int, int], collector: Nearest | Within
     ) -> None:
-        part = Part(queries, query_range[0], query_range[1], self.rows, row_range[0], row_range[1])
+        part = Part(queries, *query_range, for_kernels(self.rows), *row_range)
         d, n_queries = self.rows.shape[1], part.q_stop - part.q_start
         if n_queries <= _FEW_QUERIES:
             steps = Steps(per_task(part.r_stop - part.r_start, n_queries * d))
@@ -202,9 +205,10 @@ class BruteSearch:
 def _extremes(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The least and the largest value of every column, block by block of rows: the second pass reads the cache."""
     block = max(1, 2**20 // max(1, rows[0].nbytes))
-    low, high = rows[0].copy(), rows[0].copy()
+    dtype = np.float32 if rows.dtype == np.float16 else rows.dtype  # NumPy compares float16 ten times as slowly
+    low, high = rows[0].astype(dtype), rows[0].astype(dtype)
     for start in range(0, len(rows), block):
-        some = rows[start : start + block]
+        some = rows[start : start + block].astype(dtype, copy=False)
         np.minimum(low, some.min(axis=0), out=low)
         np.maximum(high, some.max(axis=0), out=high)
     return low, high

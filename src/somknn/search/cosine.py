@@ -18,6 +18,7 @@ from somknn.fitted import turn
 from somknn.machine import per_task, resolve_n_threads, run_tasks
 from somknn.search.index import ROW_DTYPES, ExactIndex, as_rows
 from somknn_kernels.exact import unit_rows as kernels
+from somknn_kernels.ir.half_floats import for_kernels
 
 ORTHOGONAL = 2.0  # squared distance of unit vectors at a right angle: that of a row of zeros to any row
 _ROWS = 2048  # that a task scales
@@ -27,13 +28,13 @@ _MOVED = 4096  # rows that are moved at a time
 
 def unit_rows(rows: np.ndarray, n_threads: int) -> tuple[np.ndarray, np.ndarray]:
     """The rows scaled to unit length, float64 (n, d), and which of them are all zeros, bool (n,)."""
-    units, is_zero = np.empty(rows.shape), np.empty(len(rows), np.bool_)
+    given, units, is_zero = for_kernels(rows), np.empty(rows.shape), np.empty(len(rows), np.bool_)
     origin = np.zeros((1, rows.shape[1]))
     at_once = per_task(_ROWS, _COST * rows.shape[1])
 
     def work(task: int) -> None:
         first, last = task * at_once, min((task + 1) * at_once, len(rows))
-        kernels.unit_rows(rows, origin, first, last, units, is_zero)
+        kernels.unit_rows(given, origin, first, last, units, is_zero)
 
     run_tasks(work, -(-len(rows) // at_once), n_threads)
     return units, is_zero

@@ -9,6 +9,7 @@ from somknn.machine import Isa, per_task, run_tasks
 from somknn_kernels.bounds import embedding as kernels
 from somknn_kernels.bounds.codebook_codes import PIECE
 from somknn_kernels.bounds.embedding import Projection
+from somknn_kernels.ir.half_floats import for_kernels
 from somknn_kernels.ir.layout import pair_panels
 from somknn_kernels.ir.shapes import code_limits, scan_sums
 from somknn_kernels.tiles.row_products import AXES
@@ -193,7 +194,7 @@ class Embedding:
         if self.unit_norm == 0.0 and rows.dtype != np.uint8:
             # Fractions among bytes: packed to the norm for which the scale of the axes leaves room.
             projection = projection._replace(unit_norm=min(32766.0, 255.0 * float(np.sqrt(rows.shape[1]))))
-        kernels.embed(self.isa, rows, first, stop, projection, vectors, errors)
+        kernels.embed(self.isa, for_kernels(rows), first, stop, projection, vectors, errors)
         return vectors, errors
 
     def _part(self, rows: np.ndarray) -> int:

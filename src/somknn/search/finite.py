@@ -18,7 +18,7 @@ def check_finite(X: np.ndarray, feature_names: Any = None) -> None:
         block = X[start : start + rows_at_once]
         with np.errstate(over="ignore", invalid="ignore"):
             # A finite sum proves finite terms, at the speed of memory. A sum that overflowed proves nothing.
-            if np.isfinite(block.sum()):
+            if np.isfinite(block.sum(dtype=np.float32 if block.dtype == np.float16 else None)):
                 continue
         finite = np.isfinite(block)
         if finite.all():

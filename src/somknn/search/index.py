@@ -32,7 +32,7 @@ TREES = ("tree", "kd_tree", "ball_tree")  # scikit-learn's names mean the same
 ALGORITHMS = ("auto", "brute", "pruned", *TREES)
 _TREE_MARK = "screen_tree"  # in model files
 DTYPES = (np.dtype(np.uint8), np.dtype(np.float32), np.dtype(np.float64))
-ROW_DTYPES = (np.dtype(np.uint8), np.dtype(np.int8), np.dtype(np.int16), *DTYPES[1:])  # of an exact index
+ROW_DTYPES = tuple(map(np.dtype, (np.uint8, np.int8, np.int16, np.float16, np.float32, np.float64)))  # an exact index's
 
 
 def as_rows(array: Any, name: str, n_features: int | None = None, dtypes: tuple[np.dtype, ...] = DTYPES) -> np.ndarray:
@@ -71,8 +71,10 @@ class _Fitted(NamedTuple):
         """The searches that answer these queries, and the queries as they are compared.
 
         int8 rows are searched as bytes for int8 queries; other queries are compared with the rows as they were given,
-        all of them.
+        all of them. Queries of float16 become float32, as kernels take them.
         """
+        if queries.dtype == np.float16:
+            queries = queries.astype(np.float32)
         if self.rows.dtype != np.int8:
             return self, queries
         if queries.dtype == np.int8:
@@ -131,10 +133,10 @@ class ExactIndex:
 
     Notes
     -----
-    Rows and queries are uint8, int8, int16, float32 or float64 (`ROW_DTYPES`), and are held as they come. uint8 queries
-    and rows give int64 distances, exact for any number of columns. So do int8 queries and rows, which are searched as
-    bytes: their index holds one more byte for each value, and queries of other types are compared with all rows. All
-    other pairs of types give float64 distances, computed in one fixed order of summation
+    Rows and queries are uint8, int8, int16, float16, float32 or float64 (`ROW_DTYPES`). Rows are held as they come.
+    uint8 queries and rows give int64 distances, exact for any number of columns. So do int8 queries and rows, which are
+    searched as bytes: their index holds one more byte for each value, and queries of other types are compared with all
+    rows. All other pairs of types give float64 distances, computed in one fixed order of summation
     (`somknn_kernels.exact.distances`); those of int16 are whole numbers, exact up to 2^53. Equal distances are ordered
     by row.
 

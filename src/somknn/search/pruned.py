@@ -12,6 +12,7 @@ from somknn.search.cells import coarse_cells, nearest_cell, order_by_cells
 from somknn.search.embedding import Embedding, ShortVectors, part_columns
 from somknn_kernels.exact import selection
 from somknn_kernels.exact.selection import Apart, Improved, Nearest, Within
+from somknn_kernels.ir.half_floats import for_kernels
 from somknn_kernels.ir.layout import aligned, scan_panels, scan_queries
 from somknn_kernels.ir.shapes import scan_panel_rows, scan_sums
 from somknn_kernels.search import cell_order, pruned
@@ -160,7 +161,7 @@ def run_search(
     ) -> None:
         tour = Tour(*tiles, *panels[:2], per_block, panels[2], *turns, near, room)
         given = screen, probes, tour, upper_bounds, collectors[part], counts[task]
-        pruned.search(isa, queries, rows, *given)
+        pruned.search(isa, for_kernels(queries), for_kernels(rows), *given)
 
     if n_parts > 1:  # then there are few tiles, and what is near is not split
         scan(0, (0, n_tiles), (0, n_panels, 0), 0, (-1, 0))
@@ -200,7 +201,7 @@ def measured(
 
     def work(task: int) -> None:
         at = slice(task * chunk, min((task + 1) * chunk, len(indices)))
-        pruned.distances_to(isa, queries, rows, indices, at.start, at.stop, distances)
+        pruned.distances_to(isa, queries, for_kernels(rows), indices, at.start, at.stop, distances)
         selection.make_heaps(distances[at], indices[at])
 
     run_tasks(work, -(-len(indices) // chunk), n_threads)

@@ -15,6 +15,7 @@ from somknn.machine import check_stopped, run_tasks
 from somknn.search.column_order import used_together
 from somknn.search.pruned import PrunedSearch, scan_steps
 from somknn_kernels.exact import selection, used_columns
+from somknn_kernels.ir.half_floats import for_kernels
 from somknn_kernels.ir.layout import aligned, scan_queries
 from somknn_kernels.search import place_seeds, self_search
 from somknn_kernels.search.self_search import Lists, Places
@@ -60,7 +61,7 @@ def _places(search: PrunedSearch, apart: np.ndarray, n_threads: int) -> Places:
 
     run_tasks(work, -(-n_tiles // _PACKED_TILES), n_threads)
     return Places(
-        rows=rows,
+        rows=for_kernels(rows),
         order=screen.order,
         apart=np.where(screen.order >= 0, apart[np.maximum(screen.order, 0)], -1).astype(np.int32),
         packed=packed,

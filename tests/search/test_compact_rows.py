@@ -1,4 +1,4 @@
-"""Rows of int8 and int16 in ExactIndex: the distances of the given integers, without a copy in floats."""
+"""Rows of int8, int16 and float16 in ExactIndex: the distances of the given numbers, without a wider copy."""
 
 import itertools
 
@@ -155,7 +155,67 @@ def test_cosine(dtype):
         np.testing.assert_array_equal(got, expected)
 
 
-@pytest.mark.parametrize("dtype", [np.int32, np.uint16, bool, np.float16, complex])
+@pytest.mark.parametrize("dtype", [np.int32, np.uint16, bool, complex])
 def test_other_types_are_refused(dtype):
-    with pytest.raises(TypeError, match="X must be uint8, int8, int16, float32 or float64, got"):
+    with pytest.raises(TypeError, match="X must be uint8, int8, int16, float16, float32 or float64, got"):
         ExactIndex().fit(np.ones((3, 2), dtype))
+
+
+def same(found, expected):
+    for a, b in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(a, b)
+        assert a.dtype == b.dtype
+
+
+def half_floats(seed, n, d):
+    """Rows near a few directions, with duplicates, the ends of float16 and numbers that are subnormal there."""
+    rows = (some_rows(seed, n, d, np.int16) / np.float32(9)).astype(np.float16)
+    rows[3] = 65504
+    rows[4] = 2.0**-24
+    rows[5] = -rows[4]
+    return rows
+
+
+@pytest.mark.parametrize("algorithm", WAYS)
+@pytest.mark.parametrize("path", [pytest.param(path, marks=() if path == OWN else pytest.mark.slow) for path in PATHS])
+def test_float16(algorithm, path):
+    rows, queries = half_floats(10, 300, 67), half_floats(11, 40, 67)
+    index = ExactIndex(algorithm, isa=path).fit(rows)
+    assert np.shares_memory(index.rows_, rows)
+    for k in (1, 6, 40):
+        same(index.search(queries, k), reference.nearest(queries, rows, k))
+    same(index.search(queries[:2], 5), reference.nearest(queries[:2], rows, 5))
+    radius = float(np.median(reference.squared_distances(queries, rows)))
+    same(index.search_within(queries, radius), reference.within(queries, rows, radius))
+
+
+@pytest.mark.parametrize("algorithm", WAYS)
+@pytest.mark.parametrize("query_type", [np.uint8, np.int8, np.float32, np.float64])
+def test_float16_beside_other_types(algorithm, query_type):
+    rows = half_floats(12, 150, 20)
+    queries = np.random.default_rng(13).integers(0, 100, (12, 20)).astype(query_type)
+    same(ExactIndex(algorithm).fit(rows).search(queries, 7), reference.nearest(queries, rows, 7))
+    same(ExactIndex(algorithm).fit(queries).search(rows, 7), reference.nearest(rows, queries, 7))
+    same(CosineIndex(algorithm).fit(rows).search(queries, 7), cosine.nearest(queries, rows, 7))
+
+
+def test_float16_added_restored_and_searched_for_itself():
+    rows = half_floats(14, 260, 40)
+    index = ExactIndex("pruned").fit(rows[:200]).add(rows[200:])
+    restored = ExactIndex("pruned").restore(rows, index.screen_to_save())
+    restored._taken().built(1)
+    for each in (index, restored):
+        same(each.search(rows[:20], 9), reference.nearest(rows[:20], rows, 9))
+    squared = reference.squared_distances(rows, rows)
+    np.fill_diagonal(squared, np.inf)
+    order = np.argsort(squared, axis=1, kind="stable")[:, :4]
+    same(index.search_rows(4, np.arange(260)), (np.take_along_axis(squared, order, axis=1), order))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_float16_that_is_not_finite_is_refused(value):
+    rows = np.full((4, 3), 60_000, np.float16)  # their sum is beyond float16
+    ExactIndex().fit(rows)
+    rows[2, 1] = value
+    with pytest.raises(ValueError, match="row 2, column 1"):
+        ExactIndex().fit(rows)
