@@ -23,7 +23,8 @@ def classes():
         except ImportError:
             continue
         found |= {member for member in members if inspect.isclass(member) and hasattr(member, "fit")}
-    return sorted(found - {somknn.neighbors.ExactIndex, somknn.neighbors.FaissIndex}, key=lambda cls: cls.__name__)
+    indexes = {getattr(somknn.neighbors, name) for name in ("ExactIndex", "CosineIndex", "FaissIndex")}
+    return sorted(found - indexes, key=lambda cls: cls.__name__)
 
 
 @pytest.mark.parametrize("cls", classes())

@@ -4,6 +4,7 @@ import copy
 import itertools
 import math
 import pickle
+import threading
 
 import numpy as np
 import pytest
@@ -210,6 +211,26 @@ def test_rows_may_be_added(dtype):
     assert_same(index.search(queries, 20), reference.nearest(queries, every, 20))
     with pytest.raises(TypeError, match="dtype of the fitted rows"):
         index.add(rows.astype(np.float64))
+
+
+def test_a_search_beside_fits_uses_the_rows_of_one_of_them():
+    few, many = some_rows(18, 40, 8, np.float32), some_rows(19, 90, 8, np.float32)
+    expected = [reference.nearest(few, rows, 30) for rows in (few, many)]
+    index, ended = CosineIndex("brute", n_jobs=1).fit(few), threading.Event()
+
+    def fit():
+        while not ended.is_set():
+            index.fit(many).fit(few)
+
+    fitting = threading.Thread(target=fit)
+    fitting.start()
+    try:
+        for _ in range(200):
+            found = index.search(few, 30)
+            assert any(np.array_equal(found[1], indices) for _, indices in expected)
+    finally:
+        ended.set()
+        fitting.join()
 
 
 def test_what_was_searched_before_an_addition_stays():
