@@ -79,7 +79,7 @@ class _Fitted(NamedTuple):
             return self, queries
         if queries.dtype == np.int8:
             return self, compared(queries)
-        return self._replace(brute=BruteSearch(self.rows, self.brute.isa), pruned=None), queries
+        return self._replace(search=BruteSearch(self.rows, self.isa), pruned=None), queries
 
     def pruned_for(self, n_queries: int, n_threads: int) -> PrunedSearch | None:
         """The pruned search, if it is to answer so many queries; None means `search`."""
@@ -165,12 +165,10 @@ class ExactIndex:
         """Take the rows `X` (n, d) of one of `ROW_DTYPES`. They must not change while the index is in use."""
         if self.algorithm not in ALGORITHMS:
             raise ValueError(f"algorithm must be one of {', '.join(ALGORITHMS)}; got {self.algorithm!r}")
-        rows, isa = as_rows(X, "X"), machine.select(self.isa)
-        n_threads = resolve_n_threads(self.n_jobs)
-        if self.algorithm in TREES or (self.algorithm == "auto" and always_pays(rows)):
-            return self._become(_Fitted(rows, isa, TreeSearch(rows, isa, n_threads)))
         given, isa = as_rows(X, "X", dtypes=ROW_DTYPES), machine.select(self.isa)
         rows, n_threads = compared(given), resolve_n_threads(self.n_jobs)
+        if self.algorithm in TREES or (self.algorithm == "auto" and always_pays(rows)):
+            return self._become(_Fitted(given, isa, TreeSearch(rows, isa, n_threads)))
         pruned: PrunedSearch | None = None
         # Data beyond float32's range overflows in the short vectors. Their errors say so, and nothing is ruled out.
         with single_threaded_blas(), np.errstate(over="ignore", invalid="ignore"):
@@ -178,8 +176,7 @@ class ExactIndex:
                 embedding = best_embedding(rows, isa, n_threads, always=self.algorithm == "pruned")
                 if embedding is not None:
                     pruned = PrunedSearch(rows, embedding, n_threads)
-        return self._become(_Fitted(rows, isa, BruteSearch(rows, isa), pruned))
-        return self._become(_Fitted(given, machine.name_of(isa), BruteSearch(rows, isa), pruned))
+        return self._become(_Fitted(given, isa, BruteSearch(rows, isa), pruned))
 
     def add(self, X: Any) -> "ExactIndex":
         """Append rows (same dtype and width) without a new fit. They get the indices from n on.
@@ -193,15 +190,14 @@ class ExactIndex:
             if new.dtype != fitted.rows.dtype:
                 raise TypeError(f"X must have the dtype of the fitted rows, {fitted.rows.dtype}; got {new.dtype}")
             given = np.concatenate([fitted.rows, new])
-            rows = given if fitted.brute.rows is fitted.rows else np.concatenate([fitted.brute.rows, compared(new)])
+            rows = given if fitted.search.rows is fitted.rows else np.concatenate([fitted.search.rows, compared(new)])
             n_threads = resolve_n_threads(self.n_jobs)
             pruned = fitted.built(n_threads)
             if pruned is not None:
                 pruned = pruned.with_rows(rows, len(new), n_threads)
             if isinstance(fitted.search, TreeSearch):
-                return self._become(fitted._replace(rows=rows, search=fitted.search.with_rows(rows, n_threads)))
-            return self._become(_Fitted(rows, fitted.isa, BruteSearch(rows, fitted.isa), pruned))
-            return self._become(_Fitted(given, fitted.isa, BruteSearch(rows, fitted.brute.isa), pruned))
+                return self._become(_Fitted(given, fitted.isa, fitted.search.with_rows(rows, n_threads)))
+            return self._become(_Fitted(given, fitted.isa, BruteSearch(rows, fitted.isa), pruned))
 
     def _become(self, fitted: _Fitted) -> "ExactIndex":
         if self._of_an_estimator:
@@ -356,10 +352,9 @@ class ExactIndex:
     def nbytes(self) -> int:
         """Bytes that the index keeps besides the rows."""
         fitted = self._taken()
+        flipped = 0 if fitted.search.rows is fitted.rows else fitted.search.rows.nbytes
         if isinstance(fitted.search, TreeSearch):
-            return fitted.search.nbytes
-        return 0 if fitted.pruned is None else fitted.pruned.nbytes
-        flipped = 0 if fitted.brute.rows is fitted.rows else fitted.brute.rows.nbytes
+            return flipped + fitted.search.nbytes
         return flipped if fitted.pruned is None else flipped + fitted.pruned.nbytes
 
     def screen_to_save(self) -> dict[str, np.ndarray]:
@@ -380,17 +375,13 @@ class ExactIndex:
         Raises ValueError if `screen` does not fit `X`. No answer depends on `screen`, which may come from a file: the
         codes of the rows are computed again, once there have been enough queries to make that worth while.
         """
-        rows, isa = as_rows(X, "X"), machine.select(self.isa)
-        if _TREE_MARK in screen:
-            return self._become(_Fitted(rows, isa, TreeSearch(rows, isa, resolve_n_threads(self.n_jobs))))
-        with single_threaded_blas():
-            pruned = stored.unpack(screen, rows, isa) if screen else None
-        return self._become(_Fitted(rows, isa, BruteSearch(rows, isa), pruned))
         given, isa = as_rows(X, "X", dtypes=ROW_DTYPES), machine.select(self.isa)
         rows = compared(given)
+        if _TREE_MARK in screen:
+            return self._become(_Fitted(given, isa, TreeSearch(rows, isa, resolve_n_threads(self.n_jobs))))
         with single_threaded_blas():
             pruned = stored.unpack(screen, rows, isa) if screen else None
-        return self._become(_Fitted(given, machine.name_of(isa), BruteSearch(rows, isa), pruned))
+        return self._become(_Fitted(given, isa, BruteSearch(rows, isa), pruned))
 
 
 def _as_queries(Q: Any, n_features: int) -> np.ndarray:

@@ -16,7 +16,7 @@ from somknn_kernels.search import tree, tree_build
 from somknn_kernels.search.tree import Ranked, Tree
 from somknn_kernels.tiles.tree_tiles import FAN, LEAF_ROWS, RECORD
 
-_FEW_COLUMNS, _MANY_ROWS = 3, 2000  # with so many, a tree always pays
+_FEW_COLUMNS, _MANY_ROWS = 10, 2000  # with so many, a tree always pays
 _LONGEST_LIST = 128  # neighbours; from here on a heap is faster than a list
 _FEW_QUERIES = 4  # are searched at once; four times as many they show how long the others will take
 _WORTH_THREADS = 3e-4  # seconds of work; waking a thread takes up to 2e-4
