@@ -10,6 +10,7 @@ import numpy as np
 
 SOURCES = ("mnist", "generated")
 TRAIN_ROWS, TEST_ROWS = 60_000, 10_000
+ZOO_ROWS = 1_000_000  # at most
 _ARRAYS = ("X_train", "y_train", "X_test", "y_test")
 
 

@@ -21,6 +21,7 @@ def few_rows(monkeypatch, tmp_path):
     data = importlib.import_module("benchmarks.suites.data")
     monkeypatch.setattr(data, "TRAIN_ROWS", 600)
     monkeypatch.setattr(data, "TEST_ROWS", 120)
+    monkeypatch.setattr(data, "ZOO_ROWS", 400)
 
 
 def modules():

@@ -1,31 +1,13 @@
 """`somknn-peers`: the comparison as a command."""
 
-import subprocess
 from pathlib import Path
-from typing import Any
 
 import click
 
-import somknn
 from somknn import datasets
-from somknn.environment import describe
 from somknn_kernels.parallel import available_threads
-from somknn_peers import report, turns
+from somknn_peers import provenance, report, turns
 from somknn_peers.works import ALL, find
-
-
-def _commit() -> str:
-    """The commit of the checkout that somknn was imported from, or its version."""
-    command = ["git", "-C", str(Path(somknn.__file__).parent), "describe", "--always", "--dirty"]
-    found = subprocess.run(command, capture_output=True, text=True, check=False)
-    return found.stdout.strip() if found.returncode == 0 else somknn.__version__
-
-
-def _host() -> dict[str, Any]:
-    found = describe()
-    return {
-        name: found[name] for name in ("processor", "processors", "instruction_set", "platform", "python", "packages")
-    }
 
 
 @click.command()
@@ -46,7 +28,7 @@ def main(dataset: str, works: tuple[str, ...], n_turns: int, queries: int, rows:
     except (OSError, ValueError, ImportError) as error:
         raise click.ClickException(" ".join(str(error).split())) from None
     document = report.read(out)
-    document |= {"host": _host(), "data": f"{dataset}, {len(data.X_train):,} training rows"}
+    document |= {"host": provenance.host(), "data": f"{dataset}, {len(data.X_train):,} training rows"}
     unequal = []
     for name in works or [work.name for work in ALL]:
         click.echo(f"{name}: {find(name).title}")
@@ -57,7 +39,7 @@ def main(dataset: str, works: tuple[str, ...], n_turns: int, queries: int, rows:
         except turns.Failed as error:
             click.echo(f"{name}: left out, somknn: {error}")
             continue
-        document["works"][name] = found | {"commit": _commit()}
+        document["works"][name] = found | {"commit": provenance.commit()}
         unequal += [f"{name}: {row['contender']}" for row in found["rows"] if not row["answer_equal"]]
         report.write(document, out)
     click.echo(f"written: {out / 'peers.md'} and peers.json")

@@ -8,6 +8,7 @@ import numpy as np
 
 Arrays = dict[str, np.ndarray]
 Run = Callable[[], Any]
+REPORTED = ("settings", "fit_seconds", "index_bytes")
 
 
 @dataclass(frozen=True)
@@ -16,7 +17,8 @@ class Contender:
 
     prepare(inputs, options) imports the library, does the preparation that is not timed (fits, copies, warm-up) and
     returns a function that does the work once. The return value of that function goes through `answer` after the last
-    turn. `prepare` may write its choice of settings into options["settings"].
+    turn. `prepare` may write into the options what it reports (`REPORTED`): its choice of settings, and what
+    `searchers.measured` finds.
     """
 
     name: str
@@ -35,7 +37,7 @@ class Work:
 
     judge(ours, theirs, inputs) returns how much worse an answer is than the first contender's (acceptable up to
     `tolerance`), and text for the table. multiply_adds(inputs, options): number in the plain computation, for the
-    column "share of the limit".
+    column "share of the limit". `home` names the module whose `find` knows the work: contenders are separate processes.
     """
 
     name: str
@@ -48,3 +50,4 @@ class Work:
     multiply_adds: Callable[[Arrays, dict[str, Any]], float]
     repeats: int = 1  # how often one run does the work; seconds are divided by it
     options: dict[str, Any] = field(default_factory=dict)  # in addition to those of the command line
+    home: str = "somknn_peers.works"

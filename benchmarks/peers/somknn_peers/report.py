@@ -83,7 +83,7 @@ def write(document: dict[str, Any], folder: Path) -> None:
     (folder / "peers.md").write_text(markdown(document), encoding="utf-8")
 
 
-def read(folder: Path) -> dict[str, Any]:
+def read(folder: Path, name: str = "peers.json") -> dict[str, Any]:
     """The document that `write` left in `folder`, or an empty one."""
-    path = folder / "peers.json"
+    path = folder / name
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"works": {}}

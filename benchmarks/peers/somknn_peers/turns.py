@@ -30,8 +30,9 @@ class Worker:
     def __init__(self, work: Work, contender: Contender, folder: Path, options: dict[str, Any]):
         self.contender = contender
         self._errors = open(folder / f"errors-{len(list(folder.iterdir()))}.txt", "w+", encoding="utf-8")  # noqa: SIM115
+        arguments = [work.home, work.name, contender.name, str(folder), json.dumps(options)]
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "somknn_peers.worker", work.name, contender.name, str(folder), json.dumps(options)],
+            [sys.executable, "-m", "somknn_peers.worker", *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
@@ -129,6 +130,8 @@ def compare(work: Work, data: Any, turns: int, options: dict[str, Any], say=prin
                 "version": _version(contender),
                 "settings": worker.prepared["settings"] or contender.settings,
                 "preparation_seconds": worker.prepared["seconds"],
+                "fit_seconds": worker.prepared["fit_seconds"],
+                "index_bytes": worker.prepared["index_bytes"],
                 "seconds": times,
                 "median_seconds": statistics.median(times),
                 "ratio": statistics.median(ratios),
