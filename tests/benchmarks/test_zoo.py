@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from reference.search import nearest as plain_nearest
+from reference.search import within as plain_within
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 SIZES = {"rows": 300, "queries": 20, "threads": 2}
@@ -146,6 +147,47 @@ def test_rounding_is_told_from_mistakes_and_negative_distances_are_named():
     assert peers("judging").judge(exact, {**rounded, "precision": np.array(1e-16)}, inputs)[0] > 0
 
 
+def within_case(precision):
+    """Rows, queries, and the rows within 2. Each query has a row at 2 and one that is nearer."""
+    radius = zoo("radius")
+    inputs, _ = case()
+    inputs["rows"] = np.concatenate([inputs["rows"], *(inputs["queries"] + [step, 0, 0, 0] for step in (1, 2))])
+    starts, squared, neighbours = radius.oracle(inputs["queries"], inputs["rows"], 2.0)
+    names = {"starts": starts, "squared_distances": squared, "neighbours": neighbours}
+    first = radius.oracle(inputs["queries"][:10], inputs["rows"], 2.0)
+    inputs = {name: inputs[name] for name in ("rows", "queries")}
+    inputs |= {f"oracle_{name}": values for name, values in zip(names, first, strict=True)}
+    return inputs, names, {**names, "precision": np.array(precision)}, radius.judge_within(2.0)
+
+
+def test_the_oracle_of_a_radius_is_the_plain_computation():
+    inputs, names, *_ = within_case(0.0)
+    expected = plain_within(inputs["queries"], inputs["rows"], 4.0)
+    for found, wanted in zip((names["starts"], names["squared_distances"], names["neighbours"]), expected, strict=True):
+        assert np.array_equal(found, wanted)
+
+
+@pytest.mark.parametrize("query", [3, 29])
+@pytest.mark.parametrize("precision", [0.0, 1e-7])
+def test_a_row_that_is_missing_within_a_radius_is_caught(query, precision):
+    inputs, ours, right, judge = within_case(precision)
+    words = "equal" if precision else "exact (10 queries bit for bit)"
+    assert judge(ours, right, inputs) == (0.0, words)
+    at, stop = right["starts"][query : query + 2]
+    nearest = at + int(np.argmin(right["squared_distances"][at:stop]))
+    wrong = {**right, "starts": right["starts"] - (np.arange(31) > query)}
+    wrong |= {name: np.delete(right[name], nearest) for name in ("neighbours", "squared_distances")}
+    assert judge(ours, wrong, inputs) == (1 / 30, "3.33% of the queries differ")
+    farthest = at + int(np.argmax(right["squared_distances"][at:stop]))
+    assert right["squared_distances"][farthest] == 4
+    edge = {**right, "starts": right["starts"] - (np.arange(31) > query)}
+    edge |= {name: np.delete(right[name], farthest) for name in ("neighbours", "squared_distances")}
+    if precision:
+        assert judge(ours, edge, inputs) == (0.0, "3.33% of the queries differ, by rounding")
+    else:
+        assert judge(ours, edge, inputs)[0] > 0
+
+
 LIAR = """
 import dataclasses
 from somknn_peers.contender import Contender
@@ -191,16 +233,17 @@ def check_figures(document, names):
 
 
 def test_every_peer_answers(tmp_path):
-    result = run("--quick", "--only", "digits", "--only", "uniform-3-10k/one", "--out", tmp_path)
+    result = run("--quick", "--only", "digits", "--only", "uniform-3-1m/radius", "--out", tmp_path)
     assert result.exit_code == 0, result.output
     document = zoo("report").read(tmp_path)
-    check_figures(document, ["uniform-3-10k/one", "digits/batch", "digits/one"])
-    assert document["works"]["uniform-3-10k/one"]["shapes"]["rows"] == [5000, 3]
+    check_figures(document, ["uniform-3-1m/radius", "digits/batch", "digits/one"])
+    assert document["works"]["uniform-3-1m/radius"]["shapes"]["rows"] == [5000, 3]
     said = {row["contender"] for row in document["works"]["digits/batch"]["rows"]}
     assert {"somknn", "somknn brute", "somknn pruned", "scipy cKDTree", "scikit-learn auto"} <= said
     page = (tmp_path / "zoo.md").read_text()
     assert "| digits | 1,500 × 64 float64 | batch of 200 | 5 |" in page
     assert "\n| digits | 1,500 × 64 float64 | one | 5 |" in page
+    assert "\n| uniform-3-1m | 5,000 × 3 float64 | batch of 200 | radius 0.0134 |" in page
     # Once more with the same commit: nothing is measured, and all figures stay.
     again = run("--quick", "--resume", "--only", "digits", "--out", tmp_path)
     assert "turn" not in again.output
@@ -264,7 +307,15 @@ def example_work():
         row("sklearnex kd_tree", 0.0001, 0.005, "7.00% of the queries differ", False),
         row("FAISS flat", 0.6, 30.4, "0.10% of the queries differ, by rounding"),
     ]
-    rest = {"subject": "digits", "date": "2026-01-01", "commit": "abc", "turns": 5, "k": 5, "dtype": "float64"}
+    rest = {
+        "subject": "digits",
+        "date": "2026-01-01",
+        "commit": "abc",
+        "turns": 5,
+        "k": 5,
+        "radius": None,
+        "dtype": "float64",
+    }
     shapes = {"rows": [6000, 8], "queries": [100, 8]}
     return rest | {"shapes": shapes, "rows": rows, "skipped": {"PyTorch": "not installed: torch"}}
 

@@ -77,26 +77,31 @@ def judge(ours, theirs, inputs):
         if precision == 0:
             return _judge_exact(ours, theirs, inputs)
     differ = (found != expected).any(axis=1)
-    # Beyond the precision: what rounding of values and sums explains, and what it does not.
-    allowed = _SLACK * precision * np.sqrt(inputs["rows"].shape[1]) * _scale(inputs)
-    wrong = (np.abs(found - expected) > allowed[:, None]).any(axis=1) if precision else differ
-    words = "equal"
-    if wrong.any():
-        words = f"{wrong.mean():.2%} of the queries differ"
-    elif differ.any():
-        words = f"{differ.mean():.2%} of the queries differ, by rounding"
+    wrong = differ
+    if precision:
+        wrong = (np.abs(found - expected) > allowed_error(precision, inputs)[:, None]).any(axis=1)
+    words = words_of(differ, wrong)
     if "squared_distances" in theirs and (theirs["squared_distances"] < 0).any():
         words += "; negative distances"
     return float(wrong.mean()), words
 
 
-def _scale(inputs):
-    """For each query the greatest squared norms that a product of matrices adds up."""
+def words_of(differ, wrong):
+    """For the table. differ, wrong : whether a query's rows are others, and are so by more than rounding explains"""
+    if wrong.any():
+        return f"{wrong.mean():.2%} of the queries differ"
+    return f"{differ.mean():.2%} of the queries differ, by rounding" if differ.any() else "equal"
+
+
+def allowed_error(precision, inputs):
+    """What rounding of values and sums explains of a squared distance, for each query.
+
+    A product of matrices adds up the greatest squared norms.
+    """
     rows, queries = inputs["rows"], inputs["queries"]
-    longest = max(
-        float((rows[i : i + 65_536].astype(np.float64) ** 2).sum(1).max()) for i in range(0, len(rows), 65_536)
-    )
-    return (queries.astype(np.float64) ** 2).sum(1) + longest
+    parts = (rows[start : start + 65_536].astype(np.float64) for start in range(0, len(rows), 65_536))
+    longest = max(float((part**2).sum(1).max()) for part in parts)
+    return _SLACK * precision * np.sqrt(rows.shape[1]) * ((queries.astype(np.float64) ** 2).sum(1) + longest)
 
 
 def _judge_exact(ours, theirs, inputs):

@@ -54,7 +54,7 @@ def _seconds(search, queries, options):
     return min(once(), once())
 
 
-def _best_fitted(fit_with, settings, searched, queries, options):
+def best_fitted(fit_with, settings, searched, queries, options):
     """The setting whose index answers soonest, fitted once more for the measurement.
 
     fit_with(setting) -> index; searched(index) -> search
@@ -140,7 +140,7 @@ def faiss_panorama(inputs, options):
     def searched(index):
         return lambda part: index.search(part, options["k"])
 
-    best, index = _best_fitted(fit, settings, searched, queries, options)
+    best, index = best_fitted(fit, settings, searched, queries, options)
     options["settings"] = f"PCA{d},FlatL2Panorama{best[0]}_{best[1]}, the best of {len(settings)}"
     return runs(searched(index), queries, options["single"])
 
@@ -183,7 +183,7 @@ def sklearn_like(module, algorithm, dtype=None):
     def prepare(inputs, options):
         rows, queries = (_floats(inputs[name], dtype) for name in ("rows", "queries"))
         nearest = importlib.import_module(module).NearestNeighbors
-        threads = _threads(options)
+        threads = sklearn_threads(options)
         model = nearest(n_neighbors=options["k"], algorithm=algorithm, n_jobs=threads)
         measured(options, lambda: model.fit(rows))
         model.kneighbors(queries[:50])
@@ -194,7 +194,7 @@ def sklearn_like(module, algorithm, dtype=None):
     return prepare
 
 
-def _threads(options):
+def sklearn_threads(options):
     """For scikit-learn: threads cost more than they bring for a single query."""
     return 1 if options["single"] else options["threads"]
 
@@ -211,14 +211,14 @@ def sklearn_tree(algorithm):
         def fit(size):
             if options["single"]:
                 return own(rows, leaf_size=size)
-            return NearestNeighbors(n_neighbors=k, algorithm=algorithm, leaf_size=size, n_jobs=_threads(options)).fit(
-                rows
-            )
+            return NearestNeighbors(
+                n_neighbors=k, algorithm=algorithm, leaf_size=size, n_jobs=sklearn_threads(options)
+            ).fit(rows)
 
         def searched(model):
             return (lambda part: model.query(part, k)) if options["single"] else model.kneighbors
 
-        best, model = _best_fitted(fit, LEAF_SIZES, searched, queries, options)
+        best, model = best_fitted(fit, LEAF_SIZES, searched, queries, options)
         options["settings"] = f"{algorithm}, leaf_size={best}, the best of {LEAF_SIZES}"
         return runs(searched(model), queries, options["single"])
 
@@ -243,7 +243,7 @@ def scipy_tree(inputs, options):
     def fit(setting):
         return cKDTree(rows, leafsize=setting[0], balanced_tree=setting[1], compact_nodes=setting[1])
 
-    (size, balanced), tree = _best_fitted(fit, settings, searched, queries, options)
+    (size, balanced), tree = best_fitted(fit, settings, searched, queries, options)
     middle = "" if balanced else ", sliding midpoints"
     options["settings"] = f"cKDTree, leafsize={size}{middle}, workers={workers}, the best of {len(settings)}"
     return runs(searched(tree), queries, options["single"])
@@ -257,7 +257,7 @@ def pykdtree_tree(inputs, options):
     def searched(tree):
         return lambda part: _columns(tree.query(part, k=options["k"]))
 
-    best, tree = _best_fitted(lambda size: KDTree(rows, leafsize=size), LEAF_SIZES, searched, queries, options)
+    best, tree = best_fitted(lambda size: KDTree(rows, leafsize=size), LEAF_SIZES, searched, queries, options)
     options["settings"] = f"{rows.dtype}, leafsize={best}, the best of {LEAF_SIZES}"
     return runs(searched(tree), queries, options["single"])
 

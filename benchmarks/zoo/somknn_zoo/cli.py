@@ -77,7 +77,8 @@ def main(only: tuple[str, ...], n_turns: int, quick: bool, resume: bool, out: Pa
             except turns.Failed as error:
                 raise click.ClickException(f"{work.name}: {error}") from None
             document["absent"].pop(entry.name, None)
-            document["works"][work.name] = found | {"commit": commit, "k": work.options["k"], "dtype": entry.dtype}
+            said = {"commit": commit, "k": work.options["k"], "radius": entry.radius, "dtype": entry.dtype}
+            document["works"][work.name] = found | said
             for row in found["rows"]:
                 if not row["answer_equal"]:
                     click.echo(f"  WRONG: {row['contender']}: {row['answer']}")

@@ -87,9 +87,10 @@ def _line(name: str, work: dict[str, Any]) -> str:
         times = f"**{ratio_text(best['ratio'])}** ({low} to {high})"
     wrong = "" if ours["answer_equal"] else f" **WRONG**: {ours['answer']}"
     asked = "one" if "/one" in name else f"batch of {n_queries:,}"
+    wanted = work["k"] or f"radius {work['radius']}"
     return (
-        f"| {work['subject']} | {n:,} × {d} {work['dtype']} | {asked} | "
-        f"{work['k']} | {time_text(ours['median_seconds'] / n_queries)} ({_chose(ours)}){wrong} | {', '.join(own)} | "
+        f"| {work['subject']} | {n:,} × {d} {work['dtype']} | {asked} | {wanted} | "
+        f"{time_text(ours['median_seconds'] / n_queries)} ({_chose(ours)}){wrong} | {', '.join(own)} | "
         f"{words} | {times} | {', '.join(others)} |"
     )
 
@@ -146,7 +147,7 @@ def markdown(document: dict[str, Any]) -> str:
         f"{host['platform']}; Python {host['python']}, {packages}. Peers: {', '.join(versions)}. "
         f"{' to '.join(sorted({*dates[:1], *dates[-1:]}))}, somknn at {', '.join(commits)}; "
         f"medians of {' or '.join(turns)} turns.\n",
-        "| rows | n × columns, type | asked | k | somknn | its others | best peer | times | others |\n"
+        "| rows | n × columns, type | asked | k or radius | somknn | its others | best peer | times | others |\n"
         + "|"
         + " --- |" * 9,
     ]

@@ -35,6 +35,7 @@ class Rows:
     peers: tuple[str, ...]
     k: int = 5
     further_k: tuple[int, ...] = ()  # batches of other k
+    radius: float | None = None  # of a further batch: all rows within it
     singles: int = 100  # queries that are asked one after the other
     optional: bool = False  # only where it is asked for by name
 
@@ -74,7 +75,7 @@ ALL = (
     _uniform(3, 10_000, 5_000),
     _uniform(3, 100_000, 5_000),
     _uniform(3, 200_000, 5_000),
-    _uniform(3, 1_000_000, 2_000, further_k=(1, 50)),
+    _uniform(3, 1_000_000, 2_000, further_k=(1, 50), radius=0.0134),  # 10 rows
     _uniform(3, 10_000_000, 500, optional=True),
     _uniform(8, 100_000, 1_000),
     _uniform(16, 100_000, 500),
@@ -91,6 +92,7 @@ ALL = (
         5_000,
         POINTS,
         further_k=(1, 50),
+        radius=0.003,  # 19 km
     ),
     _table("diamonds", "ggplot2", "diamonds", "carat depth table price x y z"),
     _table(

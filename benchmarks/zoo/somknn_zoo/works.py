@@ -8,6 +8,7 @@ from somknn_peers.contender import Contender, Work
 from somknn_peers.judging import judge, nearest
 from somknn_peers.neighbours import multiply_adds
 
+from somknn_zoo import radius
 from somknn_zoo import rows as table
 
 ALGORITHMS = ("auto", "brute", "pruned", "screen", "tree")
@@ -99,6 +100,50 @@ def works_of(entry):
             options={"k": k, "single": single},
             home="somknn_zoo.works",
         )
+    if entry.radius:
+        yield work_within(entry)
+
+
+def _contenders_within(entry):
+    def one(name, module, distribution, prepare, answer, **more):
+        return Contender(name, (module,), (distribution,), prepare, answer, more.pop("settings", ""), **more)
+
+    for algorithm in ALGORITHMS:
+        name = "somknn" if algorithm == "auto" else f"somknn {algorithm}"
+        prepare = radius.somknn(algorithm)
+        yield one(name, "somknn", "somknn", prepare, radius.answer_of_somknn, settings=algorithm)
+    lists = functools.partial(radius.answer_of_lists, precision=_FLOAT64)
+    flat = functools.partial(radius.answer_of_faiss, precision=_FLOAT32)
+    yield one("scipy cKDTree", "scipy.spatial", "scipy", radius.scipy_tree, lists)
+    yield one("scikit-learn kd_tree", "sklearn", "scikit-learn", radius.sklearn_tree("kd_tree"), lists)
+    yield one("scikit-learn ball_tree", "sklearn", "scikit-learn", radius.sklearn_tree("ball_tree"), lists)
+    environment = searchers.PASSIVE
+    yield one(
+        "FAISS flat", "faiss", "faiss-cpu", radius.faiss_flat, flat, settings="IndexFlatL2", environment=environment
+    )
+
+
+def work_within(entry):
+    """All rows of an entry within its radius."""
+
+    def inputs(data, options):
+        rows, queries = entry.make(min(entry.n, options["rows"]), min(entry.queries, options["queries"]))
+        starts, squared, neighbours = radius.oracle(queries[:_CHECKED], rows, entry.radius)
+        checked = {"starts": starts, "squared_distances": squared, "neighbours": neighbours}
+        return {"rows": rows, "queries": queries} | {f"oracle_{name}": values for name, values in checked.items()}
+
+    return Work(
+        f"{entry.name}/radius",
+        entry.name,
+        f"{entry.title}: all rows within {entry.radius}",
+        inputs,
+        tuple(_contenders_within(entry)),
+        radius.judge_within(entry.radius),
+        0.0,
+        multiply_adds,
+        options={"radius": entry.radius, "single": False, "k": None},
+        home="somknn_zoo.works",
+    )
 
 
 ALL = tuple(work for entry in table.ALL for work in works_of(entry))
