@@ -335,6 +335,20 @@ def test_the_page_shows_lost_rows_wrong_peers_and_rounding():
     assert "Nowhere." in zoo("report").markdown({"host": host, "works": {"digits/batch": best}, "absent": {}})
 
 
+def test_the_figure_shows_growth(tmp_path):
+    pytest.importorskip("matplotlib")
+    works = {}
+    for n, seconds in ((1000, 0.01), (100, 0.001)):
+        work = example_work() | {"shapes": {"rows": [n, 3], "queries": [100, 3]}, "subject": "uniform-3-10k"}
+        work["rows"] = [row | {"median_seconds": seconds} for row in work["rows"][:2]]
+        works[f"uniform-3-{n}/batch"] = work
+        works[f"uniform-3-{n}/batch/k=50"] = works[f"clusters-3-{n}/batch"] = work
+    assert zoo("growth").points({"works": works}) == {("somknn", "batch"): [(100, 10.0), (1000, 100.0)]}
+    assert zoo("growth").draw({"works": works}, tmp_path / "one.svg")
+    assert "Uniform points" in (tmp_path / "one.svg").read_text()
+    assert not zoo("growth").draw({"works": {"digits/batch": example_work()}}, tmp_path / "two.svg")
+
+
 class FakeModel:
     calls = 0
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from somknn_peers import report as peers_report
 
+from somknn_zoo import growth
 from somknn_zoo.rows import ALL
 
 _HEAD = """\
@@ -16,6 +17,7 @@ Exact search by somknn and by the best peers of each kind, on rows that are not 
 written from `zoo.json`; `docs/how-to/benchmarks.md` says how, and what noise to expect. Lost rows stay in the table.
 """
 
+_FIGURE = "zoo-growth.svg"
 _NOTES = """\
 **somknn**: time for one query with `algorithm="auto"`, and what it chose. **its others**: times that somknn's other
 algorithms take. **best peer**: the one that took least, with its time for one query. **times**: seconds by that peer
@@ -135,8 +137,8 @@ def _by_table(works: dict[str, Any]) -> dict[str, Any]:
     return dict(sorted(works.items(), key=lambda item: order.index(item[1]["subject"])))
 
 
-def markdown(document: dict[str, Any]) -> str:
-    """The whole page."""
+def markdown(document: dict[str, Any], figure: str | None = None) -> str:
+    """The whole page. figure : name of the figure's file, if there is one"""
     host, works = document["host"], document["works"]
     packages = ", ".join(f"{name} {version}" for name, version in host["packages"].items())
     versions = sorted({row["version"] for work in works.values() for row in work["rows"] if not is_own(row)})
@@ -157,6 +159,8 @@ def markdown(document: dict[str, Any]) -> str:
         parts.append("Not measured: " + "; ".join(f"{name} ({reason})" for name, reason in absent.items()) + ".\n")
     parts.append("## Where `auto` is not the best\n")
     parts.append("\n".join(_losses({"works": works}) or ["Nowhere."]) + "\n")
+    if figure:
+        parts.append(f"## Growth\n\n![Time per query against the number of rows]({figure})\n")
     parts.append(
         "## Fit and memory\n\nSeconds of one fit, and by how much the resident memory of the process grew with it. The "
         "second column is the size of the rows. somknn and the trees keep the rows themselves, which are not in the "
@@ -183,7 +187,7 @@ def _rounded(value: Any) -> Any:
 
 
 def write(document: dict[str, Any], folder: Path) -> None:
-    """zoo.json, a line for each contender, and zoo.md in `folder`."""
+    """zoo.json, a line for each contender, zoo.md, and zoo-growth.svg in `folder`."""
     document["works"] = _by_table(document["works"])
     folder.mkdir(parents=True, exist_ok=True)
     lines = []
@@ -194,7 +198,8 @@ def write(document: dict[str, Any], folder: Path) -> None:
     rest = json.dumps({key: each for key, each in document.items() if key != "works"}, ensure_ascii=False)
     text = f'{rest[:-1]}, "works": {{\n' + ",\n".join(lines) + "\n}}\n"
     (folder / "zoo.json").write_text(text, encoding="utf-8")
-    (folder / "zoo.md").write_text(markdown(document), encoding="utf-8")
+    figure = _FIGURE if growth.draw(document, folder / _FIGURE) else None
+    (folder / "zoo.md").write_text(markdown(document, figure), encoding="utf-8")
 
 
 def read(folder: Path) -> dict[str, Any]:
