@@ -19,6 +19,7 @@ FAISS_BLOCKS = ((1024, 4096), (4096, 1024))
 LEAF_SIZES = (8, 16, 32, 64)
 PANORAMA_WIDTHS = (64, 48, 32, 24)  # columns of a level
 PANORAMA_BATCHES = (512, 1024)  # rows that are looked at together
+PANORAMA_TRIED = 200  # queries
 PASSIVE = {"OMP_WAIT_POLICY": "PASSIVE"}
 TORCH_DISTANCES = 2**27
 _TRIED = {True: 100, False: 1024}  # queries of a trial, one by one or as a batch
@@ -140,7 +141,8 @@ def faiss_panorama(inputs, options):
     def searched(index):
         return lambda part: index.search(part, options["k"])
 
-    best, index = best_fitted(fit, settings, searched, queries, options)
+    # It takes the queries of a batch one after the other, so a part of them is enough to try.
+    best, index = best_fitted(fit, settings, searched, queries[:PANORAMA_TRIED], options)
     options["settings"] = f"PCA{d},FlatL2Panorama{best[0]}_{best[1]}, the best of {len(settings)}"
     return runs(searched(index), queries, options["single"])
 

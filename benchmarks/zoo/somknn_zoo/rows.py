@@ -122,7 +122,7 @@ ALL = (
     _mnist("deskewed-bytes", "MNIST, deskewed", "uint8", True),
     _mnist("deskewed-float", "MNIST, deskewed", "float32", True),
     Rows("copies", "1,200 different rows, each 50 times", sources.copies, 60_000, 32, "float32", 2_000, BOTH),
-    Rows("noise", "uniform noise", sources.noise, 60_000, 784, "float32", 1_000, WIDE, singles=30),
+    Rows("noise", "uniform noise", sources.noise, 60_000, 784, "float32", 500, WIDE, singles=30),
     Rows("manifold", "a surface of 3 dimensions in 64 columns", sources.manifold, 20_000, 64, "float64", 2_000, BOTH),
 )
 
