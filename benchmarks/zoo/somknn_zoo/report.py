@@ -30,6 +30,11 @@ and its algorithms each other on all. A peer's neighbours are judged by their tr
 of queries with another row that is farther by no more than the peer's arithmetic explains. WRONG is more than that, and
 such a peer is never the best.
 
+What hurts users of the peers, seen here (scripts in `findings/`): sklearnex's kd_tree misses neighbours where values
+repeat, without a warning. FAISS's Panorama returns squared distances below 0 for rows that are equal to the query, and
+their roots are NaN. pykdtree marks a missing neighbour in two ways. FAISS and PyTorch work in float32: among many near
+points they take another row than the nearest.
+
 Peers that are not in a line are not asked there. Trees are asked up to 18 columns and where rows lie on few dimensions,
 scans along principal axes from 32 columns on. scikit-learn's brute force is what its `auto` chooses above 15 columns.
 """
