@@ -69,7 +69,7 @@ def known_algorithms():
     from somknn.neighbors import ExactIndex
     from somknn.search import index
 
-    return tuple(getattr(ExactIndex, "ALGORITHMS", index.ALGORITHMS))
+    return tuple(getattr(ExactIndex, "ALGORITHMS", None) or index.ALGORITHMS)
 
 
 def somknn(algorithm, dtype=None):
