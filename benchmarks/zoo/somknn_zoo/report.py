@@ -7,7 +7,7 @@ from typing import Any
 
 from somknn_peers import report as peers_report
 
-from somknn_zoo import growth
+from somknn_zoo import growth, works
 from somknn_zoo.rows import ALL
 
 _HEAD = """\
@@ -58,9 +58,9 @@ def is_own(row: dict[str, Any]) -> bool:
 
 
 def best_peer(work: dict[str, Any]) -> dict[str, Any] | None:
-    """The peer of least median time among those whose answers are right."""
+    """The peer of least ratio among those whose answers are right."""
     right = [row for row in work["rows"] if not is_own(row) and row["answer_equal"]]
-    return min(right, key=lambda row: row["median_seconds"], default=None)
+    return min(right, key=lambda row: row["ratio"], default=None)
 
 
 def _other(row: dict[str, Any]) -> str:
@@ -140,18 +140,28 @@ def _skipped(document: dict[str, Any]) -> list[str]:
     return [f"- {what}: {'all' if len(names) == total else ', '.join(names)}" for what, names in reasons.items()]
 
 
-def _by_table(works: dict[str, Any]) -> dict[str, Any]:
+def _by_table(measured: dict[str, Any]) -> dict[str, Any]:
     """In the order of the table, whatever the order of the runs."""
-    order = [entry.name for entry in ALL]
-    return dict(sorted(works.items(), key=lambda item: order.index(item[1]["subject"])))
+    order = {work.name: place for place, work in enumerate(works.ALL)}
+    return dict(sorted(measured.items(), key=lambda item: order.get(item[0], len(order))))
+
+
+def _not_measured(document: dict[str, Any]) -> list[str]:
+    """Works of which there are no figures, with the reason if their rows are not here."""
+    absent, optional = document["absent"], {entry.name for entry in ALL if entry.optional}
+    left = [work for work in works.ALL if work.name not in document["works"] and work.subject not in absent]
+    names = [f"{work.name}{' (only if named)' if work.subject in optional else ''}" for work in left]
+    return [f"{name} ({reason})" for name, reason in absent.items()] + names
 
 
 def markdown(document: dict[str, Any], figure: str | None = None) -> str:
     """The whole page. figure : name of the figure's file, if there is one"""
-    host, works = document["host"], document["works"]
+    host, measured = document["host"], document["works"]
     packages = ", ".join(f"{name} {version}" for name, version in host["packages"].items())
-    versions = sorted({row["version"] for work in works.values() for row in work["rows"] if not is_own(row)})
-    dates, commits, turns = (sorted({str(work[key]) for work in works.values()}) for key in ("date", "commit", "turns"))
+    versions = sorted({row["version"] for work in measured.values() for row in work["rows"] if not is_own(row)})
+    dates, commits, turns = (
+        sorted({str(work[key]) for work in measured.values()}) for key in ("date", "commit", "turns")
+    )
     parts = [
         _HEAD,
         f"{host['processor']}, {host['processors']} processors, instruction set {host['instruction_set']}; "
@@ -162,12 +172,12 @@ def markdown(document: dict[str, Any], figure: str | None = None) -> str:
         + "|"
         + " --- |" * 9,
     ]
-    parts[-1] += "".join(f"\n{_line(name, work)}" for name, work in works.items()) + "\n"
+    parts[-1] += "".join(f"\n{_line(name, work)}" for name, work in measured.items()) + "\n"
     parts.append(_NOTES)
-    if absent := document["absent"]:
-        parts.append("Not measured: " + "; ".join(f"{name} ({reason})" for name, reason in absent.items()) + ".\n")
+    if left := _not_measured(document):
+        parts.append(f"Not measured: {'; '.join(left)}.\n")
     parts.append("## Where `auto` is not the best\n")
-    parts.append("\n".join(_losses({"works": works}) or ["Nowhere."]) + "\n")
+    parts.append("\n".join(_losses(document) or ["Nowhere."]) + "\n")
     if figure:
         parts.append(f"## Growth\n\n![Time per query against the number of rows]({figure})\n")
     parts.append(
@@ -175,9 +185,9 @@ def markdown(document: dict[str, Any], figure: str | None = None) -> str:
         "second column is the size of the rows. somknn and the trees keep the rows themselves, which are not in the "
         "figure.\n\n| rows | size | somknn | its others | peers |\n" + "|" + " --- |" * 5
     )
-    batches = [work for name, work in works.items() if name.endswith("/batch")]
+    batches = [work for name, work in measured.items() if name.endswith("/batch")]
     parts[-1] += "".join(f"\n{_fit_line(work)}" for work in batches) + "\n"
-    if skipped := _skipped({"works": works}):
+    if skipped := _skipped(document):
         parts.append("## Not asked, and why\n\n" + "\n".join(skipped) + "\n")
     parts.append("## What the rows are\n")
     parts.append(
