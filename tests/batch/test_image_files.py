@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from somknn.batch import BatchError, classify
-from somknn.batch.image_files import grey_levels
 from somknn.batch.sources import open_source
+from somknn.datasets.image_files import grey_levels
 
 LEVELS = np.random.default_rng(0).integers(0, 256, (3, 4), dtype=np.uint8)
 DEEP = LEVELS.astype(np.uint16) * 257

@@ -5,9 +5,10 @@ Finished parts are kept on disk, and the output is either complete or absent. `c
 engines (a cluster) call it too.
 """
 
-from somknn.batch.checks import BatchError, ColumnsWarning, Reject, ResumeError, UsageError
+from somknn.batch.checks import ColumnsWarning, ResumeError, UsageError
 from somknn.batch.engine import Options, Summary, classify
 from somknn.batch.prediction import Wanted, predict_columns
+from somknn.datasets.chunks import BatchError, Reject
 
 __all__ = [
     "BatchError",

@@ -1,13 +1,10 @@
 """Find, describe and reject rows that cannot be classified. No value is silently clipped, rounded or filled in."""
 
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-
-class BatchError(ValueError):
-    """Input that does not fit the model, or a run that cannot continue; the message is one line and says where."""
+from somknn.datasets.chunks import BatchError, Chunk, Reject
 
 
 class UsageError(BatchError):
@@ -20,39 +17,6 @@ class ResumeError(BatchError):
 
 class ColumnsWarning(UserWarning):
     """Column names that cannot be compared, since the model knows none."""
-
-
-@dataclass(frozen=True)
-class Reject:
-    """One rejected row. `row` counts from 0 in its file; `line` (text files) and `column` from 1, 0 if unknown."""
-
-    file: str
-    row: int
-    line: int
-    column: int
-    reason: str
-    value: str
-
-    def __str__(self) -> str:
-        place = f"line {self.line}" if self.line else f"row {self.row}"
-        column = f", column {self.column}" if self.column else ""
-        return f"{self.file}, {place}{column}: {self.reason}" + (f" ({self.value})" if self.value else "")
-
-
-@dataclass
-class Chunk:
-    """Consecutive rows of one input; `seen` counts them including the rejected ones.
-
-    `columns` are the positions in the file of the columns of `values`, None if they are all, in the file's order.
-    """
-
-    file: int
-    values: np.ndarray
-    numbers: np.ndarray
-    seen: int
-    cursor: Any
-    rejects: list[Reject] = field(default_factory=list)
-    columns: list[int] | None = None
 
 
 def _show(value: Any) -> str:

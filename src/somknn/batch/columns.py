@@ -7,7 +7,8 @@ import warnings
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from somknn.batch.checks import BatchError, ColumnsWarning
+from somknn.batch.checks import ColumnsWarning
+from somknn.datasets.chunks import BatchError
 
 _SHOWN = 10  # names in one error line
 

@@ -16,11 +16,12 @@ from somknn import persistence
 from somknn._ending import undone_unless_finished
 from somknn._files import refuse_to_overwrite, replacing, work_folder
 from somknn.batch import writers
-from somknn.batch.checks import BatchError, Chunk, Reject, UsageError, set_apart
+from somknn.batch.checks import UsageError, set_apart
 from somknn.batch.columns import choose_columns
 from somknn.batch.manifest import WorkFolder, file_digest, fingerprint
 from somknn.batch.prediction import Wanted, check_model, forget_names, predict_columns, set_threads
 from somknn.batch.sources import find_inputs, open_source
+from somknn.datasets.chunks import BatchError, Chunk, Reject
 
 # These options apply to the remaining rows only, so a resumed run may change them.
 _CHANGEABLE = ("on_bad_row", "max_rejects")

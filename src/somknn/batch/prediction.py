@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from sklearn.base import BaseEstimator
 
-from somknn.batch.checks import BatchError
+from somknn.datasets.chunks import BatchError
 
 _ROWS_AT_ONCE = 16384  # bounds a classifier's working memory, and is far more than its threads need
 

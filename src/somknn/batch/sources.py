@@ -21,10 +21,10 @@ from typing import Any
 
 import numpy as np
 
-from somknn.batch.checks import BatchError, Chunk, Reject
-from somknn.batch.image_files import ImageSource
-from somknn.batch.tables import ArrowSource, ParquetSource
 from somknn.datasets import columns, readers
+from somknn.datasets.chunks import BatchError, Chunk, Reject
+from somknn.datasets.image_files import ImageSource
+from somknn.datasets.tables import ArrowSource, ParquetSource
 from somknn.datasets.text import compact, parse_rows
 
 _LINES_AT_ONCE = (2000, 100, 1)

@@ -8,7 +8,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from somknn.batch.checks import BatchError
+from somknn.datasets.chunks import BatchError
 
 ENDINGS = (".parquet", ".csv", ".npy")
 
@@ -77,7 +77,7 @@ def write_npy(path: Path, tables: Iterable[dict[str, np.ndarray]], n_rows: int) 
 
 def write_parquet(path: Path, tables: Iterable[dict[str, np.ndarray]]) -> None:
     """Write a Parquet file with one row group per part."""
-    from somknn.batch.tables import require_pyarrow
+    from somknn.datasets.tables import require_pyarrow
 
     pa = require_pyarrow()
     import pyarrow.parquet as pq
@@ -112,7 +112,7 @@ def check_output(output: str) -> str:
     if path.suffix not in ENDINGS:
         raise BatchError(f"{output}: unknown kind of output; known are {', '.join(ENDINGS)} and - for CSV on stdout")
     if path.suffix == ".parquet":
-        from somknn.batch.tables import require_pyarrow
+        from somknn.datasets.tables import require_pyarrow
 
         require_pyarrow()
     if not path.parent.is_dir():

@@ -9,9 +9,10 @@ import dask.array
 import numpy as np
 from distributed import Client, Future
 
-from somknn.batch.checks import BatchError, Chunk, set_apart
+from somknn.batch.checks import set_apart
 from somknn.batch.engine import Options, Progress, Run, Summary, check_places, find_sources
 from somknn.batch.prediction import Wanted, predict_columns, set_threads
+from somknn.datasets.chunks import BatchError, Chunk
 from somknn.distributed.cluster import (
     blocks_of,
     check_shape,

@@ -11,13 +11,13 @@ import dask.array
 import numpy as np
 
 from somknn import persistence
-from somknn.batch.checks import BatchError, Chunk
-from somknn.batch.image_files import ImageSource
 from somknn.batch.manifest import file_digest, fingerprint
 from somknn.batch.prediction import forget_names
 from somknn.batch.sources import ArraySource, open_source
-from somknn.batch.tables import ParquetSource
 from somknn.datasets import readers
+from somknn.datasets.chunks import BatchError, Chunk
+from somknn.datasets.image_files import ImageSource
+from somknn.datasets.tables import ParquetSource
 
 _MODELS = 4  # most models that a process keeps loaded; the least recently used is dropped
 _BLOCK_BYTES = 64_000_000

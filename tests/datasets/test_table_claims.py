@@ -13,8 +13,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from somknn.batch import BatchError, table_claims
+from somknn.batch import BatchError
 from somknn.batch.sources import open_source
+from somknn.datasets import table_claims
 
 ROWS = np.random.default_rng(0).integers(0, 256, (5000, 6), dtype=np.uint8)
 WIDTH = ROWS.shape[1]

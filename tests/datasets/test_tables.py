@@ -5,8 +5,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from somknn.batch import BatchError, tables
+from somknn.batch import BatchError
 from somknn.batch.sources import open_source
+from somknn.datasets import tables
 
 ROWS = np.random.default_rng(0).integers(0, 256, (331, 6), dtype=np.uint8)
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from somknn.batch.checks import BatchError, Chunk
-from somknn.batch.table_claims import buffers_of, check_codecs, check_pages, check_record_batch
+from somknn.datasets.chunks import BatchError, Chunk
+from somknn.datasets.table_claims import buffers_of, check_codecs, check_pages, check_record_batch
 
 # Rows decoded at a time: 1,000 of a list column (its values and levels stay in the cache, which saves 20% of the time
 # compared with 5,000), 4 MB of separate columns (each batch costs some microseconds per column).

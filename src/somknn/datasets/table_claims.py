@@ -11,7 +11,7 @@ import struct
 from pathlib import Path
 from typing import Any
 
-from somknn.batch.checks import BatchError
+from somknn.datasets.chunks import BatchError
 
 # Largest expansion of each codec: a run of one byte in the format's shortest form. Brotli and Zstandard have blocks
 # that repeat one value.

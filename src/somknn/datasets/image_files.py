@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from somknn.batch.checks import BatchError, Chunk, Reject
+from somknn.datasets.chunks import BatchError, Chunk, Reject
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 _BITS_PER_SAMPLE, _PHOTOMETRIC, _WHITE_IS_ZERO = 258, 262, 0  # TIFF tags, and a value of the second
