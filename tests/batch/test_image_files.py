@@ -163,7 +163,7 @@ def test_every_kind_of_image_in_a_folder(tmp_path, rows, model, model_file):
     for path in folder.iterdir():
         if not path.name.startswith("."):
             path.unlink()
-    with pytest.raises(BatchError, match=r"a folder without images \(.png, .*\.tiff\)"):
+    with pytest.raises(BatchError, match=r"a folder without images \(.png, .*\.tiff, .*\)"):
         classify(model_file, folder, tmp_path / "out.npy")
 
 

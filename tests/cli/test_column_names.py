@@ -9,7 +9,7 @@ from sklearn.datasets import load_wine
 
 import somknn
 from somknn import datasets
-from somknn.cli import column_names, main
+from somknn.cli import main
 
 WINE = load_wine()
 NAMES = [str(name) for name in WINE.feature_names]
@@ -62,11 +62,11 @@ def test_names_as_they_are_made_up(tmp_path, text):
     path.write_text(text + "".join(f"{i % 2},{i % 2 * 100 + i / 7},{i}\n" for i in range(40)))
     data = datasets.load(path)
     assert data.feature_names == ["feature_0", "feature_1"]
-    assert column_names.column_names(str(path), data) == (data.feature_names if text else None)
+    assert data.column_names == (data.feature_names if text else None)
 
 
 def test_data_sets_without_names():
-    assert column_names.column_names("digits", datasets.load("digits")) is None
+    assert datasets.load("digits").column_names is None
 
 
 def test_a_pipeline_of_images_knows_the_names(tmp_path):

@@ -62,41 +62,57 @@ def match(
         same = same_order if len(surplus) == len(missing) else ""
         raise BatchError(f"{where}: no column {listed(missing)}, which the model needs{others}{same}")
     if surplus:
-        how = f"--drop {_joined(surplus)}" if flags else "take it out of the file"
+        how = f"--id takes it to the output, or --drop {_joined(surplus)}" if flags else "take it out of the file"
         raise BatchError(f"{where}: the model does not know the column {listed(surplus)}; if it is no feature: {how}")
     return [place[name] for name in expected]
 
 
-def choose_columns(sources: Sequence[Any], names: list[str] | None, drop: Sequence[str], *, by_name: bool) -> None:
+def choose_columns(
+    sources: Sequence[Any], names: list[str] | None, drop: Sequence[str], ids: Sequence[str] = (), *, by_name: bool
+) -> None:
     """Tell each source (see `somknn.batch.sources`) which of its columns a model takes.
 
     `names` are the model's, None if it knows none. Columns are found by name if `by_name` and both sides have names;
-    otherwise they are those that are not in `drop`, in the file's order. A ColumnsWarning says where that is a guess.
-    Raises BatchError where it would be one although the model has names.
+    otherwise they are those that are not in `drop` or `ids`, in the file's order. The columns `ids` go to the output. A
+    ColumnsWarning says where that is a guess. Raises BatchError where it would be one although the model has names.
     """
     for source in sources:
         if names and source.feature_names is None and hasattr(source, "expect_names"):
             source.expect_names(names)
     known = {name for source in sources for name in source.feature_names or ()}
-    unknown = [name for name in drop if name not in known]
-    if unknown:
-        raise BatchError(f"{sources[0].path}: no column {listed(unknown)} to leave out (--drop)")
+    for option, said in (("--drop", drop), ("--id", ids)):
+        unknown = [name for name in said if name not in known]
+        if unknown:
+            use = "leave out" if option == "--drop" else "take to the output"
+            raise BatchError(f"{sources[0].path}: no column {listed(unknown)} to {use} ({option})")
     guessed = []
     for source in sources:
         if source.feature_names is None:
+            if ids:
+                raise BatchError(f"{source.path}: no column names, which --id needs")
             if names and by_name and source.has_names:
                 raise BatchError(
                     f"{source.path}: no column names in its first line, and the model knows its columns by name "
                     f"({listed(names)}); add that line, or say --columns given if the columns are in this order"
                 )
             continue
-        if names and by_name:
-            chosen = match(source.path, source.feature_names, names, drop)
+        marks = _places(source, ids)
+        aside = [*drop, *ids]
+        kept = [i for i, name in enumerate(source.feature_names) if name not in aside]
+        vectors = source.vectors(kept) if hasattr(source, "vectors") else []
+        if vectors and len(kept) > 1 and not (names and by_name):
+            others = [source.feature_names[i] for i in kept if i != vectors[0]]
+            raise BatchError(
+                f"{source.path}: the column {listed([source.feature_names[vectors[0]]])} holds whole rows, and beside "
+                f"it are {listed(others)}: --drop {_joined(others)} leaves them out, --id takes them to the output"
+            )
+        if names and by_name and (not vectors or len(kept) > 1):
+            chosen = match(source.path, source.feature_names, names, aside)
         else:
-            chosen = [i for i, name in enumerate(source.feature_names) if name not in drop]
-            guessed += [source] if by_name else []
-        if chosen != list(range(source.width)):
-            source.select(chosen)
+            chosen = kept
+            guessed += [source] if by_name and not vectors else []
+        if marks or chosen != list(range(source.width)):
+            source.select(chosen, marks)
     if guessed:
         more = f" and {len(guessed) - 1:,} more" if len(guessed) > 1 else ""
         warnings.warn(
@@ -105,3 +121,14 @@ def choose_columns(sources: Sequence[Any], names: list[str] | None, drop: Sequen
             ColumnsWarning,
             stacklevel=4,
         )
+
+
+def _places(source: Any, ids: Sequence[str]) -> dict[str, int]:
+    """The positions of the columns that go to the output."""
+    names, places = source.feature_names, {}
+    for name in ids:
+        if names.count(name) != 1:
+            what = "no column" if name not in names else "several columns"
+            raise BatchError(f"{source.path}: {what} {name!r} to take to the output (--id)")
+        places[name] = names.index(name)
+    return places

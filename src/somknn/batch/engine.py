@@ -20,11 +20,13 @@ from somknn.batch.checks import UsageError, set_apart
 from somknn.batch.columns import choose_columns
 from somknn.batch.manifest import WorkFolder, file_digest, fingerprint
 from somknn.batch.prediction import Wanted, check_model, forget_names, predict_columns, set_threads
-from somknn.batch.sources import find_inputs, open_source
+from somknn.batch.sources import find_inputs, open_sources
 from somknn.datasets.chunks import BatchError, Chunk, Reject
+from somknn.datasets.separators import TextOptions, has_decimal_comma
 
 # These options apply to the remaining rows only, so a resumed run may change them.
 _CHANGEABLE = ("on_bad_row", "max_rejects")
+_MARK = "mark_"  # before the number of a column of --id, in a part
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,15 +41,23 @@ class Options:
     max_rejects: int = 10_000
     cast: bool = False
     header: bool | None = None
+    separator: str | None = None
+    decimal: str | None = None
     columns: str = "names"
     drop: tuple[str, ...] = ()
+    id: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.columns not in ("names", "given"):
             raise ValueError(f"columns={self.columns!r} must be 'names' or 'given'")
-        if isinstance(self.drop, str) or not all(isinstance(name, str) for name in self.drop):
-            raise ValueError(f"drop={self.drop!r} must be a list of column names")
-        object.__setattr__(self, "drop", tuple(self.drop))
+        for option in ("drop", "id"):
+            names = getattr(self, option)
+            if isinstance(names, str) or not all(isinstance(name, str) for name in names):
+                raise ValueError(f"{option}={names!r} must be a list of column names")
+            object.__setattr__(self, option, tuple(dict.fromkeys(names)))
+        both = [name for name in self.id if name in self.drop]
+        if both:
+            raise ValueError(f"the column {both[0]!r} is given to --id and to --drop; leave one of them out")
         if self.on_bad_row not in ("fail", "skip", "quarantine"):
             raise ValueError(f"on_bad_row={self.on_bad_row!r} must be 'fail', 'skip' or 'quarantine'")
         if self.chunk_bytes < 1 or self.max_rejects < 0:
@@ -117,8 +127,15 @@ def classify(
         How the columns of CSV and table files are found. "names": by the names that the model was fitted with, in
         whatever order the file has them; a model without names takes them in the file's order, with a ColumnsWarning.
         "given": the file has them in the model's order, and names are not compared.
+    separator : str, default=None
+        What separates the cells of a CSV input: one character, or "comma", "semicolon", "tab", "bar", "space". By
+        default its first lines tell, and an error asks where they do not.
+    decimal : {"point", "comma"}, default=None
+        The sign before fractions in a CSV input; None is the point.
     drop : list of str, default=()
         Names of columns that are no features (an id, a label) and are left out; they may hold text.
+    id : list of str, default=()
+        Names of columns that are no features and go to the output as they are, before the predictions.
 
     Returns
     -------
@@ -146,7 +163,7 @@ def find_sources(inputs: Any, model_path: Any, output: Any, options: Options) ->
     items = [inputs] if isinstance(inputs, str) or not hasattr(inputs, "__iter__") else inputs
     found = find_inputs([str(item) for item in items])
     check_places(output, [model_path, *(item for item in found if item != "-")], options)
-    return [open_source(item, options.header) for item in found]
+    return open_sources(found, TextOptions(options.header, options.separator, options.decimal))
 
 
 def check_places(output: Any, inputs: list[Any], options: Options) -> None:
@@ -174,6 +191,20 @@ def check_places(output: Any, inputs: list[Any], options: Options) -> None:
             )
 
 
+def whole_part(chunk: Chunk, predictions: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The columns of a part: the numbers of the rows, the columns of --id, the predictions."""
+    return {
+        "row": chunk.numbers,
+        **{f"{_MARK}{i}": mark for i, mark in enumerate(chunk.marks.values())},
+        **predictions,
+    }
+
+
+def text_width(mark: np.ndarray) -> int:
+    """The number of characters that a column of text has room for; 0 for numbers."""
+    return mark.dtype.itemsize // 4 if mark.dtype.kind == "U" else 0
+
+
 def rejects_path(output: Path) -> Path:
     """The file that rejected rows are written to."""
     return output.with_name(output.name + ".rejects.csv")
@@ -195,12 +226,15 @@ class Run:
         self.model_path = Path(model_path)
         self.model = persistence.load(self.model_path)
         check_model(self.model, self.wanted)
+        for name in options.id:
+            if writers.is_taken(name):
+                raise BatchError(f"--id {name}: the output has a column of this name itself; rename it in the file")
         self.classes = writers.plain_classes(np.asarray(self.model.classes_))
         self.schema = persistence.input_schema(self.model)
         forget_names(self.model)
         self.target = None if self.schema.dtype is None else np.dtype(self.schema.dtype)
         self.sources = sources
-        choose_columns(sources, self.schema.feature_names, options.drop, by_name=options.columns == "names")
+        choose_columns(sources, self.schema.feature_names, options.drop, options.id, by_name=options.columns == "names")
         for source in self.sources:
             self._check_schema(source)
         self.stopping = threading.Event()
@@ -223,9 +257,7 @@ class Run:
         return max(1, self.options.chunk_bytes // (source.width * itemsize))
 
     def _identity(self) -> dict[str, Any]:
-        options = dataclasses.asdict(self.options)
-        if self.options.header is None:  # as in the work folders of versions without this option
-            del options["header"]
+        options = {name: value for name, value in dataclasses.asdict(self.options).items() if value not in (None, ())}
         return {
             "input": self._input_identity(),
             "model": file_digest(self.model_path),
@@ -236,7 +268,12 @@ class Run:
     def _input_identity(self) -> Any:
         if any(str(source.path) == "<standard input>" for source in self.sources):
             return "standard input"
-        return [fingerprint(source.path) for source in self.sources]
+        return [self._fingerprint(source) for source in self.sources]
+
+    @staticmethod
+    def _fingerprint(source: Any) -> dict[str, Any]:
+        some = {"names": source.names} if getattr(source, "some", False) else {}
+        return {**fingerprint(source.path), **some}
 
     def run(self, resume: bool) -> Summary:
         identity = self._identity()
@@ -258,6 +295,7 @@ class Run:
                     "rows": len(chunk.numbers),
                     "cursor": chunk.cursor,
                     "rejects": [dataclasses.astuple(reject) for reject in chunk.rejects],
+                    "widths": [text_width(mark) for mark in chunk.marks.values()],
                 }
                 records.append(folder.add(number, columns, record))
             self._finish(folder, records)
@@ -283,6 +321,8 @@ class Run:
             return
         if self.options.on_bad_row == "fail":
             resume = "" if self.ending == "-" else "--resume "
+            if has_decimal_comma(rejects[0].value):
+                raise BatchError(f"{rejects[0]}; if its comma stands before a fraction: --decimal comma")
             raise BatchError(f"{rejects[0]}; to go on without such rows: {resume}--on-bad-row skip (or quarantine)")
         self.summary.rejects += len(rejects)
         if self.summary.rejects > self.options.max_rejects:
@@ -315,12 +355,12 @@ class Run:
     def _predictions(self, chunks: Iterator[Chunk], number: int) -> Iterator[Any]:
         for chunk in chunks:
             self._count_rejects(chunk.rejects)
-            columns = {"row": chunk.numbers, **predict_columns(self.model, chunk.values, self.wanted)}
+            columns = whole_part(chunk, predict_columns(self.model, chunk.values, self.wanted))
             chunk.values = np.empty((0, 0))  # the rows are no longer needed (a slice would keep them alive)
             yield number, chunk, columns
             number += 1
 
-    def _table(self, columns: dict[str, np.ndarray], file: int) -> dict[str, np.ndarray]:
+    def _table(self, columns: dict[str, np.ndarray], file: int, widths: list[int]) -> dict[str, np.ndarray]:
         files = None
         names = getattr(self.sources[file], "names", None)
         if names is not None:
@@ -328,21 +368,28 @@ class Run:
         elif len(self.sources) > 1:
             files = np.full(len(columns["row"]), str(self.sources[file].path))
             files = files.astype(f"U{max(len(str(source.path)) for source in self.sources)}")
-        return writers.named_columns(columns, files, self.classes)
+        marks = {}
+        for i, name in enumerate(self.options.id):
+            mark = columns[f"{_MARK}{i}"]
+            width = max(text_width(mark), widths[i]) if widths else 0
+            marks[name] = mark.astype(f"U{width}") if width else mark
+        return writers.named_columns(columns, files, self.classes, marks)
 
     def _stream(self) -> None:
         header = True
         for _, chunk, columns in self._computed([]):
             if len(chunk.numbers):
-                sys.stdout.buffer.write(writers.csv_text(self._table(columns, chunk.file), header))
+                sys.stdout.buffer.write(writers.csv_text(self._table(columns, chunk.file, []), header))
                 sys.stdout.buffer.flush()
                 header = False
 
     def _finish(self, folder: WorkFolder, records: list[dict[str, Any]]) -> None:
         if not self.summary.rows:
             raise BatchError("no row could be classified: nothing was written")
+        # Text of several widths in one array takes the widest; numbers among text (of other files) become text.
+        widths = [max(each) for each in zip(*(record["widths"] for record in records), strict=True)]
         tables = (
-            self._table(folder.read(number, record), record["file"])
+            self._table(folder.read(number, record), record["file"], widths)
             for number, record in enumerate(records)
             if record["rows"]
         )

@@ -33,7 +33,8 @@ def fingerprint(path: Path) -> dict[str, Any]:
     """Size, modification time and digest of both ends of a file; for a folder, of its list of images."""
     status = path.stat()
     if stat.S_ISDIR(status.st_mode):
-        entries = sorted((e.name, e.stat().st_size, e.stat().st_mtime_ns) for e in path.iterdir())
+        files = [(each, each.stat()) for each in path.rglob("*")]
+        entries = sorted((each.relative_to(path).as_posix(), s.st_size, s.st_mtime_ns) for each, s in files)
         return {"path": str(path.resolve()), "entries": hashlib.sha256(repr(entries).encode()).hexdigest()}
     digest = hashlib.sha256()
     with open(path, "rb") as file:

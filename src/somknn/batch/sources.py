@@ -5,8 +5,9 @@ A source has `path`, `width`, `dtype` (None for text), `feature_names` (or None)
 `cursor` of an earlier chunk. Chunk boundaries depend on n only, so a resumed run makes the same chunks as an
 uninterrupted one.
 
-A source of a kind that can name its columns (`has_names`) also has `select(columns)`: rows then consist of these
-columns of the file, in this order. `width` and `dtype` are those of the rows.
+A source of a kind that can name its columns (`has_names`) also has `select(columns, marks)`: rows then consist of
+these columns of the file, in this order, and the columns `marks`, by name, go to the output. `width` and `dtype` are
+those of the rows.
 """
 
 import glob
@@ -14,17 +15,19 @@ import itertools
 import math
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from somknn.datasets import columns, readers
+from somknn.datasets import columns, kinds, readers
+from somknn.datasets.arrow_files import ArrowSource
 from somknn.datasets.chunks import BatchError, Chunk, Reject
 from somknn.datasets.image_files import ImageSource
-from somknn.datasets.tables import ArrowSource, ParquetSource
+from somknn.datasets.separators import UNSAID, TextOptions, format_of, plain_lines
+from somknn.datasets.tables import ParquetSource
 from somknn.datasets.text import compact, parse_rows
 
 _LINES_AT_ONCE = (2000, 100, 1)
@@ -37,7 +40,7 @@ class ArraySource:
 
     def __init__(self, path: Path):
         self.path, self.feature_names = path, None
-        if path.suffix == ".npy":
+        if kinds.kind_of(path) == "npy":
             array = readers.map_npy(path)
             self.n_rows, self.dtype, shape = len(array) if array.ndim else 0, array.dtype, array.shape
             self.columns_first = array.flags.f_contiguous and not array.flags.c_contiguous
@@ -108,39 +111,42 @@ class CSVSource:
     n_rows = None
     has_names = True
 
-    def __init__(self, path: Path | None, header: bool | None = None):
+    def __init__(self, path: Path | None, text: TextOptions = UNSAID):
         self.path = path or Path("<standard input>")
         self._stdin = path is None
-        looked_at: list[tuple[int, int, str]] = []
-
-        def below() -> Iterator[list[str]]:
-            for line in itertools.islice(lines, columns.SAMPLE):
-                looked_at.append(line)
-                yield readers.split_line(line[2])
-
         with self._open() as file:
             lines = readers.lines(file, self.path)
-            first = next(lines, None)
-            if first is None:
+            head = list(itertools.islice(lines, 1 if self._says_all(text) else columns.SAMPLE + 1))
+            if not head:
                 raise BatchError(f"{self.path}: no rows")
-            self._first = [cell.strip() for cell in readers.split_line(first[2])]
-            self._header_is_known = header is not None
-            if header is None:
-                header = columns.has_header(self._first, below(), self.path)
+            self._format = format_of([line[2] for line in head], self.path, text.separator, text.decimal)
+            plain = list(plain_lines(head, self._format, self.path))
+            for number, _, line in plain:
+                readers.require_closed_quotes(number, line, self.path)
+            first, *below = (readers.split_line(line) for _, _, line in plain)
+            self._first = [cell.strip() for cell in first]
+            header = columns.has_header(self._first, below, self.path) if text.header is None else text.header
+        self._header_is_known = text.header is not None
         self.feature_names = self._first if header else None
         self.width = self._cells = len(self._first)
         self.columns: list[int] | None = None
+        self.marks: dict[str, int] = {}
         self._dropped: set[int] = set()
-        self._from_stdin = itertools.chain([first, *looked_at], lines) if self._stdin else None
+        self._from_stdin = itertools.chain(head, lines) if self._stdin else None
+
+    @staticmethod
+    def _says_all(text: TextOptions) -> bool:
+        """Whether the first line is enough: a pipe that gives a line at a time is then not waited for."""
+        return text.header is not None and text.separator is not None
 
     def expect_names(self, names: list[str]) -> None:
         """Take a first line of numbers for the header if it has all the names that a model knows."""
         if not self._header_is_known and set(names) <= set(self._first):
             self.feature_names = self._first
 
-    def select(self, columns: list[int]) -> None:
-        """Only these columns of the file, in this order; the others may hold text."""
-        self.columns, self.width = columns, len(columns)
+    def select(self, columns: list[int], marks: dict[str, int] | None = None) -> None:
+        """Only these columns of the file, in this order; the others may hold text, and `marks` go to the output."""
+        self.columns, self.width, self.marks = columns, len(columns), marks or {}
         self._dropped = set(range(self._cells)) - set(columns)
 
     @contextmanager
@@ -157,26 +163,39 @@ class CSVSource:
             if offset:
                 file.seek(offset)
             rows = self._from_stdin or readers.lines(file, self.path, line, offset)
+            rows = plain_lines(rows, self._format, self.path)
             if self.feature_names is not None and not offset:
                 next(rows)
             while True:
                 texts: list[str] = []
                 lines: list[int] = []
+                marks: dict[str, list[str]] = {name: [] for name in self.marks}
                 for line, end, text in itertools.islice(rows, n):
-                    texts.append(self._without_dropped(text) if self._dropped else text)
+                    readers.require_closed_quotes(line, text, self.path)
+                    texts.append(self._without_dropped(text, marks) if self._dropped else text)
                     lines.append(line)
                     offset = end
                 if not texts:
                     return
                 numbers = range(row, row + len(texts))
                 row = numbers.stop
-                yield self._parse(texts, numbers, lines, None if self._stdin else (offset, line, row))
+                chunk = self._parse(texts, numbers, lines, None if self._stdin else (offset, line, row))
+                kept = chunk.numbers - numbers.start
+                chunk.marks = {name: np.array(cells, dtype=np.str_)[kept] for name, cells in marks.items()}
+                yield chunk
 
-    def _without_dropped(self, text: str) -> str:
-        """A line with zeros for the columns that are left out; a line of another width as it is."""
+    def _without_dropped(self, text: str, marks: dict[str, list[str]]) -> str:
+        """A line with zeros for the columns that are left out; a line of another width as it is.
+
+        The cells that go to the output are added to `marks`.
+        """
         cells = readers.split_line(text)
         if len(cells) != self._cells:
+            for column in marks.values():
+                column.append("")
             return text
+        for name, column in marks.items():
+            column.append(cells[self.marks[name]])
         kept = ("0" if i in self._dropped else cell for i, cell in enumerate(cells))
         return ",".join(f'"{cell}"' if "," in cell else cell for cell in kept)
 
@@ -236,30 +255,53 @@ def find_inputs(inputs: list[str]) -> list[str]:
     return found
 
 
-def open_source(item: str, header: bool | None = None) -> Any:
-    """The source for one input, chosen by file name extension; "-" is CSV from standard input.
+def open_sources(items: list[str], text: TextOptions = UNSAID) -> list[Any]:
+    """The sources for all inputs: a folder of parts has one for each, and images that follow each other have one."""
+    sources: list[Any] = []
+    images: list[Path] = []
 
-    `header` says whether the first line of a CSV input names its columns.
+    def add_images() -> None:
+        if images:
+            folder = Path(os.path.commonpath([path.absolute().parent for path in images]))
+            names = [path.absolute().relative_to(folder).as_posix() for path in images]
+            alone = len(images) == 1
+            sources.append(ImageSource(images[0].parent if alone else folder, [images[0].name] if alone else names))
+            images.clear()
+
+    for item in items:
+        path = Path(item)
+        if item == "-" or path.is_dir():
+            add_images()
+            parts = [] if item == "-" else kinds.parts_of(path)
+            sources += [open_source(str(part), text) for part in parts] or [open_source(item, text)]
+        elif kinds.kind_of(path) == "image":
+            images.append(path)
+        else:
+            add_images()
+            sources.append(open_source(item, text))
+    add_images()
+    return sources
+
+
+_SOURCES: dict[str, Callable[[Path], Any]] = {
+    "npy": ArraySource,
+    "idx": ArraySource,
+    "npz": MemorySource,
+    "parquet": ParquetSource,
+    "arrow": ArrowSource,
+    "image": lambda path: ImageSource(path.parent, [path.name]),
+}
+
+
+def open_source(item: str, text: TextOptions = UNSAID) -> Any:
+    """The source for one input, by its content; "-" is CSV from standard input, a folder one of images.
+
+    `text` says how a CSV input is written.
     """
     if item == "-":
-        return CSVSource(None, header)
+        return CSVSource(None, text)
     path = Path(item)
     if path.is_dir():
         return ImageSource(path)
-    name = path.name.removesuffix(".gz")
-    if name.endswith(".csv"):
-        return CSVSource(path, header)
-    if name.endswith(".npy") and name == path.name:
-        return ArraySource(path)
-    if name.endswith(".npz"):
-        return MemorySource(path)
-    if path.suffix == ".parquet":
-        return ParquetSource(path)
-    if path.suffix in (".arrow", ".feather"):
-        return ArrowSource(path)
-    if name.endswith((".idx", "-ubyte")) or "idx" in name:
-        return ArraySource(path)
-    raise BatchError(
-        f"{path}: unknown kind of file; known are .npy, .npz, IDX, .csv, .parquet, .arrow (IDX and CSV also .gz), "
-        "folders of images, and - for CSV on standard input"
-    )
+    kind = kinds.kind_of(path)
+    return CSVSource(path, text) if kind == "csv" else _SOURCES[kind](path)

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import IO, Any
@@ -13,12 +14,26 @@ from somknn.datasets.chunks import BatchError
 ENDINGS = (".parquet", ".csv", ".npy")
 
 
+_TAKEN = re.compile(
+    r"file|row|label|confidence|value|cluster|distance|(label|confidence|proba|neighbor|distance|value)_.*"
+)
+
+
+def is_taken(name: str) -> bool:
+    """Whether the output may have a column of this name itself."""
+    return _TAKEN.fullmatch(name) is not None
+
+
 def named_columns(
-    columns: dict[str, np.ndarray], files: np.ndarray | None, classes: np.ndarray
+    columns: dict[str, np.ndarray], files: np.ndarray | None, classes: np.ndarray, marks: dict[str, np.ndarray]
 ) -> dict[str, np.ndarray]:
-    """The table as the user sees it: one name per one-dimensional column, and labels instead of class numbers."""
+    """The table as the user sees it: one name per one-dimensional column, and labels instead of class numbers.
+
+    `marks` are columns of the input that go with the rows.
+    """
     table: dict[str, np.ndarray] = {} if files is None else {"file": files}
     table["row"] = columns["row"]
+    table |= marks
     table["label"] = classes[columns["code"]]
     if "confidence" in columns:
         table["confidence"] = columns["confidence"]

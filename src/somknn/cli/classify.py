@@ -11,7 +11,7 @@ import click
 from somknn._files import any_parts
 from somknn.cli import signals
 from somknn.cli.errors import one_line
-from somknn.cli.parameters import HEADER, split_names
+from somknn.cli.parameters import CELLS, HEADER, split_names, with_options
 
 
 class _Size(click.ParamType):
@@ -51,6 +51,7 @@ def _names(context: click.Context, parameter: click.Parameter, values: tuple[str
 @click.option("--max-rejects", type=click.IntRange(0), default=10_000, show_default=True, help="Give up beyond this.")
 @click.option("--cast", is_flag=True, help="Accept integer rows for a model that was fitted on floating-point rows.")
 @HEADER
+@with_options(CELLS)
 @click.option(
     "--columns",
     type=click.Choice(["names", "given"]),
@@ -64,6 +65,13 @@ def _names(context: click.Context, parameter: click.Parameter, values: tuple[str
     multiple=True,
     callback=_names,
     help="Leave out columns that are no features, such as an id or a label.",
+)
+@click.option(
+    "--id",
+    metavar="NAME[,NAME...]",
+    multiple=True,
+    callback=_names,
+    help="Columns that are no features and go to the output, before the predictions.",
 )
 @click.option("--resume", is_flag=True, help="Continue an interrupted run of the same command.")
 @click.option("--threads", "n_jobs", type=int, default=None, help="Threads of the classifier.")

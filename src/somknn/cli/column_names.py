@@ -1,37 +1,10 @@
 """Column names of a data set's table: they go into the models saved from it, and choose the columns of a saved one."""
 
 import dataclasses
-import re
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-
-_MADE_UP = re.compile(r"feature_\d+|pixel_\d+_\d+")
-
-
-def column_names(dataset: str, data: Any) -> list[str] | None:
-    """The names that the data set's file gives its columns; None where `data.feature_names` was made up.
-
-    A file may have the same names as those that are made up, so its first line decides.
-    """
-    from somknn import datasets
-    from somknn.datasets import readers
-
-    names = [str(name) for name in data.feature_names]
-    path = next(iter(datasets.files_of(dataset)), None)
-    if path is None or not _may_have_names(path):
-        return None
-    if path.suffix in (".parquet", ".arrow", ".feather") or not all(map(_MADE_UP.fullmatch, names)):
-        return names
-    with readers.open_stream(path) as file:
-        line = next(readers.lines(file, path), None)
-    cells = [] if line is None else [cell.strip() for cell in readers.split_line(line[2])]
-    return names if set(names) <= set(cells) else None
-
-
-def _may_have_names(path: Path) -> bool:
-    return path.name.removesuffix(".gz").endswith((".csv", ".tsv", ".parquet", ".arrow", ".feather"))
 
 
 def save(model: Any, path: Path, names: Sequence[str] | None) -> None:
@@ -71,16 +44,17 @@ def in_the_order_of(model: Any, data: Any, dataset: str) -> Any:
     from somknn import persistence
     from somknn.batch.columns import match
     from somknn.batch.prediction import forget_names
+    from somknn.datasets import kinds
 
     expected = persistence.input_schema(model).feature_names
-    names = column_names(dataset, data)
+    names = data.column_names
     forget_names(model)
     if expected is None:
         return data
     if names is None:
         from somknn import datasets
 
-        if any(map(_may_have_names, datasets.files_of(dataset)[:1])):
+        if any(kinds.bare_suffix(path) in kinds.TABLES for path in datasets.files_of(dataset)[:1]):
             warnings.warn(
                 f"{dataset} has no column names: its columns are taken in the model's order ({', '.join(expected)})",
                 stacklevel=2,
@@ -92,4 +66,5 @@ def in_the_order_of(model: Any, data: Any, dataset: str) -> Any:
         X_train=data.X_train[:, columns],
         X_test=data.X_test[:, columns],
         feature_names=[names[i] for i in columns],
+        column_names=[names[i] for i in columns],
     )

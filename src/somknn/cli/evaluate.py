@@ -11,11 +11,12 @@ from somknn.cli import column_names
 from somknn.cli import evaluation as shared
 from somknn.cli.beside import second_process
 from somknn.cli.errors import one_line_errors
+from somknn.cli.parameters import with_options
 from somknn.plots import require_matplotlib
 
 
 @click.command("evaluate")
-@shared.with_options(shared.data_options)
+@with_options(shared.data_options)
 @click.option("--k", type=click.IntRange(min=1), default=5, show_default=True, help="Neighbours that vote.")
 @click.option("--weights", type=click.Choice(["uniform", "distance"]), default="uniform", show_default=True)
 @shared.METRIC
@@ -26,7 +27,7 @@ from somknn.plots import require_matplotlib
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="Judge this saved classifier instead; it was trained already.",
 )
-@shared.with_options(shared.method_options)
+@with_options(shared.method_options)
 @shared.out_option("somknn-evaluate", "report.html and metrics.json")
 def command(
     dataset: str,

@@ -51,17 +51,6 @@ method_options = [
 ]
 
 
-def with_options(options: Sequence[Any]) -> Any:
-    """A decorator that adds click options in their order."""
-
-    def add(function: Any) -> Any:
-        for option in reversed(options):
-            function = option(function)
-        return function
-
-    return add
-
-
 def out_option(default: str, files: str) -> Any:
     """The option --out: a folder of results."""
     return click.option(

@@ -10,10 +10,11 @@ from rich.table import Table
 
 from somknn.cli import evaluation as shared
 from somknn.cli.errors import one_line_errors
+from somknn.cli.parameters import with_options
 
 
 @click.command("explore")
-@shared.with_options(shared.data_options)
+@with_options(shared.data_options)
 @shared.out_option("somknn-explore", "explore.json and pictures (PNG)")
 def command(
     dataset: str,

@@ -1,9 +1,21 @@
 """Kinds of option values that several commands take."""
 
 import csv
+from collections.abc import Sequence
 from typing import Any
 
 import click
+
+
+def with_options(options: Sequence[Any]) -> Any:
+    """A decorator that adds click options in their order."""
+
+    def add(function: Any) -> Any:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return add
 
 
 class RowsByColumns(click.ParamType):
@@ -30,8 +42,9 @@ def _yes_or_no(context: click.Context, parameter: click.Parameter, value: str | 
 
 
 def split_names(text: str) -> list[str]:
-    """The names in a list separated by commas; a name that has a comma itself is in double quotes, as in a CSV."""
-    return [name.strip() for row in csv.reader([text], skipinitialspace=True) for name in row if name.strip()]
+    """The names in a list separated by commas; one with a comma, or of nothing, is in double quotes, as in a CSV."""
+    names = [name.strip() for row in csv.reader([text], skipinitialspace=True) for name in row]
+    return [name for name in names if name or '""' in text]
 
 
 def _list(context: click.Context, parameter: click.Parameter, value: str) -> tuple[str, ...]:
@@ -44,20 +57,35 @@ HEADER = click.option(
     callback=_yes_or_no,
     help="Whether a CSV file's first line names the columns. By default text does, numbers that count up too.",
 )
-# What the columns of a CSV file are.
+# How the cells of a CSV file are written.
+CELLS = [
+    click.option(
+        "--separator",
+        metavar="CHARACTER",
+        help="What separates the cells of a CSV file: a character, or comma, semicolon, tab, bar, space. By default "
+        "its first lines tell.",
+    ),
+    click.option(
+        "--decimal",
+        type=click.Choice(["point", "comma"]),
+        help="The sign before fractions in a CSV file.  [default: point]",
+    ),
+]
+# What the columns of a table are.
 COLUMNS = [
     click.option(
         "--label",
         metavar="NAME|NUMBER|none",
-        help="The label's column in a CSV file, by name or counted from 1; none: no labels. By default the one named "
+        help="The label's column in a table, by name or counted from 1; none: no labels. By default the one named "
         "label, target, class or y; without column names the first, if it looks like classes.",
     ),
     HEADER,
+    *CELLS,
     click.option(
         "--drop",
         metavar="NAME[,NAME…]",
         default="",
         callback=_list,
-        help="Columns of a CSV file that are neither label nor features, by name or number: an id, an index.",
+        help="Columns of a table that are neither label nor features, by name or number: an id, an index.",
     ),
 ]

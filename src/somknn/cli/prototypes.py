@@ -18,7 +18,7 @@ from somknn.cli import column_names
 from somknn.cli import evaluation as shared
 from somknn.cli.errors import one_line_errors
 from somknn.cli.methods import Method, Outcome, results_table, run_method
-from somknn.cli.parameters import COLUMNS
+from somknn.cli.parameters import COLUMNS, with_options
 from somknn.environment import describe
 from somknn.plots import require_matplotlib
 
@@ -89,7 +89,7 @@ def _write_pictures(out: Path, data: Any, full: Outcome, chosen: list[Outcome], 
 @click.option("--dataset", default="digits", show_default=True, metavar="digits|mnist|PATH", help="What to classify.")
 @click.option("--train-size", type=click.IntRange(min=1), help="Number of training rows.")
 @click.option("--test-size", type=click.IntRange(min=1), help="Number of test rows.")
-@shared.with_options(COLUMNS)
+@with_options(COLUMNS)
 @click.option(
     "--prototypes",
     "sources",
@@ -154,7 +154,7 @@ def command(
         chosen = [o for (_, number, _), o in zip(planned, outcomes, strict=True) if number == numbers[-1]]
         out.mkdir(parents=True, exist_ok=True)
         paths = [out / "model.safetensors", out / "metrics.json", out / "curve.csv"]
-        column_names.save(chosen[0].model, paths[0], column_names.column_names(dataset, data))
+        column_names.save(chosen[0].model, paths[0], data.column_names)
         metrics = {
             "dataset": data.name,
             "train_rows": len(data.X_train),

@@ -9,7 +9,7 @@ from rich.console import Console
 from somknn.cli import evaluation as shared
 from somknn.cli.beside import second_process
 from somknn.cli.errors import one_line_errors
-from somknn.cli.parameters import COLUMNS, IMAGE_SHAPE
+from somknn.cli.parameters import COLUMNS, IMAGE_SHAPE, with_options
 
 
 @click.command("run")
@@ -21,7 +21,7 @@ from somknn.cli.parameters import COLUMNS, IMAGE_SHAPE
 )
 @click.option("--test-size", type=click.IntRange(min=1), help="Number of test rows, likewise.")
 @IMAGE_SHAPE
-@shared.with_options(COLUMNS)
+@with_options(COLUMNS)
 @click.option(
     "--preset",
     type=click.Choice(["fast", "balanced", "accurate"]),
@@ -54,13 +54,13 @@ def command(
     if preset and metric != "euclidean":
         raise click.UsageError("--metric is of the k-NN methods, and a --preset has its own; leave one of them out")
     with one_line_errors(), second_process(shared.PICTURES) as executor:
-        from somknn.cli import column_names, comparison, methods
+        from somknn.cli import comparison, methods
 
         shared.check_places(dataset, out, "metrics.json", "predictions.csv", "model.safetensors", "report.html")
         data = shared.load(dataset, train_size, test_size, image_shape, **columns)
         compared = [methods.preset_method(preset, data)] if preset else methods.methods(metric)
         outcomes = comparison.run_all(compared, data, Console(stderr=True), executor)
-        paths = comparison.write_results(out, data, outcomes, column_names.column_names(dataset, data))
+        paths = comparison.write_results(out, data, outcomes, data.column_names)
         try:
             with shared.plain_warnings():
                 comparison.write_run_report(out / "report.html", data, outcomes, executor)

@@ -15,7 +15,7 @@ from somknn._files import replacing
 from somknn.cli import column_names
 from somknn.cli import evaluation as shared
 from somknn.cli.errors import one_line_errors
-from somknn.cli.parameters import COLUMNS, IMAGE_SHAPE, RowsByColumns
+from somknn.cli.parameters import COLUMNS, IMAGE_SHAPE, RowsByColumns, with_options
 from somknn.plots import require_matplotlib
 from somknn.som.feature_selection import select_without_redundancy
 from somknn.som.grid import BOUNDARIES, TOPOLOGIES
@@ -102,7 +102,7 @@ def _write_pictures(out: Path, data: Any, model: SOMClassifier | SOM, som: SOM) 
 @click.option("--train-size", type=click.IntRange(min=2), help="Number of training rows.")
 @click.option("--test-size", type=click.IntRange(min=1), help="Number of test rows.")
 @IMAGE_SHAPE
-@shared.with_options(COLUMNS)
+@with_options(COLUMNS)
 @click.option("--grid", type=RowsByColumns(), default="20x20", show_default=True, help="Rows and columns of the map.")
 @click.option("--epochs", type=click.IntRange(min=1), default=25, show_default=True)
 @click.option("--training", type=click.Choice(["batch", "online"]), default="batch", show_default=True)
@@ -132,13 +132,15 @@ def command(
     label: str | None,
     header: bool | None,
     drop: tuple[str, ...],
+    separator: str | None,
+    decimal: str | None,
     **parameters: Any,
 ) -> None:
     """Train a self-organizing map and label its neurons.
 
     Writes map.safetensors (a SOMClassifier; a SOM for rows without labels), history.csv and pictures of the map.
     """
-    columns = {"label": label, "header": header, "drop": drop}
+    columns = {"label": label, "header": header, "drop": drop, "separator": separator, "decimal": decimal}
     progress_console = Console(stderr=True)
     console = Console(highlight=False)
     with one_line_errors():
@@ -153,7 +155,7 @@ def command(
             accuracy = model.score(data.X_test, data.y_test)
         out.mkdir(parents=True, exist_ok=True)
         paths = [out / "map.safetensors", out / "history.csv"]
-        column_names.save(model, paths[0], column_names.column_names(dataset, data))
+        column_names.save(model, paths[0], data.column_names)
         _write_history(paths[1], som.history_)
         if pictures:
             paths += _write_pictures(out, data, model, som)

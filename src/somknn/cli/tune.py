@@ -12,6 +12,7 @@ from rich.table import Table
 from somknn.cli import evaluation as shared
 from somknn.cli.beside import second_process
 from somknn.cli.errors import one_line_errors
+from somknn.cli.parameters import with_options
 from somknn.plots import require_matplotlib
 from somknn.threads import in_thread
 
@@ -59,7 +60,7 @@ class _Names(click.ParamType):
 
 
 @click.command("tune")
-@shared.with_options(shared.data_options)
+@with_options(shared.data_options)
 @click.option("--k", "ks", type=_Range(), default="1-30", show_default=True, help="Candidates: 1-30 or 1,3,5-9.")
 @click.option(
     "--weights",
@@ -77,7 +78,7 @@ class _Names(click.ParamType):
 )
 @shared.METRIC
 @click.option("--cv", type=click.IntRange(min=2), default=10, show_default=True, help="Folds, stratified.")
-@shared.with_options(shared.method_options)
+@with_options(shared.method_options)
 @shared.out_option(
     "somknn-tune", "report.html, metrics.json, tuning.csv, and model.safetensors unless normalised features won"
 )
@@ -148,7 +149,7 @@ def command(
             saving, classifier = None, study.savable(tuned.best_estimator_, best, data)
             if classifier is not None:
                 paths.append(out / "model.safetensors")
-                names = column_names.column_names(dataset, data)
+                names = data.column_names
                 saving = in_thread(column_names.save, classifier, paths[-1], names)
             with shared.working("judging on the test rows"):
                 tuning = report.tuning_section(tuned.cv_results_, drawing)

@@ -14,8 +14,20 @@ from typing import Any
 
 import numpy as np
 
-from somknn.datasets import columns, labelled, readers, sources
+from somknn.datasets import labelled, sources
 from somknn.datasets.augment import augmented, iter_augmented
+from somknn.datasets.labelled_files import (
+    KEYS,
+    Rows,
+    checked,
+    labels_beside,
+    read_folder,
+    read_pair,
+    read_with_test,
+    test_file,
+    train_file,
+    train_files,
+)
 
 __all__ = ["Dataset", "augmented", "iter_augmented", "load"]
 
@@ -49,7 +61,9 @@ class Dataset:
     feature_names, target_names : list of str
     name : str
     notes : tuple of str
-        What was taken for granted about the columns of a CSV file, a line each.
+        What was taken for granted about the columns of a table, a line each.
+    column_names : list of str, or None
+        The names that a table gives to its features; `feature_names` are made up where there are none.
     """
 
     X_train: np.ndarray
@@ -61,16 +75,7 @@ class Dataset:
     target_names: list[str]
     name: str
     notes: tuple[str, ...] = ()
-
-
-@dataclass
-class _Rows:
-    X: np.ndarray
-    y: np.ndarray | None
-    image_shape: tuple[int, ...] | None = None
-    feature_names: list[str] | None = None
-    layout: labelled.Layout | None = None
-    notes: tuple[str, ...] = ()
+    column_names: list[str] | None = None
 
 
 def load(
@@ -83,6 +88,8 @@ def load(
     label: str | int | None = None,
     header: bool | None = None,
     drop: Sequence[str | int] = (),
+    separator: str | None = None,
+    decimal: str | None = None,
     labels_needed: bool = True,
 ) -> Dataset:
     """Load a data set by name or from files.
@@ -98,7 +105,11 @@ def load(
         - .npz with X_train, y_train, X_test, y_test, or X and y;
         - .npy with the label in the first column. A file with an X in its name has its labels in the file with a y
           instead, if there is one.
-        - .csv(.gz), with or without a line of column names; `label`, `header` and `drop` say what its columns are.
+        - CSV or TSV (also .gz, .bz2, .xz), with or without a line of column names, Parquet, Arrow and Feather; `label`,
+          `header` and `drop` say what the columns are. A column of lists, or of images as Hugging Face datasets store
+          them, is a whole row each;
+        - a folder of the parts of such a table, as Spark writes it;
+        - a folder of folders of images, whose names are the classes; with `train` and `test` above them, or not.
 
         For a file with "train" in its name, the test rows come from the file with "test" (or "t10k") instead, if it
         exists.
@@ -110,7 +121,7 @@ def load(
     random_state : int, default=0
         Seed of the split made here.
     label : str or int, optional
-        The column of a CSV file that is the label: its name, its number from 1, or "none" for rows without labels
+        The column of a table that is the label: its name, its number from 1, or "none" for rows without labels
         (also of an .npy file). By default it is the one named label, target, class or y, in capitals or not. In a file
         without column names it is the first column, if that has repeated whole numbers or text, fewer than half of them
         different. Otherwise an error asks.
@@ -118,7 +129,12 @@ def load(
         Whether the first line of a CSV file names the columns. By default text does and numbers do not. Numbers that
         count up from 0 or 1 do, over rows that do not count up. Where it may be either, an error asks.
     drop : sequence of str or int
-        Columns of a CSV file that are neither label nor features, by name or by number from 1.
+        Columns of a table that are neither label nor features, by name or by number from 1.
+    separator : str, optional
+        What separates the cells of a CSV file: a character, or "comma", "semicolon", "tab", "bar" or "space". By
+        default its first lines tell.
+    decimal : {"point", "comma"}, optional
+        The sign before fractions in a CSV file; the point by default.
     labels_needed : bool, default=True
         False for a method that works without labels: if no column of a CSV file has such a name, all are features, and
         `notes` says so. Without column names, an error asks whether numbers in the first column are labels.
@@ -134,15 +150,15 @@ def load(
     """
     if isinstance(drop, str | int):
         drop = (drop,)
-    asked = labelled.Asked(label, header, tuple(drop), labels_needed)
+    asked = labelled.Asked(label, header, tuple(drop), labels_needed, separator, decimal)
     if asked.said() and isinstance(source, str) and source in ("digits", *sources.MIRRORS):
         raise ValueError(f"{source} has labels of its own and takes no {asked.said()}")
     if isinstance(source, str) and source == "digits":
         dataset = _split(_digits(), "digits", train_size, test_size, random_state)
     elif isinstance(source, str) and source in sources.MIRRORS:
         found = sources.locate(source)
-        train = _pair(found["train_images"], found["train_labels"])
-        dataset = _join(train, _pair(found["test_images"], found["test_labels"]), source)
+        train = read_pair(found["train_images"], found["train_labels"])
+        dataset = _join(train, read_pair(found["test_images"], found["test_labels"]), source)
         dataset = replace(dataset, target_names=_FASHION) if source == "fashion-mnist" else dataset
         dataset = _first(dataset, train_size, test_size)
     else:
@@ -157,12 +173,14 @@ def files_of(source: Any) -> list[Path]:
     if isinstance(source, Sequence) and not isinstance(source, str | bytes):
         return [Path(path) for path in source]
     path = Path(source)
+    if path.is_dir() and not train_files(path):
+        return [each for each in path.rglob("*") if each.is_file()]
     try:
-        path = _train_file(path) if path.is_dir() else path
+        path = train_file(path) if path.is_dir() else path
     except FileNotFoundError:
         return []
-    values = [path, *filter(None, (_test_file(path),))]
-    return [*values, *filter(None, map(_labels_beside, values))]
+    values = [path, *filter(None, (test_file(path),))]
+    return [*values, *filter(None, map(labels_beside, values))]
 
 
 def _image_shape(dataset: Dataset, shape: tuple[int, int]) -> tuple[int, int]:
@@ -182,166 +200,32 @@ def _from_files(
         if asked.said():
             raise ValueError(f"a pair of files has its labels in the second one and takes no {asked.said()}")
         path, labels = Path(source[0]), Path(source[1])
-        train, other = _pair(path, labels), None
+        train, other = read_pair(path, labels), None
     else:
         path = Path(source)
         if path.is_dir():
-            train, other = _read_with_test(_train_file(path), asked)
+            train, other = read_folder(path, asked)
         elif path.is_file():
-            train, other = _read_with_test(path, asked)
+            train, other = read_with_test(path, asked)
         else:
             known = ", ".join(["digits", *sources.MIRRORS])
             raise FileNotFoundError(f"{source}: no such file or folder, nor a data set known by name ({known})")
     if isinstance(train, dict):
-        X_train, y_train, X_test, y_test = (train[key] for key in _KEYS)
-        train, other = _Rows(*_checked(X_train, y_train, path)), _Rows(*_checked(X_test, y_test, path))
+        X_train, y_train, X_test, y_test = (train[key] for key in KEYS)
+        train, other = Rows(*checked(X_train, y_train, path)), Rows(*checked(X_test, y_test, path))
     if other is None:
         return _split(train, path.name, train_size, test_size, seed)
     return _first(_join(train, other, path.name), train_size, test_size)
 
 
-_KEYS = ("X_train", "y_train", "X_test", "y_test")
-
-
-def _digits() -> _Rows:
+def _digits() -> Rows:
     from sklearn.datasets import load_digits
 
     bunch = load_digits()
-    return _Rows(bunch.data.astype(np.uint8), bunch.target.astype(np.int64), (8, 8), list(bunch.feature_names))
+    return Rows(bunch.data.astype(np.uint8), bunch.target.astype(np.int64), (8, 8), list(bunch.feature_names))
 
 
-def _checked(
-    X: np.ndarray, y: np.ndarray, path: Path, advice: str = ""
-) -> tuple[np.ndarray, np.ndarray, tuple[int, ...] | None]:
-    rows, shape = readers.to_rows(X, path)
-    y = np.asarray(y)
-    if y.ndim == 2 and y.shape[1] == 1:
-        y = y.ravel()
-    if y.ndim != 1 or len(y) != len(rows):
-        raise ValueError(f"{path}: {len(rows):,} rows but labels of shape {y.shape}; each row needs one label")
-    if y.dtype.kind == "f":
-        if not np.isfinite(y).all() or (y != np.rint(y)).any():
-            raise ValueError(f"{path}: labels must be whole numbers or text{advice}")
-        if (abs(y) > 2**53).any():
-            raise ValueError(f"{path}: labels beyond 2^53 stored as {y.dtype}, which does not keep their digits")
-        y = y.astype(np.int64)
-    return rows, y, shape
-
-
-def _read_array(path: Path) -> np.ndarray:
-    return readers.map_npy(path) if path.suffix == ".npy" else readers.read_idx(path)
-
-
-def _pair(values: Path, labels: Path) -> _Rows:
-    return _Rows(*_checked(_read_array(values), _read_array(labels), values))
-
-
-def _beside(path: Path, *swaps: tuple[str, str]) -> Path | None:
-    """The file in the folder of `path` whose name has each first text replaced by the second.
-
-    Names with ".gz" added or removed are tried too.
-    """
-    name = path.name
-    for old, new in swaps:
-        if old not in name:
-            return None
-        name = name.replace(old, new)
-    for candidate in (name, name + ".gz", name.removesuffix(".gz")):
-        if (path.parent / candidate).is_file() and candidate != path.name:
-            return path.parent / candidate
-    return None
-
-
-def _labels_beside(path: Path) -> Path | None:
-    for swaps in ([("images", "labels"), ("idx3", "idx1")], [("images", "labels")], [("X", "y")], [("x", "y")]):
-        found = _beside(path, *swaps)
-        if found:
-            return found
-    return None
-
-
-def _read(path: Path, asked: labelled.Asked, like: labelled.Layout | None = None) -> Any:
-    """Rows of one file; a dict of four arrays for an .npz with a split. `like` is the layout of the training file."""
-    name = path.name.removesuffix(".gz")
-    if name.endswith(".csv"):
-        table = labelled.read_csv(path, asked, like)
-        notes = tuple(filter(None, [labelled.note_of(table)]))
-        return _Rows(table.X, table.y, None, table.feature_names, table.layout, notes)
-    labels = None if name.endswith(".npz") else _labels_beside(path)
-    if name.endswith(".npy") and labels is None:
-        return _from_npy(path, asked)
-    if asked.said():
-        raise ValueError(f"{path}: its labels are an array of their own; {asked.said()} can be said of a CSV file only")
-    if name.endswith(".npz"):
-        return _from_npz(path)
-    if labels is not None:
-        return _pair(path, labels)
-    readers.read_idx(path)  # raises a clear error if it is not an IDX file at all
-    raise FileNotFoundError(f"{path}: its labels are not beside it; give a pair of paths (images, labels)")
-
-
-_ADVICE = "; --label NUMBER names another column, --label none says that there is none"
-
-
-def _from_npy(path: Path, asked: labelled.Asked) -> _Rows:
-    array = readers.map_npy(path)
-    if asked.header is not None:
-        raise ValueError(f"{path}: --header is for CSV files")
-    none = isinstance(asked.label, str) and asked.label.strip().lower() == "none"
-    if none and not asked.drop:
-        rows, shape = readers.to_rows(array, path)
-        return _Rows(rows, None, shape)
-    if array.ndim != 2 or array.shape[1] < 2 or array.dtype.kind not in "biuf":
-        raise ValueError(f"{path}: expected two dimensions with the label in column 1, or a file of labels beside")
-    width = array.shape[1]
-    label = columns.find(1 if asked.label is None or none else asked.label, None, width, (path, "--label"))
-    dropped = [columns.find(each, None, width, (path, "--drop")) for each in asked.drop]
-    features = [j for j in range(width) if j not in dropped and (none or j != label)]
-    if not features or (label in dropped and not none):
-        raise ValueError(f"{path}: --drop leaves no features, or no label")
-    X = array[:, 1:] if features == list(range(1, width)) else array[:, features]
-    return (
-        _Rows(*readers.to_rows(X, path)[:1], None)
-        if none
-        else _Rows(*_checked(X, np.asarray(array[:, label]), path, _ADVICE))
-    )
-
-
-def _from_npz(path: Path) -> Any:
-    arrays = readers.read_npz(path)
-    lower = {name.lower(): array for name, array in arrays.items()}
-    if all(key.lower() in lower for key in _KEYS):
-        return {key: lower[key.lower()] for key in _KEYS}
-    for values, labels in (("x", "y"), ("data", "target"), ("images", "labels"), ("arr_0", "arr_1")):
-        if values in lower and labels in lower:
-            return _Rows(*_checked(lower[values], lower[labels], path))
-    raise ValueError(f"{path}: holds {sorted(arrays)}; expected X_train, y_train, X_test, y_test, or X and y")
-
-
-def _test_file(path: Path) -> Path | None:
-    return _beside(path, ("train", "t10k")) or _beside(path, ("train", "test"))
-
-
-def _read_with_test(path: Path, asked: labelled.Asked) -> tuple[Any, _Rows | None]:
-    train, other = _read(path, asked), _test_file(path)
-    return train, None if other is None or isinstance(train, dict) else _read(other, asked, train.layout)
-
-
-def _train_file(folder: Path) -> Path:
-    images = sources.idx_in(folder, sources.FILES["train_images"])
-    if images is not None:
-        return images
-    found = [p for p in sorted(folder.iterdir()) if "train" in p.name and "label" not in p.name and p.name[0] != "y"]
-    found = [p for p in found if p.name.removesuffix(".gz").endswith((".csv", ".npy", ".npz"))]
-    if len(found) != 1:
-        raise FileNotFoundError(
-            f"{folder}: expected {sources.FILES['train_images']}(.gz) and its labels, or one .csv, .npy or .npz file "
-            'with "train" in its name'
-        )
-    return found[0]
-
-
-def _names(rows: _Rows) -> tuple[tuple[int, ...] | None, list[str]]:
+def _names(rows: Rows) -> tuple[tuple[int, ...] | None, list[str]]:
     width = rows.X.shape[1]
     shape = rows.image_shape
     names = rows.feature_names
@@ -350,7 +234,7 @@ def _names(rows: _Rows) -> tuple[tuple[int, ...] | None, list[str]]:
     return shape, names if names is not None else [f"feature_{i}" for i in range(width)]
 
 
-def _join(train: _Rows, test: _Rows, name: str) -> Dataset:
+def _join(train: Rows, test: Rows, name: str) -> Dataset:
     if train.X.shape[1] != test.X.shape[1]:
         raise ValueError(f"{name}: training rows have {train.X.shape[1]} values, test rows {test.X.shape[1]}")
     if train.feature_names is not None and test.feature_names not in (None, train.feature_names):
@@ -361,12 +245,12 @@ def _join(train: _Rows, test: _Rows, name: str) -> Dataset:
     if y_train is None or y_test is None:
         if y_train is not y_test:
             raise ValueError(f"{name}: only one of the training and test files has labels")
-        return Dataset(X_train, None, X_test, None, *_names(train), [], name, train.notes)
+        return Dataset(X_train, None, X_test, None, *_names(train), [], name, train.notes, train.column_names)
     if (y_train.dtype.kind == "U") != (y_test.dtype.kind == "U"):
         y_train, y_test = y_train.astype(str), y_test.astype(str)
     shape, names = _names(train)
     targets = [str(label) for label in np.unique(np.concatenate([y_train, y_test]))]
-    return Dataset(X_train, y_train, X_test, y_test, shape, names, targets, name, train.notes)
+    return Dataset(X_train, y_train, X_test, y_test, shape, names, targets, name, train.notes, train.column_names)
 
 
 def _check_size(size: int | None, available: int, what: str) -> int | None:
@@ -389,7 +273,7 @@ def _first(dataset: Dataset, train_size: int | None, test_size: int | None) -> D
     )
 
 
-def _split(rows: _Rows, name: str, train_size: int | None, test_size: int | None, seed: int) -> Dataset:
+def _split(rows: Rows, name: str, train_size: int | None, test_size: int | None, seed: int) -> Dataset:
     from sklearn.model_selection import train_test_split
 
     n = len(rows.X)
@@ -415,4 +299,6 @@ def _split(rows: _Rows, name: str, train_size: int | None, test_size: int | None
     shape, names = _names(rows)
     labels = (None, None) if rows.y is None else (y[train], y[test])
     known = [str(label) for label in targets]
-    return Dataset(rows.X[train], labels[0], rows.X[test], labels[1], shape, names, known, name, rows.notes)
+    return Dataset(
+        rows.X[train], labels[0], rows.X[test], labels[1], shape, names, known, name, rows.notes, rows.column_names
+    )

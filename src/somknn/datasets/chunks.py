@@ -32,6 +32,7 @@ class Chunk:
     """Consecutive rows of one input; `seen` counts them including the rejected ones.
 
     `columns` are the positions in the file of the columns of `values`, None if they are all, in the file's order.
+    `marks` are columns of the file that go to the output as they are, such as an id: int64, uint64 or text (n,).
     """
 
     file: int
@@ -41,3 +42,4 @@ class Chunk:
     cursor: Any
     rejects: list[Reject] = field(default_factory=list)
     columns: list[int] | None = None
+    marks: dict[str, np.ndarray] = field(default_factory=dict)

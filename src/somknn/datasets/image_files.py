@@ -1,5 +1,6 @@
 """Folders of images as rows of grey levels: 0 black to 255 white, whatever a file's depth, orientation and alpha."""
 
+import os
 import struct
 import warnings
 from collections.abc import Iterator
@@ -9,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from somknn.datasets.chunks import BatchError, Chunk, Reject
+from somknn.datasets.kinds import IMAGES, UNREAD_IMAGES
 
-ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
+UNREADABLE = OSError, ValueError, SyntaxError, KeyError, TypeError, struct.error  # what Pillow raises for damage
 _BITS_PER_SAMPLE, _PHOTOMETRIC, _WHITE_IS_ZERO = 258, 262, 0  # TIFF tags, and a value of the second
 
 
@@ -28,7 +30,7 @@ def grey_levels(image: Any) -> np.ndarray:
     from PIL import ImageOps
 
     kind, tags = image.format, getattr(image, "tag_v2", {})
-    if kind in ("TIFF", "PNG") and getattr(image, "n_frames", 1) > 1:
+    if kind in ("TIFF", "PNG", "GIF", "WEBP") and getattr(image, "n_frames", 1) > 1:
         raise ValueError(f"{image.n_frames} images in one file; save them one by one")
     image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I;16") or (image.mode == "I" and kind == "PNG"):  # older Pillows open those as I
@@ -55,45 +57,71 @@ def grey_levels(image: Any) -> np.ndarray:
     return on_white.astype(np.uint8)
 
 
-class ImageSource:
-    """A folder of images, read as grey levels in order of file name; all must have the size of the first readable one.
+def image_names(folder: Path) -> list[str]:
+    """The images in a folder and in its folders, as sorted paths below it; hidden files and folders are passed over.
 
-    Hidden files, whose names begin with a dot, are passed over.
+    Raises BatchError for images of kinds that are not read (.heic and the like), which would be missing unseen.
+    """
+    names = []
+    for place, folders, files in os.walk(folder):
+        folders[:] = [each for each in folders if not each.startswith(".")]
+        below = Path(place).relative_to(folder)
+        for name in (each for each in files if not each.startswith(".")):
+            ending = os.path.splitext(name)[1].lower()
+            if ending in UNREAD_IMAGES:
+                raise BatchError(f"{Path(place) / name}: {ending} images are not read: save it as PNG, or take it away")
+            if ending in IMAGES:
+                names.append((below / name).as_posix())
+    return sorted(names)
+
+
+class ImageSource:
+    """A folder of images, read as grey levels in order of their paths; all must have the size of the first readable.
+
+    Images in folders below it count too. Hidden files, whose names begin with a dot, are passed over. `names` are those
+    to read, all by default; `some` says whether they were given.
     """
 
     dtype = np.dtype(np.uint8)
     feature_names = None
     has_names = False
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path, names: list[str] | None = None):
         try:
             import PIL.Image
         except ImportError:
-            raise BatchError("folders of images need Pillow: pip install 'somknn[files]'") from None
+            raise BatchError("images need Pillow: pip install 'somknn[files]'") from None
         self._open = PIL.Image.open
-        damaged = OSError, ValueError, SyntaxError, KeyError, TypeError, struct.error  # what Pillow raises for those
-        self._unreadable = (*damaged, PIL.Image.DecompressionBombError)
-        self.path = path
-        entries = (entry for entry in path.iterdir() if not entry.name.startswith("."))
-        self.names = sorted(entry.name for entry in entries if entry.suffix.lower() in ENDINGS)
+        self._unreadable = (*UNREADABLE, PIL.Image.DecompressionBombError)
+        self.some, self.folder, alone = names is not None, path, names is not None and len(names) == 1
+        self.names = image_names(path) if names is None else names
+        self.path = path / self.names[0] if alone else path
         if not self.names:
-            raise BatchError(f"{path}: a folder without images ({', '.join(ENDINGS)})")
+            raise BatchError(f"{path}: a folder without images ({', '.join(IMAGES)}) and without parts of a table")
         self.n_rows = len(self.names)
         self._shape: tuple[int, ...] | None = None
+        reason = ""
         for name in self.names:
             try:
                 self._shape = self._read(name).shape
                 break
-            except self._unreadable:
-                continue
+            except self._unreadable as error:
+                reason = reason or " ".join(str(error).split())[:120]
         else:
-            raise BatchError(f"{path}: none of the {self.n_rows} images can be read")
+            what = f"it cannot be read ({reason})" if alone else f"none of the {self.n_rows} images can be read"
+            raise BatchError(f"{self.path}: {what}")
         self.width = self._shape[0] * self._shape[1]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Height and width of the images."""
+        assert self._shape is not None
+        return self._shape
 
     def _read(self, name: str) -> np.ndarray:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with self._open(self.path / name) as image:
+            with self._open(self.folder / name) as image:
                 # Before any pixel is decoded. A picture on its side is turned by `grey_levels`.
                 if self._shape is not None and sorted(image.size) != sorted(self._shape):
                     raise ValueError(f"image of {image.size} pixels, not {self._shape[::-1]}")
@@ -111,7 +139,7 @@ class ImageSource:
                     values.append(self._read(name).ravel())
                     kept.append(row)
                 except self._unreadable as error:
-                    reason = " ".join(str(error).split())[:120].replace(str(self.path), "")
-                    rejects.append(Reject(str(self.path / name), row, 0, 0, reason or "unreadable image", ""))
+                    reason = " ".join(str(error).split())[:120].replace(str(self.folder), "")
+                    rejects.append(Reject(str(self.folder / name), row, 0, 0, reason or "unreadable image", ""))
             array = np.array(values, dtype=np.uint8).reshape(len(values), self.width)
             yield Chunk(-1, array, np.array(kept, dtype=np.int64), len(names), first + len(names), rejects)

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from somknn.datasets import columns, readers
+from somknn.datasets.separators import format_of, has_decimal_comma, plain_lines
 from somknn.datasets.text import compact, parse_rows
 
 _BLOCK = 1 << 20
@@ -24,18 +25,26 @@ class Asked:
     """What a user says about the columns of a file; the defaults say nothing.
 
     `label` is a name, a number from 1, or "none". `header` says whether the first line names the columns. `drop` are
-    columns that are no features. Without `needed`, a file may have no label.
+    columns that are no features. Without `needed`, a file may have no label. `separator` and `decimal` say how the
+    cells of a CSV file are written.
     """
 
     label: str | int | None = None
     header: bool | None = None
     drop: tuple[str | int, ...] = ()
     needed: bool = True
+    separator: str | None = None
+    decimal: str | None = None
 
     def said(self) -> str:
         """The options that say something."""
-        given = {"--label": self.label is not None, "--header": self.header is not None, "--drop": bool(self.drop)}
-        return " or ".join(name for name, is_given in given.items() if is_given)
+        given = {"--label": self.label is not None, "--drop": bool(self.drop)}
+        return " or ".join([*(name for name, is_given in given.items() if is_given), *self.of_text()])
+
+    def of_text(self) -> list[str]:
+        """Those of the options that only a CSV file can have."""
+        given = {"--header": self.header, "--separator": self.separator, "--decimal": self.decimal}
+        return [name for name, value in given.items() if value is not None]
 
 
 @dataclass(frozen=True)
@@ -81,12 +90,14 @@ def read_csv(path: str | os.PathLike, asked: Asked = Asked(), like: Layout | Non
     """
     path = Path(path)
     with readers.open_stream(path) as file:
-        stream = readers.lines(file, path)
-        head = list(itertools.islice(stream, columns.SAMPLE + 1))
+        raw = readers.lines(file, path)
+        head = list(itertools.islice(raw, columns.SAMPLE + 1))
         if not head:
             raise ValueError(f"{path}: no rows")
+        form = format_of([text for _, _, text in head], path, asked.separator, asked.decimal)
+        head, stream = list(plain_lines(head, form, path)), plain_lines(raw, form, path)
         first, *below = (readers.split_line(text) for _, _, text in head)
-        _require_closed_quotes(*head[0][::2], path)
+        readers.require_closed_quotes(*head[0][::2], path)
         names: list[str] | None = [cell.strip() for cell in first]
         header = asked.header
         if header is None:
@@ -94,26 +105,27 @@ def read_csv(path: str | os.PathLike, asked: Asked = Asked(), like: Layout | Non
         if not header:
             names, below = None, [first, *below]
         if like is None:
-            layout = _choose(path, names, len(first), below, asked)
+            layout = choose(path, names, len(first), below, asked)
         else:
-            layout = _same(path, names, len(first), like)
+            layout = same(path, names, len(first), like)
         lines = ((number, text) for number, _, text in itertools.chain(head[header:], stream))
         X, labels, numbers = _read(lines, layout)
     if layout.label is None:
         return Table(X, None, layout)
-    y = _as_labels(labels, numbers, layout)
+    y = as_labels(labels, [f"line {number}" for number in numbers], layout)
     if layout.guessed:
         _require_class_like(y, asked, layout)
     return Table(X, y, layout)
 
 
-def _choose(path: Path, names: list[str] | None, width: int, below: list[list[str]], asked: Asked) -> Layout:
+def choose(path: Path, names: list[str] | None, width: int, below: list[list[str]], asked: Asked) -> Layout:
     """The layout of a file, by what the user says and by the names of its columns."""
     dropped = [columns.find(each, names, width, (path, "--drop")) for each in asked.drop]
     label, guessed, note = None, False, ""
     if width < 2 and not dropped and asked.label is None:
         raise ValueError(
-            f"{path}: one column only; expected a label and values, separated by commas (--label none: no label)"
+            f"{path}: one column only; expected a label and values (--separator says what separates them, --label none "
+            "that there is no label)"
         )
     if isinstance(asked.label, str) and asked.label.strip().lower() == "none":
         pass
@@ -159,7 +171,7 @@ def _label_by_name(path: Path, names: list[str], dropped: list[int], asked: Aske
     return None, f"{path.name}: no column is named {known}: all {features} columns are features (--label NAME: a label)"
 
 
-def _same(path: Path, names: list[str] | None, width: int, like: Layout) -> Layout:
+def same(path: Path, names: list[str] | None, width: int, like: Layout) -> Layout:
     """The layout of test rows: that of the training rows."""
     if names is not None and like.names is not None and names != like.names:
         missing = [name for name in like.names if name not in names]
@@ -196,13 +208,13 @@ def _read(lines: Iterable[tuple[int, str]], layout: Layout) -> tuple[np.ndarray,
     for number, text in lines:
         cell = ""
         if '"' in text or not (first_only or last_only or len(features) == width):
-            _require_closed_quotes(number, text, layout.path)
+            readers.require_closed_quotes(number, text, layout.path)
             cells = readers.split_line(text)
             if len(cells) != width:
                 raise ValueError(_wrong_count(layout, number, len(cells)))
             cell = "" if label is None else cells[label]
             kept = [cells[j] for j in features]
-            if any("," in each for each in kept):
+            if any("," in each or '"' in each for each in kept):
                 _numbers(kept, number, layout)
             rest = ",".join(kept)
         elif first_only:
@@ -226,11 +238,6 @@ def _read(lines: Iterable[tuple[int, str]], layout: Layout) -> tuple[np.ndarray,
     if not blocks:
         raise ValueError(f"{layout.path}: no rows")
     return np.concatenate(blocks), labels, numbers
-
-
-def _require_closed_quotes(number: int, text: str, path: Path) -> None:
-    if text.count('"') % 2:
-        raise ValueError(f"{path}, line {number}: a quotation mark is not closed; cells of several lines are not read")
 
 
 def _parse_block(block: list[tuple[int, str]], layout: Layout) -> np.ndarray:
@@ -257,22 +264,27 @@ def _numbers(cells: list[str], number: int, layout: Layout) -> list[float]:
             )
             if advice and (layout.guessed or layout.label is None):
                 advice += f", or --label {say}"
+            if has_decimal_comma(cell):
+                advice = "; if its comma stands before a fraction: --decimal comma"
             where = f"{layout.path}, line {number}, {layout.column(position)}"
             raise ValueError(f"{where}: {columns.shortened(cell)!r} is not a finite number{advice}")
     return [value for value in values if value is not None]
 
 
-def _as_labels(texts: list[str], numbers: list[int], layout: Layout) -> np.ndarray:
-    """Labels as int64 if all of them are whole numbers that fit; else as text, in which 1.0 is 1 as well."""
+def as_labels(texts: list[str], places: list[str], layout: Layout) -> np.ndarray:
+    """Labels as int64 if all of them are whole numbers that fit; else as text, in which 1.0 is 1 as well.
+
+    `places` are the line or the row of each.
+    """
     assert layout.label is not None
     texts = [text.strip() for text in texts]
     plain = [columns.is_plain_number(text) for text in texts]
-    where = f"{layout.path}, line {{}}, {layout.column(layout.label)}"
+    where = f"{layout.path}, {{}}, {layout.column(layout.label)}"
     if any(plain):
-        for text, is_plain, number in zip(texts, plain, numbers, strict=True):
+        for text, is_plain, place in zip(texts, plain, places, strict=True):
             if not is_plain and _python_reads_a_number(text):
                 raise ValueError(
-                    f"{where.format(number)}: {columns.shortened(text)!r} is not a label among numbers; correct it, "
+                    f"{where.format(place)}: {columns.shortened(text)!r} is not a label among numbers; correct it, "
                     "or leave the row out"
                 )
     if not all(plain):
@@ -282,7 +294,7 @@ def _as_labels(texts: list[str], numbers: list[int], layout: Layout) -> np.ndarr
         first = whole.index(None)
         line1 = "; the file has no column names, so its first column was taken" if layout.guessed else ""
         raise ValueError(
-            f"{where.format(numbers[first])}: {columns.shortened(texts[first])!r} is a fraction, and labels are whole "
+            f"{where.format(places[first])}: {columns.shortened(texts[first])!r} is a fraction, and labels are whole "
             f"numbers or text{line1}: --label names another column, --label none says that there is none"
         )
     found = [number for number in whole if number is not None]

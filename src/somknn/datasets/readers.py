@@ -4,10 +4,12 @@ Sizes that a file declares are checked against its actual size before they are u
 ValueError that names the file.
 """
 
+import bz2
 import csv
 import errno
 import gzip
 import io
+import lzma
 import math
 import os
 import re
@@ -26,10 +28,16 @@ from somknn.datasets import columns
 _IDX_TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 _DEFLATE_RATIO = 1032  # no deflate stream expands further (zlib's technical details)
 _BLOCK = 1 << 20
+_MOST_WHOLE = 1 << 53  # float64 holds all whole numbers up to here
 _LONGEST_LINE = 64 << 20
 _SOME = 1 << 16  # bytes of lines that are split at once
 _NOT_BLANK = re.compile(rb"\S")
-_DAMAGED = (EOFError, gzip.BadGzipFile, zlib.error, zipfile.BadZipFile, NotImplementedError)
+_DAMAGED = (EOFError, gzip.BadGzipFile, zlib.error, lzma.LZMAError, zipfile.BadZipFile, NotImplementedError)
+_OPENERS: dict[bytes, tuple[str, Any]] = {
+    b"\x1f\x8b": ("gzip", gzip.open),
+    b"BZh": ("bzip2", bz2.open),
+    b"\xfd7zXZ\0": ("xz", lzma.open),
+}
 
 
 def is_gzip(path: Path) -> bool:
@@ -40,16 +48,17 @@ def is_gzip(path: Path) -> bool:
 
 @contextmanager
 def open_stream(path: Path) -> Iterator[IO[bytes]]:
-    """The bytes of a file, decompressed if it is a gzip archive; damage raises ValueError."""
+    """The bytes of a file, decompressed if it is a gzip, bzip2 or xz archive; damage raises ValueError."""
+    with open(path, "rb") as file:
+        start = file.read(6)
+    name, opener = next((found for magic, found in _OPENERS.items() if start.startswith(magic)), ("", open))
     try:
-        if is_gzip(path):
-            with gzip.open(path, "rb") as unpacked:
-                yield cast("IO[bytes]", unpacked)
-        else:
-            with open(path, "rb") as file:
-                yield file
-    except _DAMAGED as error:
-        raise ValueError(f"{path}: truncated or damaged gzip archive ({error})") from None
+        with opener(path, "rb") as stream:
+            yield cast("IO[bytes]", stream)
+    except (*_DAMAGED, OSError) as error:
+        if not name or (isinstance(error, OSError) and error.errno is not None):
+            raise
+        raise ValueError(f"{path}: truncated or damaged {name} archive ({error})") from None
 
 
 def most_bytes(path: Path) -> int:
@@ -162,12 +171,25 @@ def split_line(text: str) -> list[str]:
     return next(csv.reader([text])) if '"' in text else text.split(",")
 
 
+def require_closed_quotes(number: int, text: str, path: Path) -> None:
+    """Raise ValueError for a line in which a quoted cell begins and does not end."""
+    if '"' in text and text.count('"') % 2:
+        raise ValueError(f"{path}, line {number}: a quotation mark is not closed; cells of several lines are not read")
+
+
 def finite_number(cell: str) -> float | None:
-    """The number in a cell, or None for anything else: text, `1_0` (which Python would read as 10), NaN, infinity."""
+    """The number in a cell, or None for anything else: text, `1_0` (which Python would read as 10), NaN, infinity.
+
+    Whole numbers beyond 2^53 must be among those that float64 holds.
+    """
     if not columns.is_plain_number(cell):
         return None
     value = float(cell)
-    return value if math.isfinite(value) else None
+    if not math.isfinite(value):
+        return None
+    if abs(value) > _MOST_WHOLE and cell.strip().lstrip("+-").isdecimal() and int(cell) != int(value):
+        return None
+    return value
 
 
 def lines(file: IO[bytes], path: Path, number: int = 0, end: int = 0) -> Iterator[tuple[int, int, str]]:

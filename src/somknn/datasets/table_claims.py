@@ -9,7 +9,7 @@ size could.
 import os
 import struct
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from somknn.datasets.chunks import BatchError
 
@@ -17,7 +17,8 @@ from somknn.datasets.chunks import BatchError
 # that repeat one value.
 _EXPANSION = {"UNCOMPRESSED": 1, "SNAPPY": 22, "LZ4": 255, "GZIP": 1032, "ZSTD": 1 << 15, "BROTLI": 1 << 21}
 _IPC_CODECS = {0: "LZ4", 1: "ZSTD"}
-_BYTES_PER_VALUE = 32  # in any encoding, with levels or a dictionary: the widest take 8, 5 and 4
+_BYTES_PER_VALUE = 32  # of numbers in any encoding, with levels or a dictionary: the widest take 8, 5 and 4
+_SIZED = dict.fromkeys(("BOOLEAN", "INT32", "INT64", "INT96", "FLOAT", "DOUBLE"), _BYTES_PER_VALUE)
 _SLACK = 1 << 16  # headers, padding, nearly empty blocks
 
 _UNCOUNTED = 100  # bytes of a header that some old writers did not count in a column's size
@@ -59,7 +60,10 @@ def check_pages(path: Path, row_group: Any, values_per_row: int, names: list[str
     with open(path, "rb", buffering=0) as file:
         for j in range(row_group.num_columns):
             column = row_group.column(j)
-            if names is not None and column.path_in_schema not in names:
+            path_in_schema = column.path_in_schema
+            if names is not None and not any(
+                path_in_schema == name or path_in_schema.startswith(f"{name}.") for name in names
+            ):
                 continue
             try:
                 _check_column(file.fileno(), column, row_group.num_rows * values_per_row, size)
@@ -81,12 +85,13 @@ def _check_column(descriptor: int, column: Any, most_values: int, size: int) -> 
     expansion = _EXPANSION.get(column.compression.split("_")[0])
     if expansion is None:
         return  # pyarrow does not have this codec either
+    sized = _SIZED.get(column.physical_type, 1 << 62)  # text and bytes may be of any length
     seen = 0
     while seen < n_values and at < end:
         length, header = _page_header(descriptor, at, end)
         at += length
         packed, unpacked = _number(header, 3), _number(header, 2)
-        most = _SLACK + min(_BYTES_PER_VALUE * n_values, expansion * packed)
+        most = _SLACK + min(sized * n_values, expansion * packed)
         if not 0 <= packed <= end - at:
             raise ValueError(f"a page claims {packed:,} bytes where {end - at:,} are left")
         if not 0 <= unpacked <= most:
@@ -179,24 +184,45 @@ def _thrift(raw: bytes, at: int, kind: int, depth: int, lists: bool = True) -> t
     return fields, at + 1
 
 
-def buffers_of(types: list[Any], columns: list[int]) -> set[int] | None:
-    """Positions of these columns' buffers in a record batch of columns of such types; None if they are not known."""
-    import pyarrow as pa
+def buffers_of(types: list[Any], columns: list[int]) -> dict[int, bool] | None:
+    """Positions of these columns' buffers in a record batch, and whether each holds values of one size (no text).
 
-    some, at = set(), 0
+    None if the layout of a type is not known here.
+    """
+    some: dict[int, bool] = {}
+    at = 0
     for column, kind in enumerate(types):
-        if pa.types.is_nested(kind) or isinstance(kind, pa.BaseExtensionType) or "view" in str(kind):
+        buffers = _buffers(kind)
+        if buffers is None:
             return None
-        end = at + (0 if pa.types.is_null(kind) else kind.num_buffers)
-        some |= set(range(at, end)) if column in columns else set()
-        at = end
+        if column in columns:
+            some |= {at + i: sized for i, sized in enumerate(buffers)}
+        at += len(buffers)
     return some
 
 
-def check_record_batch(path: Path, message: Any, buffers: set[int] | None = None) -> None:
+def _buffers(kind: Any) -> list[bool] | None:
+    """For each buffer of a type, in the order of a record batch, whether it holds values of one size."""
+    import pyarrow as pa
+
+    kind = kind.storage_type if isinstance(kind, pa.BaseExtensionType) else kind
+    if pa.types.is_null(kind):
+        return []
+    if pa.types.is_union(kind) or "view" in str(kind) or "run_end" in str(kind) or pa.types.is_map(kind):
+        return None
+    if pa.types.is_nested(kind):
+        own = 1 if pa.types.is_struct(kind) or pa.types.is_fixed_size_list(kind) else 2
+        inner = [_buffers(kind.field(i).type) for i in range(kind.num_fields)]
+        return None if None in inner else [True] * own + [each for part in inner for each in part or ()]
+    if pa.types.is_dictionary(kind):
+        return [True, True]
+    return [True] * (kind.num_buffers - 1) + [pa.types.is_primitive(kind)]
+
+
+def check_record_batch(path: Path, message: Any, buffers: dict[int, bool] | None = None) -> None:
     """Raise BatchError if a compressed buffer of an Arrow record batch (a pyarrow message) declares an impossible size.
 
-    `buffers` are the positions of those that will be read, None for all.
+    `buffers` are the positions of those that will be read, None for all, and whether each holds values of one size.
     Uncompressed buffers are slices of the file and allocate nothing.
     """
     try:
@@ -205,19 +231,51 @@ def check_record_batch(path: Path, message: Any, buffers: set[int] | None = None
         raise BatchError(f"{path}: damaged record batch ({error})") from None
 
 
-def _check_buffers(metadata: memoryview, body: memoryview, some: set[int] | None) -> None:
-    def number(form: str, at: int) -> int:
-        return struct.unpack_from(f"<{form}", metadata, at)[0]
+class _Flatbuffer(NamedTuple):
+    """A flatbuffer, read by offsets; raises struct.error beyond its end."""
 
-    def field(table: int, i: int) -> int:
-        """Offset of field `i` of the flatbuffer table at `table`; 0 if it is absent."""
-        fields = table - number("i", table)
-        offset = number("H", fields + 4 + 2 * i) if 4 + 2 * i < number("H", fields) else 0
+    raw: memoryview
+
+    def number(self, form: str, at: int) -> int:
+        return struct.unpack_from(f"<{form}", self.raw, at)[0]
+
+    def field(self, table: int, i: int) -> int:
+        """Offset of field `i` of the table at `table`; 0 if it is absent."""
+        fields = table - self.number("i", table)
+        offset = self.number("H", fields + 4 + 2 * i) if 4 + 2 * i < self.number("H", fields) else 0
         return table + offset if offset else 0
 
-    def follow(at: int) -> int:
-        return at + number("I", at)
+    def follow(self, at: int) -> int:
+        return at + self.number("I", at)
 
+
+def batch_offsets(path: Path) -> list[int]:
+    """Where the record batches of an Arrow file begin, by the index at its end; BatchError if it is damaged."""
+    with open(path, "rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - 10))
+        length = int.from_bytes(file.read(4), "little")
+        file.seek(max(0, size - 10 - length))
+        footer = _Flatbuffer(memoryview(file.read(min(length, size))))
+    try:
+        blocks = footer.field(footer.follow(0), 3)
+        if not blocks:
+            return []
+        blocks = footer.follow(blocks)
+        count = footer.number("I", blocks)
+        if count > len(footer.raw) // 24:
+            raise ValueError(f"{count:,} batches")
+        offsets = [footer.number("q", blocks + 4 + 24 * i) for i in range(count)]
+        if not all(0 < offset < size for offset in offsets):
+            raise ValueError("batches outside the file")
+    except (struct.error, ValueError, IndexError) as error:
+        raise BatchError(f"{path}: damaged index ({error})") from None
+    return offsets
+
+
+def _check_buffers(metadata: memoryview, body: memoryview, some: dict[int, bool] | None) -> None:
+    message = _Flatbuffer(metadata)
+    number, field, follow = message.number, message.field, message.follow
     batch = follow(field(follow(0), 2))
     compression = field(batch, 3)
     if not compression:
@@ -233,6 +291,7 @@ def _check_buffers(metadata: memoryview, body: memoryview, some: set[int] | None
         if not 0 <= offset <= offset + length <= len(body):
             raise ValueError(f"buffer {i} claims bytes {offset:,} to {offset + length:,} of {len(body):,}")
         unpacked = struct.unpack_from("<q", body, offset)[0]
-        most = _SLACK + min(_BYTES_PER_VALUE * most_values, expansion * (length - 8))
+        sized = _BYTES_PER_VALUE if some is None or some[i] else 1 << 62
+        most = _SLACK + min(sized * most_values, expansion * (length - 8))
         if not -1 <= unpacked <= most:
             raise ValueError(f"buffer {i} of {length:,} bytes claims to hold {unpacked:,}")

@@ -1,28 +1,45 @@
-"""Table inputs: Parquet and Arrow files, streamed. See `somknn.batch.sources` for the interface of a source."""
+"""Parquet files, and what they share with Arrow files: streamed rows.
+
+See `somknn.batch.sources` for the interface of a source.
+"""
 
 import bisect
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from somknn.datasets.chunks import BatchError, Chunk
-from somknn.datasets.table_claims import buffers_of, check_codecs, check_pages, check_record_batch
+from somknn.datasets import columns
+from somknn.datasets.arrow_cells import (
+    Odd,
+    first_width,
+    is_vector,
+    marks_of,
+    number_type,
+    numbers_of,
+    require_exact,
+    rows_of,
+    storage,
+)
+from somknn.datasets.chunks import BatchError, Chunk, Reject
+from somknn.datasets.table_claims import check_codecs, check_pages
 
 # Rows decoded at a time: 1,000 of a list column (its values and levels stay in the cache, which saves 20% of the time
 # compared with 5,000), 4 MB of separate columns (each batch costs some microseconds per column).
 _LIST_ROWS = 1000
 _COLUMN_BYTES = 4 << 20
-_ARROW_MAGIC = b"ARROW1"
+_UNEVEN = 4  # lists longer than the first one, by so much, are read and told one by one; beyond that it is damage
+_MOST_VALUES = 1 << 20  # in a list
 _BUFFER_BYTES = 16 << 20  # compressed bytes read ahead, over all columns
 
 
-class _TableSource:
-    """One column per feature, or one column of fixed-size lists."""
+class TableSource:
+    """One column per feature, or one column of vectors: lists or images (see `somknn.datasets.arrow_cells`)."""
 
     def __init__(self, path: Path):
         self.path = path
@@ -36,37 +53,88 @@ class _TableSource:
         raise NotImplementedError
 
     def _describe(self, schema: Any) -> None:
-        pa = require_pyarrow()
         fields = list(schema)
-        self._list = len(fields) == 1 and pa.types.is_fixed_size_list(fields[0].type)
-        self._names = list(schema.names)
-        self._types = [fields[0].type.value_type] if self._list else [field.type for field in fields]
-        self.width = fields[0].type.list_size if self._list else len(fields)
-        self.has_names = not self._list
-        self.feature_names = None if self._list else self._names
-        self.columns: list[int] | None = None
-        if not fields or not self.width:
+        if not fields:
             raise BatchError(f"{self.path}: no columns")
+        self.names_in_file, self._types = list(schema.names), [field.type for field in fields]
+        self.columns: list[int] | None = None
+        self.marks: dict[str, int] = {}
+        self._width: int | None = None
+        alone = len(fields) == 1 and is_vector(fields[0].type)
+        self.has_names = not alone
+        self.feature_names = None if alone else self.names_in_file
 
-    def select(self, columns: list[int]) -> None:
-        """Only these columns of the file, in this order; the others may be of any type."""
-        self.columns, self.width, self._dtype = columns, len(columns), None
+    def vectors(self, columns: Iterable[int]) -> list[int]:
+        """Those of the columns whose cells are lists or images."""
+        return [at for at in columns if is_vector(self._types[at])]
+
+    def select(self, columns: list[int], marks: dict[str, int] | None = None) -> None:
+        """Only these columns of the file, in this order; the others may be of any type.
+
+        The columns `marks`, by their names in the output, go with the chunks as they are.
+        """
+        self.columns, self.marks, self._width, self._dtype = columns, marks or {}, None, None
+
+    def _features(self) -> list[int]:
+        return list(range(len(self._types))) if self.columns is None else self.columns
 
     def _chosen(self) -> list[int] | None:
         """The columns to read where some are left out, in the file's order; None for all."""
-        return None if self.columns is None or len(self.columns) == len(self._names) else sorted(self.columns)
+        chosen = sorted({*self._features(), *self.marks.values()})
+        return None if len(chosen) == len(self._types) else chosen
+
+    @property
+    def _vector(self) -> int | None:
+        """The column of vectors that the rows are, if they are one."""
+        features = self._features()
+        return features[0] if len(features) == 1 and is_vector(self._types[features[0]]) else None
+
+    @property
+    def width(self) -> int:
+        """Values in a row. The first row says how long lists without a fixed size are, and how large images are."""
+        if self._width is None:
+            self._width = len(self._features()) if self._vector is None else self._width_of(self._vector)
+        return self._width
+
+    def _width_of(self, column: int) -> int:
+        pa = require_pyarrow()
+        width, kind = 1, storage(self._types[column])
+        while pa.types.is_fixed_size_list(kind):
+            width, kind = width * kind.list_size, storage(kind.value_type)
+        if is_vector(kind):
+            with self._damage():
+                found = self._first_width(column)
+            if found is None:
+                raise BatchError(f"{self.path}: column {self.names_in_file[column]!r}: no list or image with values")
+            return found
+        if not width:
+            raise BatchError(f"{self.path}: no columns (lists of no values)")
+        return width
+
+    def _first_width(self, column: int) -> int | None:
+        raise NotImplementedError
 
     @property
     def dtype(self) -> np.dtype:
         """The dtype of the rows; BatchError if a column is not of numbers."""
         if self._dtype is None:
-            pa = require_pyarrow()
-            places = range(len(self._types)) if self.columns is None else self.columns
-            for at in places:
-                kind = self._types[at]
-                if not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)):
-                    raise BatchError(f"{self.path}: column {self._names[at]!r} is {kind}; expected numbers")
-            self._dtype = np.result_type(*{np.dtype(self._types[at].to_pandas_dtype()) for at in places})
+            features, found = self._features(), set()
+            for at in features:
+                name, kind = repr(self.names_in_file[at]), self._types[at]
+                dtype = number_type(kind)
+                if dtype is None:
+                    raise BatchError(
+                        f"{self.path}: column {name} is {columns.shortened(str(kind))}; expected numbers "
+                        "(--drop leaves it out)"
+                    )
+                if is_vector(kind) and len(features) > 1:
+                    others = [self.names_in_file[i] for i in features if i != at]
+                    raise BatchError(
+                        f"{self.path}: column {name} holds whole rows and stands beside {columns.listed(others)}: "
+                        "--drop or --id says what those are"
+                    )
+                found.add(dtype)
+            self._dtype = np.result_type(*found)
         return self._dtype
 
     @contextmanager
@@ -83,40 +151,85 @@ class _TableSource:
             )
             raise BatchError(f"{self.path}: {what} ({detail})") from None
 
-    def _values(self, batch: Any) -> np.ndarray:
-        """The rows of a record batch; floats with NaN where values are missing."""
-        if self._list:
-            column = batch.column(0)
-            flat = column.values.slice(column.offset * self.width, len(column) * self.width)
-            values = flat.to_numpy(zero_copy_only=False).reshape(len(column), self.width)
-            if values.dtype == object:
-                values = values.astype(np.float64)
-            if column.null_count:
-                values = np.where(column.is_null().to_numpy(zero_copy_only=False)[:, None], np.nan, values)
-            return values
-        chosen = batch.columns if self.columns is None else [batch.column(self._names[at]) for at in self.columns]
-        columns = [column.to_numpy(zero_copy_only=False) for column in chosen]
-        dtype = np.result_type(*{column.dtype for column in columns})
-        values = np.empty((len(batch), self.width), np.float64 if dtype == np.dtype(object) else dtype)
-        for j, column in enumerate(columns):
-            values[:, j] = column
-        return values
+    def _values(self, batch: Any) -> tuple[np.ndarray, Odd]:
+        """The rows of a record batch, floats with NaN where values are missing; and those that are no rows."""
+        at = self._vector
+        try:
+            if at is not None:
+                return rows_of(self._column(batch, at), self.width)
+            parts = [numbers_of(self._column(batch, at)) for at in self._features()]
+            dtype = np.result_type(*{part.dtype for part in parts})
+            values = np.empty((len(batch), self.width), dtype)
+            for j, part in enumerate(parts):
+                if dtype.kind == "f":
+                    require_exact(part)
+                values[:, j] = part
+        except BatchError as error:
+            raise BatchError(f"{self.path}: {error}") from None
+        return values, []
 
-    def _fill(self, out: np.ndarray, rows: "_Rows") -> tuple[int, list[tuple[int, np.ndarray]]]:
-        """Fill `out` from its start; return the number of rows, and the parts that its dtype cannot hold."""
-        other, at = [], 0
+    def _column(self, batch: Any, at: int) -> Any:
+        return batch.column(at if len(batch.columns) == len(self._types) else self.names_in_file[at])
+
+    def _marks(self, batch: Any) -> dict[str, np.ndarray]:
+        found = {}
+        for name, at in self.marks.items():
+            try:
+                found[name] = marks_of(self._column(batch, at))
+            except BatchError as error:
+                raise BatchError(f"{self.path}: column {self.names_in_file[at]!r}: {error}") from None
+        return found
+
+    def _fill(self, out: np.ndarray, rows: "BatchRows") -> "Filled":
+        """Fill `out` from its start."""
+        filled = Filled()
         with self._damage():
-            while at < len(out) and rows.any_left():
-                part = self._values(rows.take(len(out) - at))
+            while filled.n < len(out) and rows.any_left():
+                batch = rows.take(len(out) - filled.n)
+                part, odd = self._values(batch)
                 if np.can_cast(part.dtype, out.dtype):
-                    out[at : at + len(part)] = part
+                    out[filled.n : filled.n + len(part)] = part
                 else:
-                    other.append((at, part))
-                at += len(part)
-        return at, other
+                    filled.other.append((filled.n, part))
+                filled.odd += [(filled.n + row, reason) for row, reason in odd]
+                if self.marks:
+                    filled.marks.append(self._marks(batch))
+                filled.n += len(part)
+        return filled
+
+    def _chunk(self, values: np.ndarray, row: int, filled: "Filled") -> Chunk:
+        """The chunk of rows from `row` on, its odd ones set apart."""
+        n, numbers, rejects = len(values), np.arange(row, row + len(values)), []
+        marks = {name: np.concatenate([part[name] for part in filled.marks]) for name in self.marks}
+        if filled.odd:
+            good = np.ones(n, bool)
+            good[[at for at, _ in filled.odd]] = False
+            column = self._features()[0] + 1
+            rejects = [Reject(str(self.path), row + at, 0, column, reason, "") for at, reason in filled.odd]
+            values, numbers = values[good], numbers[good]
+            marks = {name: mark[good] for name, mark in marks.items()}
+        places = self.columns if self._vector is None else None  # in a vector the place is that of the value
+        return Chunk(-1, values, numbers, n, row + n, rejects, places, marks)
 
 
-class _Rows:
+@dataclass
+class Filled:
+    """Rows that were read: how many, parts that the dtype cannot hold, rows that are none, columns for the output."""
+
+    n: int = 0
+    other: list[tuple[int, np.ndarray]] = field(default_factory=list)
+    odd: Odd = field(default_factory=list)
+    marks: list[dict[str, np.ndarray]] = field(default_factory=list)
+
+    def add(self, more: "Filled", at: int) -> None:
+        """Rows that follow, whose first one is row `at`."""
+        self.n += more.n
+        self.other += [(at + place, part) for place, part in more.other]
+        self.odd += [(at + place, reason) for place, reason in more.odd]
+        self.marks += more.marks
+
+
+class BatchRows:
     """The next rows of a stream of record batches, independent of batch boundaries; the first `skip` are skipped."""
 
     def __init__(self, batches: Iterator[Any], skip: int):
@@ -140,7 +253,7 @@ class _Rows:
         return taken
 
 
-def _store(values: np.ndarray, parts: list[tuple[int, np.ndarray]]) -> np.ndarray:
+def store(values: np.ndarray, parts: list[tuple[int, np.ndarray]]) -> np.ndarray:
     """`values` with `parts` stored in them; the parts have another dtype because they contain missing values."""
     if parts:
         values = values.astype(np.result_type(values, *(part for _, part in parts)))
@@ -149,7 +262,7 @@ def _store(values: np.ndarray, parts: list[tuple[int, np.ndarray]]) -> np.ndarra
     return values
 
 
-class ParquetSource(_TableSource):
+class ParquetSource(TableSource):
     """A Parquet file. Row groups that fall into the same chunk are decoded in parallel."""
 
     n_rows: int
@@ -171,31 +284,53 @@ class ParquetSource(_TableSource):
         size = 1 << 20 if metadata is None else min(1 << 20, max(1 << 14, _BUFFER_BYTES // metadata.num_columns))
         return pq.ParquetFile(self.path, metadata=metadata, buffer_size=size, pre_buffer=False)
 
-    def _group(self, group: int, first: int, n: int) -> _Rows:
+    def _group(self, group: int, first: int, n: int) -> BatchRows:
         """The rows of a row group from row `first` of the file."""
         # Columns that are left out are neither read nor checked.
-        chosen = self._chosen()
-        names = None if chosen is None else [self._names[at] for at in chosen]
-        check_pages(self.path, self._metadata.row_group(group), self.width if self._list else 1, names)
-        step = _LIST_ROWS if self._list else max(1, _COLUMN_BYTES // (self.width * self.dtype.itemsize))
+        chosen, vector = self._chosen(), self._vector
+        names = None if chosen is None else [self.names_in_file[at] for at in chosen]
+        values_per_row = 1 if vector is None else self.width * (1 if self._is_fixed(vector) else _UNEVEN)
+        check_pages(self.path, self._metadata.row_group(group), values_per_row, names)
+        step = max(1, _COLUMN_BYTES // (self.width * self.dtype.itemsize)) if vector is None else _LIST_ROWS
         with self._damage():
             # Arrow decodes separate columns in threads, but a single column (of lists) in one thread only.
             batches = self._file(self._metadata).iter_batches(
-                batch_size=min(n, step), row_groups=[group], columns=names, use_threads=not self._list
+                batch_size=min(n, step), row_groups=[group], columns=names, use_threads=vector is None
             )
-        return _Rows(batches, max(0, first - self._starts[group]))
+        return BatchRows(batches, max(0, first - self._starts[group]))
+
+    def _is_fixed(self, column: int) -> bool:
+        kind = storage(self._types[column])
+        while require_pyarrow().types.is_fixed_size_list(kind):
+            kind = storage(kind.value_type)
+        return not is_vector(kind)
+
+    def _first_width(self, column: int) -> int | None:
+        name = self.names_in_file[column]
+        for group in range(self._metadata.num_row_groups):
+            if self._starts[group + 1] == self._starts[group]:
+                continue
+            check_pages(self.path, self._metadata.row_group(group), _MOST_VALUES, [name])
+            for batch in self._file(self._metadata).iter_batches(
+                batch_size=1, row_groups=[group], columns=[name], use_threads=False
+            ):
+                width = first_width(batch.column(name))
+                if width is not None:
+                    return width
+        return None
 
     def chunks(self, n: int, start: Any) -> Iterator[Chunk]:
         row = int(start or 0)
-        opened: dict[int, _Rows] = {}
-        with ThreadPoolExecutor(require_pyarrow().cpu_count() if self._list else 1, "somknn-parquet") as pool:
+        opened: dict[int, BatchRows] = {}
+        with ThreadPoolExecutor(1 if self._vector is None else require_pyarrow().cpu_count(), "somknn-parquet") as pool:
             while row < self.n_rows:
                 stop = min(row + n, self.n_rows)
-                values = self._read(row, stop, opened, pool)
-                yield Chunk(-1, values, np.arange(row, stop), stop - row, stop, columns=self.columns)
+                yield self._chunk(*self._read(row, stop, opened, pool))
                 row = stop
 
-    def _read(self, row: int, stop: int, opened: dict[int, _Rows], pool: ThreadPoolExecutor) -> np.ndarray:
+    def _read(
+        self, row: int, stop: int, opened: dict[int, BatchRows], pool: ThreadPoolExecutor
+    ) -> tuple[np.ndarray, int, Filled]:
         """The rows from `row` to `stop`; `opened` holds the partly read row group after the last row read."""
         starts = self._starts
         groups = range(bisect.bisect_right(starts, row) - 1, bisect.bisect_left(starts, stop))
@@ -206,79 +341,16 @@ class ParquetSource(_TableSource):
         values = np.empty((stop - row, self.width), self.dtype)
         places = {group: (max(row, starts[group]) - row, min(stop, starts[group + 1]) - row) for group in groups}
         jobs = {group: pool.submit(self._fill, values[slice(*places[group])], rows[group]) for group in groups}
-        parts = []
+        filled = Filled()
         for group, (begin, end) in places.items():
-            filled, other = jobs[group].result()
-            if filled < end - begin:
+            part = jobs[group].result()
+            if part.n < end - begin:
                 raise BatchError(f"{self.path}: damaged (row group {group} is shorter than the file says)")
-            parts += [(begin + at, part) for at, part in other]
+            filled.add(part, begin)
         if starts[groups[-1] + 1] > stop:
             opened[groups[-1]] = rows[groups[-1]]
         require_pyarrow().default_memory_pool().release_unused()
-        return _store(values, parts)
-
-
-class ArrowSource(_TableSource):
-    """An Arrow file or stream.
-
-    Its arrays are views of the mapped file, and are used only after a check that they lie inside it.
-    """
-
-    def _open(self) -> Any:
-        with self._mapped() as (mapped, _):
-            return require_pyarrow().ipc.open_stream(mapped).schema
-
-    @contextmanager
-    def _mapped(self) -> Iterator[tuple[Any, int | None]]:
-        """The mapped file at the start of its message stream, and the number of batches if the file states it.
-
-        A file is a stream with a magic number before it and an index after it; the index must not be missing.
-        """
-        pa = require_pyarrow()
-        with pa.memory_map(str(self.path)) as mapped:
-            n_batches = pa.ipc.open_file(mapped).num_record_batches if mapped.read(6) == _ARROW_MAGIC else None
-            mapped.seek(0 if n_batches is None else 8)
-            yield mapped, n_batches
-
-    def _batches(self) -> Iterator[Any]:
-        pa = require_pyarrow()
-        chosen = self._chosen()  # columns that are left out are neither read nor checked
-        options = pa.ipc.IpcReadOptions(included_fields=chosen or [])
-        buffers = None if chosen is None else buffers_of(self._types, chosen)
-        with self._mapped() as (mapped, n_batches), self._mapped() as (again, _):
-            messages, reader, n = (
-                pa.ipc.MessageReader.open_stream(again),
-                pa.ipc.open_stream(mapped, options=options),
-                0,
-            )
-            while n != n_batches:
-                message = next(messages, None)
-                if message is None:
-                    break
-                if message.type != "record batch":
-                    continue
-                check_record_batch(self.path, message, buffers)
-                batch = next(reader, None)  # the same message
-                if batch is None:
-                    break
-                batch.validate(full=True)
-                n += 1
-                yield batch
-        if n_batches is not None and n < n_batches:
-            raise BatchError(f"{self.path}: damaged ({n} record batches where its index has {n_batches})")
-
-    def chunks(self, n: int, start: Any) -> Iterator[Chunk]:
-        row = int(start or 0)
-        rows = _Rows(self._batches(), row)
-        while True:
-            with self._damage():
-                if not rows.any_left():  # before memory is allocated
-                    return
-            values = np.empty((n, self.width), self.dtype)
-            filled, other = self._fill(values, rows)
-            values = _store(values, other)[:filled]
-            yield Chunk(-1, values, np.arange(row, row + filled), filled, row + filled, columns=self.columns)
-            row += filled
+        return store(values, filled.other), row, filled
 
 
 def require_pyarrow() -> Any:

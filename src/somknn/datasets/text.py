@@ -1,11 +1,13 @@
 """Parse lines of numbers into arrays, fast if they are well-formed."""
 
+import re
 from typing import Any
 
 import numpy as np
 
 _DIGITS = b"0123456789,\n"
 _NUMBERS = _DIGITS + b".+-eE "
+_LONG = re.compile(r"(?:^|,)\s*([+-]?[0-9]{16,})\s*(?=,|$)")  # a whole number that float64 may not hold
 # Below this number of values, the first import of pyarrow (0.1 s) costs more than it saves.
 _WORTH_PYARROW = 100_000
 
@@ -33,7 +35,14 @@ def parse_rows(lines: list[str], width: int) -> np.ndarray | None:
             return None
     if values.shape != (len(lines), width) or not np.isfinite(values).all():
         return None
+    if values.dtype != np.uint8 and (abs(values) > 2**53).any() and any(map(_loses_digits, lines)):
+        return None  # each cell is looked at
     return compact(values) if values.dtype != np.uint8 else values
+
+
+def _loses_digits(line: str) -> bool:
+    """Whether a line holds a whole number that float64 does not."""
+    return any(int(cell) != int(float(cell)) for cell in _LONG.findall(line))
 
 
 def _parse_with_pyarrow(lines: list[str], width: int) -> np.ndarray | None:

@@ -10,7 +10,7 @@ import numpy as np
 from distributed import Client, Future
 
 from somknn.batch.checks import set_apart
-from somknn.batch.engine import Options, Progress, Run, Summary, check_places, find_sources
+from somknn.batch.engine import Options, Progress, Run, Summary, check_places, find_sources, whole_part
 from somknn.batch.prediction import Wanted, predict_columns, set_threads
 from somknn.datasets.chunks import BatchError, Chunk
 from somknn.distributed.cluster import (
@@ -61,8 +61,8 @@ def classify(
     progress : callable, default=None
         Called with the number of rows done and the total number of rows (None if unknown).
     **options
-        proba, top, neighbors, chunk_bytes, on_bad_row, max_rejects, cast, header, columns and drop, as for
-        `somknn.batch.classify`.
+        proba, top, neighbors, chunk_bytes, on_bad_row, max_rejects, cast, header, separator, decimal, columns, drop
+        and id, as for `somknn.batch.classify`.
         chunk_bytes bounds the rows of one task over files; a worker runs as many tasks at a time as it has threads.
 
     Returns
@@ -117,7 +117,7 @@ class _DaskSource:
 class _FilePart(NamedTuple):
     """Rows [start, start + n) of a file, read by a worker; `shown` is the file name as the user gave it.
 
-    `columns` are those that the source selected, None for all.
+    `columns` and `marks` are those that the source selected, None for all.
     """
 
     file: RowFile
@@ -125,9 +125,10 @@ class _FilePart(NamedTuple):
     start: int
     shown: str
     columns: list[int] | None = None
+    marks: dict[str, int] | None = None
 
     def read(self) -> Chunk:
-        chunk = read_chunk(self.file, self.n, self.start, self.columns)
+        chunk = read_chunk(self.file, self.n, self.start, self.columns, self.marks)
         for i, reject in enumerate(chunk.rejects):
             name = self.shown + reject.file.removeprefix(self.file.path)
             chunk.rejects[i] = dataclasses.replace(reject, file=name)
@@ -199,7 +200,7 @@ class _ClusterRun(Run):
                     del future
                     chunk.file = file
                     self._count_rejects(chunk.rejects)
-                    yield number, chunk, {"row": chunk.numbers, **columns}
+                    yield number, chunk, whole_part(chunk, columns)
                     number += 1
         finally:
             for _, future in under_way:
@@ -232,9 +233,9 @@ class _ClusterRun(Run):
         n, shown = self._rows_per_chunk(source), str(source.path)
         if starts_anywhere(source):
             file = RowFile.of(source.path)
-            columns = getattr(source, "columns", None)
+            columns, marks = getattr(source, "columns", None), getattr(source, "marks", None)
             starts = range(cursor or 0, source.n_rows, n)
-            parts: Iterator[Any] = (_FilePart(file, n, start, shown, columns) for start in starts)
+            parts: Iterator[Any] = (_FilePart(file, n, start, shown, columns, marks) for start in starts)
         else:
             parts = source.chunks(n, cursor)
         for part in parts:

@@ -111,14 +111,19 @@ def starts_anywhere(source: Any) -> bool:
     """Whether a worker can read rows from the middle of this source without reading the rows before them."""
     if isinstance(source, ArraySource):
         return not readers.is_gzip(source.path)
-    return isinstance(source, ImageSource | ParquetSource)
+    return isinstance(source, ParquetSource) or (isinstance(source, ImageSource) and not source.some)
 
 
-def read_chunk(file: RowFile, n: int, start: int, columns: list[int] | None = None) -> Chunk:
-    """The rows [start, start + n) of a file, as `somknn.batch` reads them; `columns` as in the source's `select`."""
+def read_chunk(
+    file: RowFile, n: int, start: int, columns: list[int] | None = None, marks: dict[str, int] | None = None
+) -> Chunk:
+    """The rows [start, start + n) of a file, as `somknn.batch` reads them.
+
+    `columns` and `marks` are as in the source's `select`.
+    """
     source = open_here(file)
     if columns is not None:
-        source.select(columns)
+        source.select(columns, marks)
     return next(source.chunks(n, start))
 
 
