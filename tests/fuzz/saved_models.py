@@ -62,6 +62,8 @@ def _choices(cls: Any) -> Iterator[dict[str, Any]]:
     """The parameters of each variant."""
     yield {}
     for name, allowed in sorted(getattr(cls, "_parameter_constraints", {}).items()):
+        if name == "add_indicator":  # not saved
+            continue
         for each in allowed:
             if isinstance(each, StrOptions):
                 yield from ({name: option} for option in sorted(each.options))

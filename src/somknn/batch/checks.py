@@ -6,6 +6,8 @@ import numpy as np
 
 from somknn.datasets.chunks import BatchError, Chunk, Reject
 
+_MOST_WHOLE = 1 << 53
+
 
 class UsageError(BatchError):
     """A request that is wrong whatever the files contain, such as an output that is also an input."""
@@ -24,8 +26,11 @@ def _show(value: Any) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def _bad_cells(values: np.ndarray, target: np.dtype | None) -> np.ndarray | None:
-    """Mask of the cells that cannot be converted to `target` exactly; None if there are none."""
+def _bad_cells(values: np.ndarray, target: np.dtype | None, missing: bool) -> np.ndarray | None:
+    """Mask of the cells that cannot be converted to `target` exactly; None if there are none.
+
+    NaN is none of them where the model takes `missing` values.
+    """
     if values.dtype == np.uint8 or values.dtype == np.bool_:
         return None
     if target == np.uint8:
@@ -38,19 +43,22 @@ def _bad_cells(values: np.ndarray, target: np.dtype | None) -> np.ndarray | None
         with np.errstate(over="ignore", invalid="ignore"):
             if np.isfinite(values.sum(dtype=np.float64)):
                 return None
-        bad = ~np.isfinite(values)
+        bad = np.isinf(values) if missing else ~np.isfinite(values)
+    elif values.dtype.itemsize == 8 and values.size and max(-int(values.min()), int(values.max())) > _MOST_WHOLE:
+        bad = (values > _MOST_WHOLE) | (values.astype(np.float64) < -_MOST_WHOLE)
     else:
         return None
     return bad if bad.any() else None
 
 
-def set_apart(chunk: Chunk, target: np.dtype | None, file: str) -> Chunk:
+def set_apart(chunk: Chunk, target: np.dtype | None, file: str, missing: bool = False) -> Chunk:
     """Move the rows with NaN, infinity or values outside the model's range from `chunk` to its rejects.
 
-    `target` is the dtype that the model was fitted on; uint8 requires whole numbers from 0 to 255.
+    `target` is the dtype that the model was fitted on; uint8 requires whole numbers from 0 to 255. `missing` says that
+    the model takes NaN, such as one that begins with an imputer.
     """
     values = chunk.values
-    bad = _bad_cells(values, target)
+    bad = _bad_cells(values, target, missing)
     if bad is not None:
         bad_rows = bad.any(axis=1)
         for i in np.flatnonzero(bad_rows):
@@ -58,10 +66,13 @@ def set_apart(chunk: Chunk, target: np.dtype | None, file: str) -> Chunk:
             value = values[i, column]
             reason = "out of range: the model takes whole numbers from 0 to 255"
             if not np.isfinite(value):
-                reason = "missing value or not a finite number"
+                reason = "not a finite number" if missing else "missing value or not a finite number"
+            elif target != np.uint8:
+                reason = "a whole number beyond 2^53, which float64 does not keep"
             column = column if chunk.columns is None else chunk.columns[column]
             chunk.rejects.append(Reject(file, int(chunk.numbers[i]), 0, column + 1, reason, _show(value)))
         values, chunk.numbers = values[~bad_rows], chunk.numbers[~bad_rows]
+        chunk.marks = {name: mark[~bad_rows] for name, mark in chunk.marks.items()}
         chunk.rejects.sort(key=lambda reject: reject.row)
     if target == np.uint8:
         values = values.astype(np.uint8, copy=False)

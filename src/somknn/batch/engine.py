@@ -19,7 +19,7 @@ from somknn.batch import writers
 from somknn.batch.checks import UsageError, set_apart
 from somknn.batch.columns import choose_columns
 from somknn.batch.manifest import WorkFolder, file_digest, fingerprint
-from somknn.batch.prediction import Wanted, check_model, forget_names, predict_columns, set_threads
+from somknn.batch.prediction import Wanted, check_model, forget_names, predict_columns, set_threads, takes_missing
 from somknn.batch.sources import find_inputs, open_sources
 from somknn.datasets.chunks import BatchError, Chunk, Reject
 from somknn.datasets.separators import TextOptions, has_decimal_comma
@@ -233,7 +233,10 @@ class Run:
         self.schema = persistence.input_schema(self.model)
         forget_names(self.model)
         self.target = None if self.schema.dtype is None else np.dtype(self.schema.dtype)
+        self.missing = takes_missing(self.model)
         self.sources = sources
+        for source in sources:
+            source.missing = self.missing
         choose_columns(sources, self.schema.feature_names, options.drop, options.id, by_name=options.columns == "names")
         for source in self.sources:
             self._check_schema(source)
@@ -313,7 +316,7 @@ class Run:
             source = self.sources[file]
             for chunk in source.chunks(self._rows_per_chunk(source), cursor):
                 chunk.file = file
-                yield set_apart(chunk, self.target, str(source.path))
+                yield set_apart(chunk, self.target, str(source.path), self.missing)
             cursor = None
 
     def _count_rejects(self, rejects: list[Reject]) -> None:

@@ -4,6 +4,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from sklearn.base import BaseEstimator
+from sklearn.utils import get_tags
 
 from somknn.datasets.chunks import BatchError
 
@@ -34,6 +35,20 @@ def forget_names(model: Any) -> None:
     for inner in [*vars(model).values(), *(step for _, step in getattr(model, "steps", ()))]:
         if isinstance(inner, BaseEstimator):
             forget_names(inner)
+
+
+def takes_missing(model: Any) -> bool:
+    """Whether a model answers rows with NaN: an imputer or a model that ignores them, after steps that pass them on."""
+    for step in [step for _, step in model.steps] if hasattr(model, "steps") else [model]:
+        if step is None or step == "passthrough":
+            continue
+        if type(step).__name__ == "SimpleImputer" or getattr(step, "missing_values", None) == "ignore":
+            return True
+        if hasattr(step, "steps"):
+            return takes_missing(step)
+        if not hasattr(step, "transform") or not get_tags(step).input_tags.allow_nan:
+            return False
+    return False
 
 
 def check_model(model: Any, wanted: Wanted) -> None:

@@ -110,6 +110,7 @@ class CSVSource:
     dtype = None
     n_rows = None
     has_names = True
+    missing = False  # whether cells may be empty, NA or the like
 
     def __init__(self, path: Path | None, text: TextOptions = UNSAID):
         self.path = path or Path("<standard input>")
@@ -219,11 +220,12 @@ class CSVSource:
 
         def one(i: int) -> None:
             try:
-                cells = readers.parse_cells(readers.split_line(texts[i]), self._cells, self.path, lines[i])
+                cells = readers.split_line(texts[i])
+                values = readers.parse_cells(cells, self._cells, self.path, lines[i], missing=self.missing)
             except ValueError as error:
                 rejects.append(self._reject(texts[i], numbers[i], lines[i], str(error)))
             else:
-                blocks.append(compact(np.array([cells])))
+                blocks.append(compact(np.array([values])))
                 kept.append(numbers[i])
 
         parse(range(len(texts)), _LINES_AT_ONCE)

@@ -28,6 +28,7 @@ from somknn.datasets import columns
 _IDX_TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 _DEFLATE_RATIO = 1032  # no deflate stream expands further (zlib's technical details)
 _BLOCK = 1 << 20
+_MISSING = ("", "na", "n/a", "nan", "null", "none")
 _MOST_WHOLE = 1 << 53  # float64 holds all whole numbers up to here
 _LONGEST_LINE = 64 << 20
 _SOME = 1 << 16  # bytes of lines that are split at once
@@ -231,13 +232,18 @@ def lines(file: IO[bytes], path: Path, number: int = 0, end: int = 0) -> Iterato
         block, at = b"".join(pieces), 0
 
 
-def parse_cells(cells: list[str], width: int, path: Path, line: int) -> list[float]:
-    """The numbers of one row; ValueError with file, line and column of the first bad cell."""
+def parse_cells(cells: list[str], width: int, path: Path, line: int, *, missing: bool = False) -> list[float]:
+    """The numbers of one row; ValueError with file, line and column of the first bad cell.
+
+    With `missing`, a cell that is empty, NA, N/A, NaN, NULL or None is NaN.
+    """
     if len(cells) != width:
         raise ValueError(f"{path}, line {line}: {len(cells)} values where {width} are expected")
     values = []
     for column, cell in enumerate(cells, 1):
         value = finite_number(cell)
+        if value is None and missing and cell.strip().lower() in _MISSING:
+            value = math.nan
         if value is None:
             shown = columns.shortened(cell)
             raise ValueError(f"{path}, line {line}, column {column}: {shown!r} is not a finite number")

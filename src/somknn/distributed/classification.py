@@ -141,11 +141,12 @@ class _Task(NamedTuple):
     model: ModelFile
     wanted: Wanted
     target: np.dtype | None
+    missing: bool
 
 
 def _classified(chunk: Chunk, shown: str, task: _Task) -> tuple[Chunk, dict[str, np.ndarray]]:
     """The chunk without its rows, and its predictions."""
-    chunk = set_apart(chunk, task.target, shown)
+    chunk = set_apart(chunk, task.target, shown, task.missing)
     model = load_model(task.model)
     with turn() as n_threads:
         set_threads(model, n_threads)
@@ -177,7 +178,7 @@ class _ClusterRun(Run):
     ) -> None:
         super().__init__(model_path, sources, output, options, progress)
         self.client = client
-        self.task = _Task(ModelFile.of(model_path), self.wanted, self.target)
+        self.task = _Task(ModelFile.of(model_path), self.wanted, self.target, self.missing)
 
     def _input_identity(self) -> Any:
         if isinstance(self.sources[0], _DaskSource):

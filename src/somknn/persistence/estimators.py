@@ -10,10 +10,11 @@ import numpy as np
 import somknn
 from somknn.fitted import snapshot
 from somknn.machine import resolve_n_threads
-from somknn.persistence import container
+from somknn.persistence import container, transformers
 from somknn.persistence.container import ModelFileError
 from somknn.persistence.contents import Kind, check_contents
 from somknn.persistence.encoding import decode, encode
+from somknn.persistence.transformers import TRANSFORMERS
 
 # All classes that a model file may name, and their modules. A file cannot cause any other import.
 CLASSES: dict[str, str] = {
@@ -33,6 +34,7 @@ CLASSES: dict[str, str] = {
     "Deskew": "somknn.images:Deskew",
     "GradientOrientation": "somknn.images:GradientOrientation",
     "Pipeline": "sklearn.pipeline:Pipeline",
+    **{name: declared.place for name, declared in TRANSFORMERS.items()},
 }
 
 
@@ -112,8 +114,8 @@ def _registered_name(estimator: Any) -> str:
     name = type(estimator).__name__
     if name not in CLASSES or _class_of(name) is not type(estimator):
         raise TypeError(
-            f"{type(estimator).__module__}.{name} cannot be saved: model files hold somknn's own estimators "
-            "and scikit-learn Pipelines made of them"
+            f"{type(estimator).__module__}.{name} cannot be saved: model files hold somknn's own estimators, and "
+            f"scikit-learn Pipelines made of them and of {', '.join(TRANSFORMERS)}"
         )
     return name
 
@@ -132,6 +134,8 @@ def _check_state(estimator: Any, arrays: dict[str, np.ndarray], state: dict[str,
 def _state_of(estimator: Any) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     if isinstance(estimator, Savable):
         return estimator._state_to_save()
+    if type(estimator).__name__ in TRANSFORMERS:
+        return transformers.state_of(estimator)
     return {}, {}  # a Pipeline: its fitted state is in its steps, which are parameters
 
 
@@ -155,14 +159,14 @@ def _encode_estimator(estimator: Any, key: str, arrays: dict[str, np.ndarray]) -
         for param, value in estimator.get_params(deep=False).items()
         if not (name == "Pipeline" and param == "memory")  # a cache folder on the machine that fitted it
     }
-    own_arrays, state = _state_of(estimator)
-    if isinstance(estimator, Savable):
-        try:
+    try:
+        own_arrays, state = _state_of(estimator)
+        if isinstance(estimator, Savable):
             estimator._check_parameters()
             if own_arrays or state:
                 _check_state(estimator, own_arrays, state)
-        except ModelFileError as error:
-            raise ValueError(f"{name} cannot be saved: {error}") from None
+    except ModelFileError as error:
+        raise ValueError(f"{name} cannot be saved: {error}") from None
     places = {}
     for array_name, array in own_arrays.items():
         if not _is_plain_array(array):
@@ -238,6 +242,9 @@ def _decode_estimator(content: Any, arrays: dict[str, np.ndarray]) -> Any:
             state = {name: value for name, value in state.items() if name not in estimator._derived_state}
             _check_state(estimator, own_arrays, state)
             estimator._restore(own_arrays, state)
+    elif content["class"] in TRANSFORMERS:
+        if own_arrays or state:
+            transformers.restore(estimator, own_arrays, state)
     elif own_arrays or state:
         raise ModelFileError(f"damaged model header (state of a {content['class']})")
     return estimator
@@ -257,7 +264,9 @@ def input_schema(estimator: Any) -> InputSchema:
 
 
 def save(estimator: Any, path: str | os.PathLike) -> None:
-    """Save a fitted estimator, or a scikit-learn Pipeline of somknn estimators, as one safetensors file.
+    """Save a fitted estimator, or a scikit-learn Pipeline of somknn estimators and listed transformers, as one file.
+
+    The transformers are those of `somknn.persistence.transformers`: scalers, Normalizer, SimpleImputer, PCA.
 
     See `Savable.save`.
     """
