@@ -7,6 +7,7 @@ the classes of somknn declare it in `_saved_state`; parameters are checked by sc
 
 import math
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,15 +16,16 @@ from somknn.persistence.container import ModelFileError
 from somknn.persistence.contents import COLUMNS, FLOATS, Array, Integer, Kind, Number, Optional, check_contents
 
 _ROW = Array(("n_features_in_",), FLOATS)
-_COUNT = Optional(Integer(1))  # for partial_fit; counts by column and weighted ones are not kept
+_COUNT = Integer(1)
 
 
 class Declared(NamedTuple):
-    """Where a transformer lives, its fitted state, and those of its arrays that it divides by."""
+    """Where a transformer lives, its fitted state, the arrays that it divides by, and those that a parameter needs."""
 
     place: str
     state: Mapping[str, Kind]
     divisors: tuple[str, ...] = ()
+    needed: Mapping[str, tuple[str, ...]] = MappingProxyType({})
 
 
 TRANSFORMERS: dict[str, Declared] = {
@@ -31,6 +33,7 @@ TRANSFORMERS: dict[str, Declared] = {
         "sklearn.preprocessing:StandardScaler",
         {"mean_": Optional(_ROW), "var_": Optional(_ROW), "scale_": Optional(_ROW), "n_samples_seen_": _COUNT},
         ("scale_",),
+        {"with_mean": ("mean_",), "with_std": ("mean_", "var_", "scale_")},
     ),
     "MinMaxScaler": Declared(
         "sklearn.preprocessing:MinMaxScaler",
@@ -46,7 +49,10 @@ TRANSFORMERS: dict[str, Declared] = {
         ("scale_",),
     ),
     "RobustScaler": Declared(
-        "sklearn.preprocessing:RobustScaler", {"center_": Optional(_ROW), "scale_": Optional(_ROW)}, ("scale_",)
+        "sklearn.preprocessing:RobustScaler",
+        {"center_": Optional(_ROW), "scale_": Optional(_ROW)},
+        ("scale_",),
+        {"with_centering": ("center_",), "with_scaling": ("scale_",)},
     ),
     "Normalizer": Declared("sklearn.preprocessing:Normalizer", {}),
     "SimpleImputer": Declared("sklearn.impute:SimpleImputer", {"statistics_": _ROW}),
@@ -73,6 +79,10 @@ def check_parameters(transformer: Any) -> None:
         transformer._validate_params()
     except (ValueError, TypeError) as error:
         raise ModelFileError(" ".join(str(error).split())) from None
+    for name in ("feature_range", "quantile_range"):
+        ends = getattr(transformer, name, (0, 1))
+        if not all(isinstance(end, int | float) and math.isfinite(end) for end in ends) or not ends[0] < ends[1]:
+            raise ModelFileError(f"{name} is no range of two numbers")
     if type(transformer).__name__ == "SimpleImputer":
         missing = transformer.missing_values
         if not (isinstance(missing, float) and math.isnan(missing)):
@@ -89,9 +99,8 @@ def state_of(transformer: Any) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     declared = TRANSFORMERS[type(transformer).__name__]
     fitted = vars(transformer)
     found = {name: _plain(fitted[name]) for name in (*COLUMNS, *declared.state) if name in fitted}
-    count = found.pop("n_samples_seen_", None)
-    if isinstance(count, int | float) and count == int(count):
-        found["n_samples_seen_"] = int(count)
+    if "n_samples_seen_" in found:  # weights and missing values give fractions and one for each column
+        found["n_samples_seen_"] = max(1, int(np.max(found["n_samples_seen_"])))
     if found.get("noise_variance_", 0) < 0:  # rounding; only likelihoods need it
         del found["noise_variance_"]
     if not found:
@@ -129,5 +138,16 @@ def restore(transformer: Any, arrays: Mapping[str, np.ndarray], state: Mapping[s
             raise ModelFileError("SimpleImputer: statistics_ are not those of its strategy")
     if name == "PCA" and values["n_components_"] > values["n_features_in_"]:
         raise ModelFileError("PCA: more components than features")
-    for attribute, value in values.items():
-        setattr(transformer, attribute, value)
+    declared = TRANSFORMERS[name]
+    for parameter, attributes in declared.needed.items():
+        lacking = [each for each in attributes if getattr(transformer, parameter) and values.get(each) is None]
+        if lacking:
+            raise ModelFileError(f"{name}: {parameter} without {lacking[0]}")
+    for attribute, value in [*((each, None) for each in _nullable(declared)), *values.items()]:
+        # NumPy's integer, as after a fit: `partial_fit` counts on.
+        setattr(transformer, attribute, np.int64(value) if attribute == "n_samples_seen_" and value else value)
+
+
+def _nullable(declared: Declared) -> list[str]:
+    """Attributes that are None where a parameter does not need them."""
+    return [attribute for attributes in declared.needed.values() for attribute in attributes]
