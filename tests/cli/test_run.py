@@ -210,7 +210,7 @@ def test_a_failure_ahead_is_left_to_the_command():
 def test_choices_that_are_written_out_are_those_that_exist():
     """Commands list these names without importing the modules, which would take two seconds."""
     from somknn.cli import run, tune
-    from somknn.evaluation.study import FEATURES
+    from somknn.evaluation.features import FEATURES
     from somknn.images import PRESETS
 
     kinds = {option.name: option.type for command in (run.command, tune.command) for option in command.params}

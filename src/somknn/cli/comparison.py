@@ -9,7 +9,7 @@ import json
 from concurrent.futures import Executor, Future
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba.core import event
@@ -25,7 +25,7 @@ from somknn.cli.methods import METHODS, Method, Outcome, fit_and_predict, result
 from somknn.cli.pictures import choose_examples, examples, how_many
 from somknn.datasets import Dataset
 from somknn.environment import describe
-from somknn.evaluation import MethodResult, evaluate_predictions, report_pictures
+from somknn.evaluation import MethodResult, evaluate_predictions, features, report_pictures
 from somknn.evaluation.drawing import Drawing
 from somknn.evaluation.report import begin_report
 from somknn.plots import require_matplotlib
@@ -121,8 +121,35 @@ def _print_epochs(console: Console, outcome: Outcome) -> None:
     console.print(table)
 
 
-def write_results(out: Path, data: Dataset, outcomes: list[Outcome], names: list[str] | None) -> list[Path]:
-    """Write metrics.json, predictions.csv and the first method's model, which knows the `names` of the columns."""
+class Scaled(NamedTuple):
+    """A data set with scaled columns, how they were scaled, and the cross-validated accuracy of each way."""
+
+    data: Dataset
+    name: str
+    transformer: Any
+    scores: dict[str, float]
+
+    def told(self) -> str:
+        """A line about the choice."""
+        shown = ", ".join(f"{name} {100 * score:.1f} %" for name, score in self.scores.items())
+        return (
+            f"Scaling of the columns: {self.name} (5-NN cross-validated on training rows: {shown}); saved in the model"
+        )
+
+
+def scale(data: Dataset, scaling: str) -> Scaled:
+    """The data set with its columns scaled; "auto" chooses by cross-validation on the training rows."""
+    name, scores = features.choose_scaling(data) if scaling == "auto" else (scaling, {})
+    transformer = features.fitted_transformer(name, data)
+    if transformer is None:
+        return Scaled(data, name, None, scores)
+    X_train, X_test = transformer.transform(data.X_train), transformer.transform(data.X_test)
+    return Scaled(dataclasses.replace(data, X_train=X_train, X_test=X_test), name, transformer, scores)
+
+
+def write_results(out: Path, scaled: Scaled, outcomes: list[Outcome]) -> list[Path]:
+    """Write metrics.json, predictions.csv and the first method's model, which scales and knows the columns' names."""
+    data = scaled.data
     out.mkdir(parents=True, exist_ok=True)
     paths = [out / "metrics.json", out / "predictions.csv", out / "model.safetensors"]
     metrics = {
@@ -131,10 +158,12 @@ def write_results(out: Path, data: Dataset, outcomes: list[Outcome], names: list
         "test_rows": len(data.X_test),
         "features": data.X_train.shape[1],
         "dtype": str(data.X_train.dtype),
+        "scaling": {"name": scaled.name, "cross_validated_accuracy": scaled.scores},
         "methods": [outcome.record() for outcome in outcomes],
         "environment": describe(),
     }
-    column_names.save(outcomes[0].model, paths[2], names)
+    model = features.with_features(outcomes[0].model, scaled.name, scaled.transformer)
+    column_names.save(model, paths[2], data.column_names)
     with replacing(paths[1]) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["row", "label", *(outcome.name for outcome in outcomes)])

@@ -71,17 +71,15 @@ class _Names(click.ParamType):
 )
 @click.option(
     "--features",
-    type=_Names(("raw", "normalised", "deskewed")),
-    default="raw",
-    show_default=True,
-    help="Candidate features: raw, normalised (rows of unit length), deskewed (images).",
+    type=_Names(("raw", "standard", "minmax", "normalised", "deskewed")),
+    default=None,
+    help="Candidate features: raw, standard (columns of mean 0 and variance 1), minmax (columns from 0 to 1), "
+    "normalised (rows of unit length), deskewed (images).  [default: raw,standard,minmax for a table, raw for images]",
 )
 @shared.METRIC
 @click.option("--cv", type=click.IntRange(min=2), default=10, show_default=True, help="Folds, stratified.")
 @with_options(shared.method_options)
-@shared.out_option(
-    "somknn-tune", "report.html, metrics.json, tuning.csv, and model.safetensors unless normalised features won"
-)
+@shared.out_option("somknn-tune", "report.html, metrics.json, tuning.csv, model.safetensors")
 def command(
     dataset: str,
     train_size: int | None,
@@ -89,7 +87,7 @@ def command(
     image_shape: tuple[int, int] | None,
     ks: list[int],
     weights: list[str],
-    features: list[str],
+    features: list[str] | None,
     metric: str,
     cv: int,
     tie_break: str,
@@ -109,15 +107,19 @@ def command(
         shared.check_places(dataset, out, "report.html", "metrics.json", "tuning.csv", "model.safetensors")
         data = shared.load(dataset, train_size, test_size, image_shape, **columns)
         seconds["load"] = time.perf_counter() - start
+        if features is None:
+            features = ["raw", "standard", "minmax"] if data.image_shape is None else ["raw"]
         raw, found = shared.indexed_ahead(data, _BEFORE["n_neighbors"], metric) if "raw" in features else (None, None)
 
         from somknn.cli import column_names
         from somknn.evaluation import KNeighborsClassifierCV, report, report_pictures, study
+        from somknn.evaluation import features as kinds
         from somknn.evaluation.drawing import Drawing
         from somknn.neighbors import KNeighborsClassifier
 
         drawing = Drawing(executor)
         judges: dict[str, Any] = {}
+        transformers: dict[str, Any] = {}
 
         def judged(setting: str, features: str, parameters: dict[str, Any]) -> tuple[Any, Any, Any]:
             title = f"{setting}: k = {parameters['n_neighbors']}, {parameters['weights']}{study.of_metric(metric)}"
@@ -129,7 +131,8 @@ def command(
         with shared.plain_warnings():
             for name in features:
                 step = time.perf_counter()
-                transform = study.feature_transform(name, data.image_shape)
+                transformers[name] = kinds.fitted_transformer(name, data)
+                transform = None if transformers[name] is None else transformers[name].transform
                 with shared.working(f"cross-validating {len(ks) * len(weights)} candidates on {name} features"):
                     rows = raw if transform is None else transform(data.X_train)
                     model = KNeighborsClassifier(tie_break=tie_break, metric=metric).fit(rows, data.y_train)
@@ -145,12 +148,9 @@ def command(
             best = max(searches, key=lambda name: searches[name].best_score_)
             tuned = searches[best]
             out.mkdir(parents=True, exist_ok=True)
-            paths = [out / "report.html", out / "metrics.json", out / "tuning.csv"]
-            saving, classifier = None, study.savable(tuned.best_estimator_, best, data)
-            if classifier is not None:
-                paths.append(out / "model.safetensors")
-                names = data.column_names
-                saving = in_thread(column_names.save, classifier, paths[-1], names)
+            paths = [out / name for name in ("report.html", "metrics.json", "tuning.csv", "model.safetensors")]
+            classifier = kinds.with_features(tuned.best_estimator_, best, transformers[best])
+            saving = in_thread(column_names.save, classifier, paths[-1], data.column_names)
             with shared.working("judging on the test rows"):
                 tuning = report.tuning_section(tuned.cv_results_, drawing)
                 judgements = before.result(), judged("After", best, tuned.best_params_)
@@ -173,8 +173,7 @@ def command(
         _write_candidates(paths[2], searches)
         with shared.working("writing the report"):
             finish_report(paths[0])
-        if saving is not None:
-            saving.result()
+        saving.result()
         seconds["all"] = time.perf_counter() - start
         shared.write_metrics(paths[1], data, methods, best={"features": best, **tuned.best_params_}, seconds=seconds)
     _print_candidates(console, searches, cv)

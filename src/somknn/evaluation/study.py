@@ -7,56 +7,11 @@ from concurrent.futures import Future
 from typing import Any
 
 import numpy as np
-from sklearn.pipeline import Pipeline
-from sklearn.preprocessing import normalize
 
 from somknn.evaluation import metrics
 from somknn.evaluation.results import MethodResult
 from somknn.neighbors import KNeighborsClassifier
 from somknn.neighbors.weighting import class_shares, neighbour_weights, winning_codes
-
-
-def unit_length(X: np.ndarray) -> np.ndarray:
-    """Rows divided by their Euclidean norm, float32: neighbours are then by the angle between rows."""
-    return normalize(X.astype(np.float32))
-
-
-def _deskewed(X: np.ndarray, image_shape: tuple[int, ...]) -> np.ndarray:
-    from somknn.images import Deskew
-
-    return Deskew(image_shape=image_shape).fit_transform(X)
-
-
-FEATURES = ("raw", "normalised", "deskewed")
-
-
-def feature_transform(name: str, image_shape: tuple[int, ...] | None) -> Callable[[np.ndarray], np.ndarray] | None:
-    """The function that computes the features `name` from rows; None for "raw".
-
-    "normalised" divides each row by its norm (a common factor for all rows, such as 1/255, would not change any
-    neighbour). Raises ValueError for a name that is not in `FEATURES`, and for "deskewed" if the rows are not images.
-    """
-    if name == "raw":
-        return None
-    if name == "normalised":
-        return unit_length
-    if name == "deskewed":
-        if image_shape is None or len(image_shape) != 2:
-            raise ValueError("deskewed features need images, but the rows of this data set are none")
-        shape = image_shape
-        return lambda X: _deskewed(X, shape)
-    raise ValueError(f"unknown features {name!r}; choose from {', '.join(FEATURES)}")
-
-
-def savable(classifier: KNeighborsClassifier, features: str, data: Any) -> Any:
-    """The fitted classifier if it uses raw rows and so can be saved; None for other features."""
-    if features == "raw":
-        return classifier
-    if features == "deskewed":
-        from somknn.images import Deskew
-
-        return Pipeline([("deskew", Deskew(data.image_shape).fit(data.X_train[:1])), ("classifier", classifier)])
-    return None
 
 
 class Judge:
