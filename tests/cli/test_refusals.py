@@ -156,7 +156,7 @@ def test_memory_and_packages_are_one_line(tmp_path, monkeypatch, command, error,
         raise error
 
     monkeypatch.setattr(group.get_command(None, command), "callback", fail)
-    arguments = {"classify": ["model", "rows.npy", "-o", "out.csv"]}.get(command, [])
+    arguments = ["model", "rows.npy", "-o", "out.csv"] if command in ("classify", "predict") else []
     result = CliRunner().invoke(main, [command, *arguments])
     assert result.exit_code == 1
     assert result.stderr.startswith("Error: ")

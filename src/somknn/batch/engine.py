@@ -19,7 +19,15 @@ from somknn.batch import writers
 from somknn.batch.checks import UsageError, set_apart
 from somknn.batch.columns import choose_columns
 from somknn.batch.manifest import WorkFolder, file_digest, fingerprint
-from somknn.batch.prediction import Wanted, check_model, forget_names, predict_columns, set_threads, takes_missing
+from somknn.batch.prediction import (
+    Wanted,
+    check_model,
+    forget_names,
+    kind_of,
+    predict_columns,
+    set_threads,
+    takes_missing,
+)
 from somknn.batch.sources import find_inputs, open_sources
 from somknn.datasets.chunks import BatchError, Chunk, Reject
 from somknn.datasets.separators import TextOptions, has_decimal_comma
@@ -46,6 +54,7 @@ class Options:
     columns: str = "names"
     drop: tuple[str, ...] = ()
     id: tuple[str, ...] = ()
+    any_kind: bool = False
 
     def __post_init__(self) -> None:
         if self.columns not in ("names", "given"):
@@ -132,6 +141,8 @@ def classify(
         default its first lines tell, and an error asks where they do not.
     decimal : {"point", "comma"}, default=None
         The sign before fractions in a CSV input; None is the point.
+    any_kind : bool, default=False
+        Take models that are no classifiers too; see `predict`.
     drop : list of str, default=()
         Names of columns that are no features (an id, a label) and are left out; they may hold text.
     id : list of str, default=()
@@ -156,6 +167,16 @@ def classify(
     run = Run(model, find_sources(inputs, model, output, checked), output, checked, progress)
     set_threads(run.model, n_jobs)
     return run.run(resume)
+
+
+def predict(model: Any, inputs: Any, output: Any, **more: Any) -> Summary:
+    """The same as `classify`, for every kind of model.
+
+    A regressor's output has `value` (`value_1`, … for several), a map's `map_row`, `map_column` and the `distance` to
+    that neuron, a K-Means' `cluster` and the `distance` to its centre, an index's `neighbor_1`, `distance_1` and so on.
+    A classifier's is that of `classify`. `proba` and `top` are for classifiers, `neighbors` for what has neighbours.
+    """
+    return classify(model, inputs, output, any_kind=True, **more)
 
 
 def find_sources(inputs: Any, model_path: Any, output: Any, options: Options) -> list[Any]:
@@ -225,11 +246,12 @@ class Run:
         self.ending = writers.check_output(self.output)
         self.model_path = Path(model_path)
         self.model = persistence.load(self.model_path)
-        check_model(self.model, self.wanted)
+        check_model(self.model, self.wanted, any_kind=options.any_kind)
         for name in options.id:
             if writers.is_taken(name):
                 raise BatchError(f"--id {name}: the output has a column of this name itself; rename it in the file")
-        self.classes = writers.plain_classes(np.asarray(self.model.classes_))
+        is_classifier = kind_of(self.model) == "classes"
+        self.classes = writers.plain_classes(np.asarray(self.model.classes_)) if is_classifier else None
         self.schema = persistence.input_schema(self.model)
         forget_names(self.model)
         self.target = None if self.schema.dtype is None else np.dtype(self.schema.dtype)

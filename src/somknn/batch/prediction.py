@@ -3,7 +3,7 @@
 from typing import Any, NamedTuple
 
 import numpy as np
-from sklearn.base import BaseEstimator
+from sklearn.base import BaseEstimator, is_regressor
 from sklearn.utils import get_tags
 
 from somknn.datasets.chunks import BatchError
@@ -51,10 +51,35 @@ def takes_missing(model: Any) -> bool:
     return False
 
 
-def check_model(model: Any, wanted: Wanted) -> None:
-    """Raise before any row is read if the model cannot produce the requested columns."""
-    if not hasattr(model, "predict") or not hasattr(model, "classes_"):
-        raise BatchError(f"a {type(model).__name__} is no classifier")
+def kind_of(model: Any) -> str | None:
+    """What a model answers: classes, values, units of a map, clusters, or neighbours; None for anything else."""
+    last = model.steps[-1][1] if hasattr(model, "steps") else model
+    if hasattr(model, "predict") and hasattr(model, "classes_"):
+        return "classes"
+    if is_regressor(last):
+        return "values"
+    if hasattr(last, "_nearest_unit"):
+        return "units" if hasattr(last, "codebook_") else "clusters"
+    return "neighbors" if hasattr(last, "kneighbors") else None
+
+
+def check_model(model: Any, wanted: Wanted, *, any_kind: bool = False) -> None:
+    """Raise before any row is read if the model cannot produce the requested columns.
+
+    With `any_kind` it may also be a regressor, a map, a K-Means or an index of neighbours.
+    """
+    kind = kind_of(model)
+    if kind != "classes" and not any_kind:
+        more = "; somknn predict takes it" if kind else ""
+        raise BatchError(f"a {type(model).__name__} is no classifier{more}")
+    if kind is None:
+        raise BatchError(f"a {type(model).__name__} gives no predictions")
+    if kind != "classes":
+        if wanted.proba or wanted.top > 1 or (wanted.neighbors and kind not in ("values", "neighbors")):
+            raise BatchError(
+                f"a {type(model).__name__} is no classifier, which --proba and --top (and --neighbors) need"
+            )
+        return
     if isinstance(model.classes_, list):
         raise BatchError("classifiers with several outputs are not supported")
     if (wanted.proba or wanted.top > 1) and not hasattr(model, "predict_proba"):
@@ -69,10 +94,13 @@ def check_model(model: Any, wanted: Wanted) -> None:
 def predict_columns(model: Any, rows: np.ndarray, wanted: Wanted) -> dict[str, np.ndarray]:
     """Columns of predictions for rows that passed the checks; labels as positions in `model.classes_`.
 
-    `code` int32 (m,), `confidence` float64 (m,) if the model gives probabilities, and on request `proba` (m, classes),
-    `top_code` and `top_confidence` (m, top), `neighbor` int64 and `distance` float64 (m, k).
+    A regressor gives `value` float64 (m,) or (m, outputs), a map `map_row`, `map_column` int64 and `distance` float64
+    (m,), a K-Means `cluster` int64 and `distance`, an index of neighbours `neighbor` and `distance` (m, k). A
+    classifier: `code` int32 (m,), `confidence` float64 (m,) if the model gives probabilities, and on request `proba` (m,
+    classes), `top_code` and `top_confidence` (m, top), `neighbor` int64 and `distance` float64 (m, k).
     """
-    parts = [_predict(model, rows[at : at + _ROWS_AT_ONCE], wanted) for at in range(0, len(rows), _ROWS_AT_ONCE)]
+    predict = _predict if kind_of(model) == "classes" else _answer
+    parts = [predict(model, rows[at : at + _ROWS_AT_ONCE], wanted) for at in range(0, len(rows), _ROWS_AT_ONCE)]
     if not parts:
         return {}
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
@@ -97,13 +125,38 @@ def _predict(model: Any, rows: np.ndarray, wanted: Wanted) -> dict[str, np.ndarr
     return columns
 
 
+def _answer(model: Any, rows: np.ndarray, wanted: Wanted) -> dict[str, np.ndarray]:
+    """The columns of a model that is no classifier."""
+    kind, last, given = kind_of(model), model, rows
+    while hasattr(last, "steps"):
+        given, last = _through(last.steps[:-1], given), last.steps[-1][1]
+    columns: dict[str, np.ndarray] = {}
+    if kind == "values":
+        columns["value"] = np.asarray(last.predict(given), dtype=np.float64)
+    elif kind in ("units", "clusters"):
+        squared, units = last._nearest_unit(given)
+        if kind == "units":
+            columns["map_row"], columns["map_column"] = np.divmod(units.astype(np.int64), last.codebook_.shape[1])
+        else:
+            columns["cluster"] = units.astype(np.int64)
+        columns["distance"] = np.sqrt(squared.astype(np.float64))
+    if kind == "neighbors" or wanted.neighbors:
+        distances, indices = last.kneighbors(given)
+        columns["neighbor"], columns["distance"] = np.asarray(indices, dtype=np.int64), distances
+    return columns
+
+
+def _through(steps: Any, rows: Any) -> Any:
+    for _, step in steps:
+        if step is not None and step != "passthrough":
+            rows = step.transform(rows)
+    return rows
+
+
 def _answers(model: Any, rows: Any, neighbors: bool) -> tuple[np.ndarray, Any, Any]:
     """Label codes, class shares (or None) and the result of `kneighbors` (or None), from one search if possible."""
     if hasattr(model, "steps"):  # a Pipeline: its `predict` and `predict_proba` would each transform the rows
-        for _, step in model.steps[:-1]:
-            if step is not None and step != "passthrough":
-                rows = step.transform(rows)
-        return _answers(model.steps[-1][1], rows, neighbors)
+        return _answers(model.steps[-1][1], _through(model.steps[:-1], rows), neighbors)
     if hasattr(model, "_predict_in_one_search"):
         return model._predict_in_one_search(rows)
     codes = np.searchsorted(model.classes_, model.predict(rows))

@@ -15,7 +15,7 @@ ENDINGS = (".parquet", ".csv", ".npy")
 
 
 _TAKEN = re.compile(
-    r"file|row|label|confidence|value|cluster|distance|(label|confidence|proba|neighbor|distance|value)_.*"
+    r"file|row|label|confidence|value|map_row|map_column|cluster|distance|(label|confidence|proba|neighbor|distance|value)_.*"
 )
 
 
@@ -25,7 +25,7 @@ def is_taken(name: str) -> bool:
 
 
 def named_columns(
-    columns: dict[str, np.ndarray], files: np.ndarray | None, classes: np.ndarray, marks: dict[str, np.ndarray]
+    columns: dict[str, np.ndarray], files: np.ndarray | None, classes: np.ndarray | None, marks: dict[str, np.ndarray]
 ) -> dict[str, np.ndarray]:
     """The table as the user sees it: one name per one-dimensional column, and labels instead of class numbers.
 
@@ -34,6 +34,8 @@ def named_columns(
     table: dict[str, np.ndarray] = {} if files is None else {"file": files}
     table["row"] = columns["row"]
     table |= marks
+    if classes is None:
+        return table | _answers(columns)
     table["label"] = classes[columns["code"]]
     if "confidence" in columns:
         table["confidence"] = columns["confidence"]
@@ -43,6 +45,22 @@ def named_columns(
     if "proba" in columns:
         for j, label in enumerate(classes):
             table[f"proba_{label}"] = columns["proba"][:, j]
+    return table | _neighbours(columns)
+
+
+def _answers(columns: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The columns of a model that is no classifier: values of a regressor, places on a map, clusters, neighbours."""
+    table: dict[str, np.ndarray] = {}
+    for name in ("value", "map_row", "map_column", "cluster", "distance"):
+        if name in columns and columns[name].ndim == 1:
+            table[name] = columns[name]
+        elif name == "value" and name in columns:
+            table |= {f"value_{j + 1}": columns[name][:, j] for j in range(columns[name].shape[1])}
+    return table | _neighbours(columns)
+
+
+def _neighbours(columns: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    table = {}
     for place in range(columns["neighbor"].shape[1] if "neighbor" in columns else 0):
         table[f"neighbor_{place + 1}"] = columns["neighbor"][:, place]
         table[f"distance_{place + 1}"] = columns["distance"][:, place]

@@ -33,54 +33,65 @@ def _names(context: click.Context, parameter: click.Parameter, values: tuple[str
     return tuple(dict.fromkeys(name for value in values for name in split_names(value)))
 
 
+OPTIONS = [
+    click.argument("model", type=click.Path()),
+    click.argument("inputs", metavar="INPUT...", nargs=-1, required=True),
+    click.option(
+        "-o", "--output", required=True, help="A .parquet, .csv or .npy file, or - for CSV on standard output."
+    ),
+    click.option("--proba", is_flag=True, help="Write the probability of every class."),
+    click.option("--top", type=click.IntRange(1), default=1, help="Write that many labels, the best first."),
+    click.option("--neighbors", is_flag=True, help="Write the nearest training rows and their distances."),
+    click.option("--chunk-bytes", type=_Size(), default="64MB", show_default=True, help="Rows held by each stage."),
+    click.option(
+        "--on-bad-row",
+        type=click.Choice(["fail", "skip", "quarantine"]),
+        default="fail",
+        show_default=True,
+        help="A row with NaN, text, a wrong width or a value out of range; quarantine writes it to OUTPUT.rejects.csv.",
+    ),
+    click.option(
+        "--max-rejects", type=click.IntRange(0), default=10_000, show_default=True, help="Give up beyond this."
+    ),
+    click.option(
+        "--cast", is_flag=True, help="Accept integer rows for a model that was fitted on floating-point rows."
+    ),
+    HEADER,
+    *CELLS,
+    click.option(
+        "--columns",
+        type=click.Choice(["names", "given"]),
+        default="names",
+        show_default=True,
+        help="Find the columns by the names that the model was fitted with, or take them in the order given.",
+    ),
+    click.option(
+        "--drop",
+        metavar="NAME[,NAME...]",
+        multiple=True,
+        callback=_names,
+        help="Leave out columns that are no features, such as an id or a label.",
+    ),
+    click.option(
+        "--id",
+        metavar="NAME[,NAME...]",
+        multiple=True,
+        callback=_names,
+        help="Columns that are no features and go to the output, before the predictions.",
+    ),
+    click.option("--resume", is_flag=True, help="Continue an interrupted run of the same command."),
+    click.option("--threads", "n_jobs", type=int, default=None, help="Threads of the classifier."),
+]
+
+
 @click.command()
-@click.argument("model", type=click.Path())
-@click.argument("inputs", metavar="INPUT...", nargs=-1, required=True)
-@click.option("-o", "--output", required=True, help="A .parquet, .csv or .npy file, or - for CSV on standard output.")
-@click.option("--proba", is_flag=True, help="Write the probability of every class.")
-@click.option("--top", type=click.IntRange(1), default=1, help="Write that many labels, the best first.")
-@click.option("--neighbors", is_flag=True, help="Write the nearest training rows and their distances.")
-@click.option("--chunk-bytes", type=_Size(), default="64MB", show_default=True, help="Rows held by each stage.")
-@click.option(
-    "--on-bad-row",
-    type=click.Choice(["fail", "skip", "quarantine"]),
-    default="fail",
-    show_default=True,
-    help="A row with NaN, text, a wrong width or a value out of range; quarantine writes it to OUTPUT.rejects.csv.",
-)
-@click.option("--max-rejects", type=click.IntRange(0), default=10_000, show_default=True, help="Give up beyond this.")
-@click.option("--cast", is_flag=True, help="Accept integer rows for a model that was fitted on floating-point rows.")
-@HEADER
-@with_options(CELLS)
-@click.option(
-    "--columns",
-    type=click.Choice(["names", "given"]),
-    default="names",
-    show_default=True,
-    help="Find the columns by the names that the model was fitted with, or take them in the order given.",
-)
-@click.option(
-    "--drop",
-    metavar="NAME[,NAME...]",
-    multiple=True,
-    callback=_names,
-    help="Leave out columns that are no features, such as an id or a label.",
-)
-@click.option(
-    "--id",
-    metavar="NAME[,NAME...]",
-    multiple=True,
-    callback=_names,
-    help="Columns that are no features and go to the output, before the predictions.",
-)
-@click.option("--resume", is_flag=True, help="Continue an interrupted run of the same command.")
-@click.option("--threads", "n_jobs", type=int, default=None, help="Threads of the classifier.")
+@with_options(OPTIONS)
 def command(model: str, inputs: tuple[str, ...], output: str, resume: bool, n_jobs: int | None, **options: Any) -> None:
     """Classify the rows of INPUT files with MODEL, a file written by a model's save method.
 
-    INPUT: .npy, .npz, IDX(.gz), .csv(.gz), .parquet, .arrow, a folder of images (PNG, JPEG, BMP, TIFF), a glob pattern,
-    or - for CSV on standard input. Memory stays bounded whatever the size. OUTPUT appears when it is complete; until
-    then finished parts lie in OUTPUT.parts, and --resume continues from them.
+    INPUT: CSV and TSV, Parquet, Arrow and Feather, .npy, .npz, IDX, images, a folder of images or of the parts of a
+    table, a glob pattern, or - for CSV on standard input. Memory stays bounded whatever the size. OUTPUT appears when it
+    is complete; until then finished parts lie in OUTPUT.parts, and --resume continues from them.
 
     A model that was fitted on named columns finds them in a CSV or a table by name, in whatever order. --drop names
     columns that are no features; --columns given says that a file has the model's columns in the model's order.
@@ -89,6 +100,11 @@ def command(model: str, inputs: tuple[str, ...], output: str, resume: bool, n_jo
     that they need is missing; 4 damaged model file; 5 cannot resume; 6 a file cannot be read or written; 130, 143 or
     129 interrupted by Ctrl-C, SIGTERM or SIGHUP (resumable).
     """
+    work(model, inputs, output, resume=resume, n_jobs=n_jobs, **options)
+
+
+def work(model: str, inputs: tuple[str, ...], output: str, **options: Any) -> None:
+    """Answer the rows of files, say how far it is, and end with the exit code of what went wrong."""
 
     def hint() -> str:  # may be called at any moment, also during an import
         return "; finished parts are kept, --resume continues" if output != "-" and any_parts(output) else ""
@@ -99,7 +115,7 @@ def command(model: str, inputs: tuple[str, ...], output: str, resume: bool, n_jo
 
     try:
         with _said_at_once(), _Progress() as progress:
-            summary = classify(model, list(inputs), output, resume=resume, n_jobs=n_jobs, progress=progress, **options)
+            summary = classify(model, list(inputs), output, progress=progress, **options)
     except ModelFileError as error:
         _stop(str(error), 4)
     except ResumeError as error:
@@ -118,7 +134,8 @@ def command(model: str, inputs: tuple[str, ...], output: str, resume: bool, n_jo
     else:
         resumed = f", {summary.resumed_rows:,} of them by the interrupted run" if summary.resumed_rows else ""
         rejected = f"; {summary.rejects:,} bad rows set apart" if summary.rejects else ""
-        click.echo(f"{summary.rows:,} rows classified{resumed}{rejected}", err=True)
+        done = "predicted" if options.get("any_kind") else "classified"
+        click.echo(f"{summary.rows:,} rows {done}{resumed}{rejected}", err=True)
 
 
 @contextlib.contextmanager
@@ -131,7 +148,7 @@ def _said_at_once() -> Iterator[None]:
 
         def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
             if issubclass(category, ColumnsWarning):
-                click.echo(f"somknn classify: {message}", err=True)
+                click.echo(f"{_name()}: {message}", err=True)
             else:
                 others(message, category, *where, **more)
 
@@ -141,8 +158,12 @@ def _said_at_once() -> Iterator[None]:
 
 
 def _stop(message: str, code: int) -> None:
-    click.echo(f"somknn classify: {message}", err=True)
+    click.echo(f"{_name()}: {message}", err=True)
     sys.exit(code)
+
+
+def _name() -> str:
+    return f"somknn {click.get_current_context().info_name}"
 
 
 class _Progress:
@@ -155,7 +176,7 @@ class _Progress:
             from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
             self._bar = Progress(
-                TextColumn("classifying"),
+                TextColumn("answering"),
                 BarColumn(),
                 TextColumn("{task.fields[done]}"),
                 TimeRemainingColumn(elapsed_when_finished=True),

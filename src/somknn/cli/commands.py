@@ -18,6 +18,7 @@ _COMMANDS = {
     "prototypes": "somknn.cli.prototypes",
     "info": "somknn.cli.info",
     "classify": "somknn.cli.classify",
+    "predict": "somknn.cli.predict",
 }
 
 

@@ -22,6 +22,8 @@ checks it. A classifier whose `predict` and `predict_proba` would each run a sea
 classification calls instead of both:
 
     _predict_in_one_search(X) -> (positions in classes_, shares, result of kneighbors or None)
+
+A map and a K-Means have one as well: `_nearest_unit(X) -> (squared distances, units)`.
 """
 
 from somknn.persistence.container import FORMAT_VERSION, ModelFileError

@@ -248,6 +248,10 @@ class KMeans(Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Cluster
         """Nearest centre of every row, (n_samples,) int32; equal distances go to the lowest centre."""
         return self._nearest(self._rows(X, reset=False))[1].astype(np.int32)
 
+    def _nearest_unit(self, X: Any) -> tuple[np.ndarray, np.ndarray]:
+        """Squared distances and centres of the rows, for batch prediction."""
+        return self._nearest(self._rows(X, reset=False))
+
     def transform(self, X: Any) -> np.ndarray:
         """Distances to all centres, (n_samples, n_clusters), in the dtype of the centres."""
         X = self._rows(X, reset=False)

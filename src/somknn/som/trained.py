@@ -26,6 +26,11 @@ class TrainedMap:
     _rule: Any
     predict: Any
 
+    def _nearest_unit(self, X: Any) -> tuple[np.ndarray, np.ndarray]:
+        """Squared distances and neurons of the rows, for batch prediction."""
+        found = self._search(X)
+        return found.distances, found.units[:, 0]
+
     def quantization_error(self, X: Any, sample_weight: Any = None) -> float:
         """Mean distance of the rows to their best-matching units."""
         search = self._search(X)
