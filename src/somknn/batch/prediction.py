@@ -96,8 +96,8 @@ def predict_columns(model: Any, rows: np.ndarray, wanted: Wanted) -> dict[str, n
 
     A regressor gives `value` float64 (m,) or (m, outputs), a map `map_row`, `map_column` int64 and `distance` float64
     (m,), a K-Means `cluster` int64 and `distance`, an index of neighbours `neighbor` and `distance` (m, k). A
-    classifier: `code` int32 (m,), `confidence` float64 (m,) if the model gives probabilities, and on request `proba` (m,
-    classes), `top_code` and `top_confidence` (m, top), `neighbor` int64 and `distance` float64 (m, k).
+    classifier: `code` int32 (m,), `confidence` float64 (m,) if the model gives probabilities, and on request `proba`
+    (m, classes), `top_code` and `top_confidence` (m, top), `neighbor` int64 and `distance` float64 (m, k).
     """
     predict = _predict if kind_of(model) == "classes" else _answer
     parts = [predict(model, rows[at : at + _ROWS_AT_ONCE], wanted) for at in range(0, len(rows), _ROWS_AT_ONCE)]

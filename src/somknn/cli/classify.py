@@ -90,8 +90,8 @@ def command(model: str, inputs: tuple[str, ...], output: str, resume: bool, n_jo
     """Classify the rows of INPUT files with MODEL, a file written by a model's save method.
 
     INPUT: CSV and TSV, Parquet, Arrow and Feather, .npy, .npz, IDX, images, a folder of images or of the parts of a
-    table, a glob pattern, or - for CSV on standard input. Memory stays bounded whatever the size. OUTPUT appears when it
-    is complete; until then finished parts lie in OUTPUT.parts, and --resume continues from them.
+    table, a glob pattern, or - for CSV on standard input. Memory stays bounded whatever the size. OUTPUT appears when
+    it is complete; until then finished parts lie in OUTPUT.parts, and --resume continues from them.
 
     A model that was fitted on named columns finds them in a CSV or a table by name, in whatever order. --drop names
     columns that are no features; --columns given says that a file has the model's columns in the model's order.
