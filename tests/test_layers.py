@@ -17,7 +17,7 @@ KERNELS = [
     {"tiles"},
     {"exact"},
     {"bounds"},
-    {"images", "learn", "maps", "search", "votes"},
+    {"files", "images", "learn", "maps", "search", "votes"},
 ]
 SOMKNN = [
     {
@@ -39,9 +39,10 @@ SOMKNN = [
     {"distributed", "evaluation"},
     {"cli"},
 ]
-# Trainers, votes and images call the kernels of their own subject. All other ways to kernels lead through `machine` and
-# `search`.
+# Trainers, votes, images and files call the kernels of their own subject. All other ways to kernels lead through
+# `machine` and `search`.
 CALL_KERNELS = {
+    "datasets/text.py",
     "grouping.py",
     "images/deformation.py",
     "images/transformers.py",

@@ -50,7 +50,7 @@ def test_both_ways_agree_on_everything(cells):
 
 def test_pyarrow_reads_what_it_is_meant_for():
     """Otherwise the two tests above would compare NumPy with itself."""
-    assert text._parse_with_pyarrow(["1,255", "0,7"], 2).dtype == np.uint8
-    np.testing.assert_array_equal(text._parse_with_pyarrow(["1,256", "0,7.5"], 2), [[1, 256], [0, 7.5]])
+    assert text._parse_with_pyarrow(b"1,255\n0,7", 2).dtype == np.uint8
+    np.testing.assert_array_equal(text._parse_with_pyarrow(b"1,256\n0,7.5", 2), [[1, 256], [0, 7.5]])
     for bad in ("0x1A,2", "1,", "1", "1,2,3", '"1",2', "nan,1"):
-        assert text._parse_with_pyarrow(["1,2", bad], 2) is None
+        assert text._parse_with_pyarrow(f"1,2\n{bad}".encode(), 2) is None
