@@ -1,8 +1,10 @@
 """Batch classification: every input and output, schema, bad rows, resuming."""
 
+import bz2
 import gzip
 import io
 import itertools
+import lzma
 import struct
 import sys
 
@@ -23,6 +25,12 @@ from somknn.cli import main
 SMALL = {"chunk_bytes": 12 * 70}  # 70 rows of the uint8 fixture
 
 
+def png(row):
+    file = io.BytesIO()
+    Image.fromarray(row.reshape(3, 4)).save(file, "PNG")
+    return file.getvalue()
+
+
 def write_input(folder, kind, rows):
     path = folder / f"in.{kind}"
     if kind == "npy":
@@ -36,13 +44,23 @@ def write_input(folder, kind, rows):
     elif kind in ("idx", "idx.gz"):
         raw = bytes([0, 0, 8, 3]) + struct.pack(">3I", len(rows), 3, 4) + rows.tobytes()
         path.write_bytes(gzip.compress(raw) if kind == "idx.gz" else raw)
+    elif kind in ("tsv", "csv.xz", "csv.bz2"):
+        text = "\n".join(("\t" if kind == "tsv" else ";").join(map(str, row)) for row in rows.tolist()).encode()
+        path.write_bytes({"tsv": bytes, "csv.xz": lzma.compress, "csv.bz2": bz2.compress}[kind](text))
     elif kind in ("csv", "csv.gz", "names.csv"):
         text = "\n".join(",".join(map(str, row)) for row in rows.tolist()) + "\n"
         if kind == "names.csv":
             text = ",".join(f"c{i}" for i in range(rows.shape[1])) + "\n\n" + text
         path.write_bytes(gzip.compress(text.encode()) if kind == "csv.gz" else text.encode())
     else:
-        if kind.startswith("list"):
+        if kind.startswith("uneven"):  # lists without a fixed length
+            table = pa.table({"x": pa.array(rows.astype(float).tolist(), pa.large_list(pa.float64()))})
+        elif kind.startswith("nested"):
+            table = pa.table({"x": pa.array(rows.reshape(-1, 3, 4).tolist(), pa.list_(pa.list_(pa.uint8(), 4), 3))})
+        elif kind.startswith("image"):
+            pictures = [{"bytes": png(row), "path": f"{i}.png"} for i, row in enumerate(rows)]
+            table = pa.table({"x": pa.array(pictures, pa.struct([("bytes", pa.binary()), ("path", pa.string())]))})
+        elif kind.startswith("list"):
             flat = pa.array(rows.ravel())
             table = pa.table({"x": pa.FixedSizeListArray.from_arrays(flat, rows.shape[1])})
         else:
@@ -53,13 +71,17 @@ def write_input(folder, kind, rows):
             with pa.ipc.new_stream(path, table.schema) as writer:
                 writer.write_table(table, max_chunksize=90)
         else:
-            with pa.ipc.new_file(path, table.schema) as writer:
+            packed = pa.ipc.IpcWriteOptions(compression="zstd" if kind.startswith("uneven") else None)
+            with pa.ipc.new_file(path, table.schema, options=packed) as writer:
                 writer.write_table(table, max_chunksize=90)
     return path
 
 
 KINDS = ["npy", "fortran.npy", "f4.npy", "npz", "idx", "idx.gz", "csv", "csv.gz", "names.csv"]
 KINDS += ["parquet", "list.parquet", "arrow", "stream.arrow", "list.arrow"]
+NEW_KINDS = ["tsv", "csv.xz", "csv.bz2"]
+NEW_KINDS += [f"{kind}.{ending}" for kind in ("uneven", "nested", "image") for ending in ("parquet", "arrow")]
+KINDS += NEW_KINDS
 
 
 @pytest.mark.parametrize("kind", KINDS)

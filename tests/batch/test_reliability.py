@@ -15,7 +15,7 @@ import time
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
-from test_classify import write_input
+from test_classify import NEW_KINDS, write_input
 
 from mutations import MUTATIONS, mutate
 from somknn.batch import BatchError, classify
@@ -235,6 +235,7 @@ def test_no_file_may_grow_past_a_limit(tmp_path, model_file, rows, ending):
 
 
 KINDS = ["npy", "npz", "idx", "idx.gz", "csv", "csv.gz", "parquet", "list.parquet", "arrow", "stream.arrow"]
+KINDS += NEW_KINDS
 FUZZ = {"deadline": None, "suppress_health_check": [HealthCheck.function_scoped_fixture]}
 
 
