@@ -489,7 +489,7 @@ def test_memory_and_packages_are_one_line(tmp_path, rows, model_file, monkeypatc
 
 
 def run_cli(*arguments, stdin=None):
-    return CliRunner().invoke(main, ["classify", *map(str, arguments)], input=stdin)
+    return CliRunner().invoke(main, ["classify", "--overwrite", *map(str, arguments)], input=stdin)
 
 
 def test_command(tmp_path, rows, model, model_file):

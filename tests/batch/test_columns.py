@@ -233,7 +233,7 @@ def test_resuming_asks_for_the_same_columns(tmp_path, frame, named_file, monkeyp
 
 
 def run(*arguments, stdin=None):
-    return CliRunner().invoke(main, ["classify", *map(str, arguments)], input=stdin)
+    return CliRunner().invoke(main, ["classify", "--overwrite", *map(str, arguments)], input=stdin)
 
 
 def test_command(tmp_path, frame, fitted, named_file, nameless_file):

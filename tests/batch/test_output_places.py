@@ -132,3 +132,16 @@ def test_two_runs_share_no_output_through_a_link(tmp_path, rows, model_file):
     with pytest.raises(BatchError, match="in use by another run"):
         classify(model_file, tmp_path / "in.npy", tmp_path / "link.csv")
     folder.close()
+
+
+def test_an_output_that_is_there_is_kept(tmp_path, rows, model_file):
+    np.save(tmp_path / "rows.npy", rows)
+    out = tmp_path / "out.csv"
+    out.write_text("the work of a day")
+    arguments = ["classify", *map(str, (model_file, tmp_path / "rows.npy", "-o", out))]
+    done = CliRunner().invoke(main, arguments)
+    assert (done.exit_code, done.stderr.count("\n")) == (2, 1)
+    assert "is there already; choose another place, or say --overwrite" in done.stderr
+    assert out.read_text() == "the work of a day"
+    assert CliRunner().invoke(main, [*arguments, "--overwrite"]).exit_code == 0
+    assert out.read_text().startswith("row,label")

@@ -50,7 +50,7 @@ def test_a_saved_model_knows_the_names(tmp_path, wine, name):
     answers = []
     for order in (NAMES, NAMES[::-1]):
         path = write(tmp_path / "rows.csv", order, WINE.data)
-        result = command("classify", tmp_path / "out" / saved, path, "-o", tmp_path / "labels.npy")
+        result = command("classify", "--overwrite", tmp_path / "out" / saved, path, "-o", tmp_path / "labels.npy")
         assert result.exit_code == 0, result.output
         answers.append(np.load(tmp_path / "labels.npy")["label"])
     np.testing.assert_array_equal(answers[0], answers[1])

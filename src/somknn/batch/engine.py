@@ -14,7 +14,7 @@ import numpy as np
 
 from somknn import persistence
 from somknn._ending import undone_unless_finished
-from somknn._files import refuse_to_overwrite, replacing, work_folder
+from somknn._files import any_parts, refuse_to_overwrite, replacing, work_folder
 from somknn.batch import writers
 from somknn.batch.checks import UsageError, set_apart
 from somknn.batch.columns import choose_columns
@@ -91,6 +91,7 @@ def classify(
     output: Any,
     *,
     resume: bool = False,
+    overwrite: bool = True,
     n_jobs: int | None = None,
     progress: Progress | None = None,
     **options: Any,
@@ -110,6 +111,8 @@ def classify(
     resume : bool, default=False
         Continue an interrupted run of the same command; start from the beginning if there is none. Only `on_bad_row`,
         `max_rejects` and `n_jobs` may differ.
+    overwrite : bool, default=True
+        Replace an output that is there already. The commands do so with --overwrite only.
     n_jobs : int, default=None
         Threads of the classifier; None keeps the model's setting.
     progress : callable, default=None
@@ -164,7 +167,10 @@ def classify(
         A file cannot be read or written. Finished parts are kept; `resume=True` continues.
     """
     checked = Options(**options)
-    run = Run(model, find_sources(inputs, model, output, checked), output, checked, progress)
+    sources = find_sources(inputs, model, output, checked)
+    if not overwrite and Path(output).is_file() and not (resume and any_parts(output)):
+        raise UsageError(f"the output {output} is there already; choose another place, or say --overwrite")
+    run = Run(model, sources, output, checked, progress)
     set_threads(run.model, n_jobs)
     return run.run(resume)
 

@@ -79,6 +79,7 @@ OPTIONS = [
         callback=_names,
         help="Columns that are no features and go to the output, before the predictions.",
     ),
+    click.option("--overwrite", is_flag=True, help="Replace an OUTPUT that is there already."),
     click.option("--resume", is_flag=True, help="Continue an interrupted run of the same command."),
     click.option("--threads", "n_jobs", type=int, default=None, help="Threads of the classifier."),
 ]
@@ -86,7 +87,7 @@ OPTIONS = [
 
 @click.command()
 @with_options(OPTIONS)
-def command(model: str, inputs: tuple[str, ...], output: str, resume: bool, n_jobs: int | None, **options: Any) -> None:
+def command(model: str, inputs: tuple[str, ...], output: str, **options: Any) -> None:
     """Classify the rows of INPUT files with MODEL, a file written by a model's save method.
 
     INPUT: CSV and TSV, Parquet, Arrow and Feather, .npy, .npz, IDX, images, a folder of images or of the parts of a
@@ -100,7 +101,7 @@ def command(model: str, inputs: tuple[str, ...], output: str, resume: bool, n_jo
     that they need is missing; 4 damaged model file; 5 cannot resume; 6 a file cannot be read or written; 130, 143 or
     129 interrupted by Ctrl-C, SIGTERM or SIGHUP (resumable).
     """
-    work(model, inputs, output, resume=resume, n_jobs=n_jobs, **options)
+    work(model, inputs, output, **options)
 
 
 def work(model: str, inputs: tuple[str, ...], output: str, **options: Any) -> None:

@@ -36,10 +36,11 @@ def named(model: Any, names: Sequence[str]) -> Any:
     return copy
 
 
-def in_the_order_of(model: Any, data: Any, dataset: str) -> Any:
+def in_the_order_of(model: Any, data: Any, dataset: str, *, by_name: bool = True) -> Any:
     """The data set with the columns that a saved model was fitted on, in its order; the model then forgets their names.
 
-    Raises ValueError if columns are missing or left over. Warns if only the model knows names.
+    Raises ValueError if columns are missing or left over. Warns if only the model knows names. Without `by_name` the
+    columns are taken as they are given.
     """
     from somknn import persistence
     from somknn.batch.columns import match
@@ -49,7 +50,7 @@ def in_the_order_of(model: Any, data: Any, dataset: str) -> Any:
     expected = persistence.input_schema(model).feature_names
     names = data.column_names
     forget_names(model)
-    if expected is None:
+    if expected is None or not by_name:
         return data
     if names is None:
         from somknn import datasets

@@ -27,6 +27,14 @@ from somknn.plots import require_matplotlib
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="Judge this saved classifier instead; it was trained already.",
 )
+@click.option(
+    "--columns",
+    "by",
+    type=click.Choice(["names", "given"]),
+    default="names",
+    show_default=True,
+    help="Find the columns by the names that --model was fitted with, or take them in the order given.",
+)
 @with_options(shared.method_options)
 @shared.out_option("somknn-evaluate", "report.html and metrics.json")
 def command(
@@ -39,6 +47,7 @@ def command(
     metric: str,
     cv: int | None,
     model_path: Path | None,
+    by: str,
     tie_break: str,
     bootstrap: int,
     out: Path,
@@ -63,7 +72,7 @@ def command(
         with shared.plain_warnings(), shared.working("judging on the test rows"):
             if model_path is not None:
                 model = _load_classifier(model_path)
-                data = column_names.in_the_order_of(model, data, dataset)
+                data = column_names.in_the_order_of(model, data, dataset, by_name=by == "names")
                 result = judge_model(model_path.name, model, data, bootstrap)
             else:
                 model = KNeighborsClassifier(k, weights=weights, tie_break=tie_break, metric=metric)
