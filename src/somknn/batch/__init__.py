@@ -6,7 +6,8 @@ knows nothing about files, and other engines (a cluster) call it too.
 """
 
 from somknn.batch.checks import ColumnsWarning, ResumeError, UsageError
-from somknn.batch.engine import Options, Summary, classify, predict
+from somknn.batch.engine import classify, predict
+from somknn.batch.options import Options, Summary
 from somknn.batch.prediction import Wanted, predict_columns
 from somknn.datasets.chunks import BatchError, Reject
 

@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import os
 import queue
 import sys
 import threading
@@ -14,11 +13,13 @@ import numpy as np
 
 from somknn import persistence
 from somknn._ending import undone_unless_finished
-from somknn._files import any_parts, refuse_to_overwrite, replacing, work_folder
+from somknn._files import any_parts, replacing
 from somknn.batch import writers
 from somknn.batch.checks import UsageError, set_apart
 from somknn.batch.columns import choose_columns
 from somknn.batch.manifest import WorkFolder, file_digest, fingerprint
+from somknn.batch.options import CHANGEABLE, Options, Summary
+from somknn.batch.places import find_sources, rejects_path
 from somknn.batch.prediction import (
     Wanted,
     check_model,
@@ -28,58 +29,10 @@ from somknn.batch.prediction import (
     set_threads,
     takes_missing,
 )
-from somknn.batch.sources import find_inputs, open_sources
 from somknn.datasets.chunks import BatchError, Chunk, Reject
-from somknn.datasets.separators import TextOptions, has_decimal_comma
+from somknn.datasets.separators import has_decimal_comma
 
-# These options apply to the remaining rows only, so a resumed run may change them.
-_CHANGEABLE = ("on_bad_row", "max_rejects")
 _MARK = "mark_"  # before the number of a column of --id, in a part
-
-
-@dataclasses.dataclass(frozen=True)
-class Options:
-    """Options that determine the contents of the output. See `classify`."""
-
-    proba: bool = False
-    top: int = 1
-    neighbors: bool = False
-    chunk_bytes: int = 64_000_000
-    on_bad_row: str = "fail"
-    max_rejects: int = 10_000
-    cast: bool = False
-    header: bool | None = None
-    separator: str | None = None
-    decimal: str | None = None
-    columns: str = "names"
-    drop: tuple[str, ...] = ()
-    id: tuple[str, ...] = ()
-    any_kind: bool = False
-
-    def __post_init__(self) -> None:
-        if self.columns not in ("names", "given"):
-            raise ValueError(f"columns={self.columns!r} must be 'names' or 'given'")
-        for option in ("drop", "id"):
-            names = getattr(self, option)
-            if isinstance(names, str) or not all(isinstance(name, str) for name in names):
-                raise ValueError(f"{option}={names!r} must be a list of column names")
-            object.__setattr__(self, option, tuple(dict.fromkeys(names)))
-        both = [name for name in self.id if name in self.drop]
-        if both:
-            raise ValueError(f"the column {both[0]!r} is given to --id and to --drop; leave one of them out")
-        if self.on_bad_row not in ("fail", "skip", "quarantine"):
-            raise ValueError(f"on_bad_row={self.on_bad_row!r} must be 'fail', 'skip' or 'quarantine'")
-        if self.chunk_bytes < 1 or self.max_rejects < 0:
-            raise ValueError("chunk_bytes must be at least 1 and max_rejects at least 0")
-
-
-@dataclasses.dataclass
-class Summary:
-    """Counts of a run: rows written, rows rejected, and rows reused from an interrupted run."""
-
-    rows: int = 0
-    rejects: int = 0
-    resumed_rows: int = 0
 
 
 Progress = Callable[[int, int | None], None]
@@ -185,39 +138,6 @@ def predict(model: Any, inputs: Any, output: Any, **more: Any) -> Summary:
     return classify(model, inputs, output, any_kind=True, **more)
 
 
-def find_sources(inputs: Any, model_path: Any, output: Any, options: Options) -> list[Any]:
-    """Open the sources for a path or several, after checking that the run will not overwrite any of its inputs."""
-    items = [inputs] if isinstance(inputs, str) or not hasattr(inputs, "__iter__") else inputs
-    found = find_inputs([str(item) for item in items])
-    check_places(output, [model_path, *(item for item in found if item != "-")], options)
-    return open_sources(found, TextOptions(options.header, options.separator, options.decimal))
-
-
-def check_places(output: Any, inputs: list[Any], options: Options) -> None:
-    """Raise UsageError if the output, or a file written next to it, is an input or lies in an input folder.
-
-    New files in an input folder would change the input that `--resume` compares.
-    """
-    if str(output) == "-":
-        return
-    output, inputs = Path(output), [Path(path) for path in inputs]
-    outputs = [output, rejects_path(output)] if options.on_bad_row == "quarantine" else [output]
-    try:
-        refuse_to_overwrite(outputs, inputs)
-    except ValueError as error:
-        raise UsageError(str(error)) from None
-    folders = {Path(os.path.realpath(path)) for path in (output.parent, work_folder(output).parent)}
-    parts = Path(os.path.realpath(work_folder(output)))
-    for path in inputs:
-        real = Path(os.path.realpath(path))
-        if path.is_dir() and any(real in (folder, *folder.parents) for folder in folders):
-            raise UsageError(f"the output {output} would lie in the input folder {path}; choose another place for it")
-        if parts in (real, *real.parents):
-            raise UsageError(
-                f"the input {path} lies in {parts}, the work folder of this output; choose another place for the output"
-            )
-
-
 def whole_part(chunk: Chunk, predictions: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """The columns of a part: the numbers of the rows, the columns of --id, the predictions."""
     return {
@@ -230,11 +150,6 @@ def whole_part(chunk: Chunk, predictions: dict[str, np.ndarray]) -> dict[str, np
 def text_width(mark: np.ndarray) -> int:
     """The number of characters that a column of text has room for; 0 for numbers."""
     return mark.dtype.itemsize // 4 if mark.dtype.kind == "U" else 0
-
-
-def rejects_path(output: Path) -> Path:
-    """The file that rejected rows are written to."""
-    return output.with_name(output.name + ".rejects.csv")
 
 
 class Run:
@@ -292,7 +207,7 @@ class Run:
         return {
             "input": self._input_identity(),
             "model": file_digest(self.model_path),
-            "options": {k: v for k, v in options.items() if k not in _CHANGEABLE},
+            "options": {k: v for k, v in options.items() if k not in CHANGEABLE},
             "kind of output": self.ending,
         }
 

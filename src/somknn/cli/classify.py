@@ -177,7 +177,7 @@ class _Progress:
             from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
             self._bar = Progress(
-                TextColumn("answering"),
+                TextColumn("classifying" if _name().endswith("classify") else "predicting"),
                 BarColumn(),
                 TextColumn("{task.fields[done]}"),
                 TimeRemainingColumn(elapsed_when_finished=True),

@@ -10,7 +10,9 @@ import numpy as np
 from distributed import Client, Future
 
 from somknn.batch.checks import set_apart
-from somknn.batch.engine import Options, Progress, Run, Summary, check_places, find_sources, whole_part
+from somknn.batch.engine import Progress, Run, whole_part
+from somknn.batch.options import Options, Summary
+from somknn.batch.places import check_places, find_sources
 from somknn.batch.prediction import Wanted, predict_columns, set_threads
 from somknn.datasets.chunks import BatchError, Chunk
 from somknn.distributed.cluster import (
