@@ -171,7 +171,7 @@ def test_codecs_that_parquet_does_not_have(tmp_path, codec, known):
     if known:
         table_claims.check_codecs(tmp_path / "footer")
         return
-    with pytest.raises(BatchError, match="footer: damaged, its columns are compressed in no way that Parquet knows"):
+    with pytest.raises(BatchError, match="footer: damaged, its footer describes columns"):
         table_claims.check_codecs(tmp_path / "footer")
 
 
@@ -295,4 +295,16 @@ def test_a_batch_that_its_stream_does_not_reach(tmp_path):
     assert len(begins) == 6  # those of the schema and of five batches
     path.write_bytes(content[: begins[3]] + b"\xff" * 4 + bytes(4) + content[begins[3] + 8 :])
     with pytest.raises(BatchError, match=r"in.arrow: damaged \(record batch 2: End of Arrow stream\)"):
+        read(path)
+
+
+def test_levels_that_the_schema_does_not_have(tmp_path):
+    """pyarrow ends the process when it is asked about a column whose counts by level do not fit its schema."""
+    path = tmp_path / "in.parquet"
+    pq.write_table(pa.table({"x": pa.array([[[1], [2]], [[3], [4]]])}), path)
+    content = path.read_bytes()
+    read(path)
+    at = content.rindex(b"\x35\x02\x18\x07element")  # an optional element becomes a required one
+    path.write_bytes(content[: at + 1] + b"\0" + content[at + 2 :])
+    with pytest.raises(BatchError, match="its footer describes columns that Parquet does not have"):
         read(path)

@@ -25,14 +25,18 @@ _UNCOUNTED = 100  # bytes of a header that some old writers did not count in a c
 _FIRST_READ, _LONGEST_HEADER = 1 << 9, 1 << 20
 _DATA, _DICTIONARY, _DATA_2 = 0, 2, 3  # kinds of pages
 _CODECS = 8  # that Parquet has: 0 to 7
+_OPTIONAL, _REPEATED = 1, 2  # kinds of schema elements
+_SIZE_STATISTICS = 16  # the field of a column's metadata that counts values by level
+_INT32 = 5  # Thrift's number for it
 _STRUCT = 12  # Thrift's number for it
 _FIELDS = {_DATA: 5, _DICTIONARY: 7, _DATA_2: 8}  # number of the field that holds each page type's own header
 
 
 def check_codecs(path: Path) -> None:
-    """Raise BatchError if a column of a Parquet file names a codec that the format does not have.
+    """Raise BatchError if a column of a Parquet file names a codec that the format does not have, or counts levels
+    that its schema does not have.
 
-    pyarrow 26.0 ends the process when it is asked for the name of such a codec, so the footer is read here.
+    pyarrow 26.0 ends the process when it is asked about such a column, so the footer is read here.
     """
     with open(path, "rb") as file:
         size = file.seek(0, os.SEEK_END)
@@ -41,12 +45,37 @@ def check_codecs(path: Path) -> None:
         file.seek(max(0, size - 8 - length))
         raw = file.read(min(length, size))
     try:
-        groups = _thrift(raw, 0, _STRUCT, 16)[0].get(4, [])
+        footer = _thrift(raw, 0, _STRUCT, 16)[0]
+        groups = footer.get(4, [])
         codecs = {chunk[3][4] for group in groups for chunk in group[1]}
         if not all(type(codec) is int and 0 <= codec < _CODECS for codec in codecs):
             raise ValueError(f"codecs {sorted(map(str, codecs))}")
+        counting = [group for group in groups if any(_SIZE_STATISTICS in chunk[3] for chunk in group[1])]
+        levels = _most_levels(footer[2]) if counting else []
+        for group in counting:
+            for chunk, most in zip(group[1], levels, strict=True):
+                counted = chunk[3].get(_SIZE_STATISTICS, {})
+                for field, level in zip((2, 3), most, strict=True):
+                    if len(counted.get(field, ())) not in (0, level + 1):
+                        raise ValueError("counts of other levels than those of the schema")
     except (AttributeError, IndexError, KeyError, TypeError, ValueError):
-        raise BatchError(f"{path}: damaged, its columns are compressed in no way that Parquet knows") from None
+        raise BatchError(f"{path}: damaged, its footer describes columns that Parquet does not have") from None
+
+
+def _most_levels(schema: list[dict[int, Any]]) -> list[tuple[int, int]]:
+    """The highest repetition and definition level of each leaf of a Parquet schema, which lists a tree depth first."""
+    leaves, above = [], [[len(schema), 0, 0]]  # children still to come, levels
+    for element in schema[1:]:
+        while not above[-1][0]:
+            above.pop()
+        above[-1][0] -= 1
+        kind, children = (element[i] if element.get(-i) == _INT32 else 0 for i in (3, 5))
+        repetition, definition = above[-1][1] + (kind == _REPEATED), above[-1][2] + (kind in (_OPTIONAL, _REPEATED))
+        if children:
+            above.append([children, repetition, definition])
+        else:
+            leaves.append((repetition, definition))
+    return leaves
 
 
 def check_pages(path: Path, row_group: Any, values_per_row: int, names: list[str] | None = None) -> None:
@@ -181,6 +210,7 @@ def _thrift(raw: bytes, at: int, kind: int, depth: int, lists: bool = True) -> t
             fields[number] = kind == 1
         else:
             fields[number], at = _thrift(raw, at, kind, depth - 1, lists)
+        fields[-number] = kind  # readers pass over a field of another type than the format's
     return fields, at + 1
 
 
