@@ -102,6 +102,7 @@ class Index(WithData):
 class FewColumns:
     """Rows of few columns, made here: 10,000 queries, one query, all within a radius, and building the index."""
 
+    version = "1"
     timeout = 300
     params = (("uniform", "clustered"), (3, 8), (100_000, 1_000_000), (1, 5, 50))
     param_names = ("rows", "columns", "n", "k")

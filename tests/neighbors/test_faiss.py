@@ -323,7 +323,7 @@ def test_excluded_rows_do_not_count():
         ({"target_recall": float("nan")}, "target_recall must be"),
         ({"rerank": 0}, "rerank must be"),
         ({"n_neighbors": 0}, "n_neighbors must be"),
-        ({"algorithm": "tree"}, "algorithm must be"),
+        ({"algorithm": "hashes"}, "algorithm must be"),
     ],
 )
 def test_parameters_that_are_wrong(params, message):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from reference import search as reference
 from somknn import load, machine
 from somknn.neighbors import ExactIndex, KNeighborsClassifier, NearestNeighbors
-from somknn.search.tree import TreeSearch
+from somknn.search.tree import TreeSearch, leaves_within
 from somknn_kernels import isa as isa_module
 
 PATHS = [*isa_module.supported(), "vnni-emulated"]
@@ -179,7 +179,7 @@ def test_what_auto_chooses():
     random = np.random.default_rng(11)
     assert ExactIndex().fit(random.random((5000, 3))).algorithm_ == "tree"
     assert ExactIndex().fit(random.random((200, 3))).algorithm_ == "brute"
-    assert ExactIndex().fit(random.random((5000, 20))).algorithm_ == "brute"
+    assert ExactIndex().fit(random.random((4000, 20))).algorithm_ == "brute"
 
 
 def test_nan_that_is_not_looked_for_is_refused_by_the_answer():
@@ -194,3 +194,21 @@ def test_nan_that_is_not_looked_for_is_refused_by_the_answer():
         rows[::3] = np.nan
         expected = ExactIndex("brute").fit(rows).search(rows[1::3], 3)
         assert_same(ExactIndex("tree").fit(rows).search(rows[1::3], 3), expected)
+
+
+def test_auto_takes_the_tree_where_searches_visit_few_leaves():
+    rng = np.random.default_rng(28)
+    uniform = rng.random((6000, 20))
+    clustered = uniform + 20 * rng.random((100, 20))[rng.integers(0, 100, 6000)]
+    for rows, algorithm in ((uniform, {"brute", "pruned"}), (clustered, {"tree"}), (uniform[:, :10], {"tree"})):
+        rows = np.ascontiguousarray(rows)
+        index = ExactIndex().fit(rows)
+        assert index.algorithm_ in algorithm
+        assert_same(index.search(rows[:50], 4), reference.nearest(rows[:50], rows, 4))
+
+
+def test_leaves_within_counts_boxes():
+    rows = np.repeat(np.arange(100.0), 32)[:, None]  # a leaf for each value
+    tree = TreeSearch(rows, machine.select(), 1).tree
+    assert leaves_within(tree, np.array([[50.0]]), np.array([0.0])) == 1
+    assert leaves_within(tree, np.array([[50.0], [0.0]]), np.array([4.0, 4.0])) == (5 + 3) / 2

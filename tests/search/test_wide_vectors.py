@@ -145,7 +145,7 @@ def test_embeddings_get_vectors_of_full_width_and_rows_near_a_plane_short_ones()
     assert best_embedding(noise, isa, 1, always=False) is None
     assert worth_judging(np.zeros((30_000, 8)))
     assert not worth_judging(np.zeros((30_000, 8), np.uint8))
-    assert not worth_judging(np.zeros((5_000, 20)))
+    assert not worth_judging(np.zeros((4_000, 20)))
 
 
 def test_a_saved_index_of_full_width_answers_the_same(tmp_path):

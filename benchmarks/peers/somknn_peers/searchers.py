@@ -65,11 +65,12 @@ def best_fitted(fit_with, settings, searched, queries, options):
 
 
 def known_algorithms():
-    """What the installed `ExactIndex` can be asked for."""
+    """What the installed `ExactIndex` can be asked for, without other names of the same."""
     from somknn.neighbors import ExactIndex
     from somknn.search import index
 
-    return tuple(getattr(ExactIndex, "ALGORITHMS", None) or index.ALGORITHMS)
+    names = getattr(ExactIndex, "ALGORITHMS", None) or index.ALGORITHMS
+    return tuple(name for name in names if name not in ("kd_tree", "ball_tree"))
 
 
 def somknn(algorithm, dtype=None):

@@ -11,7 +11,7 @@ from somknn_peers.neighbours import multiply_adds
 from somknn_zoo import radius
 from somknn_zoo import rows as table
 
-ALGORITHMS = ("auto", "brute", "pruned", "screen", "tree")
+ALGORITHMS = ("auto", "brute", "pruned", "tree")
 """What somknn is asked for. An installed version without one of them says so, and it is left out."""
 _CHECKED = 100  # queries that the oracle answers
 _FLOAT32, _FLOAT64 = (float(np.finfo(dtype).eps) for dtype in (np.float32, np.float64))

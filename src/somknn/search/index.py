@@ -21,11 +21,11 @@ from somknn.machine import Isa, resolve_n_threads
 from somknn.search import self_search, stored
 from somknn.search.brute import NO_INDEX, BruteSearch
 from somknn.search.finite import check_finite
-from somknn.search.judging import best_embedding, worth_judging
+from somknn.search.judging import best_embedding, tree_pays, worth_judging
 from somknn.search.pruned import PrunedSearch
 from somknn.search.signed_bytes import compared
 from somknn.search.stored import StoredSearch
-from somknn.search.tree import TreeSearch, always_pays
+from somknn.search.tree import TreeSearch
 from somknn.threads import single_threaded_blas
 
 TREES = ("tree", "kd_tree", "ball_tree")  # scikit-learn's names mean the same
@@ -167,7 +167,7 @@ class ExactIndex:
             raise ValueError(f"algorithm must be one of {', '.join(ALGORITHMS)}; got {self.algorithm!r}")
         given, isa = as_rows(X, "X", dtypes=ROW_DTYPES), machine.select(self.isa)
         rows, n_threads = compared(given), resolve_n_threads(self.n_jobs)
-        if self.algorithm in TREES or (self.algorithm == "auto" and always_pays(rows)):
+        if self.algorithm in TREES or (self.algorithm == "auto" and tree_pays(rows, isa, n_threads)):
             return self._become(_Fitted(given, isa, TreeSearch(rows, isa, n_threads)))
         pruned: PrunedSearch | None = None
         # Data beyond float32's range overflows in the short vectors. Their errors say so, and nothing is ruled out.

@@ -11,11 +11,15 @@ from somknn.axes import evenly_spaced
 from somknn.machine import Isa, name_of
 from somknn.search.embedding import COLUMNS, WIDEST, Embedding, full_width
 from somknn.search.pruned import PrunedSearch
+from somknn.search.tree import TreeSearch, always_pays, leaves_within
 
 _SAMPLE, _PROBES = 4096, 32  # rows among which is searched, and queries
 _NEIGHBOURS = 6
 _CACHED = 2**24  # bytes
 _PAIR = 0.25  # of every pair: comparing, preparing the queries
+_WORTH_A_TREE, _WIDEST_TREE, _TREE_SAMPLE = 2000, 31, 65_536  # rows, columns, rows
+_QUERY, _LEAF, _LEAF_COLUMN = 150, 20, 2.0  # nanoseconds of a tree's query, of a leaf, and of each of its columns
+_OTHERS = 0.15  # of every pair, in other searches of so few columns
 _READ = 0.6  # the share of the columns that a scan reads where it is left early
 _FEW = 0.25  # if exact comparisons take less than this share of the scan's time, wider vectors are not tried
 
@@ -46,8 +50,23 @@ def worth_judging(rows: np.ndarray) -> bool:
     """Whether the rows are many enough and wide enough for pruning to be considered."""
     n, d = rows.shape
     if d < 48:  # brute force takes so little time that only many floats are worth the preparations
-        return n >= 20_000 and d >= 4 and rows.dtype != np.uint8
+        return n >= 5000 and d >= 4 and rows.dtype != np.uint8
     return n >= 2000
+
+
+def tree_pays(rows: np.ndarray, isa: Isa, n_threads: int) -> bool:
+    """Whether a tree promises less time than other searches, judged by the leaves that a sample's searches visit."""
+    n, d = rows.shape
+    if n < _WORTH_A_TREE or d > _WIDEST_TREE:
+        return False
+    if always_pays(rows):
+        return True
+    sample = np.ascontiguousarray(rows[evenly_spaced(n, _TREE_SAMPLE)])
+    probes = np.ascontiguousarray(sample[:: len(sample) // _PROBES][:_PROBES])
+    search = TreeSearch(sample, isa, n_threads)
+    distances, _ = search.search(probes, _NEIGHBOURS, n_threads=n_threads)
+    visited = leaves_within(search.tree, probes, distances[:, -1])
+    return _QUERY + visited * (_LEAF + _LEAF_COLUMN * d) < _OTHERS * len(sample)
 
 
 def best_embedding(rows: np.ndarray, isa: Isa, n_threads: int, *, always: bool) -> Embedding | None:

@@ -159,6 +159,17 @@ def _collect(run: Callable[..., None], bounds: np.ndarray) -> tuple[np.ndarray, 
     return starts, distances, indices
 
 
+def leaves_within(tree: Tree, queries: np.ndarray, squared_distances: np.ndarray) -> float:
+    """The mean number of leaves whose boxes lie within these distances (m,) of the queries (m, d)."""
+    found = 0
+    boxes = tree.boxes[int(tree.starts[0]) : int(tree.starts[0]) + int(tree.sizes[1])]
+    low, high = (np.moveaxis(boxes[:, :, side], 1, -1).reshape(-1, boxes.shape[1])[: tree.sizes[0]] for side in (0, 1))
+    for query, squared in zip(queries.astype(np.float64), squared_distances, strict=True):
+        beside = np.maximum(np.maximum(low - query, query - high), 0.0)
+        found += int(((beside**2).sum(axis=1) <= squared).sum())
+    return found / len(queries)
+
+
 class TreeSearch:
     """Exact search over `rows` (n, d) through a tree of boxes, for few columns. It is never changed once it is made.
 
