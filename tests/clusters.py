@@ -21,11 +21,22 @@ def forked():
 
 
 @contextlib.contextmanager
+def _closed(cluster):
+    """A cluster that is closed in the end, even while a nanny starts a worker anew: distributed then asserts that the
+    worker has started."""
+    try:
+        yield cluster
+    finally:
+        with contextlib.suppress(AssertionError):
+            cluster.close()
+
+
+@contextlib.contextmanager
 def nannies(n_workers, n_threads):
     """A client of a cluster that restarts workers when they die."""
     with (
         forked(),
-        distributed.LocalCluster(n_workers=n_workers, threads_per_worker=n_threads, **OPTIONS) as cluster,
+        _closed(distributed.LocalCluster(n_workers=n_workers, threads_per_worker=n_threads, **OPTIONS)) as cluster,
         distributed.Client(cluster) as client,
     ):
         client.wait_for_workers(n_workers, timeout=120)
