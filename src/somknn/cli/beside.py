@@ -18,6 +18,7 @@ from somknn._ending import undone_unless_finished
 from somknn.cli import signals
 
 Executor = concurrent.futures.Executor
+_PATIENCE = 2.0  # seconds for a thread to end whose process is gone
 
 
 def _processors() -> int:
@@ -77,7 +78,7 @@ def second_process(*modules: str) -> Iterator[Executor | None]:
     if _processors() < 2:
         yield None
         return
-    others = multiprocessing.active_children()
+    others, threads = multiprocessing.active_children(), threading.enumerate()
     started: list = []
 
     def end() -> None:
@@ -92,6 +93,7 @@ def second_process(*modules: str) -> Iterator[Executor | None]:
             with signals.blocked():
                 executor.submit(_import, modules)
                 started += [child for child in multiprocessing.active_children() if child not in others]
+                its_threads = [thread for thread in threading.enumerate() if thread not in threads]
                 stack.enter_context(undone_unless_finished(end))
         except (OSError, ImportError, NotImplementedError):
             yield None
@@ -101,3 +103,6 @@ def second_process(*modules: str) -> Iterator[Executor | None]:
         finally:
             executor.shutdown(wait=False, cancel_futures=True)
             end()
+            # Python's end writes to a pipe that the executor's thread closes. So that thread ends first.
+            for thread in its_threads:
+                thread.join(_PATIENCE)
