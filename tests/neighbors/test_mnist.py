@@ -8,6 +8,7 @@ import pytest
 
 from somknn import KNeighborsClassifier, datasets
 from somknn.neighbors import ExactIndex
+from somknn.search.judging import best_embedding
 from somknn_kernels import isa
 
 pytestmark = [
@@ -71,3 +72,10 @@ def test_all_neighbours_equal_an_integer_oracle(oracle, algorithm, path, n_jobs)
     found = ExactIndex(algorithm, isa=path, n_jobs=n_jobs).fit(rows).search(queries, 5)
     np.testing.assert_array_equal(found[0], distances)
     np.testing.assert_array_equal(found[1], indices)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_images_with_blank_margins_get_short_vectors(fitted, dtype):
+    """Vectors as wide as the rows, right for embeddings, take three times the time here."""
+    rows = fitted[1].X_train.astype(dtype)
+    assert best_embedding(rows, isa.select(), 2, always=False).n_columns == 128

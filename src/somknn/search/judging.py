@@ -21,6 +21,7 @@ _WORTH_A_TREE, _WIDEST_TREE, _TREE_SAMPLE = 2000, 31, 65_536  # rows, columns, r
 _QUERY, _LEAF, _LEAF_COLUMN = 150, 20, 2.0  # nanoseconds of a tree's query, of a leaf, and of each of its columns
 _OTHERS = 0.15  # of every pair, in other searches of so few columns
 _READ = 0.6  # the share of the columns that a scan reads where it is left early
+_WIDER = 0.7  # wider vectors must promise so much less: where few axes hold much, scans are left before
 _FEW = 0.25  # if exact comparisons take less than this share of the scan's time, wider vectors are not tried
 
 
@@ -43,7 +44,7 @@ def _costs(isa: Isa) -> _Costs:
 def _exact(rows: np.ndarray) -> float:
     """Nanoseconds of an exact comparison: a row comes from memory if all of them are too many for the caches."""
     d = rows.shape[1]
-    return 60 + 0.45 * d if rows.nbytes > _CACHED else 30 + d / 8
+    return 60 + 0.1 * d * rows.itemsize if rows.nbytes > _CACHED else 30 + d / 8
 
 
 def worth_judging(rows: np.ndarray) -> bool:
@@ -82,12 +83,14 @@ def best_embedding(rows: np.ndarray, isa: Isa, n_threads: int, *, always: bool) 
         widths.append(full_width(d))
     best, least = None, np.inf if always else brute
     for n_columns in widths:
+        scan = _PAIR + _READ * n_columns * costs.scan
+        if best is not None and scan >= _WIDER * least:
+            break
         embedding = Embedding(rows, isa, n_columns)
         if len(widths) == 1 and always:
             return embedding
-        scan = _PAIR + _READ * n_columns * costs.scan
         exact = _exact(rows) * _share_compared(rows, embedding, n_threads)
-        if scan + exact < least or (best is None and always):
+        if scan + exact < (least if best is None else _WIDER * least) or (best is None and always):
             best, least = embedding, scan + exact
         if exact < _FEW * scan:
             break
