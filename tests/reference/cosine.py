@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from reference import search
 from reference.search import squared_distance_float64
 
 ORTHOGONAL = 2.0  # the squared distance of unit rows at a right angle, and that of a row of zeros to any row
@@ -37,14 +38,9 @@ def distances(queries, rows):
 
 def nearest(queries, rows, k):
     """Squared distances between unit rows, and rows, of the k nearest, by (distance, row)."""
-    squared = squared_distances(queries, rows)
-    order = np.argsort(squared, axis=1, kind="stable")[:, :k]
-    return np.take_along_axis(squared, order, axis=1), order
+    return search.nearest_of(squared_distances(queries, rows), k)
 
 
 def within(queries, rows, squared_radius):
     """starts, squared distances and rows of all pairs up to the radius, rows ascending."""
-    squared = squared_distances(queries, rows)
-    found = [np.flatnonzero(row <= squared_radius) for row in squared]
-    starts = np.concatenate([[0], np.cumsum([len(f) for f in found])])
-    return starts, np.concatenate([row[f] for row, f in zip(squared, found, strict=True)]), np.concatenate(found)
+    return search.within_of(squared_distances(queries, rows), squared_radius)

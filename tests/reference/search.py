@@ -31,14 +31,22 @@ def squared_distances(queries, rows):
 
 def nearest(queries, rows, k):
     """Squared distances and rows of the k nearest, by (distance, row)."""
-    distances = squared_distances(queries, rows)
+    return nearest_of(squared_distances(queries, rows), k)
+
+
+def nearest_of(distances, k):
+    """The k smallest of each line of distances (m, n), and their places, by (distance, place)."""
     order = np.argsort(distances, axis=1, kind="stable")[:, :k]
     return np.take_along_axis(distances, order, axis=1), order
 
 
 def within(queries, rows, squared_radius):
     """starts, distances and rows of all pairs up to the radius, rows ascending."""
-    distances = squared_distances(queries, rows)
+    return within_of(squared_distances(queries, rows), squared_radius)
+
+
+def within_of(distances, squared_radius):
+    """starts, distances and places of all distances (m, n) up to the radius."""
     found = [np.flatnonzero(row <= squared_radius) for row in distances]
     starts = np.concatenate([[0], np.cumsum([len(f) for f in found])])
     return starts, np.concatenate([row[f] for row, f in zip(distances, found, strict=True)]), np.concatenate(found)

@@ -13,6 +13,7 @@ index's values stand for. Below them:
     brute, brute_screen         every pair
     tree                        boxes around near rows, for few columns
     pruned, cells, embedding    short vectors first, which rule most rows out
+    judging                     which of these promises the least time, by searches among a sample
     self_search, column_order   rows searched for themselves
     byte_screen, frames         codes of few vectors, and of a codebook
     stored                      what a model file keeps of a pruned index

@@ -26,7 +26,7 @@ _PACKED_TILES = 256  # tiles that a task packs
 _PACKED_PLACES = 2048  # places that a task packs
 _MEASURED = 4096  # queries of a task of `measured`
 SCANNED = 32  # columns that a scan reads of every row
-_ROOM = 128  # candidates that wait for each query, at least
+_ROOM, _MOST_ROOM = 128, 4096  # candidates that wait for each query: at least, and for any number of neighbours
 _NEAR_SHARE, _LEAST_NEAR = 16, 4  # the share of the panels, and their number, that a tile of queries meets first
 _NEAR_TILES = 64  # tiles of a task that finds them
 _USUAL = 1.2  # rows whose error is larger than this times the median are screened apart
@@ -150,7 +150,8 @@ def run_search(
     n_queries = min(len(queries), -(-n_tiles // n_tasks) * probes.packed.shape[2])
     at_once = per_task(2, n_queries * len(screen.order) * (SCANNED + rows.shape[1] / 4)) == 2
     near = np.empty((n_tiles, 0), np.int32) if near is None else near
-    room = _ROOM if isinstance(collectors[0], Within) else max(_ROOM, 2 * collectors[0].distances.shape[1])
+    wanted = 0 if isinstance(collectors[0], Within) else collectors[0].distances.shape[1]
+    room = max(_ROOM, min(2 * wanted, _MOST_ROOM))
     if not at_once:
         rows_at_once = per_block * screen.panels.shape[3]
         steps = scan_steps(n_panels, n_queries * rows_at_once, rows.shape[1])
