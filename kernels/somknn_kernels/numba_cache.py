@@ -240,5 +240,17 @@ def take_readonly_arrays(dispatcher: Any) -> None:
     dispatcher.compile = compile
 
 
+def refuse_python(dispatcher: Any) -> None:
+    """Raise TypeError if Python calls `dispatcher`, whose functions are compiled without a way in from Python."""
+
+    def add(compiled: Any) -> None:  # as Dispatcher does, but the table of what Python can call stays empty
+        dispatcher.overloads[tuple(compiled.signature.args)] = compiled
+
+    def refuse(*arguments: Any, **named: Any) -> Any:
+        raise TypeError(f"{dispatcher.py_func.__qualname__} is compiled into kernels; Python cannot call it")
+
+    dispatcher.add_overload, dispatcher._compile_for_args = add, refuse
+
+
 def _writable(argument: Any) -> Any:
     return argument.copy(readonly=False) if isinstance(argument, types.Array) else argument

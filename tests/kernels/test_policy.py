@@ -203,3 +203,22 @@ def test_cache_folder_follows_the_environment(monkeypatch, variables, expected):
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     assert policy.cache_folder() == expected
+
+
+@policy.inlined
+def one_more(value):
+    return value + 1
+
+
+@policy.kernel
+def twice_one_more(value):
+    return 2 * one_more(value)
+
+
+@pytest.mark.parametrize("value", [3, 3.5])
+def test_python_cannot_call_what_is_compiled_into_kernels(value):
+    """It has no way in for Python: calling it anyway ended the process."""
+    for _ in range(2):
+        assert twice_one_more(value) == 2 * (value + 1)
+        with pytest.raises(TypeError, match="one_more is compiled into kernels; Python cannot call it"):
+            one_more(value)

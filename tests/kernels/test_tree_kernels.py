@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numba import njit
 
+from from_python import from_python
 from reference import search as reference
 from reference import tree as twin
 from somknn.search.tree import build
@@ -153,6 +154,9 @@ def test_ranks_and_masks(values, n_rows, k):
     assert [below >> r & 1 for r in range(32)] == (ranks < k).astype(int).tolist()
 
 
+insert_in_list = from_python(kernels.insert_in_list)
+
+
 @given(st.lists(st.tuples(distance, st.integers(0, 50)), max_size=40, unique=True), st.integers(1, 20))
 @settings(max_examples=60)
 def test_a_list_keeps_the_first_pairs_in_order(pairs, k):
@@ -160,7 +164,7 @@ def test_a_list_keeps_the_first_pairs_in_order(pairs, k):
     distances, rows = np.full(length, -np.inf), np.full(length, -1)
     distances[length - k :], rows[length - k :] = np.inf, NO_INDEX
     for pair in pairs:
-        kernels.insert_in_list(distances, rows, *pair)
+        insert_in_list(distances, rows, *pair)
     kept = list(zip(distances[length - k :].tolist(), rows[length - k :].tolist(), strict=True))
     assert kept == sorted([*pairs, *[(np.inf, NO_INDEX)] * k])[:k]
     assert (rows[: length - k] == -1).all()

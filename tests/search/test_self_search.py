@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from from_python import from_python
 from reference.self_search import nearest_apart
 from somknn.search.column_order import used_together
 from somknn.search.index import ExactIndex
@@ -125,7 +126,7 @@ def test_used_columns():
     rows = np.zeros((2, 70), np.uint8)
     rows[0, [17, 40, 69]] = 5, 9, 200
     used = np.zeros((2, 1 + 70 // 16), np.int32)
-    find_used(rows, 0, used, 1)
+    from_python(find_used)(rows, 0, used, 1)
     assert used[1].tolist()[:3] == [2, 1, 2]
     norms = np.zeros(2, np.int64)
     squared_norms(rows, 0, 2, norms)

@@ -14,7 +14,7 @@ import numpy as np
 from somknn_kernels.ir.shapes import tile_rows
 from somknn_kernels.policy import inlined, kernel
 from somknn_kernels.tiles.packing import load_centred
-from somknn_kernels.tiles.row_products import AXES, first_of, project_tile, spread_tile
+from somknn_kernels.tiles.row_products import AXES, first_of, largest_of, project_tile, spread_tile
 
 
 class ByteMap(NamedTuple):
@@ -103,7 +103,7 @@ def nearest_mapped(isa, X, start, stop, byte_map, panels, starts, distances, ind
         for p in range(panels.shape[0]):
             spread_tile(isa, queries, 0, panels, starts, p, values, first_best, second_best)
         for j in range(count):
-            largest = first_best[j].max()
+            largest = largest_of(first_best, j)
             best = first_of(isa, values, j, panel, largest)
             square = np.int32(0)
             for r in range(width):

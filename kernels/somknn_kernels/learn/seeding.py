@@ -21,7 +21,7 @@ from somknn_kernels.bounds.interval import range_of, sum_interval
 from somknn_kernels.bounds.rounding import CERTAIN, codes_within, distance_within
 from somknn_kernels.exact.distances import squared_distance
 from somknn_kernels.ir.operations import prefetch_row, trailing_zeros
-from somknn_kernels.policy import kernel
+from somknn_kernels.policy import inlined, kernel
 from somknn_kernels.tiles.packing import put_code
 from somknn_kernels.tiles.row_products import row_product
 from somknn_kernels.tiles.sieve_tile import CANDIDATES, sieve_tile
@@ -264,6 +264,14 @@ def find_possible(isa, trial, sieve, codes, d, first, last, found, most):
         counts[b] = kept - start
 
 
+@inlined
+def _total(parts, candidate):
+    total = 0.0
+    for task in range(parts.shape[0]):
+        total += parts[task, candidate]
+    return total
+
+
 @kernel
 def measure_possible(isa, X, trial, first, last, found, race, task):
     """Measure the pairs of `find_possible` in the blocks [first, last), as far as it takes to find the best candidate.
@@ -304,9 +312,9 @@ def measure_possible(isa, X, trial, first, last, found, race, task):
                 if turn == 1 and measured % _ROUND == 1:
                     best = 0.0
                     for j in range(m):
-                        best = max(best, gained[:, j].sum())
+                        best = max(best, _total(gained, j))
                     for j in range(m):
-                        possible = gained[:, j].sum() + left[:, j].sum()
+                        possible = _total(gained, j) + _total(left, j)
                         if alive[j] and possible < best * (1.0 - 1e-9) - margin:
                             alive[j] = False
                             lost[task, j] = 1

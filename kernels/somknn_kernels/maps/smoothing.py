@@ -11,7 +11,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from somknn_kernels.ir.emit import F32, F64, I64, Operands, load, splat, store
+from somknn_kernels.ir.emit import F64, I64, Operands, load, splat, store
 from somknn_kernels.policy import kernel
 from somknn_kernels.tiles.weighted_tiles import FEATURES, TARGETS, weighted_tile
 
@@ -65,7 +65,7 @@ def _load_numbers(typing_context, sums, row, first, line, place, at):
 
 @intrinsic
 def _store_quotients(typing_context, tile, q, divisor, out, row, first):
-    """out[row, first + v] = tile[q, v] / divisor for v < FEATURES, rounded to the type of `out`, float32 or float64."""
+    """out[row, first + v] = tile[q, v] / divisor for v < FEATURES."""
     index = types.int64
     signature = types.void(tile, index, types.float64, out, index, index)
 
@@ -74,11 +74,7 @@ def _store_quotients(typing_context, tile, q, divisor, out, row, first):
         _, q, divisor, _, row, first = arguments
         value = load(builder, given.pointer(0, F64, q), 8, ir.VectorType(F64, FEATURES))
         value = builder.fdiv(value, splat(builder, divisor, FEATURES))
-        element = F32 if signature.args[3].dtype == types.float32 else F64
-        if element is F32:
-            value = builder.fptrunc(value, ir.VectorType(F32, FEATURES))
-        target = builder.gep(given.pointer(3, element, row), [first])
-        store(builder, value, target, 4 if element is F32 else 8)
+        store(builder, value, builder.gep(given.pointer(3, F64, row), [first]), 8)
         return context.get_dummy_value()
 
     return signature, codegen
@@ -89,7 +85,7 @@ def smooth_columns(sums, factors, divisors, first, last, out):
     """out[k, f] = Σ_i h(k, i)·sums[i, f] / divisors[k] for the features f in [first, last) and all units k.
 
     sums : int64, at least 0 and below 2^52, or float64 (rows·columns, d); factors : Factors, of h
-    divisors : float64 (rows·columns,); out : float32 or float64 (rows·columns, d)
+    divisors : float64 (rows·columns,); out : float64 (rows·columns, d)
 
     All sums are float64, in a fixed order. Cost per feature: parities·terms·rows·columns² + terms·rows²·columns
     multiply-adds where no factor is zero.

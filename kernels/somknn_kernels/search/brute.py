@@ -174,14 +174,15 @@ def brute_floats(isa, queries, rows, span, scratch, centre, scale, collector):
     sums = np.empty(8)
     for block in range(r_start, r_stop, n_panels * panel):
         used = min(n_panels, (r_stop - block + panel - 1) // panel)
+        largest_square, largest_error = 0.0, 0.0
         for p in range(used):
             first_row = block + p * panel
             count = min(panel, r_stop - first_row)
             pack_centred(rows, first_row, count, centre, scale, panels[p], row_squares[p], row_errors[p])
             for r in range(panel):
                 row_norms[p, r] = np.float32(row_squares[p, r]) if r < count else np.float32(np.inf)
-        largest_square = row_squares[:used].max()
-        largest_error = row_errors[:used].max()
+                largest_square = max(largest_square, row_squares[p, r])
+                largest_error = max(largest_error, row_errors[p, r])
         for t in range(n_tiles):
             first = q_start + t * tile
             for p in range(used):

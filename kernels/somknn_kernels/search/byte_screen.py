@@ -27,6 +27,7 @@ from somknn_kernels.tiles.row_products import (
     AXES,
     at_least,
     first_of,
+    largest_of,
     project_tile,
     row_product,
     screen_tile,
@@ -193,7 +194,7 @@ def _guess(isa, W, vectors, room, start, count, indices):
     for p in range(panels.shape[0]):
         spread_tile(isa, queries, 0, panels, starts, p, values, first_best, second_best)
     for j in range(count):
-        best = first_of(isa, values, j, panels.shape[2], first_best[j].max())
+        best = first_of(isa, values, j, panels.shape[2], largest_of(first_best, j))
         indices[start + j] = best
         prefetch_row(W, best)
 

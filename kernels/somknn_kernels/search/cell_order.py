@@ -42,7 +42,8 @@ def _project(vectors, rows, first, stop, centred, columns, axis, turned, along):
     for i in range(1, count):
         if along[i] > along[farthest]:
             farthest = i
-    turned[:] = centred[farthest]
+    for c in range(width):
+        turned[c] = centred[farthest, c]
     for turn in range(_TURNS + 1):
         largest = np.float32(0.0)
         for c in range(width):

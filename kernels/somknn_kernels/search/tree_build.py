@@ -191,7 +191,10 @@ def join_boxes(boxes, lowest, starts, sizes):
         for i in range(sizes[level]):
             below, node, child = starts[level - 1] + i, starts[level] + i // FAN, i % FAN
             count = min(FAN, sizes[level - 1] - i * FAN)
-            lowest[node, child] = lowest[below, :count].min()
+            least = lowest[below, 0]
+            for other in range(1, count):
+                least = min(least, lowest[below, other])
+            lowest[node, child] = least
             for c in range(boxes.shape[1]):
                 low, high = np.inf, -np.inf
                 for other in range(count):

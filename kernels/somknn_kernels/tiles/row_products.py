@@ -360,6 +360,15 @@ def at_least(typing_context, isa, values, row, panel, limit):
 
 
 @inlined
+def largest_of(values, j):
+    """The largest of values[j]. Numba's own `max` of an array takes a seventh of a second to compile."""
+    largest = values[j, 0]
+    for place in range(1, values.shape[1]):
+        largest = max(largest, values[j, place])
+    return largest
+
+
+@inlined
 def first_of(isa, values, j, panel, top):
     """The first k with values[j, k] >= top. There is at least one. values : int32 (…, panels·panel rows)."""
     place = 0
