@@ -58,3 +58,18 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         import kernel_code
 
         kernel_code.dump(folder)
+
+
+_ROOMS_OF_SEARCHES = {"kernels", "search", "som", "prototypes"}
+
+
+@pytest.fixture(autouse=True)
+def no_small_work(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In tests of searches, few rows are searched as many are. Elsewhere they are searched as a user's few rows are.
+
+    `tests/search/test_small_work.py` tests how small work begins.
+    """
+    if _ROOMS_OF_SEARCHES & set(request.path.relative_to(Path(__file__).parent).parts):
+        from somknn.search import allowance
+
+        monkeypatch.setattr(allowance, "_ALL", -1.0)

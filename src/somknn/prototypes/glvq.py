@@ -19,12 +19,13 @@ import numpy as np
 from somknn.grouping import group_sums
 from somknn.machine import per_task, resolve_n_threads, run_tasks
 from somknn.scaling import BEYOND, squares_scale
+from somknn.search.allowance import Allowance
 from somknn.search.codebook import CodebookSearch, worth_encoding
 from somknn_kernels.learn import lvq as kernels
 from somknn_kernels.learn.lvq import Winners as Winners
 
 _ROWS = 64  # rows of a task that compares with all prototypes
-_FEW = 128
+_FEW = 128  # rows of a class, fewer of which are compared with all prototypes one by one
 _MOMENTUM, _MEMORY = 0.9, 0.99
 
 
@@ -40,11 +41,14 @@ class ClassSearch:
     ):
         self.rows, self.codes, self.n_threads = rows, codes, resolve_n_threads(n_jobs)
         self.edges = np.searchsorted(codes, np.arange(n_classes + 1))
+        allowance = Allowance() if algorithm == "pruned" else None  # together, the classes are small work or not
         parts = [rows[start:stop] for start, stop in itertools.pairwise(self.edges)]
         # Brute force is faster for few rows, and for narrow rows if bounds would have to be prepared at every step.
         self._searches = [
-            CodebookSearch(part, n_jobs=n_jobs, algorithm=algorithm)
-            if (len(part) >= _FEW if algorithm == "brute" else worth_encoding(part))
+            CodebookSearch(
+                part, n_jobs=n_jobs, algorithm=algorithm if worth_encoding(part) else "brute", allowance=allowance
+            )
+            if len(part) >= _FEW
             else None
             for part in parts
         ]

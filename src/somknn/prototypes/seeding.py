@@ -7,7 +7,9 @@ import numpy as np
 
 from somknn.machine import per_task, resolve_n_threads, run_tasks
 from somknn.scaling import check_squares, exponent_of, squares_scale
+from somknn.search.allowance import Allowance
 from somknn.search.codebook import CodebookSearch
+from somknn.search.costs import exact_pair
 from somknn.search.embedding import Embedding
 from somknn_kernels.ir.layout import scan_panels, scan_queries
 from somknn_kernels.ir.shapes import scan_sums
@@ -88,8 +90,8 @@ class Potential:
         # Sums of integers below 2^53 do not depend on their order, so they need not be recomputed.
         farthest = 255.0**2 * search.rows.shape[1]
         self._whole = integers and bool((weights % 1 == 0).all()) and weights.sum() * farthest < 2.0**53
-        embedding = search.embedding()
-        self._sieve = None if embedding is None else _build_sieve(embedding, search.rows, self.n_threads)
+        self._sieve: kernels.Sieve | None = None
+        self._allowance = Allowance(search.algorithm == "auto")  # until the sieve is built
         self._block = _BLOCK  # a multiple of every panel size
         n_blocks = -(-n // self._block)
         self._masses = np.zeros(n_blocks)
@@ -125,8 +127,9 @@ class Potential:
             self._found = self._found._replace(**{name: np.empty(m * n, array.dtype) for name, array in pairs.items()})
         self._trial = self._trial._replace(candidates=np.array(candidates, np.int64))
         first = self.total == np.inf
-        if not first and self._sieve is not None:
-            self._totals = self._try_sieved(self._sieve)
+        sieve = None if first else self._sieve_for(m)
+        if sieve is not None:
+            self._totals = self._try_sieved(sieve)
             return self._totals
         gains = np.zeros((n_blocks, m))
         given, out = (self.search.isa, self.search.rows, self._trial), (self._found, gains)
@@ -137,6 +140,18 @@ class Potential:
         else:
             self._totals = self.total - gains.sum(axis=0)
         return self._totals
+
+    def _sieve_for(self, n_candidates: int) -> kernels.Sieve | None:
+        """The sieve, if it is to try so many candidates; it is built when it has become worth it."""
+        rows = self.search.rows
+        if self._allowance.covers(n_candidates * len(rows) * exact_pair(rows)):
+            return None
+        if self._sieve is None:
+            embedding = self.search.embedding()
+            if embedding is not None:
+                self._sieve = _build_sieve(embedding, rows, self.n_threads)
+                kernels.set_upper_bounds(self._sieve, np.arange(len(rows), dtype=np.int32), self.closest, rows.shape[1])
+        return self._sieve
 
     def _over_blocks(self, work: Callable[[int, int, int], object], n_tasks: int | None = None) -> None:
         """Call work(first block, last block, task) for all blocks.

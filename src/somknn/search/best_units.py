@@ -5,11 +5,15 @@ codebook and calls the kernel. The previous units give the first upper bounds, s
 two units a row in full.
 """
 
+import functools
 from typing import NamedTuple
 
 import numpy as np
 
 from somknn.machine import Isa, per_task, run_tasks, select
+from somknn.search.allowance import Allowance
+from somknn.search.brute import BruteSearch
+from somknn.search.costs import brute_search
 from somknn.search.frames import Axes, Encoded, deepened, encode_codebook, own_frame, units_on
 from somknn.search.index import ExactIndex
 from somknn.threads import single_threaded_blas
@@ -55,6 +59,8 @@ class BMUSearch:
         NaN in `X` means a missing value: distances take only the columns that a row has.
     n_threads : int
         The result does not depend on it.
+    allowance : Allowance or None
+        How long brute force goes on before the rows are embedded; None: not at all.
 
     Attributes
     ----------
@@ -63,30 +69,46 @@ class BMUSearch:
     distances : (n,) float64
         Squared distances to the nearest unit, with a relative error of at most 1e-7.
     way : str
-        How the last search went: "staged", "deep" (all axes at once), or on axes of the codebook itself: "narrow" (15
-        of them) or "own" (31). The latter two are for a young codebook whose units the axes of the data do not tell
-        apart, because a wide neighbourhood has drawn them together.
+        How the last search went: "brute", "staged", "deep" (all axes at once), or on axes of the codebook itself:
+        "narrow" (15 of them) or "own" (31). The latter two are for a young codebook whose units the axes of the data do
+        not tell apart, because a wide neighbourhood has drawn them together.
     examined : list of 3 int
         In the last search: units that passed the scan, units measured in full, units that float64 had to tell apart.
     """
 
-    def __init__(self, X: np.ndarray, *, axes: Axes | None = None, missing: bool = False, n_threads: int = 1):
+    def __init__(
+        self,
+        X: np.ndarray,
+        *,
+        axes: Axes | None = None,
+        missing: bool = False,
+        n_threads: int = 1,
+        allowance: Allowance | None = None,
+    ):
         self.X, self.missing, self.n_threads = X, missing, n_threads
         self.units = np.full((len(X), 2), -1, np.int64)
         self.distances = np.empty(len(X))
         self.examined = [0, 0, 0]
         self.way = "staged"
         self._kept, self._size = -1, 0
-        if missing:
-            return
+        self._allowance = Allowance(False) if allowance is None else allowance
         self._isa: Isa = select()
         # Bytes are multiplied as they are: they need a centre of integers and no scale.
         fits = axes is not None and (X.dtype != np.uint8 or axes.for_bytes)
-        self.axes = axes if axes is not None and fits else Axes(X, n_threads)
-        self._short = self._embed()
+        self._given_axes = axes if fits else None
         self._own_cost = 0.0  # if the other ways cost more than this, axes of the codebook's own are tried
 
-    def _embed(self) -> Short:
+    @functools.cached_property
+    def axes(self) -> Axes:
+        """The axes of the rows; made when they are first needed."""
+        return self._given_axes if self._given_axes is not None else Axes(self.X, self.n_threads)
+
+    def axes_if_made(self) -> Axes | None:
+        """The axes, for the next chunk of a stream; None if no search has needed any so far."""
+        return vars(self).get("axes", self._given_axes)
+
+    @functools.cached_property
+    def _short(self) -> Short:
         axes, X = self.axes, self.X
         n = len(X)
         frame = axes.frame
@@ -148,6 +170,11 @@ class BMUSearch:
                 (n + rows - 1) // rows,
                 self.n_threads,
             )
+            return
+        if self._allowance.covers(brute_search(self._isa, n, codebook)):
+            self.way = "brute"
+            distances, self.units = BruteSearch(codebook, self._isa).search(self.X, 2, n_threads=self.n_threads)
+            self.distances = distances[:, 0]
             return
         # A few units of each row are measured in full; many if the codebook is young.
         at_once = per_task(_ROWS_PER_TASK, len(codebook) * (LEAD + codebook.shape[1] / 16), 48)

@@ -9,6 +9,7 @@ from somknn.axes import evenly_spaced
 from somknn.machine import Isa, Steps, per_task, run_tasks
 from somknn.search.brute_screen import Part, codes_may_pay, search_by_codes, search_in_steps, seed_rows
 from somknn.search.cells import similar_first
+from somknn.search.costs import FEW_QUERIES
 from somknn_kernels.exact import reranking, selection
 from somknn_kernels.exact.selection import NO_INDEX as NO_INDEX
 from somknn_kernels.exact.selection import Nearest, Within
@@ -26,7 +27,6 @@ _WORTH_ORDER = 512  # rows from which an order pays: a query is compared with 64
 _SAMPLE = 256  # rows in which zeros are counted
 _LISTS, _SORTING = 16_384, 20  # lists that a task sorts, and operations for each of their pairs
 _RERANKED = 128  # queries of a task
-_FEW_QUERIES = 4  # up to so many queries packing costs more than it saves
 
 
 class BruteSearch:
@@ -135,7 +135,7 @@ class BruteSearch:
     ) -> None:
         part = Part(queries, *query_range, for_kernels(self.rows), *row_range)
         d, n_queries = self.rows.shape[1], part.q_stop - part.q_start
-        if n_queries <= _FEW_QUERIES:
+        if n_queries <= FEW_QUERIES:
             steps = Steps(per_task(part.r_stop - part.r_start, n_queries * d))
             steps.run(lambda *rows: brute.rowwise(self.isa, *part[:4], *rows, collector), part.r_start, part.r_stop)
         elif self.integers(queries) and d <= WIDEST_BYTES:

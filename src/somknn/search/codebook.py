@@ -12,7 +12,9 @@ from somknn import machine
 from somknn.machine import resolve_n_threads
 from somknn.scaling import exponent_of, fits_float32
 from somknn.search import byte_screen
+from somknn.search.allowance import Allowance
 from somknn.search.brute import NO_INDEX, BruteSearch, sorted_lists
+from somknn.search.costs import brute_search
 from somknn.search.embedding import Embedding
 from somknn.search.index import as_rows
 from somknn.search.pruned import (
@@ -58,6 +60,8 @@ class CodebookSearch:
     n_jobs : int or None
     algorithm : {"auto", "brute", "pruned"}
         "auto" prunes from 64 units and 48 features on, until a call shows that too little is ruled out.
+    allowance : Allowance or None
+        How long brute force goes on before that; None: as long as small work takes with "auto", not at all otherwise.
 
     Attributes
     ----------
@@ -65,7 +69,15 @@ class CodebookSearch:
         Mean numbers of units per row that passed the scan, and that were compared exactly, in the last call.
     """
 
-    def __init__(self, X: Any, *, n_jobs: int | None = None, algorithm: str = "auto", isa: str | None = None):
+    def __init__(
+        self,
+        X: Any,
+        *,
+        n_jobs: int | None = None,
+        algorithm: str = "auto",
+        isa: str | None = None,
+        allowance: Allowance | None = None,
+    ):
         if algorithm not in ("auto", "brute", "pruned"):
             raise ValueError(f"algorithm must be auto, brute or pruned; got {algorithm!r}")
         self.rows = as_rows(X, "X")
@@ -76,6 +88,7 @@ class CodebookSearch:
         self._prepared: tuple[Embedding, Probes, np.ndarray] | None = None
         self._byte_screen: tuple[byte_screen.ByteScreen, tuple[np.ndarray, np.ndarray]] | None = None
         self._hopeless = False
+        self._allowance = Allowance(algorithm == "auto") if allowance is None else allowance
         # Short vectors are float32. For numbers outside its range they would rule nothing out.
         self._short = fits_float32(exponent_of(self.rows))
 
@@ -128,7 +141,12 @@ class CodebookSearch:
             _check_units(previous, (len(self.rows), k), len(units))
         n_threads = resolve_n_threads(self.n_jobs)
         small = len(units) < 64 or self.rows.shape[1] < 48 or self._hopeless
-        if self.algorithm == "brute" or not self._short or (self.algorithm == "auto" and small):
+        if (
+            self.algorithm == "brute"
+            or not self._short
+            or (self.algorithm == "auto" and small)
+            or self._allowance.covers(brute_search(self.isa, len(self.rows), units))
+        ):
             return BruteSearch(units, self.isa).search(self.rows, k, n_threads=n_threads)
         if k == 1 and byte_screen.suits(self.rows, len(units)):
             found = self._among_few(units, previous, n_threads)

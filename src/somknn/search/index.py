@@ -19,9 +19,11 @@ from somknn import machine
 from somknn.fitted import turn
 from somknn.machine import Isa, resolve_n_threads
 from somknn.search import self_search, stored
+from somknn.search.allowance import Allowance
 from somknn.search.brute import NO_INDEX, BruteSearch
+from somknn.search.costs import brute_search
 from somknn.search.finite import check_finite
-from somknn.search.judging import best_embedding, tree_pays, worth_judging
+from somknn.search.judging import best_embedding, may_wait, tree_pays, worth_judging
 from somknn.search.pruned import PrunedSearch
 from somknn.search.signed_bytes import compared
 from somknn.search.stored import StoredSearch
@@ -59,13 +61,30 @@ def as_rows(array: Any, name: str, n_features: int | None = None, dtypes: tuple[
     return np.ascontiguousarray(rows, dtype=rows.dtype.newbyteorder("=")).view(np.ndarray)
 
 
+class _Later:
+    """A choice of "auto" that waits until brute force has taken long; copies of an index share it.
+
+    If two threads come to that point together, both make the same choice, and that of one is kept.
+    """
+
+    def __init__(self) -> None:
+        self.allowance = Allowance()
+        self.made: _Fitted | None = None
+
+    def choice(self, waiting: "_Fitted", n_threads: int) -> "_Fitted":
+        if self.made is None:
+            self.made = _choose(waiting.rows, waiting.isa, "auto", n_threads)
+        return self.made
+
+
 class _Fitted(NamedTuple):
-    """Rows and what searches them. Never changed: `fit` and `add` make a new one."""
+    """Rows and what searches them. Never changed: `fit`, `add` and a choice that has waited make a new one."""
 
     rows: np.ndarray
     isa: Isa
     search: BruteSearch | TreeSearch
     pruned: PrunedSearch | StoredSearch | None = None
+    later: _Later | None = None
 
     def comparable(self, queries: np.ndarray) -> tuple["_Fitted", np.ndarray]:
         """The searches that answer these queries, and the queries as they are compared.
@@ -79,7 +98,7 @@ class _Fitted(NamedTuple):
             return self, queries
         if queries.dtype == np.int8:
             return self, compared(queries)
-        return self._replace(search=BruteSearch(self.rows, self.isa), pruned=None), queries
+        return self._replace(search=BruteSearch(self.rows, self.isa), pruned=None, later=None), queries
 
     def pruned_for(self, n_queries: int, n_threads: int) -> PrunedSearch | None:
         """The pruned search, if it is to answer so many queries; None means `search`."""
@@ -90,6 +109,29 @@ class _Fitted(NamedTuple):
     def built(self, n_threads: int) -> PrunedSearch | None:
         """The pruned search, ready for use; None if there is none."""
         return self.pruned.built(n_threads) if isinstance(self.pruned, StoredSearch) else self.pruned
+
+
+def _choose(given: np.ndarray, isa: Isa, algorithm: str, n_threads: int) -> _Fitted:
+    """The searches of `algorithm`; of those of "auto" the one that promises to be the fastest."""
+    rows, auto = compared(given), algorithm == "auto"
+    if algorithm in TREES or (auto and tree_pays(rows, isa, n_threads)):
+        return _Fitted(given, isa, TreeSearch(rows, isa, n_threads))
+    pruned: PrunedSearch | None = None
+    # Data beyond float32's range overflows in the short vectors. Their errors say so, and nothing is ruled out.
+    with single_threaded_blas(), np.errstate(over="ignore", invalid="ignore"):
+        if algorithm == "pruned" or (auto and worth_judging(rows)):
+            embedding = best_embedding(rows, isa, n_threads, always=algorithm == "pruned")
+            if embedding is not None:
+                pruned = PrunedSearch(rows, embedding, n_threads)
+    return _Fitted(given, isa, BruteSearch(rows, isa), pruned)
+
+
+def _small(given: np.ndarray, isa: Isa) -> _Fitted | None:
+    """Brute force for now, if the choice of "auto" among `given` can wait."""
+    rows, later = compared(given), _Later()
+    if not (later.allowance.covers(0.0) and may_wait(rows, isa)):
+        return None
+    return _Fitted(given, isa, BruteSearch(rows, isa), later=later)
 
 
 def _complete(distances: np.ndarray, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -113,7 +155,7 @@ class ExactIndex:
     algorithm : {"auto", "brute", "pruned", "tree", "kd_tree", "ball_tree"}
         "brute" compares every pair. "pruned" first rules out rows by a certified lower bound. "tree" looks only into
         boxes that are near enough, for up to about 15 columns; scikit-learn's names of trees mean the same. "auto"
-        decides at `fit`, from a sample of the rows.
+        decides from a sample of the rows: at `fit`, or for small sets when brute force has taken long enough.
     n_jobs : int or None
         Number of threads; None and -1 mean all that `NUMBA_NUM_THREADS` allows.
     isa : str or None
@@ -122,7 +164,7 @@ class ExactIndex:
     Attributes
     ----------
     algorithm_ : str
-        "brute", "pruned" or "tree": what `fit` chose.
+        "brute", "pruned" or "tree": what answers now. With algorithm "auto" a small set begins with "brute".
     isa_ : str
         The instruction set in use.
     search_stats_ : dict
@@ -166,17 +208,11 @@ class ExactIndex:
         if self.algorithm not in ALGORITHMS:
             raise ValueError(f"algorithm must be one of {', '.join(ALGORITHMS)}; got {self.algorithm!r}")
         given, isa = as_rows(X, "X", dtypes=ROW_DTYPES), machine.select(self.isa)
-        rows, n_threads = compared(given), resolve_n_threads(self.n_jobs)
-        if self.algorithm in TREES or (self.algorithm == "auto" and tree_pays(rows, isa, n_threads)):
-            return self._become(_Fitted(given, isa, TreeSearch(rows, isa, n_threads)))
-        pruned: PrunedSearch | None = None
-        # Data beyond float32's range overflows in the short vectors. Their errors say so, and nothing is ruled out.
-        with single_threaded_blas(), np.errstate(over="ignore", invalid="ignore"):
-            if self.algorithm == "pruned" or (self.algorithm == "auto" and worth_judging(rows)):
-                embedding = best_embedding(rows, isa, n_threads, always=self.algorithm == "pruned")
-                if embedding is not None:
-                    pruned = PrunedSearch(rows, embedding, n_threads)
-        return self._become(_Fitted(given, isa, BruteSearch(rows, isa), pruned))
+        return self._become(self._ready(given, isa))
+
+    def _ready(self, given: np.ndarray, isa: Isa) -> _Fitted:
+        small = _small(given, isa) if self.algorithm == "auto" else None
+        return small or _choose(given, isa, self.algorithm, resolve_n_threads(self.n_jobs))
 
     def add(self, X: Any) -> "ExactIndex":
         """Append rows (same dtype and width) without a new fit. They get the indices from n on.
@@ -190,6 +226,8 @@ class ExactIndex:
             if new.dtype != fitted.rows.dtype:
                 raise TypeError(f"X must have the dtype of the fitted rows, {fitted.rows.dtype}; got {new.dtype}")
             given = np.concatenate([fitted.rows, new])
+            if fitted.later is not None:
+                return self._become(self._ready(given, fitted.isa))
             rows = given if fitted.search.rows is fitted.rows else np.concatenate([fitted.search.rows, compared(new)])
             n_threads = resolve_n_threads(self.n_jobs)
             pruned = fitted.built(n_threads)
@@ -211,6 +249,23 @@ class ExactIndex:
         if self._fitted is None:
             raise ValueError("this index has no rows yet; call fit first")
         return self._fitted
+
+    def _for_queries(self, fitted: _Fitted, n_queries: int, n_threads: int) -> _Fitted:
+        """The searches for so many queries more: if the choice of "auto" has waited long enough, it is made now."""
+        if fitted.later is None or fitted.later.allowance.covers(
+            brute_search(fitted.isa, n_queries, fitted.search.rows)
+        ):
+            return fitted
+        return self._chosen(fitted, n_threads)
+
+    def _chosen(self, fitted: _Fitted, n_threads: int) -> _Fitted:
+        if fitted.later is None:
+            return fitted
+        made = fitted.later.choice(fitted, n_threads)
+        with turn(self):
+            if self._fitted is fitted:
+                self._fitted = made
+        return made
 
     def search(
         self, Q: Any, k: int, upper_bounds: Any = None, *, n_threads: int | None = None
@@ -242,8 +297,8 @@ class ExactIndex:
         queries = _as_queries(Q, rows.shape[1])
         if not 1 <= k <= len(rows):
             raise ValueError(f"k must be between 1 and the number of rows, {len(rows)}; got {k}")
-        fitted, queries = fitted.comparable(queries)
         n_threads = n_threads or resolve_n_threads(self.n_jobs)
+        fitted, queries = self._for_queries(fitted, len(queries), n_threads).comparable(queries)
         # If a large share of all rows is wanted, ruling rows out does not help.
         pruned = None if k > len(rows) // 8 else fitted.pruned_for(len(queries), n_threads)
         if pruned is None:
@@ -280,9 +335,9 @@ class ExactIndex:
         -------
         squared_distances, indices : as those of `search`, (n, k)
         """
-        fitted = self._taken()
-        rows, groups = fitted.rows, np.asarray(groups)
         n_threads = resolve_n_threads(self.n_jobs)
+        fitted = self._chosen(self._taken(), n_threads)
+        rows, groups = fitted.rows, np.asarray(groups)
         pruned = fitted.built(n_threads)
         if pruned is None and isinstance(fitted.search, BruteSearch):
             raise ValueError("search_rows needs a pruned index or a tree, but this one is brute force; use search")
@@ -315,8 +370,8 @@ class ExactIndex:
         queries = _as_queries(Q, fitted.rows.shape[1])
         if not squared_radius >= 0:
             raise ValueError(f"squared_radius must not be negative or NaN, got {squared_radius}")
-        fitted, queries = fitted.comparable(queries)
         n_threads = n_threads or resolve_n_threads(self.n_jobs)
+        fitted, queries = self._for_queries(fitted, len(queries), n_threads).comparable(queries)
         pruned = fitted.pruned_for(len(queries), n_threads)
         if pruned is None:
             return fitted.search.search_within(queries, squared_radius, n_threads=n_threads)
@@ -379,9 +434,11 @@ class ExactIndex:
         rows = compared(given)
         if _TREE_MARK in screen:
             return self._become(_Fitted(given, isa, TreeSearch(rows, isa, resolve_n_threads(self.n_jobs))))
+        if not screen:
+            small = _small(given, isa) if self.algorithm == "auto" else None
+            return self._become(small or _Fitted(given, isa, BruteSearch(rows, isa)))
         with single_threaded_blas():
-            pruned = stored.unpack(screen, rows, isa) if screen else None
-        return self._become(_Fitted(given, isa, BruteSearch(rows, isa), pruned))
+            return self._become(_Fitted(given, isa, BruteSearch(rows, isa), stored.unpack(screen, rows, isa)))
 
 
 def _as_queries(Q: Any, n_features: int) -> np.ndarray:

@@ -1,50 +1,23 @@
-"""Whether short vectors pay, and how wide they should be: judged by searches among a sample of the rows.
-
-The costs are nanoseconds per pair of a query and a row, measured on Zen 5. Only their ratios matter.
-"""
-
-from typing import NamedTuple
+"""Whether short vectors pay, and how wide they should be: judged by searches among a sample of the rows."""
 
 import numpy as np
 
 from somknn.axes import evenly_spaced
-from somknn.machine import Isa, name_of
+from somknn.machine import Isa
+from somknn.search.costs import PAIR, brute_pair, brute_search, costs, exact_pair
 from somknn.search.embedding import COLUMNS, WIDEST, Embedding, full_width
 from somknn.search.pruned import PrunedSearch
 from somknn.search.tree import TreeSearch, always_pays, leaves_within
 
 _SAMPLE, _PROBES = 4096, 32  # rows among which is searched, and queries
 _NEIGHBOURS = 6
-_CACHED = 2**24  # bytes
-_PAIR = 0.25  # of every pair: comparing, preparing the queries
 _WORTH_A_TREE, _WIDEST_TREE, _TREE_SAMPLE = 2000, 31, 65_536  # rows, columns, rows
 _QUERY, _LEAF, _LEAF_COLUMN = 150, 20, 2.0  # nanoseconds of a tree's query, of a leaf, and of each of its columns
 _OTHERS = 0.15  # of every pair, in other searches of so few columns
 _READ = 0.6  # the share of the columns that a scan reads where it is left early
 _WIDER = 0.7  # wider vectors must promise so much less: where few axes hold much, scans are left before
+_SMALL = 250_000  # nanoseconds of one query by brute force
 _FEW = 0.25  # if exact comparisons take less than this share of the scan's time, wider vectors are not tried
-
-
-class _Costs(NamedTuple):
-    """Nanoseconds per pair and column: of the scan, and of brute force among bytes and among floats."""
-
-    scan: float
-    bytes_: float
-    floats: float
-
-
-def _costs(isa: Isa) -> _Costs:
-    name = name_of(isa)
-    if "vnni" in name:
-        narrow = 2.0 if name == "avxvnni" else 1.0
-        return _Costs(0.0022 * narrow, 0.0023 * narrow, 0.0087 * narrow)
-    return _Costs(0.0044, 0.007, 0.0165)
-
-
-def _exact(rows: np.ndarray) -> float:
-    """Nanoseconds of an exact comparison: a row comes from memory if all of them are too many for the caches."""
-    d = rows.shape[1]
-    return 60 + 0.1 * d * rows.itemsize if rows.nbytes > _CACHED else 30 + d / 8
 
 
 def worth_judging(rows: np.ndarray) -> bool:
@@ -53,6 +26,12 @@ def worth_judging(rows: np.ndarray) -> bool:
     if d < 48:  # brute force takes so little time that only many floats are worth the preparations
         return n >= 5000 and d >= 4 and rows.dtype != np.uint8
     return n >= 2000
+
+
+def may_wait(rows: np.ndarray, isa: Isa) -> bool:
+    """Whether there is a choice to make among so few rows that it can wait until brute force has taken long."""
+    n, d = rows.shape
+    return (worth_judging(rows) or (n >= _WORTH_A_TREE and d <= _WIDEST_TREE)) and brute_search(isa, 1, rows) <= _SMALL
 
 
 def tree_pays(rows: np.ndarray, isa: Isa, n_threads: int) -> bool:
@@ -76,20 +55,18 @@ def best_embedding(rows: np.ndarray, isa: Isa, n_threads: int, *, always: bool) 
     always : whether to return an embedding in any case
     """
     d = rows.shape[1]
-    costs = _costs(isa)
-    brute = _PAIR + d * (costs.bytes_ if rows.dtype == np.uint8 else costs.floats)
     widths = [COLUMNS] if d > COLUMNS else []
     if full_width(d) <= WIDEST:
         widths.append(full_width(d))
-    best, least = None, np.inf if always else brute
+    best, least = None, np.inf if always else brute_pair(isa, rows)
     for n_columns in widths:
-        scan = _PAIR + _READ * n_columns * costs.scan
+        scan = PAIR + _READ * n_columns * costs(isa).scan
         if best is not None and scan >= _WIDER * least:
             break
         embedding = Embedding(rows, isa, n_columns)
         if len(widths) == 1 and always:
             return embedding
-        exact = _exact(rows) * _share_compared(rows, embedding, n_threads)
+        exact = exact_pair(rows) * _share_compared(rows, embedding, n_threads)
         if scan + exact < (least if best is None else _WIDER * least) or (best is None and always):
             best, least = embedding, scan + exact
         if exact < _FEW * scan:

@@ -27,6 +27,7 @@ from somknn.persistence.contents import (
     check_positions,
 )
 from somknn.scaling import check_squares, exponent_of
+from somknn.search.allowance import Allowance
 from somknn.search.best_units import BMUSearch, Found, find
 from somknn.search.frames import Axes
 from somknn.som import quality
@@ -115,7 +116,7 @@ class SOM(TrainedMap, Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin
     """
 
     _parameter_constraints: dict = {}  # noqa: RUF012 (scikit-learn's own name); `_rule` checks
-    _axes: Axes | None  # of the stream read by partial_fit
+    _stream: tuple[Axes | None, Allowance]  # of partial_fit
 
     _saved_state: ClassVar[dict[str, Kind]] = {
         **COLUMNS,
@@ -275,10 +276,10 @@ class SOM(TrainedMap, Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin
         if not (np.isfinite(radius) and radius >= 0):
             raise ValueError(f"radius must be 0 or above, got {radius}")
         codebook = np.ascontiguousarray(self._flat())
-        if getattr(self, "_axes", None) is None and not rule.missing:
-            self._axes = Axes(rows.X, rule.n_threads)
-        search = BMUSearch(rows.X, axes=getattr(self, "_axes", None), missing=rule.missing, n_threads=rule.n_threads)
+        axes, allowance = getattr(self, "_stream", (None, Allowance()))
+        search = BMUSearch(rows.X, axes=axes, missing=rule.missing, n_threads=rule.n_threads, allowance=allowance)
         units, distances = search.search(codebook)
+        self._stream = axes if axes is not None else search.axes_if_made(), allowance
         check_squares(distances)
         sums, totals = sums_by_unit(rows, units[:, 0], rule.grid.size, rule.missing, rule.n_threads)
         sums, totals = sums.astype(np.float64), totals.astype(np.float64)
@@ -328,8 +329,7 @@ class SOM(TrainedMap, Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin
         return self.codebook_.shape[0] * self.codebook_.shape[1]
 
     def _clear_stream(self) -> None:
-        self._axes = None
-        for name in ("sums_", "totals_"):
+        for name in ("_stream", "sums_", "totals_"):
             if hasattr(self, name):
                 delattr(self, name)
 

@@ -70,9 +70,8 @@ def smooth(
     if name in ("gaussian", "mexican_hat") and not compact_support and radius > 0:
         if sums.dtype != np.int64:
             sums = np.asarray(sums, np.float64)
-        return _smooth_separably(
-            np.ascontiguousarray(sums), _separated(grid, name, radius), n_threads, divisors, np.empty(sums.shape, dtype)
-        )
+        smoothed = _smooth_separably(np.ascontiguousarray(sums), _separated(grid, name, radius), n_threads, divisors)
+        return smoothed.astype(dtype, copy=False)
     sums = np.ascontiguousarray(sums, dtype=np.float64)
     out: np.ndarray = np.empty(sums.shape, dtype)
     for first in range(0, grid.size, _ROWS):  # blocks of rows, so that K² numbers never exist at once
@@ -119,10 +118,8 @@ def _in_blocks(factors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return padded, np.ascontiguousarray(spans, np.int64)
 
 
-def _smooth_separably(
-    sums: np.ndarray, factors: Factors, n_threads: int, divisors: np.ndarray, out: np.ndarray
-) -> np.ndarray:
-    width = sums.shape[1]
+def _smooth_separably(sums: np.ndarray, factors: Factors, n_threads: int, divisors: np.ndarray) -> np.ndarray:
+    width, out = sums.shape[1], np.empty(sums.shape)
     parities, columns = len(factors.across), factors.across.shape[-1]
     between = 8 * parities * columns * factors.down.shape[2]  # bytes per feature; the last length is terms·rows
     features = int(np.clip(_BETWEEN // (between * FEATURES), 1, _FEATURES // FEATURES)) * FEATURES

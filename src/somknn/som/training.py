@@ -13,6 +13,7 @@ import numpy as np
 
 from somknn.grouping import group_sums
 from somknn.scaling import check_squares
+from somknn.search.allowance import Allowance
 from somknn.search.best_units import BMUSearch
 from somknn.som.grid import Grid
 from somknn.som.neighborhoods import smooth
@@ -72,7 +73,8 @@ def _column_units(sums: np.ndarray, least: float) -> np.ndarray | None:
 def batch_update(codebook: np.ndarray, sums: np.ndarray, totals: np.ndarray, rule: Rule, radius: float) -> np.ndarray:
     """The codebook after one update of batch training, in the dtype of `codebook`."""
     arguments = (rule.grid, rule.neighborhood, radius, rule.compact_support, rule.n_threads)
-    denominator = smooth(totals.reshape(len(totals), -1), *arguments)
+    # In the type of the sums, so that one compiled form smooths both. Numbers of rows are exact in float64.
+    denominator = smooth(totals.reshape(len(totals), -1).astype(sums.dtype, copy=False), *arguments)
     floor = _MEXICAN_FLOOR * denominator.max(initial=0.0) if rule.neighborhood == "mexican_hat" else 0.0
     reached = denominator > floor
     divisors = np.where(reached, denominator, 1.0)
@@ -98,7 +100,7 @@ class Assigned:
 
     def __init__(self, rows: Rows, rule: Rule):
         self.rows, self.rule = rows, rule
-        self.search = BMUSearch(rows.X, missing=rule.missing, n_threads=rule.n_threads)
+        self.search = BMUSearch(rows.X, missing=rule.missing, n_threads=rule.n_threads, allowance=Allowance())
         self.units, self.distances = np.empty((len(rows.X), 0)), np.empty(0)
 
     def assign(self, codebook: np.ndarray) -> tuple[float, float]:
