@@ -93,7 +93,7 @@ def test_intervals_do_not_depend_on_how_many_resamples_are_held_at_once(digits, 
 
     y, p, proba, classes = digits
     whole = evaluate_predictions(y, p, proba, classes=classes, n_resamples=50).to_dict()
-    monkeypatch.setattr(bootstrap, "_COUNTS_AT_ONCE", 1)
+    monkeypatch.setattr(bootstrap, "COUNTS_AT_ONCE", 1)
     parts = evaluate_predictions(y, p, proba, classes=classes, n_resamples=50).to_dict()
     for name, score in whole["scores"].items():
         assert parts["scores"][name] == pytest.approx(score, rel=1e-12)

@@ -131,10 +131,14 @@ class Scaled(NamedTuple):
 
     def told(self) -> str:
         """A line about the choice."""
-        shown = ", ".join(f"{name} {100 * score:.1f} %" for name, score in self.scores.items())
-        return (
-            f"Scaling of the columns: {self.name} (5-NN cross-validated on training rows: {shown}); saved in the model"
-        )
+        quantities = self.data.y_train.dtype.kind == "f"
+        figures = {
+            name: f"{value:.5g}" if quantities else f"{100 * value:.1f} %" for name, value in self.scores.items()
+        }
+        shown = ", ".join(f"{name} {figure}" for name, figure in figures.items())
+        what = "RMSE of 5-NN" if quantities else "5-NN"
+        told = f"{what} cross-validated on training rows: {shown}"
+        return f"Scaling of the columns: {self.name} ({told}); saved in the model"
 
 
 def scale(data: Dataset, scaling: str) -> Scaled:

@@ -11,12 +11,13 @@ from somknn.cli import column_names
 from somknn.cli import evaluation as shared
 from somknn.cli.beside import second_process
 from somknn.cli.errors import one_line_errors
-from somknn.cli.parameters import with_options
+from somknn.cli.parameters import TASK, with_options
 from somknn.plots import require_matplotlib
 
 
 @click.command("evaluate")
 @with_options(shared.data_options)
+@TASK
 @click.option("--k", type=click.IntRange(min=1), default=5, show_default=True, help="Neighbours that vote.")
 @click.option("--weights", type=click.Choice(["uniform", "distance"]), default="uniform", show_default=True)
 @shared.METRIC
@@ -63,6 +64,17 @@ def command(
         require_matplotlib()
         shared.check_places(dataset, out, "report.html", "metrics.json", also=model_path)
         data = shared.load(dataset, train_size, test_size, image_shape, **columns)
+        if columns["task"] == "regression":
+            from somknn.cli import regression
+            from somknn.neighbors import KNeighborsRegressor
+
+            name = f"k-NN, k = {k}, {weights}"
+            regressor: Any = KNeighborsRegressor(k, weights=weights, metric=metric)
+            if model_path is not None:
+                regressor, name = _load(model_path, "regressor"), model_path.name
+                with shared.plain_warnings():
+                    data = column_names.in_the_order_of(regressor, data, dataset, by_name=by == "names")
+            return regression.evaluate(data, regressor, regression.Place(out, executor, bootstrap), cv, name)
         ahead = shared.indexed_ahead(data, k, metric) if model_path is None else (None, None)
 
         from somknn.evaluation import report, report_pictures
@@ -71,7 +83,7 @@ def command(
 
         with shared.plain_warnings(), shared.working("judging on the test rows"):
             if model_path is not None:
-                model = _load_classifier(model_path)
+                model = _load(model_path, "classifier")
                 data = column_names.in_the_order_of(model, data, dataset, by_name=by == "names")
                 result = judge_model(model_path.name, model, data, bootstrap)
             else:
@@ -109,14 +121,17 @@ def _judge_neighbors(model: Any, data: Any, ahead: tuple[Any, Any], cv: int | No
     return study.with_fold_scores(result, search.cv_results_)
 
 
-def _load_classifier(path: Path) -> Any:
-    from sklearn.base import is_classifier
+def _load(path: Path, kind: str) -> Any:
+    """The saved model at `path`; ValueError unless it is of this kind, "classifier" or "regressor"."""
+    from sklearn.base import is_classifier, is_regressor
 
     import somknn
 
     model = somknn.load(path)
-    if not is_classifier(model):
-        raise ValueError(f"{path} holds a {type(model).__name__}, which is no classifier")
+    if not (is_classifier if kind == "classifier" else is_regressor)(model):
+        other = "; --task regression judges it" if is_regressor(model) else ""
+        other = "; it is judged without --task regression" if is_classifier(model) else other
+        raise ValueError(f"{path} holds a {type(model).__name__}, which is no {kind}{other}")
     return model
 
 

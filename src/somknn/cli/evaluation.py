@@ -89,25 +89,19 @@ def print_metrics(console: Console, title: str, methods: Sequence["MethodResult"
     """Print the table of all metrics: one column per method, intervals after the values."""
     import numpy as np
 
-    from somknn.evaluation.metrics import METRIC_LABELS
-
     table = Table(title=title, title_justify="left")
     table.add_column("metric")
     for method in methods:
         table.add_column(method.name, justify="right")
-    if any(method.cross_validation is not None for method in methods):
-        table.add_row(
-            "Cross-validated accuracy",
-            *("" if m.cross_validation is None else f"{100 * np.average(m.cross_validation):.2f}" for m in methods),
-        )
-    for name, label in METRIC_LABELS.items():
+    for name, label in methods[0].evaluation.labels.items():
         cells = []
         for method in methods:
-            score = method.evaluation.scores.get(name)
-            scale, digits = (1, 4) if name == "log_loss" else (100, 2)
-            cell = "" if score is None else f"{scale * score.value:.{digits}f}"
+            formatted, score = method.evaluation.formatted, method.evaluation.scores.get(name)
+            cell = "" if score is None else formatted(name, score.value)
             if score is not None and not np.isnan(score.low):
-                cell += f"  [{scale * score.low:.{digits}f}, {scale * score.high:.{digits}f}]"
+                cell += f"  [{formatted(name, score.low)}, {formatted(name, score.high)}]"
+            if name == "cross_validation" and method.cross_validation is not None:
+                cell = formatted(name, method.cross_validation_mean)
             cells.append(cell.replace("[", r"\["))
         if any(cells):
             table.add_row(label, *cells)
@@ -173,7 +167,7 @@ def load(
         click.echo(note, err=True)
     if labels_needed:
         require_labels(data, dataset)
-    if data.y_train is not None:
+    if data.y_train is not None and columns.get("task") != "regression":
         require_classes(data, dataset)
     return data
 
@@ -202,7 +196,8 @@ def require_classes(data: Any, dataset: str) -> None:
         rows = "one row" if few == 1 else "one or two rows"
         raise ValueError(
             f"{dataset}: the labels look like quantities, not classes: {len(counts):,} different ones, {rare:,} of "
-            f"them with {rows}: --label NAME or NUMBER says which column is the label"
+            f"them with {rows}: --task regression (of run, tune and evaluate) predicts numbers; --label NAME or NUMBER "
+            "names another column"
         )
 
 

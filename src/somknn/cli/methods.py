@@ -122,11 +122,18 @@ def results_table(data: Any, outcomes: list[Outcome]) -> Table:
     return table
 
 
-def fit_and_predict(method: Method, data: Any, advance: Callable[[int], object]) -> tuple[Outcome, bool]:
-    """Fit on the training rows and predict the test rows; also return whether kernels were compiled on the way.
+class Timed(NamedTuple):
+    """A fitted model, its predictions for the test rows, the times, and whether kernels were compiled meanwhile."""
 
-    `advance(n)` is called after every n predicted rows.
-    """
+    model: Any
+    predictions: np.ndarray
+    fit_seconds: float
+    predict_seconds: float
+    compiled: bool
+
+
+def fit_and_time(method: Method, data: Any, advance: Callable[[int], object]) -> Timed:
+    """Fit on the training rows and predict the test rows; `advance(n)` is called after every n predicted rows."""
     with event.install_recorder("numba:compile") as compilations:
         start = time.perf_counter()
         model = method.make(data).fit(data.X_train, data.y_train)
@@ -139,9 +146,15 @@ def fit_and_predict(method: Method, data: Any, advance: Callable[[int], object])
             advance(len(parts[-1]))
         predictions = np.concatenate(parts)
         predict_seconds = time.perf_counter() - start
-    accuracy = float(np.mean(predictions == data.y_test))
-    outcome = Outcome(method.name, model, predictions, accuracy, fit_seconds, predict_seconds)
-    return outcome, bool(compilations.buffer)
+    return Timed(model, predictions, fit_seconds, predict_seconds, bool(compilations.buffer))
+
+
+def fit_and_predict(method: Method, data: Any, advance: Callable[[int], object]) -> tuple[Outcome, bool]:
+    """The outcome of `fit_and_time` for classes; also return whether kernels were compiled on the way."""
+    timed = fit_and_time(method, data, advance)
+    accuracy = float(np.mean(timed.predictions == data.y_test))
+    outcome = Outcome(method.name, timed.model, timed.predictions, accuracy, timed.fit_seconds, timed.predict_seconds)
+    return outcome, timed.compiled
 
 
 def run_method(method: Method, data: Any, advance: Callable[[int], object]) -> Outcome:

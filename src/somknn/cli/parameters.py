@@ -71,6 +71,13 @@ CELLS = [
         help="The sign before fractions in a CSV file.  [default: point]",
     ),
 ]
+TASK = click.option(
+    "--task",
+    type=click.Choice(["classification", "regression"]),
+    default="classification",
+    show_default=True,
+    help="Whether the label is a class, or a number to predict.",
+)
 # What the columns of a table are.
 COLUMNS = [
     click.option(

@@ -9,7 +9,7 @@ from rich.console import Console
 from somknn.cli import evaluation as shared
 from somknn.cli.beside import second_process
 from somknn.cli.errors import one_line_errors
-from somknn.cli.parameters import COLUMNS, IMAGE_SHAPE, with_options
+from somknn.cli.parameters import COLUMNS, IMAGE_SHAPE, TASK, with_options
 
 
 @click.command("run")
@@ -22,6 +22,7 @@ from somknn.cli.parameters import COLUMNS, IMAGE_SHAPE, with_options
 @click.option("--test-size", type=click.IntRange(min=1), help="Number of test rows, likewise.")
 @IMAGE_SHAPE
 @with_options(COLUMNS)
+@TASK
 @click.option(
     "--preset",
     type=click.Choice(["fast", "balanced", "accurate"]),
@@ -33,7 +34,7 @@ from somknn.cli.parameters import COLUMNS, IMAGE_SHAPE, with_options
     type=click.Choice(["auto", "raw", "standard", "minmax"]),
     default="auto",
     show_default=True,
-    help="Scale the columns of a table: to mean 0 and variance 1, or to 0 to 1; auto: what classifies best in "
+    help="Scale the columns of a table: to mean 0 and variance 1, or to 0 to 1; auto: what predicts best in "
     "cross-validation on the training rows. It is saved with the model.",
 )
 @click.option(
@@ -54,7 +55,7 @@ def command(
     out: Path,
     **columns: Any,
 ) -> None:
-    """Classify a data set of digits, or another one, with exact nearest neighbours.
+    """Classify a data set of digits, or another one, with exact nearest neighbours; or predict numbers for its rows.
 
     The saved model is the first method's. The times are those of compiled code: a first run on a machine
     compiles, and then does the work again.
@@ -62,11 +63,19 @@ def command(
     console = Console(highlight=False)
     if preset and metric != "euclidean":
         raise click.UsageError("--metric is of the k-NN methods, and a --preset has its own; leave one of them out")
+    if preset and columns["task"] == "regression":
+        raise click.UsageError(
+            "--preset classifies images, and --task regression predicts numbers; leave one of them out"
+        )
     with one_line_errors(), second_process(shared.PICTURES) as executor:
         from somknn.cli import comparison, methods
 
         shared.check_places(dataset, out, "metrics.json", "predictions.csv", "model.safetensors", "report.html")
         data = shared.load(dataset, train_size, test_size, image_shape, **columns)
+        if columns["task"] == "regression":
+            from somknn.cli import regression
+
+            return regression.run(data, scaling, metric, regression.Place(out, executor))
         if preset and scaling not in ("auto", "raw"):
             raise click.UsageError("--preset makes features of its own; leave --scaling out")
         compared = [methods.preset_method(preset, data)] if preset else methods.methods(metric)

@@ -12,7 +12,7 @@ from rich.table import Table
 from somknn.cli import evaluation as shared
 from somknn.cli.beside import second_process
 from somknn.cli.errors import one_line_errors
-from somknn.cli.parameters import with_options
+from somknn.cli.parameters import TASK, with_options
 from somknn.plots import require_matplotlib
 from somknn.threads import in_thread
 
@@ -61,6 +61,7 @@ class _Names(click.ParamType):
 
 @click.command("tune")
 @with_options(shared.data_options)
+@TASK
 @click.option("--k", "ks", type=_Range(), default="1-30", show_default=True, help="Candidates: 1-30 or 1,3,5-9.")
 @click.option(
     "--weights",
@@ -99,9 +100,7 @@ def command(
 
     All candidates of k and weighting share one neighbour search. "Before" is k = 5 with uniform weights.
     """
-    console = Console(highlight=False)
-    start = time.perf_counter()
-    seconds = {}
+    start, seconds = time.perf_counter(), {}
     with one_line_errors(), second_process(shared.PICTURES) as executor:
         require_matplotlib()
         shared.check_places(dataset, out, "report.html", "metrics.json", "tuning.csv", "model.safetensors")
@@ -109,6 +108,8 @@ def command(
         seconds["load"] = time.perf_counter() - start
         if features is None:
             features = ["raw", "standard", "minmax"] if data.image_shape is None else ["raw"]
+        if columns["task"] == "regression":
+            return _tune_regressor(data, (ks, weights, features, cv), metric, (out, executor, bootstrap))
         raw, found = shared.indexed_ahead(data, _BEFORE["n_neighbors"], metric) if "raw" in features else (None, None)
 
         from somknn.cli import column_names
@@ -176,9 +177,16 @@ def command(
         saving.result()
         seconds["all"] = time.perf_counter() - start
         shared.write_metrics(paths[1], data, methods, best={"features": best, **tuned.best_params_}, seconds=seconds)
+    console = Console(highlight=False)
     _print_candidates(console, searches, cv)
     shared.print_metrics(console, f"{data.name}: {len(data.X_test):,} test rows", methods)
     console.print(f"{seconds['all']:.1f} s. Written: " + ", ".join(map(str, paths)), soft_wrap=True)
+
+
+def _tune_regressor(data: Any, candidates: tuple, metric: str, place: tuple) -> None:
+    from somknn.cli import regression
+
+    regression.tune(data, regression.Candidates(*candidates), metric, regression.Place(*place), _write_candidates)
 
 
 def _ranked(searches: dict[str, Any]) -> list[tuple[float, float, str, dict[str, Any]]]:

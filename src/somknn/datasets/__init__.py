@@ -55,10 +55,11 @@ class Dataset:
     X_train, X_test : ndarray, shape (n, d)
         Flattened rows, dtype as stored.
     y_train, y_test : ndarray, shape (n,), or None
-        None for rows without labels.
+        Classes, or float64 for regression; None for rows without labels.
     image_shape : tuple of int, or None
         (height, width) if rows are images.
     feature_names, target_names : list of str
+        Names of the columns and of the classes.
     name : str
     notes : tuple of str
         What was taken for granted about the columns of a table, a line each.
@@ -91,6 +92,7 @@ def load(
     separator: str | None = None,
     decimal: str | None = None,
     labels_needed: bool = True,
+    task: str = "classification",
 ) -> Dataset:
     """Load a data set by name or from files.
 
@@ -138,6 +140,8 @@ def load(
     labels_needed : bool, default=True
         False for a method that works without labels: if no column of a CSV file has such a name, all are features, and
         `notes` says so. Without column names, an error asks whether numbers in the first column are labels.
+    task : {"classification", "regression"}, default="classification"
+        Whether the label is a class or, for "regression", a number to predict: float64, fractions too.
 
     Raises
     ------
@@ -150,7 +154,11 @@ def load(
     """
     if isinstance(drop, str | int):
         drop = (drop,)
-    asked = labelled.Asked(label, header, tuple(drop), labels_needed, separator, decimal)
+    if task not in ("classification", "regression"):
+        raise ValueError(f"task={task!r} must be 'classification' or 'regression'")
+    asked = labelled.Asked(label, header, tuple(drop), labels_needed, separator, decimal, task == "regression")
+    if asked.quantities and isinstance(source, str) and source in ("digits", *sources.MIRRORS):
+        raise ValueError(f"{source} has classes; --task regression is for data sets whose label is a number")
     if asked.said() and isinstance(source, str) and source in ("digits", *sources.MIRRORS):
         raise ValueError(f"{source} has labels of its own and takes no {asked.said()}")
     if isinstance(source, str) and source == "digits":
@@ -200,7 +208,7 @@ def _from_files(
         if asked.said():
             raise ValueError(f"a pair of files has its labels in the second one and takes no {asked.said()}")
         path, labels = Path(source[0]), Path(source[1])
-        train, other = read_pair(path, labels), None
+        train, other = read_pair(path, labels, quantities=asked.quantities), None
     else:
         path = Path(source)
         if path.is_dir():
@@ -212,7 +220,8 @@ def _from_files(
             raise FileNotFoundError(f"{source}: no such file or folder, nor a data set known by name ({known})")
     if isinstance(train, dict):
         X_train, y_train, X_test, y_test = (train[key] for key in KEYS)
-        train, other = Rows(*checked(X_train, y_train, path)), Rows(*checked(X_test, y_test, path))
+        train = Rows(*checked(X_train, y_train, path, quantities=asked.quantities))
+        other = Rows(*checked(X_test, y_test, path, quantities=asked.quantities))
     if other is None:
         return _split(train, path.name, train_size, test_size, seed)
     return _first(_join(train, other, path.name), train_size, test_size)
@@ -234,6 +243,15 @@ def _names(rows: Rows) -> tuple[tuple[int, ...] | None, list[str]]:
     return shape, names if names is not None else [f"feature_{i}" for i in range(width)]
 
 
+def _are_quantities(y: np.ndarray) -> bool:
+    """Whether labels are numbers to predict: classes are whole numbers or text."""
+    return y.dtype.kind == "f"
+
+
+def _class_names(y: np.ndarray) -> list[str]:
+    return [] if _are_quantities(y) else [str(label) for label in np.unique(y)]
+
+
 def _join(train: Rows, test: Rows, name: str) -> Dataset:
     if train.X.shape[1] != test.X.shape[1]:
         raise ValueError(f"{name}: training rows have {train.X.shape[1]} values, test rows {test.X.shape[1]}")
@@ -249,7 +267,7 @@ def _join(train: Rows, test: Rows, name: str) -> Dataset:
     if (y_train.dtype.kind == "U") != (y_test.dtype.kind == "U"):
         y_train, y_test = y_train.astype(str), y_test.astype(str)
     shape, names = _names(train)
-    targets = [str(label) for label in np.unique(np.concatenate([y_train, y_test]))]
+    targets = _class_names(np.concatenate([y_train, y_test]))
     return Dataset(X_train, y_train, X_test, y_test, shape, names, targets, name, train.notes, train.column_names)
 
 
@@ -285,8 +303,8 @@ def _split(rows: Rows, name: str, train_size: int | None, test_size: int | None,
         test_size = min(max(1, round(n * _TEST_SHARE)), n - (train_size or 1))
     if train_size is None:
         train_size = n - test_size
-    y = np.empty(0) if rows.y is None else rows.y
-    targets, counts = np.unique(y, return_counts=True)
+    y = np.empty(0, np.int64) if rows.y is None or _are_quantities(rows.y) else rows.y
+    counts = np.unique(y, return_counts=True)[1]
     # Stratify by class if every class is large enough to be on both sides.
     proportional = len(counts) and counts.min() >= 2 and min(train_size, test_size) >= len(counts)
     train, test = train_test_split(
@@ -297,8 +315,8 @@ def _split(rows: Rows, name: str, train_size: int | None, test_size: int | None,
         stratify=y if proportional else None,
     )
     shape, names = _names(rows)
-    labels = (None, None) if rows.y is None else (y[train], y[test])
-    known = [str(label) for label in targets]
+    labels = (None, None) if rows.y is None else (rows.y[train], rows.y[test])
+    known = [] if rows.y is None else _class_names(rows.y)
     return Dataset(
         rows.X[train], labels[0], rows.X[test], labels[1], shape, names, known, name, rows.notes, rows.column_names
     )

@@ -1,23 +1,18 @@
 """A CSV file of rows and labels: which column is the label, which ones are features, and their values."""
 
 import itertools
-import math
 import os
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
 
-from somknn.datasets import columns, readers
+from somknn.datasets import columns, labels, readers
 from somknn.datasets.separators import format_of, has_decimal_comma, plain_lines
 from somknn.datasets.text import compact, parse_rows
 
 _BLOCK = 1 << 20
-_WHOLE = re.compile(r"[+-]?[0-9]{1,400}(?:\.0*)?")  # Python reads no more than 4,300 digits
-_INT64 = np.iinfo(np.int64)
 
 
 @dataclass(frozen=True)
@@ -26,7 +21,7 @@ class Asked:
 
     `label` is a name, a number from 1, or "none". `header` says whether the first line names the columns. `drop` are
     columns that are no features. Without `needed`, a file may have no label. `separator` and `decimal` say how the
-    cells of a CSV file are written.
+    cells of a CSV file are written. With `quantities`, the label is a number to predict (regression), not a class.
     """
 
     label: str | int | None = None
@@ -35,6 +30,7 @@ class Asked:
     needed: bool = True
     separator: str | None = None
     decimal: str | None = None
+    quantities: bool = False
 
     def said(self) -> str:
         """The options that say something."""
@@ -109,10 +105,10 @@ def read_csv(path: str | os.PathLike, asked: Asked = Asked(), like: Layout | Non
         else:
             layout = same(path, names, len(first), like)
         lines = ((number, text) for number, _, text in itertools.chain(head[header:], stream))
-        X, labels, numbers = _read(lines, layout)
+        X, cells, numbers = _read(lines, layout)
     if layout.label is None:
         return Table(X, None, layout)
-    y = as_labels(labels, [f"line {number}" for number in numbers], layout)
+    y = labels.read(cells, [f"line {number}" for number in numbers], layout, asked.quantities)
     if layout.guessed:
         _require_class_like(y, asked, layout)
     return Table(X, y, layout)
@@ -137,7 +133,7 @@ def choose(path: Path, names: list[str] | None, width: int, below: list[list[str
         label, note = _label_by_name(path, names, dropped, asked)
     else:
         text = any(row and row[0].strip() and not columns.is_number(row[0]) for row in below)
-        if 0 in dropped or not (asked.needed or text):
+        if 0 in dropped or asked.quantities or not (asked.needed or text):
             raise ValueError(
                 f"{path}: no column names: say --label 1 if the first of its {width} columns is the label, another "
                 "number, or --label none"
@@ -200,7 +196,7 @@ def _read(lines: Iterable[tuple[int, str]], layout: Layout) -> tuple[np.ndarray,
     label, width, features = layout.label, layout.width, layout.features
     others = [j for j in range(width) if j != label]
     first_only, last_only = label == 0 and features == others, label == width - 1 and features == others
-    labels: list[str] = []
+    found: list[str] = []
     numbers: list[int] = []
     blocks: list[np.ndarray] = []
     block: list[tuple[int, str]] = []
@@ -226,7 +222,7 @@ def _read(lines: Iterable[tuple[int, str]], layout: Layout) -> tuple[np.ndarray,
         if label is not None:
             if not cell.strip():
                 raise ValueError(f"{layout.path}, line {number}, {layout.column(label)}: the label is missing")
-            labels.append(cell)
+            found.append(cell)
             numbers.append(number)
         block.append((number, rest))
         size += len(rest)
@@ -237,7 +233,7 @@ def _read(lines: Iterable[tuple[int, str]], layout: Layout) -> tuple[np.ndarray,
         blocks.append(_parse_block(block, layout))
     if not blocks:
         raise ValueError(f"{layout.path}: no rows")
-    return np.concatenate(blocks), labels, numbers
+    return np.concatenate(blocks), found, numbers
 
 
 def _parse_block(block: list[tuple[int, str]], layout: Layout) -> np.ndarray:
@@ -269,60 +265,6 @@ def _numbers(cells: list[str], number: int, layout: Layout) -> list[float]:
             where = f"{layout.path}, line {number}, {layout.column(position)}"
             raise ValueError(f"{where}: {columns.shortened(cell)!r} is not a finite number{advice}")
     return [value for value in values if value is not None]
-
-
-def as_labels(texts: list[str], places: list[str], layout: Layout) -> np.ndarray:
-    """Labels as int64 if all of them are whole numbers that fit; else as text, in which 1.0 is 1 as well.
-
-    `places` are the line or the row of each.
-    """
-    assert layout.label is not None
-    texts = [text.strip() for text in texts]
-    plain = [columns.is_plain_number(text) for text in texts]
-    where = f"{layout.path}, {{}}, {layout.column(layout.label)}"
-    if any(plain):
-        for text, is_plain, place in zip(texts, plain, places, strict=True):
-            if not is_plain and _python_reads_a_number(text):
-                raise ValueError(
-                    f"{where.format(place)}: {columns.shortened(text)!r} is not a label among numbers; correct it, "
-                    "or leave the row out"
-                )
-    if not all(plain):
-        return np.array([str(int(text.partition(".")[0])) if _is_whole_float(text) else text for text in texts])
-    whole = [_whole(text) for text in texts]
-    if None in whole:
-        first = whole.index(None)
-        line1 = "; the file has no column names, so its first column was taken" if layout.guessed else ""
-        raise ValueError(
-            f"{where.format(places[first])}: {columns.shortened(texts[first])!r} is a fraction, and labels are whole "
-            f"numbers or text{line1}: --label names another column, --label none says that there is none"
-        )
-    found = [number for number in whole if number is not None]
-    if all(_INT64.min <= number <= _INT64.max for number in found):
-        return np.array(found, dtype=np.int64)
-    return np.array([str(number) for number in found])
-
-
-def _is_whole_float(text: str) -> bool:
-    return "." in text and _WHOLE.fullmatch(text) is not None
-
-
-def _whole(text: str) -> int | None:
-    """The whole number that a plain number is, all of its digits kept; None for a fraction."""
-    if _WHOLE.fullmatch(text):
-        return int(text.partition(".")[0])
-    if not math.isfinite(float(text)):
-        return None
-    exact = Decimal(text)
-    return int(exact) if exact == exact.to_integral_value() else None
-
-
-def _python_reads_a_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _require_class_like(y: np.ndarray, asked: Asked, layout: Layout) -> None:

@@ -30,18 +30,27 @@ KEYS = ("X_train", "y_train", "X_test", "y_test")
 
 
 def checked(
-    X: np.ndarray, y: np.ndarray, path: Path, advice: str = ""
+    X: np.ndarray, y: np.ndarray, path: Path, advice: str = "", *, quantities: bool = False
 ) -> tuple[np.ndarray, np.ndarray, tuple[int, ...] | None]:
-    """Rows, their labels, and the shape of one row where it has any; ValueError if they do not go together."""
+    """Rows, their labels, and the shape of one row where it has any; ValueError if they do not go together.
+
+    Labels are classes, or float64 with `quantities`.
+    """
     rows, shape = readers.to_rows(X, path)
     y = np.asarray(y)
     if y.ndim == 2 and y.shape[1] == 1:
         y = y.ravel()
     if y.ndim != 1 or len(y) != len(rows):
         raise ValueError(f"{path}: {len(rows):,} rows but labels of shape {y.shape}; each row needs one label")
+    if quantities:
+        if y.dtype.kind not in "biuf" or not np.isfinite(y).all():
+            raise ValueError(f"{path}: labels must be finite numbers for --task regression")
+        return rows, y.astype(np.float64), shape
     if y.dtype.kind == "f":
         if not np.isfinite(y).all() or (y != np.rint(y)).any():
-            raise ValueError(f"{path}: labels must be whole numbers or text{advice}")
+            raise ValueError(
+                f"{path}: labels must be whole numbers or text{advice}; --task regression predicts numbers"
+            )
         if (abs(y) > 2**53).any():
             raise ValueError(f"{path}: labels beyond 2^53 stored as {y.dtype}, which does not keep their digits")
         y = y.astype(np.int64)
@@ -52,12 +61,12 @@ def _read_array(path: Path) -> np.ndarray:
     return readers.map_npy(path) if path.suffix == ".npy" else readers.read_idx(path)
 
 
-def read_pair(values: Path, labels: Path) -> Rows:
+def read_pair(values: Path, labels: Path, *, quantities: bool = False) -> Rows:
     """Rows from one file and their labels from another."""
     y = _read_array(labels)
     if "idx2-int" in labels.name and y.ndim == 2:  # QMNIST: the class, and where the digit was found
         y = y[:, 0]
-    return Rows(*checked(_read_array(values), y, values))
+    return Rows(*checked(_read_array(values), y, values, quantities=quantities))
 
 
 def _beside(path: Path, *swaps: tuple[str, str]) -> Path | None:
@@ -106,9 +115,9 @@ def _read(path: Path, asked: labelled.Asked, like: labelled.Layout | None = None
     if kind == "image":
         raise ValueError(f"{path}: one image; give the folder of folders of images, whose names are the classes")
     if kind == "npz":
-        return _from_npz(path, labels)
+        return _from_npz(path, labels, asked.quantities)
     if labels is not None:
-        return read_pair(path, labels)
+        return read_pair(path, labels, quantities=asked.quantities)
     readers.read_idx(path)  # raises a clear error if it is not an IDX file at all
     raise FileNotFoundError(f"{path}: its labels are not beside it; give a pair of paths (images, labels)")
 
@@ -179,8 +188,9 @@ def read_folder(folder: Path, asked: labelled.Asked) -> tuple[Any, Rows | None]:
         return _from_parts(parts, asked), None
     if not classes:
         return read_with_test(train_file(folder), asked)  # says what is expected
-    if asked.said():
-        raise ValueError(f"{folder}: the labels of images are the names of their folders; it takes no {asked.said()}")
+    if asked.said() or asked.quantities:
+        said = asked.said() or "--task regression"
+        raise ValueError(f"{folder}: the labels of images are the names of their folders; it takes no {said}")
     splits = {name.lower(): name for name in classes}
     test = next((splits[name] for name in ("test", "testing") if name in splits), None)
     train = next((splits[name] for name in ("train", "training") if name in splits), None)
@@ -216,7 +226,7 @@ def _from_npy(path: Path, asked: labelled.Asked) -> Rows:
     return (
         Rows(*readers.to_rows(X, path)[:1], None)
         if none
-        else Rows(*checked(X, np.asarray(array[:, label]), path, _ADVICE))
+        else Rows(*checked(X, np.asarray(array[:, label]), path, _ADVICE, quantities=asked.quantities))
     )
 
 
@@ -230,9 +240,9 @@ def _only_array(path: Path) -> np.ndarray:
     return next(iter(arrays.values()))
 
 
-def _from_npz(path: Path, labels: Path | None) -> Any:
+def _from_npz(path: Path, labels: Path | None, quantities: bool) -> Any:
     if labels is not None:
-        return Rows(*checked(_only_array(path), _only_array(labels), path))
+        return Rows(*checked(_only_array(path), _only_array(labels), path, quantities=quantities))
     arrays = readers.read_npz(path)
     lower = {name.lower(): array for name, array in arrays.items()}
     for split in _SPLITS:
@@ -240,7 +250,7 @@ def _from_npz(path: Path, labels: Path | None) -> Any:
             return {key: lower[name.lower()] for key, name in zip(KEYS, split, strict=True)}
     for X, y in (("x", "y"), ("data", "target"), ("images", "labels"), ("arr_0", "arr_1")):
         if X in lower and y in lower:
-            return Rows(*checked(lower[X], lower[y], path))
+            return Rows(*checked(lower[X], lower[y], path, quantities=quantities))
     raise ValueError(f"{path}: holds {sorted(arrays)}; expected X_train, y_train, X_test, y_test, or X and y")
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from somknn.datasets import labelled
+from somknn.datasets import labelled, labels
 from somknn.datasets.arrow_cells import require_exact
 from somknn.datasets.arrow_files import ArrowSource
 from somknn.datasets.kinds import kind_of
@@ -51,7 +51,8 @@ def read_table(path: Path, asked: labelled.Asked, like: labelled.Layout | None =
     missing = next((row for row, text in enumerate(texts) if not text.strip()), None)
     if missing is not None:
         raise ValueError(f"{path}, row {missing}, {layout.column(layout.label)}: the label is missing")
-    return labelled.Table(X, labelled.as_labels(texts, [f"row {row}" for row in range(len(texts))], layout), layout)
+    places = [f"row {row}" for row in range(len(texts))]
+    return labelled.Table(X, labels.read(texts, places, layout, asked.quantities), layout)
 
 
 def _require_finite(X: np.ndarray, source: Any, layout: labelled.Layout) -> None:

@@ -10,7 +10,7 @@ resample with scikit-learn's, computed with `sample_weight`.
 import numpy as np
 from scipy.sparse import csr_array
 
-_COUNTS_AT_ONCE = 8_000_000  # counts held at a time (64 MB)
+COUNTS_AT_ONCE = 8_000_000  # counts held at a time (64 MB)
 
 Interval = tuple[float, float]
 
@@ -32,17 +32,17 @@ def bootstrap_intervals(
     kinds, occurrences = _kinds(truth, predicted, probabilities)
     generator = np.random.default_rng(random_state)
     share = occurrences / occurrences.sum()
-    step = max(1, _COUNTS_AT_ONCE // len(kinds))
+    step = max(1, COUNTS_AT_ONCE // len(kinds))
     parts = []
     for start in range(0, n_resamples, step):
         counts = generator.multinomial(len(truth), share, size=min(step, n_resamples - start))
         kind_probabilities = None if probabilities is None else probabilities[kinds]
         parts.append(replicates(counts, truth[kinds], predicted[kinds], kind_probabilities, n_classes))
-    overall = {name: _interval(np.concatenate([p[0][name] for p in parts]), confidence) for name in parts[0][0]}
+    overall = {name: interval_of(np.concatenate([p[0][name] for p in parts]), confidence) for name in parts[0][0]}
     per_class = {}
     for name in parts[0][1]:
         columns = np.concatenate([p[1][name] for p in parts])
-        per_class[name] = [_interval(column, confidence) for column in columns.T]
+        per_class[name] = [interval_of(column, confidence) for column in columns.T]
     return overall, per_class
 
 
@@ -57,7 +57,8 @@ def _kinds(truth: np.ndarray, predicted: np.ndarray, probabilities: np.ndarray |
     return first, occurrences
 
 
-def _interval(values: np.ndarray, confidence: float) -> Interval:
+def interval_of(values: np.ndarray, confidence: float) -> Interval:
+    """The percentile interval of a figure's values in the resamples; NaN are left out."""
     values = values[~np.isnan(values)]
     if len(values) == 0:
         return float("nan"), float("nan")

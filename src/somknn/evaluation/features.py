@@ -3,11 +3,11 @@
 from typing import Any
 
 import numpy as np
-from sklearn.model_selection import StratifiedKFold, cross_val_score
+from sklearn.model_selection import KFold, StratifiedKFold, cross_val_score
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import MinMaxScaler, Normalizer, StandardScaler
 
-from somknn.neighbors import KNeighborsClassifier
+from somknn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 
 _SCALERS = {"standard": StandardScaler, "minmax": MinMaxScaler}
 SCALINGS = ("raw", *_SCALERS)
@@ -49,24 +49,28 @@ def candidates(data: Any) -> tuple[str, ...]:
 
 
 def choose_scaling(data: Any) -> tuple[str, dict[str, float]]:
-    """The scaling of a table by which 5-NN classifies best, and the mean accuracy of each.
+    """The scaling of a table by which 5-NN predicts best, and the mean accuracy, or the mean RMSE of values, of each.
 
-    Stratified 5-fold cross-validation on the training rows, 2,000 of them at most, each fold scaled by its own training
-    part. The first wins a tie, so raw rows stay as they are. ("raw", {}) for images, and where a class has one row.
+    5-fold cross-validation on the training rows (stratified by class), 2,000 of them at most, each fold scaled by its
+    own training part. The first wins a tie, so raw rows stay as they are. ("raw", {}) for images, and where a class has
+    one row.
     """
     X, y = data.X_train, np.asarray(data.y_train)
     if len(X) > _MOST_ROWS:
         chosen = np.random.default_rng(0).choice(len(X), _MOST_ROWS, replace=False)
         X, y = X[chosen], y[chosen]
     _, counts = np.unique(y, return_counts=True)
-    n_folds = min(_FOLDS, int(counts.min()))
+    quantities = y.dtype.kind == "f"
+    n_folds = min(_FOLDS, len(X) if quantities else int(counts.min()))
     if candidates(data) == ("raw",) or n_folds < 2 or len(counts) < 2:
         return "raw", {}
-    folds = StratifiedKFold(n_folds, shuffle=True, random_state=0)
-    k = min(_NEIGHBOURS, len(X) - len(X) // n_folds - 1)
+    folds = (KFold if quantities else StratifiedKFold)(n_folds, shuffle=True, random_state=0)
+    k = max(1, min(_NEIGHBOURS, len(X) - len(X) // n_folds - 1))
+    model: Any = KNeighborsRegressor(k) if quantities else KNeighborsClassifier(k)
     scores = {}
     for name in SCALINGS:
         steps = [_SCALERS[name]()] if name in _SCALERS else []
-        model = make_pipeline(*steps, KNeighborsClassifier(max(1, k)))
-        scores[name] = float(np.mean(cross_val_score(model, X, y, cv=folds)))
-    return max(scores, key=lambda name: scores[name]), scores
+        scoring = "neg_root_mean_squared_error" if quantities else None
+        scores[name] = float(np.mean(cross_val_score(make_pipeline(*steps, model), X, y, cv=folds, scoring=scoring)))
+    best = max(scores, key=lambda name: scores[name])
+    return best, {name: abs(score) for name, score in scores.items()} if quantities else scores

@@ -3,7 +3,7 @@
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from sklearn import metrics
@@ -34,6 +34,11 @@ class Score:
     value: float
     low: float = float("nan")
     high: float = float("nan")
+
+    def to_dict(self) -> dict[str, float | None]:
+        """Numbers for JSON; None for NaN."""
+        values = {"value": self.value, "low": self.low, "high": self.high}
+        return {name: None if np.isnan(value) else float(value) for name, value in values.items()}
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,26 +77,32 @@ class Evaluation:
     n_resamples: int = 0
     support: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
 
+    labels: ClassVar[dict[str, str]] = {"cross_validation": "Cross-validated accuracy", **METRIC_LABELS}
+    smaller_is_better: ClassVar[tuple[str, ...]] = ("log_loss",)
+    unit: ClassVar[str] = "Percent, except for the log loss."
+
     @property
     def n_rows(self) -> int:
         """Rows of the test set."""
         return len(self.truth)
 
+    @staticmethod
+    def formatted(name: str, value: float) -> str:
+        """A figure as text: percent, the log loss as it is."""
+        if np.isnan(value):
+            return "n/a"
+        return f"{value:.4f}" if name == "log_loss" else f"{100 * value:.2f}"
+
     def to_dict(self) -> dict[str, Any]:
         """The same figures as plain lists and numbers, for JSON (NaN becomes None)."""
-
-        def plain(score: Score) -> dict[str, float | None]:
-            values = {"value": score.value, "low": score.low, "high": score.high}
-            return {name: None if np.isnan(value) else float(value) for name, value in values.items()}
-
         return {
             "rows": self.n_rows,
             "classes": self.classes.tolist(),
             "unseen_classes": self.unseen.tolist(),
             "confidence": self.confidence,
             "bootstrap_resamples": self.n_resamples,
-            "scores": {name: plain(score) for name, score in self.scores.items()},
-            "per_class": {name: [plain(score) for score in row] for name, row in self.per_class.items()},
+            "scores": {name: score.to_dict() for name, score in self.scores.items()},
+            "per_class": {name: [score.to_dict() for score in row] for name, row in self.per_class.items()},
             "support": self.support.tolist(),
             "confusion_matrix": self.confusion.tolist(),
         }

@@ -12,13 +12,10 @@ import numpy as np
 
 from somknn._files import replacing
 from somknn.evaluation.drawing import Drawing
-from somknn.evaluation.metrics import METRIC_LABELS, Score
+from somknn.evaluation.metrics import Score
 from somknn.evaluation.report_pictures import class_pictures, mistakes, pictures_of
 from somknn.evaluation.results import MethodResult
 from somknn.plots import require_matplotlib
-
-_SMALLER_IS_BETTER = {"log_loss"}
-_UNIT_FREE = {"log_loss"}
 
 
 def write_report(
@@ -80,21 +77,30 @@ def begin_report(
     """
     if not methods:
         raise ValueError("a report needs at least one method")
+    check_rows(methods, data)
+    sections = [
+        _head(title, methods, data),
+        metrics_table(methods),
+        pictures,
+        mistakes(methods, data) if wrong is None else wrong,
+        _reports(methods),
+        making(methods, command, seconds or {}),
+    ]
+    return finisher(page(title, "\n".join(sections)), drawing)
+
+
+def check_rows(methods: Sequence[MethodResult], data: Any) -> None:
+    """Raise ValueError if an evaluation does not belong to the data's test rows."""
     for method in methods:
         if method.evaluation.n_rows != len(data.X_test):
             raise ValueError(
                 f"method {method.name!r} was evaluated on {method.evaluation.n_rows} rows, "
                 f"but the data set has {len(data.X_test)} test rows"
             )
-    sections = [
-        _head(title, methods, data),
-        _metrics(methods),
-        pictures,
-        mistakes(methods, data) if wrong is None else wrong,
-        _reports(methods),
-        _making(methods, command, seconds or {}),
-    ]
-    text = page(title, "\n".join(sections))
+
+
+def finisher(text: str, drawing: Drawing) -> Callable[[str | os.PathLike], None]:
+    """A function that waits for the pictures of a page and writes it, completely or not at all."""
 
     def finish(path: str | os.PathLike) -> None:
         complete = drawing.put_into(text)
@@ -110,12 +116,6 @@ def page(title: str, body: str) -> str:
     return string.Template(template).substitute(title=html.escape(title), body=body)
 
 
-def _formatted(name: str, value: float) -> str:
-    if np.isnan(value):
-        return "n/a"
-    return f"{value:.4f}" if name in _UNIT_FREE else f"{100 * value:.2f}"
-
-
 def _head(title: str, methods: Sequence[MethodResult], data: Any) -> str:
     (n, d), m = data.X_train.shape, len(data.X_test)
     sentences = []
@@ -123,9 +123,10 @@ def _head(title: str, methods: Sequence[MethodResult], data: Any) -> str:
         score = method.evaluation.scores["accuracy"]
         interval = ""
         if not np.isnan(score.low):
-            interval = f" ({100 * method.evaluation.confidence:g}% interval {_range('accuracy', score)})"
+            shown = _range(method.evaluation, "accuracy", score)
+            interval = f" ({100 * method.evaluation.confidence:g}% interval {shown})"
         sentences.append(
-            f"<li><b>{html.escape(method.name)}</b>: {_formatted('accuracy', score.value)} % of the "
+            f"<li><b>{html.escape(method.name)}</b>: {method.evaluation.formatted('accuracy', score.value)} % of the "
             f"test rows right{interval}</li>"
         )
     unseen = methods[0].evaluation.unseen
@@ -141,38 +142,33 @@ def _head(title: str, methods: Sequence[MethodResult], data: Any) -> str:
     )
 
 
-def _range(name: str, score: Score) -> str:
-    return f"{_formatted(name, score.low)} to {_formatted(name, score.high)}"
+def _range(evaluation: Any, name: str, score: Score) -> str:
+    return f"{evaluation.formatted(name, score.low)} to {evaluation.formatted(name, score.high)}"
 
 
-def _metrics(methods: Sequence[MethodResult]) -> str:
-    names = [name for name in METRIC_LABELS if any(name in m.evaluation.scores for m in methods)]
-    rows = []
-    if any(m.cross_validation is not None for m in methods):
-        means = [float("nan") if m.cross_validation is None else np.average(m.cross_validation) for m in methods]
-        cells = []
-        for column, (method, mean) in enumerate(zip(methods, means, strict=True)):
-            folds = method.cross_validation
-            spread = "" if folds is None else f"{len(folds)} folds, σ {100 * np.std(folds):.2f}"
-            cells.append(_cell("cross_validation", column, mean, spread, _is_best("cross_validation", mean, means)))
-        rows.append(f'<tr><th scope="row">Cross-validated accuracy</th>{"".join(cells)}</tr>')
-    for name in names:
-        scores = [m.evaluation.scores.get(name, Score(float("nan"))) for m in methods]
-        values = [score.value for score in scores]
-        cells = [
-            _cell(
-                name,
-                column,
-                score.value,
-                "" if np.isnan(score.low) else _range(name, score),
-                _is_best(name, score.value, values),
-            )
-            for column, score in enumerate(scores)
-        ]
-        rows.append(f'<tr><th scope="row">{html.escape(METRIC_LABELS[name])}</th>{"".join(cells)}</tr>')
-    heads = "".join(f'<th scope="col">{html.escape(m.name)}</th>' for m in methods)
+def metrics_table(methods: Sequence[MethodResult]) -> str:
+    """The section with all figures of the methods side by side, of classes or of values."""
     first = methods[0].evaluation
-    caption = "Percent, except for the log loss."
+    rows = []
+    for name, label in first.labels.items():
+        cells = []
+        if name == "cross_validation":
+            scores = [Score(m.cross_validation_mean) for m in methods]
+        else:
+            scores = [m.evaluation.scores.get(name, Score(float("nan"))) for m in methods]
+        if all(np.isnan(score.value) for score in scores) and not any(name in m.evaluation.scores for m in methods):
+            continue
+        values = [score.value for score in scores]
+        for column, (method, score) in enumerate(zip(methods, scores, strict=True)):
+            folds = method.cross_validation
+            if name == "cross_validation":
+                small = "" if folds is None else f"{len(folds)} folds, σ {first.formatted(name, float(np.std(folds)))}"
+            else:
+                small = "" if np.isnan(score.low) else _range(first, name, score)
+            cells.append(_cell(first, name, column, values, small))
+        rows.append(f'<tr><th scope="row">{html.escape(label)}</th>{"".join(cells)}</tr>')
+    heads = "".join(f'<th scope="col">{html.escape(m.name)}</th>' for m in methods)
+    caption = first.unit
     if first.n_resamples:
         caption += (
             f" Small: {100 * first.confidence:g}% percentile intervals of {first.n_resamples:,} bootstrap "
@@ -186,22 +182,22 @@ def _metrics(methods: Sequence[MethodResult]) -> str:
     )
 
 
-def _is_best(name: str, value: float, values: list[float]) -> bool:
-    known = [v for v in values if not np.isnan(v)]
-    return len(known) > 1 and value == (min(known) if name in _SMALLER_IS_BETTER else max(known))
-
-
-def _cell(name: str, column: int, value: float, small: str, best: bool) -> str:
-    kind = ' class="best"' if best else ""
+def _cell(evaluation: Any, name: str, column: int, values: list[float], small: str) -> str:
+    value, known = values[column], [v for v in values if not np.isnan(v)]
+    best = min(known, default=0) if name in evaluation.smaller_is_better else max(known, default=0)
+    kind = ' class="best"' if len(known) > 1 and value == best else ""
     below = f'<span class="interval">{html.escape(small)}</span>' if small else ""
     return (
         f'<td{kind} data-metric="{name}" data-method="{column}" data-value="{float(value)!r}">'
-        f"<span>{_formatted(name, value)}</span>{below}</td>"
+        f"<span>{evaluation.formatted(name, value)}</span>{below}</td>"
     )
 
 
-def tuning_section(results: dict[str, Any], drawing: Drawing) -> str:
-    """The section on the `cv_results_` of a `KNeighborsClassifierCV`."""
+def tuning_section(results: dict[str, Any], drawing: Drawing, *, scoring: str = "accuracy") -> str:
+    """The section on the `cv_results_` of a `KNeighborsClassifierCV`, or with the scoring "RMSE" of a regressor's."""
+    unit, formatted = (" %", lambda value: f"{100 * value:.3f}") if scoring == "accuracy" else ("", "{:.5g}".format)
+    if scoring == "RMSE":  # a score is the negative error
+        results = {**results, "mean_test_score": -results["mean_test_score"]}
     ranks, mean, std = (results[f"{name}_test_score"] for name in ("rank", "mean", "std"))
     order = np.argsort(ranks, kind="stable")
     folds = sum(name.startswith("split") for name in results)
@@ -211,19 +207,19 @@ def tuning_section(results: dict[str, Any], drawing: Drawing) -> str:
         return "".join(
             f"<tr><td>{ranks[i]}</td><td>{results['params'][i]['n_neighbors']}</td>"
             f'<td class="text">{html.escape(str(results["params"][i]["weights"]))}</td>'
-            f"<td>{100 * mean[i]:.3f}</td><td>{100 * std[i]:.3f}</td></tr>"
+            f"<td>{formatted(mean[i])}</td><td>{formatted(std[i])}</td></tr>"
             for i in chosen
         )
 
-    heads = "<thead><tr><th>Rank</th><th>k</th><th>Weights</th><th>Mean %</th><th>σ of folds</th></tr></thead>"
+    heads = f"<thead><tr><th>Rank</th><th>k</th><th>Weights</th><th>Mean{unit}</th><th>σ of folds</th></tr></thead>"
     alt = (
         f"Cross-validated score over k for each weighting; the best is k = {best['n_neighbors']} with "
-        f"{best['weights']} weights, {mean[order[0]]:.4f}"
+        f"{best['weights']} weights, {mean[order[0]]:.5g}"
     )
     caption = f"Means of {folds} folds; the bands show one standard error."
     return (
         "<section><h2>Tuning</h2><p>Chosen on the training rows only; the test rows had no part in it.</p>"
-        f"{drawing.ask('drawn', 'tuning_curve', results, alt=alt, caption=caption)}</section>"
+        f"{drawing.ask('drawn', 'tuning_curve', results, scoring, alt=alt, caption=caption)}</section>"
         f'<div class="scroll"><table>{heads}<tbody>{rows(order[:5])}</tbody></table></div>'
         f"<details><summary>All {len(order)} candidates</summary>"
         f'<div class="scroll"><table>{heads}<tbody>{rows(order)}</tbody></table></div></details>'
@@ -239,7 +235,8 @@ def _reports(methods: Sequence[MethodResult]) -> str:
     return f"<h2>Classification reports</h2>{texts}"
 
 
-def _making(methods: Sequence[MethodResult], command: str | None, seconds: dict[str, float]) -> str:
+def making(methods: Sequence[MethodResult], command: str | None, seconds: dict[str, float]) -> str:
+    """The sections on durations, environment, command and time."""
     from somknn.environment import describe
 
     durations = dict(seconds)

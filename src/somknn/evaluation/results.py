@@ -6,8 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from somknn.evaluation.metrics import Evaluation
-
 
 @dataclass(frozen=True, eq=False)
 class MethodResult:
@@ -17,7 +15,8 @@ class MethodResult:
     ----------
     name : str
         Heading of its column.
-    evaluation : Evaluation
+    evaluation : Evaluation or RegressionEvaluation
+        All methods of a report have the same kind.
     parameters : dict
         Shown unchanged.
     cross_validation : ndarray of shape (n_folds,), or None
@@ -31,12 +30,17 @@ class MethodResult:
     """
 
     name: str
-    evaluation: Evaluation
+    evaluation: Any
     parameters: dict[str, Any] = field(default_factory=dict)
     cross_validation: np.ndarray | None = None
     seconds: dict[str, float] = field(default_factory=dict)
     model: Any = None
     transform: Callable[[np.ndarray], np.ndarray] | None = None
+
+    @property
+    def cross_validation_mean(self) -> float:
+        """The mean score of the folds; NaN if there are none."""
+        return float("nan") if self.cross_validation is None else float(np.average(self.cross_validation))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain lists and numbers for JSON."""
@@ -46,7 +50,7 @@ class MethodResult:
             "parameters": {name: _plain(value) for name, value in self.parameters.items()},
             "seconds": self.seconds,
             "cross_validation": folds,
-            "cross_validation_mean": None if folds is None else float(np.average(folds)),
+            "cross_validation_mean": None if folds is None else self.cross_validation_mean,
             **self.evaluation.to_dict(),
         }
 

@@ -108,7 +108,7 @@ class KNeighborsClassifierCV(ClassifierMixin, BaseEstimator):
         X, index = rows_and_index(X)
         X, y = validate_rows_and_targets(self, X, y, numeric_targets=False, compact=True)
         y = column_or_1d(y)
-        ks, weightings = _candidates(self.n_neighbors, self.weights)
+        ks, weightings = checked_candidates(self.n_neighbors, self.weights)
         splits = make_splits(y, self.cv)
         # One index serves the cross-validation and the refitted estimator.
         settings = {name: getattr(self, name) for name in ("tie_break", "algorithm", "metric", "n_jobs")}
@@ -129,7 +129,7 @@ class KNeighborsClassifierCV(ClassifierMixin, BaseEstimator):
                         scores[i, s] = self._score(truth, predicted[k], *view, weighting, metric)
         self.shared_search_ = neighbors.shared
         self.n_splits_ = len(splits)
-        self.cv_results_ = _cv_results(candidates, scores)
+        self.cv_results_ = table_of_scores(candidates, scores)
         self.best_index_ = int(self.cv_results_["rank_test_score"].argmin())
         self.best_score_ = float(self.cv_results_["mean_test_score"][self.best_index_])
         self.best_params_ = candidates[self.best_index_]
@@ -209,7 +209,8 @@ class _ReadOff(ClassifierMixin, BaseEstimator):
         return class_shares(every_class, len(every_class), self._codes.astype(np.int64), weights, None)
 
 
-def _candidates(n_neighbors: Any, weights: Any) -> tuple[list[int], list[str | Callable]]:
+def checked_candidates(n_neighbors: Any, weights: Any) -> tuple[list[int], list[str | Callable]]:
+    """The candidates for k and for the weighting as lists; ValueError for any that `fit` would refuse."""
     if isinstance(n_neighbors, (int, np.integer)):
         n_neighbors = [n_neighbors]
     ks = list(n_neighbors)
@@ -225,7 +226,7 @@ def _candidates(n_neighbors: Any, weights: Any) -> tuple[list[int], list[str | C
     return [int(k) for k in ks], weightings
 
 
-def _cv_results(candidates: list[dict[str, Any]], scores: np.ndarray) -> dict[str, Any]:
+def table_of_scores(candidates: list[dict[str, Any]], scores: np.ndarray) -> dict[str, Any]:
     """GridSearchCV's table, computed with its formulas so that all digits agree."""
     mean = np.average(scores, axis=1)
     results: dict[str, Any] = {

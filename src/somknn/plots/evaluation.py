@@ -1,4 +1,4 @@
-"""Confusion matrix, per-class heatmap, calibration, ROC, precision-recall and tuning curves from numbers alone.
+"""Pictures of evaluations from numbers alone: confusion, scores by class, curves, predicted values and their errors.
 
 A process that only draws does not import scikit-learn: `somknn.evaluation.curves` computes the data. Margins are
 computed from the text in them, because a layout engine would draw every figure twice.
@@ -151,7 +151,7 @@ def tuning_curve(cv_results: dict[str, Any], scoring: str = "accuracy") -> Figur
     best = int(np.argmin(cv_results["rank_test_score"]))
     axes.plot(ks[best], mean[best], "o", markersize=12, fillstyle="none", color="black")
     axes.annotate(
-        f"best: k = {ks[best]}, {mean[best]:.4f}",
+        f"best: k = {ks[best]}, {mean[best]:.5g}",
         (ks[best], mean[best]),
         xytext=(10, 10),
         textcoords="offset points",
@@ -162,4 +162,28 @@ def tuning_curve(cv_results: dict[str, Any], scoring: str = "accuracy") -> Figur
     axes.set_ylabel(f"cross-validated {scoring}")
     axes.legend(frameon=False, loc="lower left")
     axes.grid(alpha=0.25)
+    return figure
+
+
+def predicted_and_true(truth: np.ndarray, predicted: np.ndarray, name: str) -> Figure:
+    """Predicted over true values (m,), with the line on which they are equal."""
+    figure, axes = _axes(5.0, 4.6, _beside_ticks(["12345.6"]))
+    ends = [float(min(truth.min(), predicted.min())), float(max(truth.max(), predicted.max()))]
+    axes.plot(ends, ends, color="0.6", linewidth=1, linestyle="--")
+    axes.plot(truth, predicted, "o", markersize=3, alpha=0.5, markeredgewidth=0)
+    axes.set_xlabel("true value")
+    axes.set_ylabel("predicted value")
+    axes.set_title(name, fontsize=9, color="0.35", y=1.0)
+    axes.grid(alpha=0.25)
+    return figure
+
+
+def error_histogram(errors: np.ndarray, name: str) -> Figure:
+    """How often each error, predicted minus true value (m,), occurs."""
+    figure, axes = _axes(5.0, 3.2)
+    axes.hist(errors, bins=min(60, max(10, len(errors) // 10)), color="#4c78a8")
+    axes.axvline(0, color="0.3", linewidth=1, linestyle="--")
+    axes.set_xlabel("predicted minus true value")
+    axes.set_ylabel("test rows")
+    axes.set_title(name, fontsize=9, color="0.35", y=1.0)
     return figure
