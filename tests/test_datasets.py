@@ -169,7 +169,7 @@ def test_csv_text_labels_and_quotes(tmp_path):
     ("text", "message"),
     [
         ("0,5,2\n1,3,x\n", r"d.csv, line 2, column 3: 'x' is not a finite number"),
-        ("0,5,2\n\n1,,4\n", r"d.csv, line 3, column 2: '' is not a finite number"),
+        ("0,5,2\n\n1,,4\n", r"d.csv, line 3, column 2: a missing value: --impute mean, median or"),
         ("0,5,2\n1,nan,4\n", r"line 2, column 2: 'nan'"),
         ("0,5,2\n1,3\n", r"line 2: 2 values where 3 are expected"),
         ("0,5,2\n,3,4\n", r"line 2, column 1: the label is missing"),

@@ -11,8 +11,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+from sklearn.compose import ColumnTransformer
 from sklearn.datasets import load_digits
+from sklearn.impute import SimpleImputer
 from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.utils._param_validation import StrOptions
 
 from somknn import SOM, KNeighborsClassifier, NearestNeighbors
@@ -80,6 +83,13 @@ def _make(cls: Any, choice: dict[str, Any]) -> Any:
     return cls(**{**parameters, **choice})
 
 
+def _columns() -> ColumnTransformer:
+    """Few columns of the rows as categories, others filled in and scaled, the rest dropped or passed on."""
+    one_hot = OneHotEncoder(handle_unknown="ignore", sparse_output=False)
+    filled = Pipeline([("impute", SimpleImputer()), ("scale", StandardScaler())])
+    return ColumnTransformer([("codes", one_hot, [2, 0]), ("filled", filled, [1]), ("none", "drop", [])])
+
+
 def fitted_models() -> dict[str, Any]:
     """Models by a descriptive name; every class of `CLASSES` occurs."""
     models: dict[str, Any] = {
@@ -92,9 +102,16 @@ def fitted_models() -> dict[str, Any]:
         "NearestNeighbors and rows of zeros": NearestNeighbors(metric="cosine", algorithm="pruned").fit(
             np.concatenate([ROWS, 0 * ROWS[:9]])
         ),
+        "ColumnTransformer": _columns().fit(ROWS),
+        "ColumnTransformer and neighbours": Pipeline(
+            [("columns", _columns()), ("nearest", KNeighborsClassifier(3))]
+        ).fit(ROWS, LABELS),
+        "OneHotEncoder of texts": OneHotEncoder(handle_unknown="ignore", sparse_output=False).fit(
+            np.array([f"class {label}" for label in LABELS], dtype=object)[:, None]
+        ),
     }
     for name in CLASSES:
-        if name == "Pipeline":
+        if name in ("Pipeline", "ColumnTransformer"):
             continue
         for choice in _choices(_class(name)):
             model = _make(_class(name), choice)

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from somknn.batch.checks import ColumnsWarning
+from somknn.batch.coding import Coding, marks_for
 from somknn.datasets.chunks import BatchError
 
 _SHOWN = 10  # names in one error line
@@ -68,13 +69,20 @@ def match(
 
 
 def choose_columns(
-    sources: Sequence[Any], names: list[str] | None, drop: Sequence[str], ids: Sequence[str] = (), *, by_name: bool
+    sources: Sequence[Any],
+    names: list[str] | None,
+    drop: Sequence[str],
+    ids: Sequence[str] = (),
+    *,
+    by_name: bool,
+    coding: Coding | None = None,
 ) -> None:
     """Tell each source (see `somknn.batch.sources`) which of its columns a model takes.
 
     `names` are the model's, None if it knows none. Columns are found by name if `by_name` and both sides have names;
-    otherwise they are those that are not in `drop` or `ids`, in the file's order. The columns `ids` go to the output. A
-    ColumnsWarning says where that is a guess. Raises BatchError where it would be one although the model has names.
+    otherwise they are those that are not in `drop` or `ids`, in the file's order. The columns `ids` go to the output,
+    those that `coding` takes as texts are handed over as such. A ColumnsWarning says where that is a guess. Raises
+    BatchError where it would be one although the model has names.
     """
     for source in sources:
         if names and source.feature_names is None and hasattr(source, "expect_names"):
@@ -95,6 +103,8 @@ def choose_columns(
                     f"{source.path}: no column names in its first line, and the model knows its columns by name "
                     f"({listed(names)}); add that line, or say --columns given if the columns are in this order"
                 )
+            if coding is not None:
+                _select(source, list(range(source.width)), {}, coding)
             continue
         marks = _places(source, ids)
         aside = [*drop, *ids]
@@ -111,8 +121,8 @@ def choose_columns(
         else:
             chosen = kept
             guessed += [source] if by_name and not vectors else []
-        if marks or chosen != list(range(source.width)):
-            source.select(chosen, marks)
+        if coding is not None or marks or chosen != list(range(source.width)):
+            _select(source, chosen, marks, coding)
     if guessed:
         more = f" and {len(guessed) - 1:,} more" if len(guessed) > 1 else ""
         warnings.warn(
@@ -121,6 +131,19 @@ def choose_columns(
             ColumnsWarning,
             stacklevel=4,
         )
+
+
+def _select(source: Any, chosen: list[int], marks: dict[str, int], coding: Coding | None) -> None:
+    if coding is None:
+        source.select(chosen, marks)
+        return
+    texts = listed(map(str, next(iter(coding.categories.values()))))
+    if not hasattr(source, "select"):
+        raise BatchError(f"{source.path}: numbers only, and the model has columns of categories ({texts})")
+    if len(chosen) != coding.n_features:
+        drop = "; --drop NAME leaves a column out" if len(chosen) > coding.n_features else ""
+        raise BatchError(f"{source.path}: {len(chosen)} columns, the model expects {coding.n_features}{drop}")
+    source.select([chosen[column] for column in coding.numbers], {**marks, **marks_for(coding, chosen)})
 
 
 def _places(source: Any, ids: Sequence[str]) -> dict[str, int]:

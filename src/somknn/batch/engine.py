@@ -16,6 +16,7 @@ from somknn._ending import undone_unless_finished
 from somknn._files import any_parts, replacing
 from somknn.batch import writers
 from somknn.batch.checks import UsageError, set_apart
+from somknn.batch.coding import coded, coding_of
 from somknn.batch.columns import choose_columns
 from somknn.batch.manifest import WorkFolder, file_digest, fingerprint
 from somknn.batch.options import CHANGEABLE, Options, Summary
@@ -101,6 +102,9 @@ def classify(
         Take models that are no classifiers too; see `predict`.
     drop : list of str, default=()
         Names of columns that are no features (an id, a label) and are left out; they may hold text.
+    unknown_categories : {"ignore"}, default=None
+        What to do with a text that is none of the categories that training saw. By default it is a bad row; "ignore"
+        counts it as none of them.
     id : list of str, default=()
         Names of columns that are no features and go to the output as they are, before the predictions.
 
@@ -180,7 +184,11 @@ class Run:
         self.sources = sources
         for source in sources:
             source.missing = self.missing
-        choose_columns(sources, self.schema.feature_names, options.drop, options.id, by_name=options.columns == "names")
+        self.coding = coding_of(self.model)
+        by_name = options.columns == "names"
+        choose_columns(
+            sources, self.schema.feature_names, options.drop, options.id, by_name=by_name, coding=self.coding
+        )
         for source in self.sources:
             self._check_schema(source)
         self.stopping = threading.Event()
@@ -188,6 +196,8 @@ class Run:
 
     def _check_schema(self, source: Any) -> None:
         expected = self.schema.n_features
+        if expected is not None and self.coding is not None:
+            expected = len(self.coding.numbers)
         if expected is not None and source.width != expected:
             drop = "; --drop NAME leaves a column out" if source.feature_names and source.width > expected else ""
             raise BatchError(f"{source.path}: rows of {source.width} values, the model expects {expected}{drop}")
@@ -200,7 +210,8 @@ class Run:
 
     def _rows_per_chunk(self, source: Any) -> int:
         itemsize = 8 if source.dtype is None else source.dtype.itemsize
-        return max(1, self.options.chunk_bytes // (source.width * itemsize))
+        width = source.width if self.coding is None else self.coding.n_features
+        return max(1, self.options.chunk_bytes // (width * itemsize))
 
     def _identity(self) -> dict[str, Any]:
         options = {name: value for name, value in dataclasses.asdict(self.options).items() if value not in (None, ())}
@@ -259,8 +270,15 @@ class Run:
             source = self.sources[file]
             for chunk in source.chunks(self._rows_per_chunk(source), cursor):
                 chunk.file = file
-                yield set_apart(chunk, self.target, str(source.path), self.missing)
+                yield self.checked(chunk, str(source.path))
             cursor = None
+
+    def checked(self, chunk: Chunk, file: str) -> Chunk:
+        """The chunk without the rows that the model cannot take."""
+        chunk = set_apart(chunk, self.target, file, self.missing)
+        if self.coding is None:
+            return chunk
+        return coded(chunk, self.coding, file, ignore_unknown=self.options.unknown_categories == "ignore")
 
     def _count_rejects(self, rejects: list[Reject]) -> None:
         if not rejects:

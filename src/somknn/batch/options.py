@@ -24,6 +24,7 @@ class Options:
     drop: tuple[str, ...] = ()
     id: tuple[str, ...] = ()
     any_kind: bool = False
+    unknown_categories: str | None = None
 
     def __post_init__(self) -> None:
         if self.columns not in ("names", "given"):
@@ -36,6 +37,8 @@ class Options:
         both = [name for name in self.id if name in self.drop]
         if both:
             raise ValueError(f"the column {both[0]!r} is given to --id and to --drop; leave one of them out")
+        if self.unknown_categories not in (None, "ignore"):
+            raise ValueError(f"unknown_categories={self.unknown_categories!r} must be 'ignore' or None")
         if self.on_bad_row not in ("fail", "skip", "quarantine"):
             raise ValueError(f"on_bad_row={self.on_bad_row!r} must be 'fail', 'skip' or 'quarantine'")
         if self.chunk_bytes < 1 or self.max_rejects < 0:

@@ -6,6 +6,7 @@ import numpy as np
 from sklearn.base import BaseEstimator, is_regressor
 from sklearn.utils import get_tags
 
+from somknn.batch.coding import coding_of, decoded, fills_missing
 from somknn.datasets.chunks import BatchError
 
 _ROWS_AT_ONCE = 16384  # bounds a classifier's working memory, and is far more than its threads need
@@ -32,7 +33,8 @@ def forget_names(model: Any) -> None:
     The names have already been compared with the input's, and the rows arrive as arrays without names.
     """
     vars(model).pop("feature_names_in_", None)
-    for inner in [*vars(model).values(), *(step for _, step in getattr(model, "steps", ()))]:
+    parts = [*getattr(model, "steps", ()), *getattr(model, "transformers_", ())]
+    for inner in [*vars(model).values(), *(part[1] for part in parts)]:
         if isinstance(inner, BaseEstimator):
             forget_names(inner)
 
@@ -42,6 +44,8 @@ def takes_missing(model: Any) -> bool:
     for step in [step for _, step in model.steps] if hasattr(model, "steps") else [model]:
         if step is None or step == "passthrough":
             continue
+        if hasattr(step, "transformers_"):
+            return fills_missing(step)
         if type(step).__name__ == "SimpleImputer" or getattr(step, "missing_values", None) == "ignore":
             return True
         if hasattr(step, "steps"):
@@ -94,13 +98,19 @@ def check_model(model: Any, wanted: Wanted, *, any_kind: bool = False) -> None:
 def predict_columns(model: Any, rows: np.ndarray, wanted: Wanted) -> dict[str, np.ndarray]:
     """Columns of predictions for rows that passed the checks; labels as positions in `model.classes_`.
 
+    The rows of a model that takes categories are coded (`somknn.batch.coding`).
+
     A regressor gives `value` float64 (m,) or (m, outputs), a map `map_row`, `map_column` int64 and `distance` float64
     (m,), a K-Means `cluster` int64 and `distance`, an index of neighbours `neighbor` and `distance` (m, k). A
     classifier: `code` int32 (m,), `confidence` float64 (m,) if the model gives probabilities, and on request `proba`
     (m, classes), `top_code` and `top_confidence` (m, top), `neighbor` int64 and `distance` float64 (m, k).
     """
     predict = _predict if kind_of(model) == "classes" else _answer
-    parts = [predict(model, rows[at : at + _ROWS_AT_ONCE], wanted) for at in range(0, len(rows), _ROWS_AT_ONCE)]
+    coding = coding_of(model)
+    parts = []
+    for at in range(0, len(rows), _ROWS_AT_ONCE):
+        some = rows[at : at + _ROWS_AT_ONCE]
+        parts.append(predict(model, some if coding is None else decoded(some, coding), wanted))
     if not parts:
         return {}
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

@@ -79,6 +79,11 @@ OPTIONS = [
         callback=_names,
         help="Columns that are no features and go to the output, before the predictions.",
     ),
+    click.option(
+        "--unknown-categories",
+        type=click.Choice(["ignore"]),
+        help="Take rows with texts that are none of the categories of training: they count as none of them.",
+    ),
     click.option("--overwrite", is_flag=True, help="Replace an OUTPUT that is there already."),
     click.option("--resume", is_flag=True, help="Continue an interrupted run of the same command."),
     click.option("--threads", "n_jobs", type=int, default=None, help="Threads of the classifier."),

@@ -7,11 +7,35 @@ from pathlib import Path
 from typing import Any
 
 
-def save(model: Any, path: Path, names: Sequence[str] | None) -> None:
-    """Save a model that was fitted on the rows of columns with these names."""
+def save(model: Any, path: Path, data: Any) -> None:
+    """Save a model that was fitted on the training rows of a data set, as one that takes the columns of its table."""
     from somknn import persistence
+    from somknn.fitted import snapshot
 
-    persistence.save(model if names is None else named(model, names), path)
+    if data.encoder is not None:
+        from somknn.evaluation.encoding import with_encoder
+
+        model = with_encoder(model, data.encoder)
+    elif hasattr(model, "steps") and _has_fractions(data.X_train):
+        model = snapshot(model)
+        model._input_dtype = data.X_train.dtype  # a scaler does not know it; integers may be of another scale
+    persistence.save(model if data.column_names is None else named(model, data.column_names), path)
+
+
+def _has_fractions(rows: Any) -> bool:
+    return rows.dtype.kind == "f" and bool((rows != rows.round()).any())
+
+
+def what_it_takes(model: Any, categories: Sequence[str]) -> dict[str, Any]:
+    """The options of `somknn.datasets.load` by which a saved model gets its rows: its categories, missing cells."""
+    from somknn import persistence
+    from somknn.batch.coding import coding_of
+    from somknn.batch.prediction import takes_missing
+
+    names, coding = persistence.input_schema(model).feature_names, coding_of(model)
+    if coding is not None and names is not None:
+        categories = [f"name:{names[column]}" for column in coding.categories]
+    return {"categories": tuple(categories), "missing": takes_missing(model)}
 
 
 def named(model: Any, names: Sequence[str]) -> Any:
@@ -30,6 +54,13 @@ def named(model: Any, names: Sequence[str]) -> Any:
         copy.steps = [(first, named(step, names)), *others]
         return copy
     copy.feature_names_in_ = np.array([*names], dtype=object)
+    if hasattr(copy, "transformers_"):
+        places = copy._transformer_to_input_indices
+        copy.transformers_ = [
+            (name, step if isinstance(step, str) else named(step, [names[j] for j in places[name]]), columns)
+            for name, step, columns in copy.transformers_
+        ]
+        return copy
     for attribute, value in list(vars(copy).items()):
         if isinstance(value, BaseEstimator) and getattr(value, "n_features_in_", None) == len(names):
             setattr(copy, attribute, named(value, names))

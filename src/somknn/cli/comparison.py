@@ -122,12 +122,13 @@ def _print_epochs(console: Console, outcome: Outcome) -> None:
 
 
 class Scaled(NamedTuple):
-    """A data set with scaled columns, how they were scaled, and the cross-validated accuracy of each way."""
+    """A data set with scaled columns, how they were scaled, the figure of each way, and the training rows before."""
 
     data: Dataset
     name: str
     transformer: Any
     scores: dict[str, float]
+    rows: np.ndarray
 
     def told(self) -> str:
         """A line about the choice."""
@@ -146,9 +147,9 @@ def scale(data: Dataset, scaling: str) -> Scaled:
     name, scores = features.choose_scaling(data) if scaling == "auto" else (scaling, {})
     transformer = features.fitted_transformer(name, data)
     if transformer is None:
-        return Scaled(data, name, None, scores)
+        return Scaled(data, name, None, scores, data.X_train)
     X_train, X_test = transformer.transform(data.X_train), transformer.transform(data.X_test)
-    return Scaled(dataclasses.replace(data, X_train=X_train, X_test=X_test), name, transformer, scores)
+    return Scaled(dataclasses.replace(data, X_train=X_train, X_test=X_test), name, transformer, scores, data.X_train)
 
 
 def write_results(out: Path, scaled: Scaled, outcomes: list[Outcome]) -> list[Path]:
@@ -167,7 +168,7 @@ def write_results(out: Path, scaled: Scaled, outcomes: list[Outcome]) -> list[Pa
         "environment": describe(),
     }
     model = features.with_features(outcomes[0].model, scaled.name, scaled.transformer)
-    column_names.save(model, paths[2], data.column_names)
+    column_names.save(model, paths[2], dataclasses.replace(data, X_train=scaled.rows))
     with replacing(paths[1]) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["row", "label", *(outcome.name for outcome in outcomes)])

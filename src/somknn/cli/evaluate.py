@@ -63,18 +63,19 @@ def command(
     with one_line_errors(), second_process(shared.PICTURES) as executor:
         require_matplotlib()
         shared.check_places(dataset, out, "report.html", "metrics.json", also=model_path)
-        data = shared.load(dataset, train_size, test_size, image_shape, **columns)
-        if columns["task"] == "regression":
+        kind = "regressor" if columns["task"] == "regression" else "classifier"
+        model: Any = None if model_path is None else _load(model_path, kind)
+        data = shared.load(dataset, train_size, test_size, image_shape, model=model, **columns)
+        if model is not None:
+            with shared.plain_warnings():
+                data = column_names.in_the_order_of(model, data, dataset, by_name=by == "names")
+        if kind == "regressor":
             from somknn.cli import regression
             from somknn.neighbors import KNeighborsRegressor
 
-            name = f"k-NN, k = {k}, {weights}"
-            regressor: Any = KNeighborsRegressor(k, weights=weights, metric=metric)
-            if model_path is not None:
-                regressor, name = _load(model_path, "regressor"), model_path.name
-                with shared.plain_warnings():
-                    data = column_names.in_the_order_of(regressor, data, dataset, by_name=by == "names")
-            return regression.evaluate(data, regressor, regression.Place(out, executor, bootstrap), cv, name)
+            name = f"k-NN, k = {k}, {weights}" if model_path is None else model_path.name
+            model = KNeighborsRegressor(k, weights=weights, metric=metric) if model is None else model
+            return regression.evaluate(data, model, regression.Place(out, executor, bootstrap), cv, name)
         ahead = shared.indexed_ahead(data, k, metric) if model_path is None else (None, None)
 
         from somknn.evaluation import report, report_pictures
@@ -83,8 +84,6 @@ def command(
 
         with shared.plain_warnings(), shared.working("judging on the test rows"):
             if model_path is not None:
-                model = _load(model_path, "classifier")
-                data = column_names.in_the_order_of(model, data, dataset, by_name=by == "names")
                 result = judge_model(model_path.name, model, data, bootstrap)
             else:
                 model = KNeighborsClassifier(k, weights=weights, tie_break=tie_break, metric=metric)

@@ -146,13 +146,21 @@ def load(
     image_shape: tuple[int, int] | None,
     *,
     labels_needed: bool = True,
+    model: Any = None,
+    impute: str | None = None,
     **columns: Any,
 ) -> Any:
     """Load the data set; its labels, if it has any, must be classes. `columns` are the values of `COLUMNS`.
 
-    What was taken for granted about its columns is said on stderr.
+    Categories are coded and missing cells filled in as training rows say, or left to a saved `model` that does so. What
+    was taken for granted about the columns is said on stderr.
     """
     from somknn import datasets
+
+    if model is not None:
+        from somknn.cli.column_names import what_it_takes
+
+        columns |= what_it_takes(model, columns["categories"])
 
     with working(f"loading {dataset}"):
         data = datasets.load(
@@ -161,6 +169,7 @@ def load(
             test_size=test_size,
             image_shape=image_shape,
             labels_needed=labels_needed,
+            missing=columns.pop("missing", False) or impute is not None,
             **columns,
         )
     for note in data.notes:
@@ -169,7 +178,12 @@ def load(
         require_labels(data, dataset)
     if data.y_train is not None and columns.get("task") != "regression":
         require_classes(data, dataset)
-    return data
+    if model is not None or not (data.categories or impute):
+        return data
+    from somknn.evaluation.encoding import encoded
+
+    with plain_warnings():
+        return encoded(data, impute)
 
 
 def require_labels(data: Any, dataset: str) -> None:

@@ -95,4 +95,17 @@ COLUMNS = [
         callback=_list,
         help="Columns of a table that are neither label nor features, by name or number: an id, an index.",
     ),
+    click.option(
+        "--categories",
+        metavar="NAME[,NAME…]|text",
+        default="",
+        callback=_list,
+        help="Columns of a table whose cells are categories, coded one-hot: by name or number; text: all columns of "
+        "text. The codes are saved with the model.",
+    ),
+    click.option(
+        "--impute",
+        type=click.Choice(["mean", "median", "most_frequent"]),
+        help="What of a column's training rows takes the place of a missing number. It is saved with the model.",
+    ),
 ]

@@ -154,7 +154,7 @@ def command(
         chosen = [o for (_, number, _), o in zip(planned, outcomes, strict=True) if number == numbers[-1]]
         out.mkdir(parents=True, exist_ok=True)
         paths = [out / "model.safetensors", out / "metrics.json", out / "curve.csv"]
-        column_names.save(chosen[0].model, paths[0], data.column_names)
+        column_names.save(chosen[0].model, paths[0], data)
         metrics = {
             "dataset": data.name,
             "train_rows": len(data.X_train),

@@ -62,7 +62,7 @@ def run(data: Any, scaling: str, metric: str, place: Place) -> None:
         results.append(MethodResult(method.name, evaluation, seconds=seconds, model=timed.model))
     place.out.mkdir(parents=True, exist_ok=True)
     model = features.with_features(results[0].model, scaled.name, scaled.transformer)
-    column_names.save(model, place.out / "model.safetensors", data.column_names)
+    column_names.save(model, place.out / "model.safetensors", data)
     with (
         replacing(place.out / "predictions.csv") as temporary,
         open(temporary, "w", newline="", encoding="utf-8") as file,
@@ -145,9 +145,7 @@ def tune(
             results.append(MethodResult(title, evaluation, parameters, folds, model=model))
     out, drawing = place.out, Drawing(place.executor)
     out.mkdir(parents=True, exist_ok=True)
-    column_names.save(
-        features.with_features(after, best, transformers[best]), out / "model.safetensors", data.column_names
-    )
+    column_names.save(features.with_features(after, best, transformers[best]), out / "model.safetensors", data)
     write(out / "tuning.csv", searches)
     tuning = tuning_section(searches[best].cv_results_, drawing, scoring="RMSE")
     _report(place, f"k-NN on {data.name}: before and after tuning", results, data, tuning, drawing)

@@ -134,13 +134,22 @@ def command(
     drop: tuple[str, ...],
     separator: str | None,
     decimal: str | None,
+    categories: tuple[str, ...],
+    impute: str | None,
     **parameters: Any,
 ) -> None:
     """Train a self-organizing map and label its neurons.
 
     Writes map.safetensors (a SOMClassifier; a SOM for rows without labels), history.csv and pictures of the map.
     """
-    columns = {"label": label, "header": header, "drop": drop, "separator": separator, "decimal": decimal}
+    columns: dict[str, Any] = {
+        "label": label,
+        "header": header,
+        "drop": drop,
+        "separator": separator,
+        "decimal": decimal,
+    }
+    columns |= {"categories": categories, "impute": impute}
     progress_console = Console(stderr=True)
     console = Console(highlight=False)
     with one_line_errors():
@@ -155,7 +164,7 @@ def command(
             accuracy = model.score(data.X_test, data.y_test)
         out.mkdir(parents=True, exist_ok=True)
         paths = [out / "map.safetensors", out / "history.csv"]
-        column_names.save(model, paths[0], data.column_names)
+        column_names.save(model, paths[0], data)
         _write_history(paths[1], som.history_)
         if pictures:
             paths += _write_pictures(out, data, model, som)

@@ -151,7 +151,7 @@ def command(
             out.mkdir(parents=True, exist_ok=True)
             paths = [out / name for name in ("report.html", "metrics.json", "tuning.csv", "model.safetensors")]
             classifier = kinds.with_features(tuned.best_estimator_, best, transformers[best])
-            saving = in_thread(column_names.save, classifier, paths[-1], data.column_names)
+            saving = in_thread(column_names.save, classifier, paths[-1], data)
             with shared.working("judging on the test rows"):
                 tuning = report.tuning_section(tuned.cv_results_, drawing)
                 judgements = before.result(), judged("After", best, tuned.best_params_)

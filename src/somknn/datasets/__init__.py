@@ -65,6 +65,11 @@ class Dataset:
         What was taken for granted about the columns of a table, a line each.
     column_names : list of str, or None
         The names that a table gives to its features; `feature_names` are made up where there are none.
+    categories : tuple of int
+        Positions of the features that are texts: the rows then are objects, texts and floats.
+    encoder : transformer or None
+        What made the rows of the table's columns (one-hot codes, filled cells), if they are no longer these columns;
+        `column_names` are still the table's.
     """
 
     X_train: np.ndarray
@@ -77,6 +82,8 @@ class Dataset:
     name: str
     notes: tuple[str, ...] = ()
     column_names: list[str] | None = None
+    categories: tuple[int, ...] = ()
+    encoder: Any = None
 
 
 def load(
@@ -93,6 +100,8 @@ def load(
     decimal: str | None = None,
     labels_needed: bool = True,
     task: str = "classification",
+    categories: Sequence[str | int] = (),
+    missing: bool = False,
 ) -> Dataset:
     """Load a data set by name or from files.
 
@@ -142,6 +151,12 @@ def load(
         `notes` says so. Without column names, an error asks whether numbers in the first column are labels.
     task : {"classification", "regression"}, default="classification"
         Whether the label is a class or, for "regression", a number to predict: float64, fractions too.
+    categories : sequence of str or int
+        Columns of a table whose cells are categories, by name or by number from 1; "text": all columns of text. The
+        rows then are objects: texts and floats.
+    missing : bool, default=False
+        Whether cells of a table's numbers may be empty, NA, N/A, NaN, NULL or None. They become NaN. An empty cell
+        among texts is a category of its own.
 
     Raises
     ------
@@ -152,11 +167,8 @@ def load(
         number of pixels differs from the row width, for labels that are fractions, and where it is not known which
         column is the label or whether the first line names them.
     """
-    if isinstance(drop, str | int):
-        drop = (drop,)
-    if task not in ("classification", "regression"):
-        raise ValueError(f"task={task!r} must be 'classification' or 'regression'")
-    asked = labelled.Asked(label, header, tuple(drop), labels_needed, separator, decimal, task == "regression")
+    asked = labelled.Asked(label, header, _as_tuple(drop), labels_needed, separator, decimal)
+    asked = replace(asked, quantities=_is_regression(task), categories=_as_tuple(categories), missing=missing)
     if asked.quantities and isinstance(source, str) and source in ("digits", *sources.MIRRORS):
         raise ValueError(f"{source} has classes; --task regression is for data sets whose label is a number")
     if asked.said() and isinstance(source, str) and source in ("digits", *sources.MIRRORS):
@@ -243,6 +255,20 @@ def _names(rows: Rows) -> tuple[tuple[int, ...] | None, list[str]]:
     return shape, names if names is not None else [f"feature_{i}" for i in range(width)]
 
 
+def _of_table(rows: Rows) -> dict[str, Any]:
+    return {"notes": rows.notes, "column_names": rows.column_names, "categories": tuple(rows.categories)}
+
+
+def _as_tuple(said: Sequence[str | int] | str | int) -> tuple[str | int, ...]:
+    return (said,) if isinstance(said, str | int) else tuple(said)
+
+
+def _is_regression(task: str) -> bool:
+    if task not in ("classification", "regression"):
+        raise ValueError(f"task={task!r} must be 'classification' or 'regression'")
+    return task == "regression"
+
+
 def _are_quantities(y: np.ndarray) -> bool:
     """Whether labels are numbers to predict: classes are whole numbers or text."""
     return y.dtype.kind == "f"
@@ -257,18 +283,20 @@ def _join(train: Rows, test: Rows, name: str) -> Dataset:
         raise ValueError(f"{name}: training rows have {train.X.shape[1]} values, test rows {test.X.shape[1]}")
     if train.feature_names is not None and test.feature_names not in (None, train.feature_names):
         raise ValueError(f"{name}: training and test files have different column names")
-    dtype = np.result_type(train.X, test.X)  # a CSV of few rows may get a narrower dtype than the other file
+    dtype = np.result_type(
+        train.X.dtype, test.X.dtype
+    )  # a CSV of few rows may get a narrower dtype than the other file
     X_train, X_test = train.X.astype(dtype, copy=False), test.X.astype(dtype, copy=False)
     y_train, y_test = train.y, test.y
     if y_train is None or y_test is None:
         if y_train is not y_test:
             raise ValueError(f"{name}: only one of the training and test files has labels")
-        return Dataset(X_train, None, X_test, None, *_names(train), [], name, train.notes, train.column_names)
+        return Dataset(X_train, None, X_test, None, *_names(train), [], name, **_of_table(train))
     if (y_train.dtype.kind == "U") != (y_test.dtype.kind == "U"):
         y_train, y_test = y_train.astype(str), y_test.astype(str)
     shape, names = _names(train)
     targets = _class_names(np.concatenate([y_train, y_test]))
-    return Dataset(X_train, y_train, X_test, y_test, shape, names, targets, name, train.notes, train.column_names)
+    return Dataset(X_train, y_train, X_test, y_test, shape, names, targets, name, **_of_table(train))
 
 
 def _check_size(size: int | None, available: int, what: str) -> int | None:
@@ -317,6 +345,4 @@ def _split(rows: Rows, name: str, train_size: int | None, test_size: int | None,
     shape, names = _names(rows)
     labels = (None, None) if rows.y is None else (rows.y[train], rows.y[test])
     known = [] if rows.y is None else _class_names(rows.y)
-    return Dataset(
-        rows.X[train], labels[0], rows.X[test], labels[1], shape, names, known, name, rows.notes, rows.column_names
-    )
+    return Dataset(rows.X[train], labels[0], rows.X[test], labels[1], shape, names, known, name, **_of_table(rows))

@@ -85,6 +85,15 @@ def require_exact(values: np.ndarray) -> None:
             raise BatchError(f"the whole number {large[0]} among fractions or missing values, which would lose digits")
 
 
+def is_text(kind: Any) -> bool:
+    """Whether cells are texts, stored one by one or as numbers of a dictionary (pandas' categories)."""
+    import pyarrow as pa
+
+    kind = storage(kind)
+    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+
+
 def first_width(array: Any) -> int | None:
     """The number of values in the first cell of a vector column that has any; None if all are missing or empty."""
     if is_image(array.type):

@@ -3,12 +3,13 @@
 import itertools
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from somknn.datasets import columns, labels, readers
+from somknn.datasets import categories, columns, labels, readers
 from somknn.datasets.separators import format_of, has_decimal_comma, plain_lines
 from somknn.datasets.text import compact, parse_rows
 
@@ -22,6 +23,7 @@ class Asked:
     `label` is a name, a number from 1, or "none". `header` says whether the first line names the columns. `drop` are
     columns that are no features. Without `needed`, a file may have no label. `separator` and `decimal` say how the
     cells of a CSV file are written. With `quantities`, the label is a number to predict (regression), not a class.
+    `categories` are columns whose cells are texts, or "text" for all of these; with `missing`, cells may be empty.
     """
 
     label: str | int | None = None
@@ -31,10 +33,13 @@ class Asked:
     separator: str | None = None
     decimal: str | None = None
     quantities: bool = False
+    categories: tuple[str | int, ...] = ()
+    missing: bool = False
 
     def said(self) -> str:
         """The options that say something."""
         given = {"--label": self.label is not None, "--drop": bool(self.drop)}
+        given |= {"--categories": bool(self.categories), "--impute": self.missing}
         return " or ".join([*(name for name, is_given in given.items() if is_given), *self.of_text()])
 
     def of_text(self) -> list[str]:
@@ -45,7 +50,10 @@ class Asked:
 
 @dataclass(frozen=True)
 class Layout:
-    """The columns of a file: their names if it has any, the position of the label, the positions of the features."""
+    """The columns of a file: their names if it has any, and the positions of the label, the features, the categories.
+
+    Categories are features whose cells are texts.
+    """
 
     path: Path
     names: list[str] | None
@@ -54,6 +62,7 @@ class Layout:
     features: list[int]
     guessed: bool = False
     note: str = ""
+    categories: tuple[int, ...] = ()
 
     def column(self, position: int) -> str:
         """The column in an error message: its number and its name."""
@@ -105,7 +114,14 @@ def read_csv(path: str | os.PathLike, asked: Asked = Asked(), like: Layout | Non
         else:
             layout = same(path, names, len(first), like)
         lines = ((number, text) for number, _, text in itertools.chain(head[header:], stream))
-        X, cells, numbers = _read(lines, layout)
+        if asked.categories or asked.missing:
+            cells, numbers, columns_of_cells = _read_cells(lines, layout)
+            known = None if like is None else like.categories
+            places = [f"line {number}" for number in numbers]
+            X, found = categories.rows_of_cells(columns_of_cells, places, layout, asked, known)
+            layout = replace(layout, categories=tuple(found))
+        else:
+            X, cells, numbers = _read(lines, layout)
     if layout.label is None:
         return Table(X, None, layout)
     y = labels.read(cells, [f"line {number}" for number in numbers], layout, asked.quantities)
@@ -149,7 +165,15 @@ def choose(path: Path, names: list[str] | None, width: int, below: list[list[str
         )
     if not features:
         raise ValueError(f"{path}: one column only; no column is left for the features")
-    return Layout(path, names, width, label, features, guessed, note)
+    texts = categories.named(asked.categories, names, width, path)
+    wrong = [j for j in texts if j not in features]
+    if wrong:
+        other = "--label" if wrong[0] == label else "--drop"
+        raise ValueError(
+            f"{path}: column {columns.how_to_say(wrong[0], names)} is given to --categories and to {other}; leave one "
+            "of them out"
+        )
+    return Layout(path, names, width, label, features, guessed, note, tuple(texts))
 
 
 def _label_by_name(path: Path, names: list[str], dropped: list[int], asked: Asked) -> tuple[int | None, str]:
@@ -188,7 +212,7 @@ def same(path: Path, names: list[str] | None, width: int, like: Layout) -> Layou
                 f"{path}: its column {named[0] + 1} is named {names[named[0]]!r}, and {like.path.name} has no names: "
                 "say --label NUMBER for both"
             )
-    return Layout(path, names, width, like.label, like.features)
+    return Layout(path, names, width, like.label, like.features, categories=like.categories)
 
 
 def _read(lines: Iterable[tuple[int, str]], layout: Layout) -> tuple[np.ndarray, list[str], list[int]]:
@@ -236,6 +260,25 @@ def _read(lines: Iterable[tuple[int, str]], layout: Layout) -> tuple[np.ndarray,
     return np.concatenate(blocks), found, numbers
 
 
+def _read_cells(lines: Iterable[tuple[int, str]], layout: Layout) -> tuple[list[str], list[int], list[Any]]:
+    """The cells of the label, the lines, and the cells of each feature as they are."""
+    rows, numbers = [], []
+    for number, text in lines:
+        readers.require_closed_quotes(number, text, layout.path)
+        cells = readers.split_line(text)
+        if len(cells) != layout.width:
+            raise ValueError(_wrong_count(layout, number, len(cells)))
+        if layout.label is not None and not cells[layout.label].strip():
+            raise ValueError(f"{layout.path}, line {number}, {layout.column(layout.label)}: the label is missing")
+        rows.append(cells)
+        numbers.append(number)
+    if not rows:
+        raise ValueError(f"{layout.path}: no rows")
+    every = list(zip(*rows, strict=True))
+    found = [] if layout.label is None else list(every[layout.label])
+    return found, numbers, [every[j] for j in layout.features]
+
+
 def _parse_block(block: list[tuple[int, str]], layout: Layout) -> np.ndarray:
     values = parse_rows([text for _, text in block], len(layout.features))
     if values is not None:
@@ -253,17 +296,12 @@ def _numbers(cells: list[str], number: int, layout: Layout) -> list[float]:
         raise ValueError(_wrong_count(layout, number, len(cells) + layout.width - len(layout.features)))
     values = [readers.finite_number(cell) for cell in cells]
     for position, cell, value in zip(layout.features, cells, values, strict=True):
+        if value is None and has_decimal_comma(cell):
+            where = f"{layout.path}, line {number}, {layout.column(position)}: {columns.shortened(cell)!r}"
+            advice = "if its comma stands before a fraction: --decimal comma"
+            raise ValueError(f"{where} is not a finite number; {advice}")
         if value is None:
-            say = columns.how_to_say(position, layout.names)
-            advice = (
-                "" if not cell.strip() or columns.is_number(cell) else f"; if the column is no feature: --drop {say}"
-            )
-            if advice and (layout.guessed or layout.label is None):
-                advice += f", or --label {say}"
-            if has_decimal_comma(cell):
-                advice = "; if its comma stands before a fraction: --decimal comma"
-            where = f"{layout.path}, line {number}, {layout.column(position)}"
-            raise ValueError(f"{where}: {columns.shortened(cell)!r} is not a finite number{advice}")
+            raise ValueError(categories.bad_cell(cell, f"line {number}", position, layout))
     return [value for value in values if value is not None]
 
 

@@ -21,6 +21,12 @@ class Rows:
     notes: tuple[str, ...] = ()
 
     @property
+    def categories(self) -> list[int]:
+        """The positions of the features that are categories."""
+        layout = self.layout
+        return [] if layout is None else [i for i, j in enumerate(layout.features) if j in layout.categories]
+
+    @property
     def column_names(self) -> list[str] | None:
         """The names that a table gives to its features."""
         return None if self.layout is None else self.feature_names
@@ -210,6 +216,8 @@ def _from_npy(path: Path, asked: labelled.Asked) -> Rows:
     array = readers.map_npy(path)
     if asked.header is not None:
         raise ValueError(f"{path}: --header is for CSV files")
+    if asked.categories or asked.missing:
+        raise ValueError(f"{path}: {'--categories' if asked.categories else '--impute'} is for tables")
     none = isinstance(asked.label, str) and asked.label.strip().lower() == "none"
     if none and not asked.drop:
         rows, shape = readers.to_rows(array, path)

@@ -52,7 +52,7 @@ def as_classes(texts: list[str], places: list[str], layout: Any) -> np.ndarray:
                     "or leave the row out"
                 )
     if not all(plain):
-        return np.array([str(int(text.partition(".")[0])) if _is_whole_float(text) else text for text in texts])
+        return np.array([plain_whole(text) for text in texts])
     whole = [_whole(text) for text in texts]
     if None in whole:
         first = whole.index(None)
@@ -68,8 +68,9 @@ def as_classes(texts: list[str], places: list[str], layout: Any) -> np.ndarray:
     return np.array([str(number) for number in found])
 
 
-def _is_whole_float(text: str) -> bool:
-    return "." in text and _WHOLE.fullmatch(text) is not None
+def plain_whole(text: str) -> str:
+    """A text as it is, but a whole number with a point without it: "1.0" is "1"."""
+    return str(int(text.partition(".")[0])) if "." in text and _WHOLE.fullmatch(text) else text
 
 
 def _whole(text: str) -> int | None:

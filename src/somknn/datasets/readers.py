@@ -178,6 +178,11 @@ def require_closed_quotes(number: int, text: str, path: Path) -> None:
         raise ValueError(f"{path}, line {number}: a quotation mark is not closed; cells of several lines are not read")
 
 
+def is_missing(cell: str) -> bool:
+    """Whether a cell stands for a missing value: empty, NA, N/A, NaN, NULL or None, in capitals or not."""
+    return cell.strip().lower() in _MISSING
+
+
 def finite_number(cell: str) -> float | None:
     """The number in a cell, or None for anything else: text, `1_0` (which Python would read as 10), NaN, infinity.
 
@@ -242,7 +247,7 @@ def parse_cells(cells: list[str], width: int, path: Path, line: int, *, missing:
     values = []
     for column, cell in enumerate(cells, 1):
         value = finite_number(cell)
-        if value is None and missing and cell.strip().lower() in _MISSING:
+        if value is None and missing and is_missing(cell):
             value = math.nan
         if value is None:
             shown = columns.shortened(cell)

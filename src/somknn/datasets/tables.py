@@ -18,6 +18,7 @@ from somknn.datasets import columns
 from somknn.datasets.arrow_cells import (
     Odd,
     first_width,
+    is_text,
     is_vector,
     marks_of,
     number_type,
@@ -41,6 +42,8 @@ _BUFFER_BYTES = 16 << 20  # compressed bytes read ahead, over all columns
 class TableSource:
     """One column per feature, or one column of vectors: lists or images (see `somknn.datasets.arrow_cells`)."""
 
+    advice = ""  # what else helps where a column is of texts
+
     def __init__(self, path: Path):
         self.path = path
         self.n_rows: int | None = None
@@ -63,6 +66,10 @@ class TableSource:
         alone = len(fields) == 1 and is_vector(fields[0].type)
         self.has_names = not alone
         self.feature_names = None if alone else self.names_in_file
+
+    def texts(self, columns: Iterable[int]) -> list[int]:
+        """Those of the columns whose cells are texts."""
+        return [at for at in columns if is_text(self._types[at])]
 
     def vectors(self, columns: Iterable[int]) -> list[int]:
         """Those of the columns whose cells are lists or images."""
@@ -125,7 +132,7 @@ class TableSource:
                 if dtype is None:
                     raise BatchError(
                         f"{self.path}: column {name} is {columns.shortened(str(kind))}; expected numbers "
-                        "(--drop leaves it out)"
+                        f"(--drop leaves it out{self.advice if is_text(kind) else ''})"
                     )
                 if is_vector(kind) and len(features) > 1:
                     others = [self.names_in_file[i] for i in features if i != at]
@@ -134,7 +141,7 @@ class TableSource:
                         "--drop or --id says what those are"
                     )
                 found.add(dtype)
-            self._dtype = np.result_type(*found)
+            self._dtype = np.result_type(*found) if found else np.dtype(np.float64)
         return self._dtype
 
     @contextmanager
@@ -158,7 +165,7 @@ class TableSource:
             if at is not None:
                 return rows_of(self._column(batch, at), self.width)
             parts = [numbers_of(self._column(batch, at)) for at in self._features()]
-            dtype = np.result_type(*{part.dtype for part in parts})
+            dtype = np.result_type(*{part.dtype for part in parts}) if parts else np.dtype(np.float64)
             values = np.empty((len(batch), self.width), dtype)
             for j, part in enumerate(parts):
                 if dtype.kind == "f":
@@ -291,7 +298,7 @@ class ParquetSource(TableSource):
         names = None if chosen is None else [self.names_in_file[at] for at in chosen]
         values_per_row = 1 if vector is None else self.width * (1 if self._is_fixed(vector) else _UNEVEN)
         check_pages(self.path, self._metadata.row_group(group), values_per_row, names)
-        step = max(1, _COLUMN_BYTES // (self.width * self.dtype.itemsize)) if vector is None else _LIST_ROWS
+        step = max(1, _COLUMN_BYTES // max(1, self.width * self.dtype.itemsize)) if vector is None else _LIST_ROWS
         with self._damage():
             # Arrow decodes separate columns in threads, but a single column (of lists) in one thread only.
             batches = self._file(self._metadata).iter_batches(

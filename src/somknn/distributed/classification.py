@@ -10,6 +10,7 @@ import numpy as np
 from distributed import Client, Future
 
 from somknn.batch.checks import set_apart
+from somknn.batch.coding import Coding, coded
 from somknn.batch.engine import Progress, Run, whole_part
 from somknn.batch.options import Options, Summary
 from somknn.batch.places import check_places, find_sources
@@ -144,11 +145,15 @@ class _Task(NamedTuple):
     wanted: Wanted
     target: np.dtype | None
     missing: bool
+    coding: Coding | None
+    ignore_unknown: bool
 
 
 def _classified(chunk: Chunk, shown: str, task: _Task) -> tuple[Chunk, dict[str, np.ndarray]]:
     """The chunk without its rows, and its predictions."""
     chunk = set_apart(chunk, task.target, shown, task.missing)
+    if task.coding is not None:
+        chunk = coded(chunk, task.coding, shown, ignore_unknown=task.ignore_unknown)
     model = load_model(task.model)
     with turn() as n_threads:
         set_threads(model, n_threads)
@@ -180,7 +185,8 @@ class _ClusterRun(Run):
     ) -> None:
         super().__init__(model_path, sources, output, options, progress)
         self.client = client
-        self.task = _Task(ModelFile.of(model_path), self.wanted, self.target, self.missing)
+        ignore = options.unknown_categories == "ignore"
+        self.task = _Task(ModelFile.of(model_path), self.wanted, self.target, self.missing, self.coding, ignore)
 
     def _input_identity(self) -> Any:
         if isinstance(self.sources[0], _DaskSource):

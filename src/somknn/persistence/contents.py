@@ -138,6 +138,19 @@ class Classes(NamedTuple):
             raise ModelFileError(f"the labels in {name} are not in order, or one stands there twice")
 
 
+class Categories(NamedTuple):
+    """Different texts or finite numbers, at least one, in an array of one dimension."""
+
+    def check(self, name: str, value: Any, values: Mapping[str, Any]) -> None:
+        if not isinstance(value, np.ndarray) or value.ndim != 1 or not len(value) or value.dtype.kind not in "OUbiuf":
+            raise ModelFileError(f"{name} is {_shown(value)}, not a list of categories")
+        if value.dtype.kind in "OU" and not all(type(each) is str for each in value.tolist()):
+            raise ModelFileError(f"{name} holds a category that is no text")
+        check_finite_values(name, value)
+        if len(set(value.tolist())) < len(value):
+            raise ModelFileError(f"{name} holds a category twice")
+
+
 class Labels(NamedTuple):
     """An array of labels, each of which occurs in another attribute."""
 

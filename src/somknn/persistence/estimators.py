@@ -10,7 +10,7 @@ import numpy as np
 import somknn
 from somknn.fitted import snapshot
 from somknn.machine import resolve_n_threads
-from somknn.persistence import container, transformers
+from somknn.persistence import column_transformers, container, transformers
 from somknn.persistence.container import ModelFileError
 from somknn.persistence.contents import Kind, check_contents
 from somknn.persistence.encoding import decode, encode
@@ -34,6 +34,7 @@ CLASSES: dict[str, str] = {
     "Deskew": "somknn.images:Deskew",
     "GradientOrientation": "somknn.images:GradientOrientation",
     "Pipeline": "sklearn.pipeline:Pipeline",
+    "ColumnTransformer": "sklearn.compose:ColumnTransformer",
     **{name: declared.place for name, declared in TRANSFORMERS.items()},
 }
 
@@ -115,7 +116,7 @@ def _registered_name(estimator: Any) -> str:
     if name not in CLASSES or _class_of(name) is not type(estimator):
         raise TypeError(
             f"{type(estimator).__module__}.{name} cannot be saved: model files hold somknn's own estimators, and "
-            f"scikit-learn Pipelines made of them and of {', '.join(TRANSFORMERS)}"
+            f"scikit-learn Pipelines made of them, of {', '.join(TRANSFORMERS)}, and of ColumnTransformers of these"
         )
     return name
 
@@ -154,19 +155,24 @@ def _encode_estimator(estimator: Any, key: str, arrays: dict[str, np.ndarray]) -
     def nested(inner: Any, inner_key: str) -> dict[str, Any]:
         return _encode_estimator(_as_it_is(inner), inner_key, arrays)
 
-    params = {
-        param: encode(value, f"{prefix}{param}", f"parameter {param!r} of {name}", arrays, nested)
-        for param, value in estimator.get_params(deep=False).items()
-        if not (name == "Pipeline" and param == "memory")  # a cache folder on the machine that fitted it
-    }
     try:
-        own_arrays, state = _state_of(estimator)
+        given = estimator.get_params(deep=False)
+        if name == "ColumnTransformer":
+            given, state = column_transformers.described(estimator)
+            own_arrays: dict[str, np.ndarray] = {}
+        else:
+            own_arrays, state = _state_of(estimator)
         if isinstance(estimator, Savable):
             estimator._check_parameters()
             if own_arrays or state:
                 _check_state(estimator, own_arrays, state)
     except ModelFileError as error:
         raise ValueError(f"{name} cannot be saved: {error}") from None
+    params = {
+        param: encode(value, f"{prefix}{param}", f"parameter {param!r} of {name}", arrays, nested)
+        for param, value in given.items()
+        if not (name == "Pipeline" and param == "memory")  # a cache folder on the machine that fitted it
+    }
     places = {}
     for array_name, array in own_arrays.items():
         if not _is_plain_array(array):
@@ -225,6 +231,9 @@ def _decode_estimator(content: Any, arrays: dict[str, np.ndarray]) -> Any:
     if unknown:
         raise ModelFileError(f"{content['class']} has no parameter {unknown[0]!r} in this version of somknn")
     params = {name: decode(value, arrays, nested) for name, value in content["params"].items()}
+    if content["class"] == "ColumnTransformer":
+        state = {name: decode(value, arrays, nested) for name, value in content["state"].items()}
+        return column_transformers.restored(cls, params, state)
     if content["class"] == "Pipeline":
         _check_steps(params)
     estimator = cls(**params)
@@ -255,7 +264,7 @@ def input_schema(estimator: Any) -> InputSchema:
     width = getattr(estimator, "n_features_in_", None)
     names = getattr(estimator, "feature_names_in_", None)
     first = estimator.steps[0][1] if hasattr(estimator, "steps") else estimator
-    dtype = getattr(first, "_input_dtype", None)
+    dtype = getattr(estimator, "_input_dtype", getattr(first, "_input_dtype", None))
     return InputSchema(
         None if width is None else int(width),
         None if dtype is None else str(np.dtype(dtype)),
@@ -266,7 +275,8 @@ def input_schema(estimator: Any) -> InputSchema:
 def save(estimator: Any, path: str | os.PathLike) -> None:
     """Save a fitted estimator, or a scikit-learn Pipeline of somknn estimators and listed transformers, as one file.
 
-    The transformers are those of `somknn.persistence.transformers`: scalers, Normalizer, SimpleImputer, PCA.
+    The transformers are those of `somknn.persistence.transformers`: scalers, Normalizer, SimpleImputer, OneHotEncoder,
+    PCA; and ColumnTransformers of them.
 
     See `Savable.save`.
     """
@@ -293,6 +303,7 @@ def _read(path: str | os.PathLike, memory_map: bool) -> tuple[Any, dict[str, Any
     try:
         estimator = _decode_estimator(document.get("estimator"), arrays)
         _check_fitted(estimator)
+        _take_dtype(estimator, document.get("input"))
         return estimator, document
     except ModelFileError as error:
         raise ModelFileError(f"{os.fspath(path)}: {error}") from None
@@ -306,6 +317,17 @@ def _read(path: str | os.PathLike, memory_map: bool) -> tuple[Any, dict[str, Any
         # The digests are right but the contents do not match the class: another program wrote the file.
         reason = " ".join(str(error).split())
         raise ModelFileError(f"{os.fspath(path)}: the model's contents do not fit its class ({reason})") from error
+
+
+def _take_dtype(estimator: Any, schema: Any) -> None:
+    """Give a Pipeline the dtype of the rows that it was fitted on, where its first step does not know it."""
+    dtype = schema.get("dtype") if isinstance(schema, dict) else None
+    first = estimator.steps[0][1] if hasattr(estimator, "steps") else estimator
+    if dtype is None or hasattr(first, "_input_dtype"):
+        return
+    if dtype not in ("float32", "float64"):
+        raise ModelFileError("damaged model header (the dtype of the rows)")
+    estimator._input_dtype = np.dtype(dtype)
 
 
 def load(path: str | os.PathLike, *, memory_map: bool = True) -> Any:

@@ -1,8 +1,8 @@
 """scikit-learn's transformers that a model file may hold, as steps of a Pipeline: a closed list, and their numbers.
 
-A transformer is on the list if its fitted state is a few arrays of numbers. So `OneHotEncoder` (categories of text) and
-`ColumnTransformer` (functions, slices, other transformers) are not. What a file may say about each is declared here, as
-the classes of somknn declare it in `_saved_state`; parameters are checked by scikit-learn's own constraints.
+A transformer is on the list if its fitted state is a few arrays of numbers, or texts that are checked one by one. What
+a file may say about each is declared here, as the classes of somknn declare it in `_saved_state`; parameters are
+checked by scikit-learn's own constraints. `ColumnTransformer`, which is made of others, is in `column_transformers`.
 """
 
 import math
@@ -13,10 +13,22 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from somknn.persistence.container import ModelFileError
-from somknn.persistence.contents import COLUMNS, FLOATS, Array, Integer, Kind, Number, Optional, check_contents
+from somknn.persistence.contents import (
+    COLUMNS,
+    FLOATS,
+    Array,
+    Categories,
+    Integer,
+    Kind,
+    ListOf,
+    Number,
+    Optional,
+    check_contents,
+)
 
 _ROW = Array(("n_features_in_",), FLOATS)
 _COUNT = Integer(1)
+_MOST_CATEGORIES = 100_000  # of all columns of an encoder
 
 
 class Declared(NamedTuple):
@@ -56,6 +68,7 @@ TRANSFORMERS: dict[str, Declared] = {
     ),
     "Normalizer": Declared("sklearn.preprocessing:Normalizer", {}),
     "SimpleImputer": Declared("sklearn.impute:SimpleImputer", {"statistics_": _ROW}),
+    "OneHotEncoder": Declared("sklearn.preprocessing:OneHotEncoder", {"categories_": ListOf(Categories())}),
     "PCA": Declared(
         "sklearn.decomposition:PCA",
         {
@@ -83,6 +96,10 @@ def check_parameters(transformer: Any) -> None:
         ends = getattr(transformer, name, (0, 1))
         if not all(isinstance(end, int | float) and math.isfinite(end) for end in ends) or not ends[0] < ends[1]:
             raise ModelFileError(f"{name} is no range of two numbers")
+    if type(transformer).__name__ == "OneHotEncoder":
+        rare = transformer.min_frequency is not None or transformer.max_categories is not None
+        if rare or transformer.drop not in (None, "first", "if_binary"):
+            raise ModelFileError("OneHotEncoder: min_frequency, max_categories and drop by category are not saved")
     if type(transformer).__name__ == "SimpleImputer":
         missing = transformer.missing_values
         if not (isinstance(missing, float) and math.isnan(missing)):
@@ -111,7 +128,10 @@ def state_of(transformer: Any) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
 
 
 def _plain(value: Any) -> Any:
-    """Python's number for NumPy's, numbers among objects as floats, other values as they are."""
+    """Python's number for NumPy's, numbers among objects as numbers, other values as they are."""
+    if isinstance(value, list):  # categories, column by column
+        numbers = [each.dtype == object and all(isinstance(one, int | float) for one in each) for each in value]
+        return [np.array(each.tolist()) if number else each for each, number in zip(value, numbers, strict=True)]
     if isinstance(value, np.generic):
         return value.item()
     if isinstance(value, np.ndarray) and value.dtype == object and value.size and type(value.flat[0]) is not str:
@@ -121,6 +141,10 @@ def _plain(value: Any) -> Any:
 
 def _check(name: str, values: Mapping[str, Any]) -> None:
     check_contents({**COLUMNS, **TRANSFORMERS[name].state}, values)
+    if name == "OneHotEncoder":
+        categories = values["categories_"]
+        if len(categories) != values["n_features_in_"] or sum(map(len, categories)) > _MOST_CATEGORIES:
+            raise ModelFileError(f"OneHotEncoder: categories_ are not those of {values['n_features_in_']} columns")
     for divisor in TRANSFORMERS[name].divisors:
         if values.get(divisor) is not None and not (values[divisor] > 0).all():
             raise ModelFileError(f"{name}: {divisor} holds numbers that are not above 0")
@@ -136,6 +160,11 @@ def restore(transformer: Any, arrays: Mapping[str, np.ndarray], state: Mapping[s
         transformer.fit(np.array([values["statistics_"]]))
         if not np.array_equal(transformer.statistics_, values["statistics_"]):
             raise ModelFileError("SimpleImputer: statistics_ are not those of its strategy")
+    if name == "OneHotEncoder":  # on one row, with its categories told; whatever this version keeps comes of them
+        asked, found = transformer.categories, values["categories_"]
+        transformer.categories = [np.array(each, dtype=object) for each in found]
+        transformer.fit(np.array([[each[0] for each in found]], dtype=object))
+        transformer.categories = asked
     if name == "PCA" and values["n_components_"] > values["n_features_in_"]:
         raise ModelFileError("PCA: more components than features")
     declared = TRANSFORMERS[name]
