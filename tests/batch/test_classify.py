@@ -7,6 +7,7 @@ import itertools
 import lzma
 import struct
 import sys
+import zipfile
 
 import numpy as np
 import pandas as pd
@@ -31,6 +32,30 @@ def png(row):
     return file.getvalue()
 
 
+def zipped(text):
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("rows.csv", text)
+        archive.writestr("__MACOSX/._rows.csv", b"\0")
+    return file.getvalue()
+
+
+def zstandard(text):
+    sink = pa.BufferOutputStream()
+    with pa.CompressedOutputStream(sink, "zstd") as stream:
+        stream.write(text)
+    return sink.getvalue().to_pybytes()
+
+
+PACKERS = {
+    "tsv": bytes,
+    "csv.xz": lzma.compress,
+    "csv.bz2": bz2.compress,
+    "csv.zst": zstandard,
+    "csv.zip": zipped,
+}
+
+
 def write_input(folder, kind, rows):
     path = folder / f"in.{kind}"
     if kind == "npy":
@@ -44,11 +69,28 @@ def write_input(folder, kind, rows):
     elif kind in ("idx", "idx.gz"):
         raw = bytes([0, 0, 8, 3]) + struct.pack(">3I", len(rows), 3, 4) + rows.tobytes()
         path.write_bytes(gzip.compress(raw) if kind == "idx.gz" else raw)
-    elif kind in ("tsv", "csv.xz", "csv.bz2"):
+    elif kind in PACKERS:
         text = "\n".join(("\t" if kind == "tsv" else ";").join(map(str, row)) for row in rows.tolist()).encode()
-        path.write_bytes({"tsv": bytes, "csv.xz": lzma.compress, "csv.bz2": bz2.compress}[kind](text))
-    elif kind in ("csv", "csv.gz", "names.csv"):
+        path.write_bytes(PACKERS[kind](text))
+    elif kind == "h5":
+        with pytest.importorskip("h5py").File(path, "w") as file:
+            file.create_dataset("images", data=rows.reshape(-1, 3, 4), chunks=(50, 3, 4), compression="gzip")
+    elif kind == "folder":  # images by class, in the order of the rows
+        for i, row in enumerate(rows):
+            place = path / f"class {i // 100}" / f"{i:05}.png"
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_bytes(png(row))
+    elif kind == "spark":
+        path.mkdir()
+        (path / "_SUCCESS").touch()
+        for i in range(3):
+            part = write_input(path, "uneven.parquet", rows[len(rows) * i // 3 : len(rows) * (i + 1) // 3])
+            part.rename(path / f"part-{i:05}.parquet")
+    elif kind in ("csv", "csv.gz", "names.csv", "key.csv"):
         text = "\n".join(",".join(map(str, row)) for row in rows.tolist()) + "\n"
+        if kind == "key.csv":
+            text = "\n".join(f'"a, {i}",{line}' for i, line in enumerate(text.split("\n")[:-1])) + "\n"
+            text = ",".join(["key", *(f"c{i}" for i in range(rows.shape[1]))]) + "\n" + text
         if kind == "names.csv":
             text = ",".join(f"c{i}" for i in range(rows.shape[1])) + "\n\n" + text
         path.write_bytes(gzip.compress(text.encode()) if kind == "csv.gz" else text.encode())
@@ -65,6 +107,8 @@ def write_input(folder, kind, rows):
             table = pa.table({"x": pa.FixedSizeListArray.from_arrays(flat, rows.shape[1])})
         else:
             table = pa.table({f"c{i}": rows[:, i] for i in range(rows.shape[1])})
+        if kind.startswith("key"):
+            table = table.add_column(3, "key", pa.array([f"a, {i}" for i in range(len(rows))]).dictionary_encode())
         if kind.endswith("parquet"):
             pq.write_table(table, path, row_group_size=130)
         elif kind.endswith("stream.arrow"):
@@ -79,18 +123,28 @@ def write_input(folder, kind, rows):
 
 KINDS = ["npy", "fortran.npy", "f4.npy", "npz", "idx", "idx.gz", "csv", "csv.gz", "names.csv"]
 KINDS += ["parquet", "list.parquet", "arrow", "stream.arrow", "list.arrow"]
-NEW_KINDS = ["tsv", "csv.xz", "csv.bz2"]
+NEW_KINDS = [*PACKERS]
 NEW_KINDS += [f"{kind}.{ending}" for kind in ("uneven", "nested", "image") for ending in ("parquet", "arrow")]
+NEW_KINDS += ["key.parquet", "key.arrow", "key.csv"]  # beside a column that goes to the output
 KINDS += NEW_KINDS
+FOLDERS = ["folder", "spark"]
 
 
-@pytest.mark.parametrize("kind", KINDS)
+def with_key(path):
+    """Options for a file whose column `key` goes to the output."""
+    return {"id": ["key"], "columns": "given"} if path.name.startswith("in.key") else {}
+
+
+@pytest.mark.parametrize("kind", [*KINDS, *FOLDERS, "h5"])
 def test_every_input(tmp_path, rows, model, model_file, kind):
     path = write_input(tmp_path, kind, rows)
-    summary = classify(model_file, path, tmp_path / "out.parquet", **SMALL)
+    summary = classify(model_file, path, tmp_path / "out.parquet", **with_key(path), **SMALL)
     assert summary.rows == 500
     out = pq.read_table(tmp_path / "out.parquet")
-    assert out["row"].to_pylist() == list(range(500))
+    number = [range(500)] if kind != "spark" else [range(166), range(167), range(167)]
+    assert out["row"].to_pylist() == [*itertools.chain(*number)]
+    if kind.startswith("key"):
+        assert out["key"].to_pylist() == [f"a, {i}" for i in range(500)]
     assert out["label"].to_pylist() == list(model.predict(rows))
     proba = model.predict_proba(rows)
     np.testing.assert_array_equal(out["confidence"], proba.max(axis=1))
@@ -289,7 +343,7 @@ def test_resume_gives_the_same_bytes(tmp_path, rows, model_file, kind, monkeypat
     path = write_input(tmp_path, kind, rows)
     out = tmp_path / "out.npy"
     # Chunks that end inside row groups and record batches of every input, not at their ends.
-    options = {"chunk_bytes": 12 * 55 * (8 if "csv" in kind else 1)}
+    options = {"chunk_bytes": 12 * 55 * (8 if "csv" in kind else 1), **with_key(path)}
     classify(model_file, path, tmp_path / "whole.npy", **options)
     restore = interrupt_after(monkeypatch, 4)
     with pytest.raises(KeyboardInterrupt):

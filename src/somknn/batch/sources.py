@@ -22,9 +22,10 @@ from typing import Any
 
 import numpy as np
 
-from somknn.datasets import columns, kinds, readers
+from somknn.datasets import columns, kinds, packed, readers
 from somknn.datasets.arrow_files import ArrowSource
 from somknn.datasets.chunks import BatchError, Chunk, Reject
+from somknn.datasets.hdf5 import HDF5Source
 from somknn.datasets.image_files import ImageSource
 from somknn.datasets.separators import UNSAID, TextOptions, format_of, plain_lines
 from somknn.datasets.tables import ParquetSource
@@ -46,7 +47,7 @@ class ArraySource:
             self.columns_first = array.flags.f_contiguous and not array.flags.c_contiguous
             self._offset = int(array.offset) if isinstance(array, np.memmap) else 0
         else:
-            with readers.open_stream(path) as file:
+            with packed.open_stream(path) as file:
                 self.dtype, shape = readers.read_idx_header(file, path)
                 self._offset = file.tell()
             self.n_rows, self.columns_first = shape[0], False
@@ -64,7 +65,7 @@ class ArraySource:
         # Read into fresh memory rather than mapped: resident memory stays bounded by the chunks, and a file that is
         # truncated meanwhile raises an error instead of a signal.
         row_bytes = self.width * self.dtype.itemsize
-        with readers.open_stream(self.path) as file:
+        with packed.open_stream(self.path) as file:
             file.seek(self._offset + first * row_bytes)
             for row in range(first, self.n_rows, n):
                 values = np.empty((min(n, self.n_rows - row), self.width), self.dtype)
@@ -155,7 +156,7 @@ class CSVSource:
         if self._stdin:
             yield sys.stdin.buffer
         else:
-            with readers.open_stream(self.path) as file:
+            with packed.open_stream(self.path) as file:
                 yield file
 
     def chunks(self, n: int, start: Any) -> Iterator[Chunk]:
@@ -289,6 +290,7 @@ _SOURCES: dict[str, Callable[[Path], Any]] = {
     "npy": ArraySource,
     "idx": ArraySource,
     "npz": MemorySource,
+    "hdf5": HDF5Source,
     "parquet": ParquetSource,
     "arrow": ArrowSource,
     "image": lambda path: ImageSource(path.parent, [path.name]),

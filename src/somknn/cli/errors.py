@@ -10,6 +10,7 @@ _EXTRAS = {
     "matplotlib": "plots",
     "pyarrow": "files",
     "PIL": "files",
+    "h5py": "hdf5",
     "faiss": "faiss",
     "dask": "dask",
     "distributed": "dask",

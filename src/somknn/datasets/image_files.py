@@ -75,6 +75,12 @@ def image_names(folder: Path) -> list[str]:
     return sorted(names)
 
 
+def _raise_if_of_the_system(error: BaseException) -> None:
+    """Raise an error of the disk or of permissions again: it says nothing about the image."""
+    if isinstance(error, OSError) and error.errno is not None:
+        raise error
+
+
 class ImageSource:
     """A folder of images, read as grey levels in order of their paths; all must have the size of the first readable.
 
@@ -106,6 +112,7 @@ class ImageSource:
                 self._shape = self._read(name).shape
                 break
             except self._unreadable as error:
+                _raise_if_of_the_system(error)
                 reason = reason or " ".join(str(error).split())[:120]
         else:
             what = f"it cannot be read ({reason})" if alone else f"none of the {self.n_rows} images can be read"
@@ -139,6 +146,7 @@ class ImageSource:
                     values.append(self._read(name).ravel())
                     kept.append(row)
                 except self._unreadable as error:
+                    _raise_if_of_the_system(error)
                     reason = " ".join(str(error).split())[:120].replace(str(self.folder), "")
                     rejects.append(Reject(str(self.folder / name), row, 0, 0, reason or "unreadable image", ""))
             array = np.array(values, dtype=np.uint8).reshape(len(values), self.width)

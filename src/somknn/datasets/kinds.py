@@ -4,18 +4,16 @@ import os
 import zipfile
 from pathlib import Path
 
-from somknn.datasets import readers
+from somknn.datasets import packed
 from somknn.datasets.chunks import BatchError
 
 IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".gif", ".webp", ".pgm", ".ppm", ".pnm")
 UNREAD_IMAGES = (".heic", ".heif", ".avif", ".jp2", ".jxl", ".svg", ".psd", ".dcm", ".ico", ".tga", ".exr")
 TABLES = (".csv", ".tsv", ".tab", ".txt", ".parquet", ".pq", ".arrow", ".arrows", ".feather", ".ipc")
-PACKED = (".gz", ".bz2", ".xz")
 KNOWN = (
-    "CSV and TSV (also .gz, .bz2, .xz), Parquet, Arrow and Feather, .npy, .npz, IDX (also .gz), images, folders of "
-    "images, folders of the parts of a table, and - for CSV on standard input"
+    "CSV and TSV (also .gz, .bz2, .xz, .zst, .zip), Parquet, Arrow and Feather, .npy, .npz, HDF5, IDX (also .gz), "
+    "images, folders of images, folders of the parts of a table, and - for CSV on standard input"
 )
-_TEXT = (".csv", ".tsv", ".tab", ".txt", ".dat", ".data")
 _BEGINNINGS = {
     b"PAR1": "parquet",
     b"ARROW1": "arrow",
@@ -23,17 +21,16 @@ _BEGINNINGS = {
     b"\x93NUMPY": "npy",
     b"\x89PNG": "image",
     b"\xff\xd8\xff": "image",
+    b"\x89HDF": "hdf5",
     b"GIF8": "image",
     b"BM": "image",
     b"II*\0": "image",
     b"MM\0*": "image",
 }
 _REFUSED = {
-    b"\x89HDF": "an HDF5 file: save its arrays as .npz or its tables as Parquet",
     b"FEA1": "a Feather file of version 1: save it again with version 2",
     b"\xd0\xcf\x11\xe0": "an old Excel workbook: save the sheet as CSV",
     b"SQLite": "an SQLite database: save the table as CSV or Parquet",
-    b"\x28\xb5\x2f\xfd": "compressed with Zstandard: decompress it, or compress with gzip or xz",
     b"MATLAB": "a MATLAB file: save its arrays as .npz",
     b"Obj\x01": "an Avro file: save it as Parquet",
     b"ORC": "an ORC file: save it as Parquet",
@@ -57,17 +54,17 @@ _SOME = 1 << 9
 def bare_suffix(path: Path) -> str:
     """The extension in small letters, without the one of a compression."""
     name = path.name.lower()
-    for ending in PACKED:
+    for ending in packed.ENDINGS:
         name = name.removesuffix(ending)
     return os.path.splitext(name)[1]
 
 
 def kind_of(path: Path) -> str:
-    """csv, parquet, arrow, npy, npz, idx or image. Raises BatchError, which says what the file is or may be, else."""
+    """csv, parquet, arrow, npy, npz, hdf5, idx or image; BatchError, which says what the file is or may be, else."""
     suffix = bare_suffix(path)
-    with readers.open_stream(path) as file:
+    with packed.open_stream(path) as file:
         start = file.read(_SOME)
-    if suffix in _TEXT and _is_text(start):
+    if suffix in packed.TEXTS and _is_text(start):
         return "csv"
     for beginning, kind in _BEGINNINGS.items():
         if start.startswith(beginning):
@@ -92,18 +89,18 @@ def kind_of(path: Path) -> str:
     if suffix in IMAGES:
         return "image"
     name = path.name.lower()
-    if start[:2] == b"\0\0" or (suffix not in _TEXT and ("idx" in name or bare_suffix(path) == ".idx")):
-        return "idx"
-    if suffix in _TEXT or (start and _is_text(start)):
+    if start[:2] == b"\0\0" or (suffix not in packed.TEXTS and ("idx" in name or bare_suffix(path) == ".idx")):
+        return _unpacked(path, "idx")
+    if suffix in packed.TEXTS or (start and _is_text(start)):
         return "csv"
     raise BatchError(f"{path}: {'an empty file' if not start else 'unknown kind of file'}; known are {KNOWN}")
 
 
 def _unpacked(path: Path, kind: str) -> str:
-    with open(path, "rb") as file:
-        packed = file.read(6).startswith((b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0"))
-    if packed:
-        raise BatchError(f"{path}: compressed as a whole, which is read for CSV and IDX files only: decompress it")
+    how = packed.is_packed(path)
+    if how and not (kind == "idx" and how == "gzip"):
+        kinds = "CSV files" if kind == "idx" else "CSV and IDX files"
+        raise BatchError(f"{path}: compressed as a whole ({how}), which is read for {kinds} only: decompress it")
     return kind
 
 
@@ -117,7 +114,7 @@ def _zip(path: Path) -> str:
         raise BatchError(f"{path}: an Excel workbook: save the sheet as CSV")
     if names and all(name.endswith(".npy") for name in names):
         return "npz"
-    raise BatchError(f"{path}: a zip archive: unpack it")
+    raise BatchError(f"{path}: a zip archive of {len(names):,} files; one CSV file in it is read: unpack it")
 
 
 def _is_text(start: bytes) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from somknn.datasets import categories, columns, labels, readers
+from somknn.datasets import categories, columns, labels, packed, readers
 from somknn.datasets.separators import format_of, has_decimal_comma, plain_lines
 from somknn.datasets.text import compact, parse_rows
 
@@ -94,7 +94,7 @@ def read_csv(path: str | os.PathLike, asked: Asked = Asked(), like: Layout | Non
     what.
     """
     path = Path(path)
-    with readers.open_stream(path) as file:
+    with packed.open_stream(path) as file:
         raw = readers.lines(file, path)
         head = list(itertools.islice(raw, columns.SAMPLE + 1))
         if not head:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from somknn.datasets import columns, kinds, labelled, readers, sources
+from somknn.datasets import columns, hdf5, kinds, labelled, readers, sources
 
 
 @dataclass
@@ -120,8 +120,8 @@ def _read(path: Path, asked: labelled.Asked, like: labelled.Layout | None = None
         raise ValueError(f"{path}: its labels are an array of their own; {asked.said()} can be said of a table only")
     if kind == "image":
         raise ValueError(f"{path}: one image; give the folder of folders of images, whose names are the classes")
-    if kind == "npz":
-        return _from_npz(path, labels, asked.quantities)
+    if kind in ("npz", "hdf5"):
+        return _from_arrays(path, kind, labels, asked.quantities)
     if labels is not None:
         return read_pair(path, labels, quantities=asked.quantities)
     readers.read_idx(path)  # raises a clear error if it is not an IDX file at all
@@ -248,10 +248,10 @@ def _only_array(path: Path) -> np.ndarray:
     return next(iter(arrays.values()))
 
 
-def _from_npz(path: Path, labels: Path | None, quantities: bool) -> Any:
-    if labels is not None:
+def _from_arrays(path: Path, kind: str, labels: Path | None, quantities: bool) -> Any:
+    if kind == "npz" and labels is not None:
         return Rows(*checked(_only_array(path), _only_array(labels), path, quantities=quantities))
-    arrays = readers.read_npz(path)
+    arrays = readers.read_npz(path) if kind == "npz" else hdf5.labelled_arrays(path)
     lower = {name.lower(): array for name, array in arrays.items()}
     for split in _SPLITS:
         if all(name.lower() in lower for name in split):

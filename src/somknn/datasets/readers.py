@@ -4,68 +4,29 @@ Sizes that a file declares are checked against its actual size before they are u
 ValueError that names the file.
 """
 
-import bz2
 import csv
 import errno
-import gzip
 import io
-import lzma
 import math
 import os
 import re
 import struct
 import zipfile
-import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any
 
 import numpy as np
 
 from somknn.datasets import columns
+from somknn.datasets.packed import BLOCK, DAMAGED, DEFLATE_RATIO, most_bytes, open_stream
 
 _IDX_TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
-_DEFLATE_RATIO = 1032  # no deflate stream expands further (zlib's technical details)
-_BLOCK = 1 << 20
 _MISSING = ("", "na", "n/a", "nan", "null", "none")
 _MOST_WHOLE = 1 << 53  # float64 holds all whole numbers up to here
 _LONGEST_LINE = 64 << 20
 _SOME = 1 << 16  # bytes of lines that are split at once
 _NOT_BLANK = re.compile(rb"\S")
-_DAMAGED = (EOFError, gzip.BadGzipFile, zlib.error, lzma.LZMAError, zipfile.BadZipFile, NotImplementedError)
-_OPENERS: dict[bytes, tuple[str, Any]] = {
-    b"\x1f\x8b": ("gzip", gzip.open),
-    b"BZh": ("bzip2", bz2.open),
-    b"\xfd7zXZ\0": ("xz", lzma.open),
-}
-
-
-def is_gzip(path: Path) -> bool:
-    """Whether the file begins like a gzip archive."""
-    with open(path, "rb") as file:
-        return file.read(2) == b"\x1f\x8b"
-
-
-@contextmanager
-def open_stream(path: Path) -> Iterator[IO[bytes]]:
-    """The bytes of a file, decompressed if it is a gzip, bzip2 or xz archive; damage raises ValueError."""
-    with open(path, "rb") as file:
-        start = file.read(6)
-    name, opener = next((found for magic, found in _OPENERS.items() if start.startswith(magic)), ("", open))
-    try:
-        with opener(path, "rb") as stream:
-            yield cast("IO[bytes]", stream)
-    except (*_DAMAGED, OSError) as error:
-        if not name or (isinstance(error, OSError) and error.errno is not None):
-            raise
-        raise ValueError(f"{path}: truncated or damaged {name} archive ({error})") from None
-
-
-def most_bytes(path: Path) -> int:
-    """An upper bound for the decompressed size of `path`."""
-    size = os.path.getsize(path)
-    return size * _DEFLATE_RATIO + _BLOCK if is_gzip(path) else size
 
 
 def read_idx_header(file: IO[bytes], path: Path) -> tuple[np.dtype, tuple[int, ...]]:
@@ -91,7 +52,7 @@ def read_exactly(file: IO[bytes], dtype: np.dtype, shape: tuple[int, ...], path:
     view = memoryview(array.data).cast("B") if count else memoryview(bytearray())
     position = 0
     while position < len(view):
-        n = file.readinto(view[position : position + _BLOCK])  # type: ignore[attr-defined]
+        n = file.readinto(view[position : position + BLOCK])  # type: ignore[attr-defined]
         if not n:
             raise ValueError(f"{path}: truncated, {position:,} bytes of values where {len(view):,} are promised")
         position += n
@@ -156,11 +117,11 @@ def read_npz(path: str | os.PathLike, content: bytes | None = None) -> dict[str,
                 with archive.open(info) as file:
                     shape, fortran, dtype = _npy_header(file, f"{path}[{name}]")
                     promised = math.prod(shape) * dtype.itemsize
-                    if promised > min(info.file_size, info.compress_size * _DEFLATE_RATIO + _BLOCK):
+                    if promised > min(info.file_size, info.compress_size * DEFLATE_RATIO + BLOCK):
                         raise ValueError(f"{path}[{name}]: the header promises more than the archive holds")
                     array = read_exactly(file, dtype, shape[::-1] if fortran else shape, path)
                 arrays[name] = array.T if fortran else array
-    except (*_DAMAGED, RuntimeError, OSError, OverflowError, struct.error, UnicodeDecodeError) as error:
+    except (*DAMAGED, RuntimeError, OSError, OverflowError, struct.error, UnicodeDecodeError) as error:
         if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):  # EINVAL: a seek before the start
             raise
         raise ValueError(f"{path}: not a readable .npz archive ({' '.join(str(error).split())})") from None
@@ -232,7 +193,7 @@ def lines(file: IO[bytes], path: Path, number: int = 0, end: int = 0) -> Iterato
         while b"\n" not in pieces[-1] and not last:
             if size > _LONGEST_LINE:
                 raise ValueError(f"{path}, line {number + 1}: longer than {_LONGEST_LINE:,} bytes; is this a CSV file?")
-            pieces.append(file.read1(_BLOCK))  # type: ignore[attr-defined]
+            pieces.append(file.read1(BLOCK))  # type: ignore[attr-defined]
             size, last = size + len(pieces[-1]), not pieces[-1]
         block, at = b"".join(pieces), 0
 

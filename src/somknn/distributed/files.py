@@ -14,7 +14,7 @@ from somknn import persistence
 from somknn.batch.manifest import file_digest, fingerprint
 from somknn.batch.prediction import forget_names
 from somknn.batch.sources import ArraySource, open_source
-from somknn.datasets import readers
+from somknn.datasets import packed
 from somknn.datasets.chunks import BatchError, Chunk
 from somknn.datasets.image_files import ImageSource
 from somknn.datasets.tables import ParquetSource
@@ -110,7 +110,7 @@ def open_here(file: RowFile) -> Any:
 def starts_anywhere(source: Any) -> bool:
     """Whether a worker can read rows from the middle of this source without reading the rows before them."""
     if isinstance(source, ArraySource):
-        return not readers.is_gzip(source.path)
+        return not packed.is_gzip(source.path)
     return isinstance(source, ParquetSource) or (isinstance(source, ImageSource) and not source.some)
 
 
