@@ -1,6 +1,12 @@
 """Approximate principal axes of rows or of their covariance, for short vectors, SOMs and metrics."""
 
+from collections.abc import Callable
+
 import numpy as np
+
+_SAMPLE = 4096  # rows from which accurate axes are made,
+_SAMPLED = 2**24  # fewer where they are wide: so many values at most,
+_FEWEST = 256  # but no fewer rows than these
 
 
 def evenly_spaced(n: int, size: int) -> np.ndarray:
@@ -11,6 +17,11 @@ def evenly_spaced(n: int, size: int) -> np.ndarray:
 def sample_rows(rows: np.ndarray, size: int) -> np.ndarray:
     """At most `size` rows (or items), evenly spaced, as float64."""
     return rows[evenly_spaced(len(rows), size)].astype(np.float64)
+
+
+def sample_size(n_columns: int) -> int:
+    """How many rows of this width are enough for accurate axes: 4,096, and fewer beyond 4,096 columns."""
+    return min(_SAMPLE, max(_FEWEST, _SAMPLED // max(1, n_columns)))
 
 
 def principal_axes(centred: np.ndarray, n_axes: int) -> np.ndarray:
@@ -48,3 +59,25 @@ def leading_axes(covariance: np.ndarray, width: int, turns: int = 2) -> np.ndarr
         basis = np.linalg.qr(covariance @ basis)[0]
     _, rotation = np.linalg.eigh(basis.T @ covariance @ basis)
     return basis @ rotation[:, ::-1][:, :width]
+
+
+def _gram(rows: np.ndarray) -> np.ndarray:
+    return rows.T @ rows
+
+
+def axes_of_rows(
+    rows: np.ndarray, width: int, turns: int = 2, gram: Callable[[np.ndarray], np.ndarray] = _gram
+) -> np.ndarray:
+    """As `leading_axes` of rowsᵀ·rows, for centred rows (n, d): (d, `width`), with `width` at most d.
+
+    Where there are fewer rows than columns, rows·rowsᵀ has the same spectrum: its eigenvectors u give the axes rowsᵀ·u,
+    and no matrix of d × d is made. If there are fewer rows than axes, the last axes are arbitrary.
+
+    gram : computes aᵀ·a, for callers with several threads
+    """
+    n, d = rows.shape
+    if d <= n:
+        return leading_axes(gram(rows), width, turns)
+    vectors = rows.T @ leading_axes(gram(rows.T), width, turns)
+    others = np.eye(d, width - vectors.shape[1], dtype=vectors.dtype)
+    return np.linalg.qr(np.concatenate([vectors, others], axis=1))[0]

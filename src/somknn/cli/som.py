@@ -78,8 +78,8 @@ def _write_history(path: Path, history: dict[str, list[float]]) -> None:
 def _write_pictures(out: Path, data: Any, model: SOMClassifier | SOM, som: SOM) -> list[Path]:
     from somknn.plots import som as plots
 
-    planes = som.component_planes().reshape(som.n_features_in_, -1).astype(np.float64)
-    telling, _ = select_without_redundancy(np.cov(planes), 8)
+    codebook = som.codebook_.reshape(-1, som.n_features_in_).astype(np.float64)
+    telling, _ = select_without_redundancy(codebook - codebook.mean(axis=0), 8)
     figures = {
         **({"label-map.png": plots.label_map(model)} if isinstance(model, SOMClassifier) else {}),
         "u-matrix.png": plots.u_matrix(som),

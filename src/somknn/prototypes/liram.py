@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from somknn.axes import evenly_spaced, leading_axes
+from somknn.axes import axes_of_rows, evenly_spaced, sample_size
 from somknn.machine import check_stopped, resolve_n_threads, run_tasks
 from somknn.prototypes import glvq
 from somknn.prototypes.metric import Metric, centre_rows, round_prototypes, rounded
@@ -20,7 +20,6 @@ from somknn.threads import single_threaded_blas
 
 _BLOCK = 1024  # rows converted to floats at a time
 _PARTS = 8  # partial sums of the gradient of the axes, added in order: the result does not depend on the threads
-_SAMPLE = 4096  # rows from which the initial axes are computed
 _AXES_RATE = 0.2  # learning rate of the axes as a share of the prototypes', relative to the entries of the initial axes
 
 
@@ -33,7 +32,7 @@ class RowMap:
     def __init__(self, rows: np.ndarray, weights: np.ndarray, n_threads: int):
         self.rows, self.n_threads = rows, n_threads
         self.dtype = np.dtype(np.float64 if rows.dtype == np.float64 else np.float32)
-        sample = evenly_spaced(len(rows), _SAMPLE)
+        sample = evenly_spaced(len(rows), sample_size(rows.shape[1]))
         some, shares = rows[sample].astype(np.float64), weights[sample] / weights[sample].sum()
         self.center = shares @ some
         if rows.dtype == np.uint8:
@@ -49,15 +48,8 @@ class RowMap:
 
     def first_axes(self, rank: int) -> np.ndarray:
         """The leading principal axes (d, rank)."""
-        some = self._sample
         with single_threaded_blas():
-            if len(some) < some.shape[1]:
-                vectors = some.T @ leading_axes(some @ some.T, rank, turns=4)
-                # Fewer rows than axes: the remaining axes are arbitrary orthonormal ones.
-                return np.linalg.qr(
-                    np.concatenate([vectors, np.eye(some.shape[1])[:, : rank - vectors.shape[1]]], axis=1)
-                )[0]
-            return np.ascontiguousarray(leading_axes(some.T @ some, rank, turns=4))
+            return np.ascontiguousarray(axes_of_rows(self._sample, rank, turns=4))
 
     def _blocks(self, work: Callable[[int, slice, np.ndarray], None]) -> None:
         """Call work(part, rows, rows as floats) for all blocks; blocks of one part run in order."""

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from somknn.axes import evenly_spaced, leading_axes
+from somknn.axes import axes_of_rows, evenly_spaced, sample_size
 from somknn.machine import Isa, run_tasks
 from somknn.threads import single_threaded_blas
 from somknn_kernels.bounds import codebook_units
@@ -22,8 +22,8 @@ from somknn_kernels.ir.shapes import panel_rows
 from somknn_kernels.tiles.row_products import AXES
 from somknn_kernels.tiles.weighted_tiles import FEATURES, TARGETS
 
-_SAMPLE = 4096
 _OWN_SAMPLE = 1024
+_MOST_PARTS = 8  # of a product that threads share: each has a matrix of its own
 _FAR = 6.0  # times the root mean square: rows beyond have no short vectors, as they would take the others' precision
 _ROOM = 1.25  # times the longest row of the sample: rows beyond have none either, if this is less
 _BLOCK = 64  # units of a task, a multiple of TARGETS
@@ -75,7 +75,7 @@ class Axes:
 
     def __init__(self, X: np.ndarray, n_threads: int = 1):
         n, d = X.shape
-        sample = X[evenly_spaced(n, _SAMPLE)]
+        sample = X[evenly_spaced(n, sample_size(d))]
         centre = sample.mean(axis=0, dtype=np.float64)
         self.centre = np.rint(centre) if X.dtype == np.uint8 else np.where(np.isfinite(centre), centre, sample[0])
         if X.dtype == np.uint8:
@@ -94,7 +94,8 @@ class Axes:
         # The norm up to which rows get short vectors.
         self.reach = float(min(_FAR * np.sqrt(squares.mean()), _ROOM * np.sqrt(squares.max()))) or 1.0
         with single_threaded_blas():
-            vectors = leading_axes(_covariance(sample, n_threads), min(WIDTH - 2, d)).astype(np.float64)
+            vectors = axes_of_rows(sample, min(WIDTH - 2, d), gram=lambda rows: _gram(rows, n_threads))
+            vectors = vectors.astype(np.float64)
             # Centred rows need no room for a centre far from zero: such room would leave the axes no digits.
             of_bytes = self.longest(np.dtype(np.uint8)) if self.for_bytes else 0.0
             self.frame = Frame(vectors, max(of_bytes, self.longest(np.dtype(np.float64))))
@@ -110,10 +111,10 @@ class Axes:
         return CODE_LIMIT + float(np.sqrt(len(self.centre))) + 1.0
 
 
-def _covariance(sample: np.ndarray, n_threads: int) -> np.ndarray:
-    """sampleᵀ·sample, in parts that do not depend on the number of threads."""
-    parts = np.array_split(sample, max(1, len(sample) // 1024))
-    products = np.empty((len(parts), sample.shape[1], sample.shape[1]), sample.dtype)
+def _gram(rows: np.ndarray, n_threads: int) -> np.ndarray:
+    """rowsᵀ·rows, in parts that do not depend on the number of threads."""
+    parts = np.array_split(rows, min(_MOST_PARTS, max(1, len(rows) // 1024)))
+    products = np.empty((len(parts), rows.shape[1], rows.shape[1]), rows.dtype)
     run_tasks(lambda task: np.matmul(parts[task].T, parts[task], out=products[task]), len(parts), n_threads)
     return products.sum(axis=0)
 

@@ -42,32 +42,50 @@ def class_separation(codebook: np.ndarray, votes: np.ndarray) -> np.ndarray:
     return between / np.maximum(within, floor)
 
 
-def select_without_redundancy(covariance: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+def _square_sums(factor: np.ndarray) -> np.ndarray:
+    """Sums (d,) of the squares of each column of factorᵀ·factor."""
+    return np.einsum("ij,ij->j", factor, (factor @ factor.T) @ factor)
+
+
+def select_without_redundancy(centred: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
     """Greedy column subset selection: each step takes the feature that explains most of the unexplained variance.
 
     With R the covariance that remains after the features taken so far, feature j explains Σ_i R[i, j]² / R[j, j] of the
     variance of all features (Farahat, Ghodsi, Kamel 2011); R is then deflated by it. Returns the features in the order
-    taken, and the explained variance of each feature (d,), 0 for those not taken. Ties go to the lowest feature. Cost:
-    count·d².
+    taken, and the explained variance of each feature (d,), 0 for those not taken. Ties go to the lowest feature; what
+    differs by less than 1e-12 is a tie.
+
+    centred : (m, d); the covariance is centredᵀ·centred, and is never made
+    R is kept as a factor of min(m, d) rows, and Σ_i R[i, j]² follows from step to step. That loses digits, so it is
+    made anew whenever the variance has fallen to a quarter. Cost: count·d·min(m, d).
     """
-    left = np.array(covariance, dtype=np.float64)
-    d = len(left)
-    tiny = 1e-10 * max(float(np.trace(left)) / d, 1e-300)
+    left = np.array(centred, dtype=np.float64)
+    d = left.shape[1]
+    if len(left) > d:
+        left = np.linalg.qr(left)[1]
+    variances = np.einsum("ij,ij->j", left, left)
+    squares, at_last = _square_sums(left), float(variances.sum())
+    tiny = 1e-10 * max(at_last / d, 1e-300)
     taken, importance = [], np.zeros(d)
     free = np.ones(d, bool)
     for _ in range(min(count, d)):
-        diagonal = np.diag(left)
-        usable = free & (diagonal > tiny)
-        gain = np.where(usable, (left * left).sum(axis=0) / np.where(usable, diagonal, 1.0), -1.0)
+        usable = free & (variances > tiny)
+        gain = np.where(usable, squares / np.where(usable, variances, 1.0), -1.0)
         if not usable.any():
             gain = np.where(free, 0.0, -1.0)
-        best = int(gain.argmax())
+        best = int((gain >= gain.max() * (1.0 - 1e-12)).argmax())
         taken.append(best)
         free[best] = False
         importance[best] = max(gain[best], 0.0)
-        if usable[best]:
-            column = left[:, best].copy()
-            left -= np.outer(column, column / column[best])
+        if not usable[best]:
+            continue
+        direction = left[:, best] / np.sqrt(variances[best])
+        explained = direction @ left
+        squares += explained * (float(explained @ explained) * explained - 2.0 * ((left @ explained) @ left))
+        left -= np.outer(direction, explained)
+        variances = np.einsum("ij,ij->j", left, left)
+        if variances.sum() < 0.25 * at_last:
+            squares, at_last = _square_sums(left), float(variances.sum())
     return np.array(taken), importance
 
 
@@ -147,8 +165,7 @@ class SOMFeatureSelector(Savable, SelectorMixin, BaseEstimator):
         if self.criterion == "redundancy":
             share = hits / hits.sum()
             centred = codebook - share @ codebook
-            covariance = (centred * share[:, None]).T @ centred
-            self.selected_, importances = select_without_redundancy(covariance, count)
+            self.selected_, importances = select_without_redundancy(centred * np.sqrt(share)[:, None], count)
             self.importances_ = importances * unit * unit
             return self
         if self.criterion == "norm":

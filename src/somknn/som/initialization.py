@@ -4,13 +4,12 @@ from typing import Any
 
 import numpy as np
 
-from somknn.axes import leading_axes
+from somknn.axes import axes_of_rows, sample_size
 from somknn.scaling import exponent_of
 from somknn.som.grid import Grid
 from somknn.threads import single_threaded_blas
 
 INITIALIZATIONS = ("pca", "sample", "random")
-_SAMPLE = 4096  # rows from which the principal axes are computed
 
 
 def initial_codebook(
@@ -59,7 +58,7 @@ def _filled(rows: np.ndarray, X: np.ndarray) -> np.ndarray:
 
 
 def _principal_plane(X: np.ndarray, grid: Grid, weights: np.ndarray | None) -> np.ndarray:
-    step, unit = -(-len(X) // _SAMPLE), 2.0 ** exponent_of(X)
+    step, unit = -(-len(X) // sample_size(X.shape[1])), 2.0 ** exponent_of(X)
     rows = X[::step].astype(np.float64) / unit  # in this unit squares fit into float64
     weight = np.ones(len(rows)) if weights is None else weights[::step]
     if not weight.sum() > 0:
@@ -72,9 +71,10 @@ def _principal_plane(X: np.ndarray, grid: Grid, weights: np.ndarray | None) -> n
     else:
         centre = weight @ rows / weight.sum()
     rows -= centre
-    covariance = (rows * weight[:, None]).T @ rows / weight.sum()
-    leading = leading_axes(covariance, 2, turns=30)
-    values = np.einsum("ij,ij->j", leading, covariance @ leading)
+    rows *= np.sqrt(weight / weight.sum())[:, None]  # rowsᵀ·rows is the covariance now
+    leading = axes_of_rows(rows, min(2, rows.shape[1]), turns=30)
+    along = rows @ leading
+    values = np.einsum("ij,ij->j", along, along)
     # The sign of an eigenvector is arbitrary; here its largest entry is made positive.
     leading = leading * np.sign(leading[np.abs(leading).argmax(axis=0), np.arange(leading.shape[1])])
     spread = np.sqrt(np.maximum(values, 0.0)) * leading
