@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.base import clone
+from sklearn.datasets import load_iris
 from sklearn.exceptions import ConvergenceWarning
 
 from reference import search as reference
@@ -250,12 +251,41 @@ def test_a_query_too_far_from_every_unit_is_refused():
         assert model.predict(np.full((1, 5), 1e150)).shape == (1,)
 
 
-def test_a_hat_that_drives_neurons_away_says_so():
+@pytest.mark.parametrize("missing", ["error", "ignore"])
+def test_a_hat_drives_no_unit_far_away(missing):
+    """It once drove units beyond float32. A row pushes a unit only within the rows' own spread about their mean."""
     X = np.random.default_rng(0).normal(size=(2000, 40)).astype(np.float32)
-    for missing in ("error", "ignore"):
-        som = SOM(6, 7, epochs=3, training="online", neighborhood="mexican_hat", missing_values=missing, random_state=0)
-        with pytest.raises(ValueError, match="neurons were pushed beyond float32: take lower learning rates"):
-            som.fit(X)
+    som = SOM(6, 7, epochs=3, training="online", neighborhood="mexican_hat", missing_values=missing, random_state=0)
+    spread = np.sqrt(((X - X.mean(axis=0)) ** 2).sum(axis=1).mean())
+    far = np.linalg.norm(som.fit(X).codebook_ - X.mean(axis=0), axis=2).max()
+    assert far <= np.linalg.norm(X - X.mean(axis=0), axis=1).max() + 1.45 * spread
+
+
+def test_a_hat_on_iris_for_a_hundred_epochs():
+    """Weights of 1e153 were the end of it, and an error that named the rows."""
+    X = load_iris().data
+    som = SOM(10, 10, neighborhood="mexican_hat", training="online", epochs=100, random_state=0).fit(X)
+    assert np.abs(som.codebook_ - X.mean(axis=0)).max() < 2 * np.ptp(X, axis=0).max()
+    assert som.quantization_error_ < 1
+
+
+@pytest.mark.parametrize("training", ["batch", "online"])
+def test_an_error_about_weights_names_them(training):
+    X = np.random.default_rng(1).normal(size=(50, 3))
+    start = np.zeros((2, 2, 3))
+    start[:] = 1e200
+    start[1, 0] = 1e250
+    with (
+        np.errstate(all="ignore"),
+        pytest.raises(ValueError, match=r"unit 2 has weights of up to .*e\+2[45].*initialization"),
+    ):
+        SOM(2, 2, training=training, initialization=start, epochs=2, initial_rate=0.1).fit(X)
+    with pytest.raises(ValueError, match=r"'initialization' gives unit 0 a weight of 1e\+200, beyond float32"):
+        SOM(2, 2, training=training, initialization=start).fit(X.astype(np.float32))
+    with np.errstate(all="ignore"), pytest.raises(ValueError, match=r"unit 1 has weights of up to 1e\+250.*'init'"):
+        KMeans(2, init=np.array([[1e200] * 3, [1e250] * 3])).fit(X)
+    with pytest.raises(ValueError, match="rate_schedule gives 5 in epoch 0"):
+        SOM(2, 2, training=training, rate_schedule=lambda t: 5.0).fit(X)
 
 
 def test_exponents():

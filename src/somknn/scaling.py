@@ -41,8 +41,26 @@ def fits_float32(exponent: int) -> bool:
     return abs(exponent) <= _FLOAT32
 
 
-def check_squares(squares: np.ndarray) -> None:
-    """Raise ValueError if a squared distance (n,) of the rows overflows float64, so that it cannot be compared."""
+def check_squares(
+    squares: np.ndarray,
+    rows: np.ndarray | None = None,
+    units: np.ndarray | None = None,
+    start: str = "initialization",
+) -> None:
+    """Raise ValueError if a squared distance (n,) of the rows overflows float64, so that it cannot be compared.
+
+    rows (n, d), units (K, d) : what was compared, if units are no rows themselves. The error names a unit if no row is
+    as far out, else the row.
+    start : the parameter that units far out come from
+    """
     finite = np.isfinite(squares)
-    if not finite.all():
-        raise ValueError(f"row {int(np.argmin(finite))} is too far from all others: {BEYOND}")
+    if finite.all():
+        return
+    reach = np.zeros(1) if units is None else np.nan_to_num(np.abs(units), nan=np.inf, posinf=np.inf).max(axis=1)
+    if rows is not None and reach.max() > np.fmax.reduce(np.abs(rows), axis=None):
+        unit = int(reach.argmax())
+        raise ValueError(
+            f"unit {unit} has weights of up to {reach[unit]:.3g}, far beyond the rows: squared distances to it are "
+            f"beyond float64; check {start!r}"
+        )
+    raise ValueError(f"row {int(np.argmin(finite))} is too far from all others: {BEYOND}")

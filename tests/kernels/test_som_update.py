@@ -25,6 +25,12 @@ def _present(kind, X, W, grid, name, radius, rates, n_threads=2, compact=False):
     return blocks.codebook(np.float64), *found
 
 
+def _pushed_within(X):
+    """The squared distance up to which a row pushes units away: the rows' mean squared distance from their mean."""
+    centred = X - X.mean(axis=0)
+    return (centred**2).sum() / len(X)
+
+
 @given(
     seed=st.integers(0, 2**32 - 1),
     n=st.integers(1, 230),
@@ -42,8 +48,12 @@ def test_blocks_equal_the_rule_row_by_row(seed, n, d, rate, name, radius):
     grid = Grid(3, 4)
     influence = evaluate(name, grid.squared_distances(), radius)
     codebook, units, distances = _present(FloatBlocks, X, W, grid, name, radius, rates)
-    np.testing.assert_allclose(codebook, train_online(X, np.arange(n), W, influence, rates), rtol=1e-9, atol=1e-9)
-    expected_units, expected, margins = present_online(X, W, influence, rates, margins=True)
+    pushed_within = _pushed_within(X)
+    expected = train_online(X, np.arange(n), W, influence, rates, pushed_within)
+    np.testing.assert_allclose(codebook, expected, rtol=1e-9, atol=1e-9)
+    expected_units, expected, margins = present_online(
+        X, W, influence, rates, margins=True, pushed_within=pushed_within
+    )
     certain = margins > 1e-9  # where all units have moved together, only rounding distinguishes them in the end
     np.testing.assert_array_equal(units[certain, 0], expected_units[certain, 0])
     np.testing.assert_allclose(distances, expected, rtol=1e-6, atol=1e-9)
@@ -183,7 +193,7 @@ def test_a_block_in_arrays_of_its_size(n):
     block, codebook = Block(X, dots, X @ X.T, 0.0), Codebook(W[:, :, None].copy(), grid.size, halves)
     moves = Moves(np.empty((n, padded)), np.empty((n, padded)), np.empty(padded))
     units, distances = np.empty((n, 2), np.int64), np.empty(n)
-    neighborhood = Neighborhood(table, False, grid.n_columns)
+    neighborhood = Neighborhood(table, False, grid.n_columns, np.inf)
     som_blocks.train_block(block, codebook, neighborhood, rates, moves, units, distances)
     influence = evaluate("gaussian", grid.squared_distances(), 1.0)
     moved = moves.factors[: grid.size, None] * W + moves.shares[:, : grid.size].T @ X

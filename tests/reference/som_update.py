@@ -8,20 +8,26 @@ def weighted_sums(H: np.ndarray, S: np.ndarray) -> np.ndarray:
     return H @ S
 
 
-def train_online(X, order, W, influence, rates):
+def _pulls(pulls, distances, pushed_within):
+    """A row pushes away no unit whose squared distance is above `pushed_within`."""
+    return np.where((pulls < 0) & ~(distances <= pushed_within), 0.0, pulls)[:, None]
+
+
+def train_online(X, order, W, influence, rates, pushed_within=np.inf):
     """The classical rule for the rows `order`; influence (K, K). Returns the trained codebook; NaN is missing."""
     W = W.astype(np.float64).copy()
     for step, row in enumerate(order):
         present = ~np.isnan(X[row].astype(np.float64))
-        winner = ((X[row, present].astype(np.float64) - W[:, present]) ** 2).sum(axis=1).argmin()
-        W[:, present] += rates[step] * influence[winner][:, None] * (X[row, present] - W[:, present])
+        distances = ((X[row, present].astype(np.float64) - W[:, present]) ** 2).sum(axis=1)
+        pulls = _pulls(rates[step] * influence[distances.argmin()], distances, pushed_within)
+        W[:, present] += pulls * (X[row, present] - W[:, present])
     return W
 
 
 train_online_missing = train_online
 
 
-def present_online(X, W, influence, rates, margins=False):
+def present_online(X, W, influence, rates, margins=False, pushed_within=np.inf):
     """The two units of each row at the moment the classical rule presents it.
 
     Returns units (n, 2), squared distances (n,), and with `margins` how much farther the second unit is.
@@ -34,7 +40,7 @@ def present_online(X, W, influence, rates, margins=False):
         units[step, : len(two)], squares[step] = two, distances[two[0]]
         if len(two) == 2:
             gaps[step] = distances[two[1]] - distances[two[0]]
-        W += rates[step] * influence[two[0]][:, None] * (row - W)
+        W += _pulls(rates[step] * influence[two[0]], distances, pushed_within) * (row - W)
     return (units, squares, gaps) if margins else (units, squares)
 
 

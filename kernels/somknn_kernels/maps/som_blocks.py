@@ -60,11 +60,14 @@ class Neighborhood(NamedTuple):
     table : float64 (2R - 1, 3, 2C - 1), h by offset: row; parity of the row, where `hexagonal`; column. Offset 0 is in
     the middle, 1 for the parity
     hexagonal : bool; columns : int64, C
+    pushed_within : float64, squared distance up to which a row pushes a unit away where h is below 0. A unit farther
+    away keeps its weights. Infinity if h is never below 0
     """
 
     table: np.ndarray
     hexagonal: bool
     columns: int
+    pushed_within: float
 
 
 @inlined
@@ -137,6 +140,19 @@ def find_pulls(rate, table, hexagonal, winner, columns, pulls, t):
 
 
 @inlined
+def _hold_far(pulls, t, K, halves, dots, square, pushed_within):
+    """pulls[t, k] = 0 where it is below 0 and unit k is farther from row t than √pushed_within.
+
+    square : of the row. Without this, units that rows push away would leave all numbers behind: each push multiplies
+    the distance.
+    """
+    bound = 0.5 * (pushed_within - square)
+    for k in range(K):
+        if pulls[t, k] < 0.0 and not halves[k] - dots[t, k] <= bound:
+            pulls[t, k] = 0.0
+
+
+@inlined
 def present_block(block, codebook, neighborhood, rates, moves, units, distances):
     """The classical rule w_k += rate·h(bmu, k)·(x - w_k) for a block of rows, one after the other, without moving W.
 
@@ -144,7 +160,7 @@ def present_block(block, codebook, neighborhood, rates, moves, units, distances)
     with a later row z becomes (1 - pull)·(w·z) + pull·(x·z), and its squared norm follows likewise. The rows of the
     same STEP learn that at once, those after it when the step is over. Then K multiply-adds for each pair of rows do
     for K·d for each row. Where rounding could have put the two nearest units in another order, the distances are
-    computed by the rule as it is written.
+    computed by the rule as it is written. A pull below 0 pushes; `Neighborhood.pushed_within` bounds it.
 
     block : Block, of B rows or more; codebook : Codebook; neighborhood : Neighborhood; moves : Moves
     rates : float64 (B,)
@@ -156,6 +172,7 @@ def present_block(block, codebook, neighborhood, rates, moves, units, distances)
     X, dots, gram, blur = block.rows, block.dots, block.gram, block.blur
     W, K, halves = codebook.weights, codebook.n_units, codebook.halves
     table, hexagonal, columns = neighborhood.table, neighborhood.hexagonal, neighborhood.columns
+    pushed_within = neighborhood.pushed_within
     pulls, shares, factors = moves.pulls, moves.shares, moves.factors
     rows = rates.shape[0]
     d = W.shape[1]
@@ -198,6 +215,8 @@ def present_block(block, codebook, neighborhood, rates, moves, units, distances)
             units[t, 1] = runner
             distances[t] = distance
             find_pulls(rates[t], table, hexagonal, winner, columns, pulls, t)
+            if pushed_within < np.inf:
+                _hold_far(pulls, t, K, halves, dots, square, pushed_within)
             draw(pulls, t, stop, gram, halves, dots)
         collect(pulls, first, stop, shares, left, step)
         if stop < rows:  # else there are no later rows, and a last step that is short would be read beyond its end

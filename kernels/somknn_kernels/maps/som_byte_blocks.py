@@ -350,7 +350,7 @@ def train_bytes(isa, X, schedule, panels, slots, neighborhoods, rates, units, di
         if phase % 2 == 0:
             if part == 0 and now >= 0:
                 block = Block(slots[slot].rows, panels.dots, slots[slot].gram, panels.scales[slot, 2])
-                neighborhood = Neighborhood(tables[which[now]], neighborhoods.hexagonal, neighborhoods.columns)
+                neighborhood = Neighborhood(tables[which[now]], neighborhoods.hexagonal, neighborhoods.columns, np.inf)
                 out = units[first:stop], distances[first:stop]
                 present_block(block, codebook, neighborhood, rates[first:stop], moves, *out)
                 panels.shares[stop - first :] = 0.0

@@ -54,15 +54,17 @@ def train_online_missing(X, order, W, neighborhood, rates, units, distances):
     """The classical rule for the rows `order` where NaN means missing: such columns take no part and are not moved.
 
     X : (n, d); order : int64 (steps,); W : float32 or float64 (K, d), updated in place
-    neighborhood : `som_blocks.Neighborhood`; rates : float64 (steps,)
+    neighborhood : `som_blocks.Neighborhood`; `pushed_within` is for distances over the columns that are there
+    rates : float64 (steps,)
     units : int64 (steps, 2), distances : float64 (steps,): the nearest and second nearest unit of each row when it was
     presented, and the squared distance to the nearest over the columns that are there. Ties go to the lowest unit.
 
     All arithmetic is float64; W is rounded after each row. Cost per row: d·K differences and updates.
     """
     table, hexagonal, columns = neighborhood.table, neighborhood.hexagonal, neighborhood.columns
+    pushed_within = neighborhood.pushed_within
     K, d = W.shape
-    pulls = np.empty((1, K))
+    pulls, squares = np.empty((1, K)), np.empty(K)
     for step in range(order.shape[0]):
         row = order[step]
         first = np.inf
@@ -76,6 +78,7 @@ def train_online_missing(X, order, W, neighborhood, rates, units, distances):
                 if not np.isnan(value):
                     difference = value - np.float64(W[k, c])
                     distance += difference * difference
+            squares[k] = distance
             if distance < first:
                 second = first
                 second_unit = first_unit
@@ -90,7 +93,7 @@ def train_online_missing(X, order, W, neighborhood, rates, units, distances):
         find_pulls(rates[step], table, hexagonal, first_unit, columns, pulls, 0)
         for k in range(K):
             pull = pulls[0, k]
-            if pull != 0.0:
+            if pull > 0.0 or (pull < 0.0 and squares[k] <= pushed_within):
                 for c in range(d):
                     value = np.float64(X[row, c])
                     if not np.isnan(value):

@@ -10,8 +10,7 @@ from sklearn.utils import check_random_state
 from somknn.distributed.cluster import combine, given, turn
 from somknn.distributed.parts import Part, Parts, forget_rows
 from somknn.som import SOM
-from somknn.som.estimator import codebook_dtype
-from somknn.som.initialization import initial_codebook
+from somknn.som.initialization import as_codebook, initial_codebook
 from somknn.som.training import Assigned, Rows, Rule, train_batch
 
 
@@ -68,5 +67,5 @@ def fit_som(som: SOM, X: dask.array.Array, client: Client) -> SOM:
     codebook = initial_codebook(rows, rule.grid, som.initialization, None, random)
     forget_rows(som, parts.shape[1])
     data = _AssignedParts(parts, rule)
-    codebook = train_batch(data, codebook.astype(codebook_dtype(parts.dtype)), rule, som._recorder(rule, None))
+    codebook = train_batch(data, as_codebook(codebook, parts.dtype), rule, som._recorder(rule, None))
     return som._trained(rule, codebook, *data.errors)

@@ -303,7 +303,7 @@ class KMeans(Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Cluster
 
     def _nearest(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         squares, labels = ExactIndex(n_jobs=self.n_jobs).fit(self.cluster_centers_).search(X, 1)
-        check_squares(squares[:, 0])
+        check_squares(squares[:, 0], X, self.cluster_centers_, "init")
         return squares[:, 0], labels[:, 0]
 
     @property

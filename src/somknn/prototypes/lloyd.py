@@ -48,7 +48,7 @@ class Assigned:
         before = self._guess if self.labels is None else self.labels
         squares, labels = self.search.nearest(centres, 1, None if before is None else before[:, None])
         self.squares, labels = squares[:, 0], labels[:, 0]
-        check_squares(self.squares)
+        check_squares(self.squares, self.search.rows, centres, "init")
         changed = len(labels) if self.labels is None else int(np.count_nonzero(labels != self.labels))
         self.labels = labels
         return float((self.squares if self.weights is None else self.squares * self.weights).sum()), changed

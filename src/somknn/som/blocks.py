@@ -34,16 +34,24 @@ def blocks_at_once(codebook: np.ndarray) -> int:
     return per_task(_AT_ONCE, BLOCK * codebook.size / 2)
 
 
+def mean_square(centred: np.ndarray) -> float:
+    """Mean squared norm of some rows; infinity beyond float64. A row pushes units away up to this squared distance."""
+    with np.errstate(over="ignore"):
+        return float(np.einsum("ij,ij->", centred, centred)) / len(centred)
+
+
 class FloatBlocks:
     """Rows of any dtype and a codebook (K, d), both centred and in float64."""
 
     def __init__(self, X: np.ndarray, codebook: np.ndarray, grid: Grid, n_threads: int):
         K, d = codebook.shape
-        centre = sample_rows(X, _SAMPLE).mean(axis=0)
+        sample = sample_rows(X, _SAMPLE)
+        centre = sample.mean(axis=0)
         self.X, self.centre, self.n_threads = X, np.rint(centre) if X.dtype == np.uint8 else centre, n_threads
         self.hexagonal, self.columns = grid.topology == "hexagonal", grid.n_columns
         self.scale = 2.0 ** -exponent_of(X)  # scales squares of the rows to near one
         self.W = (codebook.astype(np.float64) - self.centre) * self.scale
+        self.pushed_within = mean_square((sample - self.centre) * self.scale)
         self.rows, self.squares = np.empty((BLOCK, d)), np.empty(BLOCK)
         # Updates of float32 weights need no more precision than float32.
         self.product_type = np.float32 if codebook.dtype == np.float32 else np.float64
@@ -108,7 +116,8 @@ class FloatBlocks:
         self._each_part(multiply)
         gram = rows @ rows.T
         codebook = Codebook(self.W.reshape(*self.W.shape, 1), len(self.W), self.halves)
-        neighborhood = Neighborhood(table, self.hexagonal, self.columns)
+        pushed_within = self.pushed_within if table.min() < 0 else np.inf
+        neighborhood = Neighborhood(table, self.hexagonal, self.columns, pushed_within)
         moving = Moves(self.pulls, shares, self.factors)
         som_blocks.train_block(Block(rows, dots, gram, 0.0), codebook, neighborhood, rates, moving, units, distances)
         movers, moves = rows.astype(self.product_type, copy=False), shares.astype(self.product_type, copy=False)
@@ -125,6 +134,10 @@ class MissingBlocks:
 
     def __init__(self, X: np.ndarray, codebook: np.ndarray, grid: Grid):
         self.X, self.W = X, codebook.copy()
+        sample = sample_rows(X, _SAMPLE)
+        present = ~np.isnan(sample)
+        centre = np.where(present, sample, 0.0).sum(axis=0) / np.maximum(present.sum(axis=0), 1)
+        self.pushed_within = mean_square(np.where(present, sample - centre, 0.0))
         self.hexagonal, self.columns = grid.topology == "hexagonal", grid.n_columns
 
     def codebook(self, dtype: np.dtype) -> np.ndarray:
@@ -143,7 +156,7 @@ class MissingBlocks:
         units, distances = np.empty((len(order), 2), np.int64), np.empty(len(order))
         steps = Steps(per_task(BLOCK, self.W.size))
         for (first, stop), table in zip(itertools.pairwise(edges.tolist()), which.tolist(), strict=True):
-            given = self.W, Neighborhood(tables[table], self.hexagonal, self.columns)
+            given = self.W, Neighborhood(tables[table], self.hexagonal, self.columns, self.pushed_within)
 
             def train(first: int, stop: int, given: tuple = given) -> None:
                 rows = slice(first, stop)

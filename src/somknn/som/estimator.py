@@ -32,7 +32,7 @@ from somknn.search.best_units import BMUSearch, Found, find
 from somknn.search.frames import Axes
 from somknn.som import quality
 from somknn.som.grid import Grid
-from somknn.som.initialization import initial_codebook
+from somknn.som.initialization import as_codebook, initial_codebook
 from somknn.som.neighborhoods import check_neighborhood
 from somknn.som.online import train_online
 from somknn.som.schedules import schedule_values
@@ -200,8 +200,7 @@ class SOM(TrainedMap, Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin
         X = self._validate(X, reset=True)
         rows = Rows(X, *self._targets(len(X), y, sample_weight))
         random = check_random_state(self.random_state)
-        codebook = initial_codebook(rows.X, rule.grid, self.initialization, rows.weights, random)
-        codebook = codebook.astype(codebook_dtype(rows.X.dtype))
+        codebook = self._first_codebook(rows, rule, random)
         report = self._recorder(rule, rows)
         search: Found | BMUSearch
         if self.training == "online":
@@ -212,6 +211,10 @@ class SOM(TrainedMap, Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin
         self.labels_ = search.units[:, 0].copy()
         qe = quality.quantization_error_of(search.distances, rows.weights)
         return self._trained(rule, codebook, qe, quality.topographic_error_of(search.units, rule.grid, rows.weights))
+
+    def _first_codebook(self, rows: Rows, rule: Rule, random: np.random.RandomState) -> np.ndarray:
+        start = initial_codebook(rows.X, rule.grid, self.initialization, rows.weights, random)
+        return as_codebook(start, rows.X.dtype)
 
     def _recorder(self, rule: Rule, rows: Rows | None) -> Callable[..., bool]:
         """Start a new history; return the function that training calls after every epoch.
@@ -263,10 +266,8 @@ class SOM(TrainedMap, Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin
         rows = Rows(X, self._targets(len(X), None, sample_weight)[0], None)
         if first:
             random = check_random_state(self.random_state)
-            start = initial_codebook(rows.X, rule.grid, self.initialization, rows.weights, random)
-            self.codebook_ = start.astype(codebook_dtype(rows.X.dtype)).reshape(
-                rule.grid.n_rows, rule.grid.n_columns, -1
-            )
+            start = self._first_codebook(rows, rule, random)
+            self.codebook_ = start.reshape(rule.grid.n_rows, rule.grid.n_columns, -1)
             self.history_ = {name: [] for name in _HISTORY}
             self.n_iter_ = 0
         if self.codebook_.shape[:2] != (rule.grid.n_rows, rule.grid.n_columns):
@@ -280,7 +281,7 @@ class SOM(TrainedMap, Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin
         search = BMUSearch(rows.X, axes=axes, missing=rule.missing, n_threads=rule.n_threads, allowance=allowance)
         units, distances = search.search(codebook)
         self._stream = axes if axes is not None else search.axes_if_made(), allowance
-        check_squares(distances)
+        check_squares(distances, rows.X, codebook)
         sums, totals = sums_by_unit(rows, units[:, 0], rule.grid.size, rule.missing, rule.n_threads)
         sums, totals = sums.astype(np.float64), totals.astype(np.float64)
         if hasattr(self, "sums_"):
@@ -338,7 +339,7 @@ class SOM(TrainedMap, Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin
         X = self._validate(X, reset=False, least=1)
         missing = self.missing_values == "ignore"
         found = find(X, np.ascontiguousarray(self._flat()), missing, resolve_n_threads(self.n_jobs))
-        check_squares(found.distances)
+        check_squares(found.distances, X, self._flat())
         return found
 
     def _validate(self, X: Any, *, reset: bool, least: int = 2) -> np.ndarray:
@@ -404,12 +405,17 @@ class SOM(TrainedMap, Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin
         ):
             if not isinstance(value, Real) or not 0 <= float(value) <= top or not np.isfinite(float(value)):
                 raise ValueError(f"{name} must be a number from 0 to {top:g}, got {value!r}")
+        rates = schedule_values(self.rate_schedule, self.initial_rate, self.final_rate, self.epochs)
+        if rates.max() > 1:
+            raise ValueError(
+                f"rate_schedule gives {rates.max():g} in epoch {int(rates.argmax())}: rates go from 0 to 1"
+            )
         return Rule(
             grid,
             self.neighborhood,
             bool(self.compact_support),
             schedule_values(self.radius_schedule, initial, self.final_radius, self.epochs),
-            schedule_values(self.rate_schedule, self.initial_rate, self.final_rate, self.epochs),
+            rates,
             self.tol,
             self.n_iter_no_change,
             self.missing_values == "ignore",
@@ -421,7 +427,3 @@ class SOM(TrainedMap, Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin
         tags.input_tags.allow_nan = self.missing_values == "ignore"
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
-
-
-def codebook_dtype(rows: np.dtype) -> type:
-    return np.float64 if rows == np.float64 else np.float32

@@ -88,3 +88,17 @@ def _principal_plane(X: np.ndarray, grid: Grid, weights: np.ndarray | None) -> n
 
 def _even(count: int) -> np.ndarray:
     return np.linspace(-1.0, 1.0, count) if count > 1 else np.zeros(1)
+
+
+def as_codebook(start: np.ndarray, rows: np.dtype) -> np.ndarray:
+    """Initial weights (K, d) in the dtype that goes with rows of this dtype. Raises ValueError if they overflow it."""
+    with np.errstate(over="ignore"):
+        codebook = start.astype(np.float64 if rows == np.float64 else np.float32)
+    finite = np.isfinite(codebook).all(axis=1)
+    if not finite.all():
+        unit = int(finite.argmin())
+        raise ValueError(
+            f"'initialization' gives unit {unit} a weight of {start[unit][~np.isfinite(codebook[unit])][0]:.3g}, "
+            f"beyond {codebook.dtype}: take weights near the rows, or rows of float64"
+        )
+    return codebook

@@ -86,7 +86,7 @@ def train_online(
             units[order[span]], distances[order[span]] = presented
         if rule.grid.size == 1:
             units[:] = 0
-        check_squares(distances)
+        check_squares(distances, rows.X, blocks.codebook(dtype))
         qe = quantization_error_of(distances, rows.weights)
         errors.append(qe)
         te = topographic_error_of(units, rule.grid, rows.weights)
@@ -94,13 +94,14 @@ def train_online(
         if report(lambda: blocks.codebook(dtype), units, qe, te, rule.radii[epoch], seconds) or settled(errors, rule):
             break
     codebook = blocks.codebook(dtype)
-    if not np.isfinite(codebook).all():
+    finite = np.isfinite(codebook).all(axis=1)
+    if not finite.all():
         raise ValueError(
-            f"neurons were pushed beyond {dtype.name}: take lower learning rates, "
-            f"or another neighborhood than {rule.neighborhood!r}"
+            f"the weights of unit {int(finite.argmin())} left the range of {dtype.name}: divide the data by a large "
+            f"constant first, or take another neighborhood than {rule.neighborhood!r}"
         )
     if isinstance(blocks, ByteBlocks) and n <= _FEW:
         return codebook, Found(rows.X, *blocks.find(codebook))
     found = find(rows.X, codebook, rule.missing, rule.n_threads)
-    check_squares(found.distances)
+    check_squares(found.distances, rows.X, codebook)
     return codebook, found

@@ -106,7 +106,7 @@ class Assigned:
     def assign(self, codebook: np.ndarray) -> tuple[float, float]:
         """Find the two nearest units of every row; return the quantization and topographic error."""
         self.units, self.distances = self.search.search(codebook)
-        check_squares(self.distances)
+        check_squares(self.distances, self.rows.X, codebook)
         qe = quantization_error_of(self.distances, self.rows.weights)
         return qe, topographic_error_of(self.units, self.rule.grid, self.rows.weights)
 
