@@ -66,10 +66,8 @@ def _byte_squares(typing_context, isa, a, i, b, j, start, length):
     return signature, codegen
 
 
-@intrinsic
-def _eight_sums(typing_context, a, i, b, j, length, sums):
-    """sums[l] = sum of (a[i] - b[j])² over the columns l, l+8, … below `length` (a multiple of 8), in float64."""
-    signature = types.void(a, types.int64, b, types.int64, types.int64, sums)
+def _sums_over_columns(count):
+    """The code of `_eight_sums` for the rows b[j], …, b[j + count - 1], with sums[r] for each."""
 
     def codegen(context, builder, signature, arguments):
         given = Operands(context, builder, signature, arguments)
@@ -81,7 +79,7 @@ def _eight_sums(typing_context, a, i, b, j, length, sums):
             element = I16 if isinstance(dtype, types.Record) else context.get_data_type(dtype)
             return given.pointer(position, element, row), ir.VectorType(element, 8), dtype
 
-        row_a, row_b = row_of(0, i), row_of(2, j)
+        row_a, rows_b = row_of(0, i), [row_of(2, builder.add(j, I64(r))) for r in range(count)]
 
         def numbers(row, index):
             data, vector, dtype = row
@@ -93,14 +91,30 @@ def _eight_sums(typing_context, a, i, b, j, length, sums):
             return value if dtype == types.float64 else builder.fpext(value, doubles)
 
         def body(index, totals):
-            difference = builder.fsub(numbers(row_a, index), numbers(row_b, index))
-            return [builder.fadd(totals[0], builder.fmul(difference, difference))]
+            value, following = numbers(row_a, index), []
+            for total, row_b in zip(totals, rows_b, strict=True):
+                difference = builder.fsub(value, numbers(row_b, index))
+                following.append(builder.fadd(total, builder.fmul(difference, difference)))
+            return following
 
-        (total,) = counted_loop(builder, I64(0), length, 8, [ir.Constant(doubles, None)], body)
-        store(builder, total, given.pointer(5, doubles), 8)
+        totals = counted_loop(builder, I64(0), length, 8, [ir.Constant(doubles, None)] * count, body)
+        for r, total in enumerate(totals):
+            store(builder, total, builder.gep(given.pointer(5, doubles), [I64(r)]), 8)
         return context.get_dummy_value()
 
-    return signature, codegen
+    return codegen
+
+
+@intrinsic
+def _eight_sums(typing_context, a, i, b, j, length, sums):
+    """sums[l] = sum of (a[i] - b[j])² over the columns l, l+8, … below `length` (a multiple of 8), in float64."""
+    return types.void(a, types.int64, b, types.int64, types.int64, sums), _sums_over_columns(1)
+
+
+@intrinsic
+def _eight_sums_of_four(typing_context, a, i, b, j, length, sums):
+    """sums[r] = `_eight_sums` of a[i] and b[j + r] for r below 4: no addition waits for the one before."""
+    return types.void(a, types.int64, b, types.int64, types.int64, sums), _sums_over_columns(4)
 
 
 @inlined
@@ -133,6 +147,22 @@ def squared_distance_float64(a, i, b, j, sums):
         difference = number(a, i, c) - number(b, j, c)
         total += difference * difference
     return total
+
+
+@inlined
+def four_squared_distances(a, i, b, j, sums, out, row):
+    """out[row, j + r] = `squared_distance_float64` of a[i] and b[j + r], for r below 4; sums : float64 (4, 8)."""
+    d = a.shape[1]
+    whole = d - d % 8
+    _eight_sums_of_four(a, i, b, j, whole, sums)
+    for r in range(4):
+        total = ((sums[r, 0] + sums[r, 4]) + (sums[r, 2] + sums[r, 6])) + (
+            (sums[r, 1] + sums[r, 5]) + (sums[r, 3] + sums[r, 7])
+        )
+        for c in range(whole, d):
+            difference = number(a, i, c) - number(b, j + r, c)
+            total += difference * difference
+        out[row, j + r] = total
 
 
 def squared_distance(isa, a, i, b, j, sums):

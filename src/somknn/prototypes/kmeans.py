@@ -8,7 +8,6 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.metrics.pairwise import euclidean_distances
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted
@@ -22,8 +21,10 @@ from somknn.persistence.contents import COLUMNS, FLOATS, Array, History, Integer
 from somknn.prototypes.lloyd import Assigned, Clustering, lloyd, means, relocate_empty
 from somknn.prototypes.seeding import INITS, initial_centres
 from somknn.scaling import check_squares, exponent_of
+from somknn.search.all_distances import distances_to_all
 from somknn.search.codebook import CodebookSearch
 from somknn.search.index import ExactIndex
+from somknn.search.metrics import EUCLIDEAN
 
 _BLOCK = 1024
 
@@ -253,17 +254,9 @@ class KMeans(Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Cluster
         return self._nearest(self._rows(X, reset=False))
 
     def transform(self, X: Any) -> np.ndarray:
-        """Distances to all centres, (n_samples, n_clusters), in the dtype of the centres."""
+        """Distances to all centres, (n_samples, n_clusters), in the dtype of the centres; exact, 0 for equal rows."""
         X = self._rows(X, reset=False)
-        # Relative to the mean of the centres, so that expanded squares do not cancel far from the origin.
-        middle = self.cluster_centers_.mean(axis=0, dtype=np.float64)
-        unit = 2.0 ** exponent_of(self.cluster_centers_)  # in this unit squares fit into float64
-        centres = (self.cluster_centers_ - middle) / unit
-        out = np.empty((len(X), len(centres)), self.cluster_centers_.dtype)
-        for first in range(0, len(X), _BLOCK):
-            rows = (X[first : first + _BLOCK] - middle) / unit
-            out[first : first + _BLOCK] = euclidean_distances(rows, centres) * unit
-        return out
+        return distances_to_all(X, self.cluster_centers_, EUCLIDEAN, resolve_n_threads(self.n_jobs))
 
     def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
         """Minus the sum of (weighted) squared distances of the rows to their nearest centres."""

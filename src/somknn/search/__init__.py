@@ -6,6 +6,7 @@
     prototypes, SOM.predict     few_vectors.FewVectorsSearch      some hundred vectors; queries
     K-Means, GLVQ               codebook.CodebookSearch           rows; a codebook, which moves
     SOM                         best_units.BMUSearch              rows; a codebook, whose two nearest units are wanted
+    transform of both           all_distances                     a codebook; rows, for their distances to all units
 
 `protocol.Searcher` is what the first three have in common with the indexes of other backends. `metrics` says what an
 index's values stand for. Below them:

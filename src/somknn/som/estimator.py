@@ -26,10 +26,12 @@ from somknn.persistence.contents import (
     Optional,
     check_positions,
 )
-from somknn.scaling import check_squares, exponent_of
+from somknn.scaling import check_squares
+from somknn.search.all_distances import distances_to_all
 from somknn.search.allowance import Allowance
 from somknn.search.best_units import BMUSearch, Found, find
 from somknn.search.frames import Axes
+from somknn.search.metrics import EUCLIDEAN
 from somknn.som import quality
 from somknn.som.grid import Grid
 from somknn.som.initialization import as_codebook, initial_codebook
@@ -40,7 +42,6 @@ from somknn.som.trained import TrainedMap
 from somknn.som.training import Assigned, Rows, Rule, batch_update, sums_by_unit, train_batch
 
 _HISTORY = ("quantization_error", "topographic_error", "radius", "seconds")
-_BLOCK = 8192
 _MOST_EPOCHS = 10_000_000  # limit because a radius is stored for each epoch
 
 
@@ -308,22 +309,11 @@ class SOM(TrainedMap, Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin
         return self._search(X).units[:, 0].copy()
 
     def transform(self, X: Any) -> np.ndarray:
-        """Distances to all neurons, (n_samples, n_rows·n_columns), in the dtype of the codebook."""
+        """Distances to all neurons, (n_samples, n_rows·n_columns), in the codebook's dtype; exact, 0 for equal rows."""
         check_is_fitted(self)
         X = self._validate(X, reset=False, least=1)
-        out = np.empty((len(X), len(self._flat())), self.codebook_.dtype)
-        unit = 2.0 ** exponent_of(self._flat())  # in this unit squares fit into float64
-        codebook = self._flat().astype(np.float64) / unit
-        centre = codebook.mean(axis=0)  # centred before squares are expanded
-        codebook -= centre
-        for first in range(0, len(X), _BLOCK):
-            rows = X[first : first + _BLOCK].astype(np.float64) / unit - centre
-            present = ~np.isnan(rows)
-            rows = np.where(present, rows, 0.0)
-            squares = np.einsum("ij,ij->i", rows, rows)[:, None] - 2.0 * rows @ codebook.T
-            squares += present.astype(np.float64) @ (codebook.T**2)
-            out[first : first + _BLOCK] = np.sqrt(np.maximum(squares, 0.0)) * unit
-        return out
+        codebook, missing = np.ascontiguousarray(self._flat()), self.missing_values == "ignore"
+        return distances_to_all(X, codebook, EUCLIDEAN, resolve_n_threads(self.n_jobs), missing=missing)
 
     @property
     def _n_features_out(self) -> int:
