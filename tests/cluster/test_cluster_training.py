@@ -68,6 +68,13 @@ def test_map_with_missing_values(client):
         options = {"missing_values": "ignore", "epochs": 3, "initialization": initialization, "random_state": 0}
         many = fit(SOM(3, 4, **options), cut(X), client)
         assert_same_map(many, SOM(3, 4, **options).fit(X), exact=False)
+        emptied = X.copy()
+        emptied[[4, *range(200, 300)]] = np.nan
+        with pytest.warns(UserWarning, match="101 rows without any value"):
+            many = fit(SOM(3, 4, **options), cut(emptied), client)
+        with pytest.warns(UserWarning, match="101 rows without any value"):
+            one = SOM(3, 4, **options).fit(emptied)
+        assert_same_map(many, one, exact=False)
     X[205, 2] = np.inf
     with pytest.raises(ValueError, match=r"block that begins at row 200.*infinity at row 5, column 2"):
         fit(SOM(3, 4, missing_values="ignore"), cut(X), client)

@@ -1,5 +1,7 @@
 """Training against batch training and the classical rule in plain NumPy, and invariances of the trained map."""
 
+import warnings
+
 import numpy as np
 import pytest
 
@@ -195,3 +197,33 @@ def test_a_map_of_rows_whose_squared_distances_overflow_is_refused(training, mis
     settings = {"initialization": "random", "missing_values": missing, "epochs": 2, "random_state": 0}
     with np.errstate(all="ignore"), pytest.raises(ValueError, match="beyond float64"):
         SOM(3, 4, training=training, **settings).fit(X)
+
+
+@pytest.mark.parametrize("training", ["batch", "online"])
+def test_rows_without_any_value_get_unit_0_and_one_warning(training):
+    """They counted in errors as rows at distance 0."""
+    X = rows()
+    X[np.random.default_rng(1).random(X.shape) < 0.2] = np.nan
+    X[[3, 50, 51]] = np.nan
+    settings = {"missing_values": "ignore", "training": training, "epochs": 3, "random_state": 0}
+    start = np.random.default_rng(2).normal(size=(3, 4, 7))
+    som = SOM(3, 4, initialization=start, **settings)
+    with pytest.warns(UserWarning, match=r"X has 3 rows without any value \(the first is row 3\)") as warned:
+        som.fit(X)
+    assert len(warned) == 1
+    assert (som.labels_[[3, 50, 51]] == 0).all()
+    full = np.delete(X, [3, 50, 51], axis=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert som.quantization_error(full) == pytest.approx(som.quantization_error_, rel=1e-12)
+        assert som.topographic_error(full) == pytest.approx(som.topographic_error_, rel=1e-12)
+        if training == "batch":
+            other = SOM(3, 4, initialization=start, **settings).fit(full)
+            np.testing.assert_array_equal(other.codebook_, som.codebook_)
+            assert other.quantization_error_ == pytest.approx(som.quantization_error_, rel=1e-12)
+    for ask in (som.predict, som.transform, som.quantization_error, som.topographic_error, som.hit_map):
+        with pytest.warns(UserWarning, match="2 rows without any value") as warned:
+            ask(X[45:60])
+        assert len(warned) == 1
+    with pytest.raises(ValueError, match="X has no row with a value"), pytest.warns(UserWarning, match="9 rows"):
+        SOM(3, 4, **settings).fit(np.full((9, 7), np.nan))

@@ -11,7 +11,14 @@ from somknn.distributed.cluster import combine, given, turn
 from somknn.distributed.parts import Part, Parts, forget_rows
 from somknn.som import SOM
 from somknn.som.initialization import as_codebook, initial_codebook
-from somknn.som.training import Assigned, Rows, Rule, train_batch
+from somknn.som.training import (
+    Assigned,
+    Rows,
+    Rule,
+    rows_without_values,
+    train_batch,
+    warn_of_rows_without_values,
+)
 
 
 class _AssignedParts:
@@ -24,22 +31,31 @@ class _AssignedParts:
 
     def assign(self, codebook: np.ndarray) -> tuple[float, float]:
         shared = given(self.parts.client, codebook)
-        *self._sums, distances, torn = self.parts.sum(_assign, shared, self.rule)
-        self.errors = distances / len(self.parts), torn / len(self.parts)
+        *self._sums, distances, torn, valued = self.parts.sum(_assign, shared, self.rule)
+        self.errors = distances / valued, torn / valued
         return self.errors
 
     def sums(self) -> list[np.ndarray]:
         return self._sums
 
 
-def _assign(part: Part, codebook: np.ndarray, rule: Rule) -> tuple[np.ndarray, np.ndarray, float, int]:
-    """Sums and totals by unit, the sum of distances, and the number of rows whose two best units are not adjacent."""
+def _assign(part: Part, codebook: np.ndarray, rule: Rule) -> tuple[np.ndarray, np.ndarray, float, int, int]:
+    """Sums and totals by unit, the sum of distances, the number of rows whose two best units are not adjacent, and the
+    number of rows that count: those with a value.
+    """
     with turn() as n_threads:
         if "map" not in part.kept:
-            part.kept["map"] = Assigned(Rows(part.rows, None, None), rule._replace(n_threads=n_threads))
-        data = part.kept["map"]
+            empty = rows_without_values(part.rows) if rule.missing else np.zeros(len(part), bool)
+            weights = (~empty).astype(np.float64) if empty.any() and not empty.all() else None
+            valued = len(part) - int(empty.sum())
+            part.kept["map"] = valued, Assigned(Rows(part.rows, weights, None), rule._replace(n_threads=n_threads))
+        valued, data = part.kept["map"]
         qe, te = data.assign(codebook)
-        return *data.sums(), qe * len(part), round(te * len(part))
+        return *data.sums(), qe * valued, round(te * valued), valued
+
+
+def _count_valued(part: Part) -> tuple[int]:
+    return (len(part) - int(rows_without_values(part.rows).sum()),)
 
 
 def _extremes(part: Part) -> np.ndarray:
@@ -67,5 +83,10 @@ def fit_som(som: SOM, X: dask.array.Array, client: Client) -> SOM:
     codebook = initial_codebook(rows, rule.grid, som.initialization, None, random)
     forget_rows(som, parts.shape[1])
     data = _AssignedParts(parts, rule)
+    n_valued = int(parts.sum(_count_valued)[0]) if rule.missing else len(parts)
+    if n_valued == 0:
+        raise ValueError("X has no row with a value: every value is NaN")
+    if n_valued < len(parts):
+        warn_of_rows_without_values(len(parts) - n_valued)
     codebook = train_batch(data, as_codebook(codebook, parts.dtype), rule, som._recorder(rule, None))
     return som._trained(rule, codebook, *data.errors)

@@ -39,7 +39,17 @@ from somknn.som.neighborhoods import check_neighborhood
 from somknn.som.online import train_online
 from somknn.som.schedules import schedule_values
 from somknn.som.trained import TrainedMap
-from somknn.som.training import Assigned, Rows, Rule, batch_update, sums_by_unit, train_batch
+from somknn.som.training import (
+    Assigned,
+    Rows,
+    Rule,
+    batch_update,
+    rows_without_values,
+    sums_by_unit,
+    train_batch,
+    warn_of_rows_without_values,
+    weights_of_valued,
+)
 
 _HISTORY = ("quantization_error", "topographic_error", "radius", "seconds")
 _MOST_EPOCHS = 10_000_000  # limit because a radius is stored for each epoch
@@ -72,7 +82,8 @@ class SOM(TrainedMap, Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin
         Learning rate of online training, in (0, 1].
     initialization : {"pca", "sample", "random"} or array of shape (n_rows, n_columns, n_features)
     missing_values : {"error", "ignore"}
-        "ignore": NaN is a missing value; distances and updates use only the values that a row has.
+        "ignore": NaN is a missing value; distances and updates use only the values that a row has. A row without any
+        value is as near to every unit: it gets unit 0, moves no unit, and counts in no error. A warning says so.
     tol : float or None
         Stop when the quantization error improves by less than this share of itself in `n_iter_no_change` consecutive
         epochs. None: never.
@@ -199,7 +210,7 @@ class SOM(TrainedMap, Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin
         """
         rule = self._rule()
         X = self._validate(X, reset=True)
-        rows = Rows(X, *self._targets(len(X), y, sample_weight))
+        rows = Rows(X, *self._targets(X, y, sample_weight))
         random = check_random_state(self.random_state)
         codebook = self._first_codebook(rows, rule, random)
         report = self._recorder(rule, rows)
@@ -264,7 +275,7 @@ class SOM(TrainedMap, Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin
         rule = self._rule()
         first = not hasattr(self, "codebook_")
         X = self._validate(X, reset=first, least=2 if first else 1)
-        rows = Rows(X, self._targets(len(X), None, sample_weight)[0], None)
+        rows = Rows(X, self._targets(X, None, sample_weight)[0], None)
         if first:
             random = check_random_state(self.random_state)
             start = self._first_codebook(rows, rule, random)
@@ -341,16 +352,21 @@ class SOM(TrainedMap, Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin
                 row, column = np.argwhere(np.isinf(X))[0]
                 raise ValueError(f"X contains infinity at row {row}, column {column}")
             X = np.ascontiguousarray(X, np.float32 if X.dtype == np.float32 else np.float64)
+            empty = rows_without_values(X)
+            if empty.any():
+                warn_of_rows_without_values(int(empty.sum()), int(empty.argmax()))
             return X
         return prepare_rows(X, getattr(self, "feature_names_in_", None))
 
-    def _targets(self, n: int, y: Any, sample_weight: Any) -> tuple[np.ndarray | None, np.ndarray | None]:
+    def _targets(self, X: np.ndarray, y: Any, sample_weight: Any) -> tuple[np.ndarray | None, np.ndarray | None]:
         """The caller's values as (weights (n,) or None, classes as integers (n,) or None)."""
-        weights = None
+        n, weights = len(X), None
         if sample_weight is not None:
             weights = _check_sample_weight(sample_weight, np.empty((n, 1)), dtype=np.float64, ensure_non_negative=True)
             if not weights.sum() > 0:
                 raise ValueError("sample_weight must not be zero for every row")
+        if self.missing_values == "ignore":
+            weights = weights_of_valued(X, weights)
         if y is None:
             return weights, None
         y = column_or_1d(y, warn=True)

@@ -61,9 +61,10 @@ def _principal_plane(X: np.ndarray, grid: Grid, weights: np.ndarray | None) -> n
     step, unit = -(-len(X) // sample_size(X.shape[1])), 2.0 ** exponent_of(X)
     rows = X[::step].astype(np.float64) / unit  # in this unit squares fit into float64
     weight = np.ones(len(rows)) if weights is None else weights[::step]
+    missing = np.isnan(rows)
+    weight = np.where(missing.all(axis=1), 0.0, weight)
     if not weight.sum() > 0:
         weight = np.ones(len(rows))
-    missing = np.isnan(rows)
     if missing.any():
         total = weight @ ~missing
         centre = weight @ np.where(missing, 0.0, rows) / np.where(total > 0, total, 1.0)

@@ -34,12 +34,12 @@ class TrainedMap:
     def quantization_error(self, X: Any, sample_weight: Any = None) -> float:
         """Mean distance of the rows to their best-matching units."""
         search = self._search(X)
-        return quality.quantization_error_of(search.distances, self._targets(len(search.X), None, sample_weight)[0])
+        return quality.quantization_error_of(search.distances, self._targets(search.X, None, sample_weight)[0])
 
     def topographic_error(self, X: Any, sample_weight: Any = None, *, diagonals: bool = True) -> float:
         """Share of rows whose best and second-best units are not adjacent; see `somknn.som.quality`."""
         search = self._search(X)
-        weights = self._targets(len(search.X), None, sample_weight)[0]
+        weights = self._targets(search.X, None, sample_weight)[0]
         return quality.topographic_error_of(search.units, self.grid_, weights, diagonals)
 
     def topographic_product(self) -> float:

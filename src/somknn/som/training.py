@@ -6,6 +6,7 @@ their number. A neuron that no row reaches (the denominator is 0) keeps its weig
 """
 
 import time
+import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -43,6 +44,36 @@ class Rows(NamedTuple):
     X: np.ndarray
     weights: np.ndarray | None
     labels: np.ndarray | None
+
+
+def weights_of_valued(X: np.ndarray, weights: np.ndarray | None) -> np.ndarray | None:
+    """`weights` (n,), or ones, with 0 for rows that are NaN throughout: such rows count in no error. None if all count.
+
+    Raises ValueError if no weight is left.
+    """
+    empty = rows_without_values(X)
+    if empty.any():
+        weights = np.where(empty, 0.0, 1.0 if weights is None else weights)
+        if not weights.any():
+            raise ValueError("X has no row with a value and a weight: every value is NaN")
+    return weights
+
+
+def rows_without_values(X: np.ndarray) -> np.ndarray:
+    """Which rows are NaN throughout, bool (n,)."""
+    empty = np.isnan(X[:, 0])
+    empty[empty] = np.isnan(X[empty]).all(axis=1)
+    return empty
+
+
+def warn_of_rows_without_values(count: int, first: int | None = None) -> None:
+    """One warning that says what becomes of `count` rows that are NaN throughout."""
+    where = "" if first is None else f" (the first is row {first})"
+    warnings.warn(
+        f"X has {count} rows without any value{where}: they are as near to every unit, so they get unit 0; they move "
+        "no unit and count in no error",
+        stacklevel=5,
+    )
 
 
 def sums_by_unit(
