@@ -181,6 +181,9 @@ def test_errors_name_what_is_wrong(client):
     X = blobs(np.float64)
     with pytest.raises(ValueError, match="online training goes from row to row"):
         fit(SOM(training="online"), cut(X), client)
+    for model in (SOM(2, 2, metric="cosine"), KMeans(2, metric="cosine")):
+        with pytest.raises(ValueError, match=r"on a cluster by metric='euclidean' only, got 'cosine'"):
+            fit(model, cut(blobs(np.uint8)), client)
     with pytest.raises(ValueError, match="init cannot be a function"):
         fit(KMeans(2, init=lambda X, k, random_state: X[:k]), cut(X), client)
     with pytest.raises(ValueError, match="n_samples=600 should be >= n_clusters=601"):

@@ -144,12 +144,12 @@ def _answer(model: Any, rows: np.ndarray, wanted: Wanted) -> dict[str, np.ndarra
     if kind == "values":
         columns["value"] = np.asarray(last.predict(given), dtype=np.float64)
     elif kind in ("units", "clusters"):
-        squared, units = last._nearest_unit(given)
+        distances, units = last._nearest_unit(given)
         if kind == "units":
             columns["map_row"], columns["map_column"] = np.divmod(units.astype(np.int64), last.codebook_.shape[1])
         else:
             columns["cluster"] = units.astype(np.int64)
-        columns["distance"] = np.sqrt(squared.astype(np.float64))
+        columns["distance"] = distances
     if kind == "neighbors" or wanted.neighbors:
         distances, indices = last.kneighbors(given)
         columns["neighbor"], columns["distance"] = np.asarray(indices, dtype=np.int64), distances

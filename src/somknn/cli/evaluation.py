@@ -30,13 +30,15 @@ data_options = [
     IMAGE_SHAPE,
     *COLUMNS,
 ]
-METRIC = click.option(
-    "--metric",
-    type=click.Choice(["euclidean", "cosine"]),
-    default="euclidean",
-    show_default=True,
-    help="The distance of k-NN.",
-)
+
+
+def metric_option(what: str) -> Any:
+    """The option --metric, with its help."""
+    choice = click.Choice(["euclidean", "cosine"])
+    return click.option("--metric", type=choice, default="euclidean", show_default=True, help=what)
+
+
+METRIC = metric_option("The distance of k-NN.")
 method_options = [
     click.option(
         "--tie-break",

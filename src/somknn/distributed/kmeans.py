@@ -219,6 +219,8 @@ def _initial_centres(
 def fit_kmeans(kmeans: KMeans, X: dask.array.Array, client: Client) -> KMeans:
     """Train `kmeans` on the rows of `X`; see `somknn.distributed.fit`."""
     kmeans._validate_params()
+    if kmeans.metric != "euclidean":
+        raise ValueError(f"K-Means is trained on a cluster by metric='euclidean' only, got {kmeans.metric!r}")
     if callable(kmeans.init):
         raise ValueError("init cannot be a function on a cluster: no process has all rows")
     parts = Parts(client, X)

@@ -72,6 +72,8 @@ def fit_som(som: SOM, X: dask.array.Array, client: Client) -> SOM:
     rule = som._rule()
     if som.training != "batch":
         raise ValueError('online training goes from row to row: use training="batch" on a cluster')
+    if rule.metric.unit_rows:
+        raise ValueError(f"a map is trained on a cluster by metric='euclidean' only, got {som.metric!r}")
     parts = Parts(client, X, rule.missing)
     if len(parts) < 2:
         raise ValueError("a map needs at least two rows")

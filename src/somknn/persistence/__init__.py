@@ -23,7 +23,7 @@ classification calls instead of both:
 
     _predict_in_one_search(X) -> (positions in classes_, shares, result of kneighbors or None)
 
-A map and a K-Means have one as well: `_nearest_unit(X) -> (squared distances, units)`.
+A map and a K-Means have one as well: `_nearest_unit(X) -> (distances, units)`.
 """
 
 from somknn.persistence.container import FORMAT_VERSION, ModelFileError

@@ -3,7 +3,7 @@
 import warnings
 from collections.abc import Callable
 from numbers import Integral, Real
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin
@@ -18,13 +18,23 @@ from somknn.machine import resolve_n_threads, run_tasks
 from somknn.neighbors.validation import validate_rows
 from somknn.persistence import Savable
 from somknn.persistence.contents import COLUMNS, FLOATS, Array, History, Integer, Kind, Number, Optional
-from somknn.prototypes.lloyd import Assigned, Clustering, lloyd, means, relocate_empty
-from somknn.prototypes.seeding import INITS, initial_centres
+from somknn.prototypes.lloyd import (
+    Assigned,
+    AssignedDirections,
+    Clustering,
+    directions_of_sums,
+    lloyd,
+    means,
+    relocate_empty,
+)
+from somknn.prototypes.seeding import INITS, centres_dtype, initial_centres
 from somknn.scaling import check_squares, exponent_of
 from somknn.search.all_distances import distances_to_all
 from somknn.search.codebook import CodebookSearch
+from somknn.search.cosine import CosineIndex
+from somknn.search.directions import Directions, checked_start
 from somknn.search.index import ExactIndex
-from somknn.search.metrics import EUCLIDEAN
+from somknn.search.metrics import METRICS
 
 _BLOCK = 1024
 
@@ -49,8 +59,16 @@ class KMeans(Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Cluster
         Number of starts; the result with the lowest inertia is kept. "auto": 10 for "random" and a function, otherwise
         1.
     max_iter : int
+    metric : {"euclidean", "cosine"}
+        "cosine" is spherical K-Means (Dhillon and Modha 2001): rows count by their direction, and centres have unit
+        length. Assignments are those of the exact search by cosine distance. Rows of zeros have distance 1 to every
+        centre: they get label 0 and move none.
     tol : float
         Stop when the sum of the centres' squared movements is at most `tol` times the mean variance of a feature.
+    copy_x : bool
+        As in scikit-learn. X is never changed, whatever it says.
+    algorithm : {"lloyd", "elkan"}
+        As in scikit-learn. Every assignment is exact, and what rules centres out is chosen here, so both are the same.
     verbose : int
         1 prints a line per iteration.
     callback : callable or None
@@ -67,13 +85,14 @@ class KMeans(Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Cluster
     labels_ : ndarray (n_samples,), int32
         Nearest centre of every row; equal distances go to the lowest centre.
     inertia_ : float
-        Sum of the (weighted) squared distances to the nearest centres.
+        Sum of the (weighted) squared distances to the nearest centres, or of the cosine distances.
     n_iter_ : int
     history_ : dict of lists of equal length
         "inertia" (before the centres moved), "moved_rows", "center_shift" and "seconds" of every iteration of the best
         start.
     counts_ : ndarray (n_clusters,), float64
-        Number, or total weight, of the rows of each cluster; `partial_fit` continues from them.
+        Number, or total weight, of the rows of each cluster; `partial_fit` continues from them. Under "cosine" rows of
+        zeros are not counted.
 
     Examples
     --------
@@ -94,6 +113,9 @@ class KMeans(Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Cluster
         "n_init": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
         "max_iter": [Interval(Integral, 1, None, closed="left")],
         "tol": [Interval(Real, 0, None, closed="left")],
+        "metric": [StrOptions({"euclidean", "cosine"})],
+        "copy_x": ["boolean"],
+        "algorithm": [StrOptions({"lloyd", "elkan"})],
         "verbose": ["verbose"],
         "callback": [callable, None],
         "random_state": ["random_state"],
@@ -119,6 +141,9 @@ class KMeans(Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Cluster
         n_init: int | str = "auto",
         max_iter: int = 300,
         tol: float = 1e-4,
+        metric: str = "euclidean",
+        copy_x: bool = True,
+        algorithm: str = "lloyd",
         verbose: int = 0,
         callback: Callable[[dict[str, Any]], Any] | None = None,
         random_state: int | np.random.RandomState | None = None,
@@ -130,6 +155,9 @@ class KMeans(Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Cluster
         self.n_init = n_init
         self.max_iter = max_iter
         self.tol = tol
+        self.metric = metric
+        self.copy_x = copy_x
+        self.algorithm = algorithm
         self.verbose = verbose
         self.callback = callback
         self.random_state = random_state
@@ -154,26 +182,53 @@ class KMeans(Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Cluster
         self._validate_params()
         X = self._rows(X, reset=True)
         weights = _weights(sample_weight, X)
-        search = CodebookSearch(X, n_jobs=self.n_jobs)
+        taken = self._take(X, weights, at_least=self.n_clusters)
+        search = CodebookSearch(taken.rows, n_jobs=self.n_jobs)
         random = check_random_state(self.random_state)
-        exponent = exponent_of(X)
-        tolerance = self.tol * mean_variance(X, resolve_n_threads(self.n_jobs), exponent) if self.tol > 0 else 0.0
-        ones = np.ones(len(X)) if weights is None else weights
+        exponent, n_threads = exponent_of(taken.rows), resolve_n_threads(self.n_jobs)
+        tolerance = self.tol * mean_variance(taken.rows, n_threads, exponent) if self.tol > 0 else 0.0
 
         def begin() -> tuple[Assigned, np.ndarray]:
-            centres, nearest = self._start(search, ones, random)
-            return Assigned(search, weights, nearest), centres
+            centres, nearest = self._start(search, taken, random, X.dtype)
+            return self._assigned(search, taken, nearest), centres
 
         data = self._best_start(begin, tolerance, exponent)
-        self.labels_ = data.labels.astype(np.int32)
-        self.counts_ = np.bincount(data.labels, weights=weights, minlength=self.n_clusters).astype(np.float64)
+        self.labels_ = taken.labels(data.labels)
+        self.counts_ = np.bincount(data.labels, weights=taken.weights, minlength=self.n_clusters).astype(np.float64)
         self._warn_of_duplicates(np.bincount(data.labels, minlength=self.n_clusters))
         return self
 
+    def _take(self, X: np.ndarray, weights: np.ndarray | None, at_least: int) -> "_Taken":
+        """The rows that training works with. Raises ValueError if fewer than `at_least` have a direction."""
+        if self.metric != "cosine":
+            return _Taken(X, weights, np.empty(0, np.int64), 0.0)
+        rows, zeros = Directions.of(X, resolve_n_threads(self.n_jobs))
+        if len(zeros) == 0:
+            return _Taken(rows, weights, zeros, 0.0)
+        if len(X) - len(zeros) < at_least:
+            raise ValueError(
+                f"{len(zeros)} of {len(X)} rows are all zeros, without a direction: the others are fewer than "
+                f"n_clusters={self.n_clusters}"
+            )
+        of_zeros = float(len(zeros) if weights is None else weights[zeros].sum())
+        weights = None if weights is None else np.delete(weights, zeros)
+        return _Taken(np.delete(rows, zeros, axis=0), weights, zeros, of_zeros)
+
     def _start(
-        self, search: CodebookSearch, weights: np.ndarray, random: np.random.RandomState
+        self, search: CodebookSearch, taken: "_Taken", random: np.random.RandomState, dtype: np.dtype
     ) -> tuple[np.ndarray, np.ndarray | None]:
-        return initial_centres(search, weights, self.n_clusters, self.init, random, self.n_local_trials)
+        """The first centres for rows of `dtype`, and the nearest of them for each row if known."""
+        weights = np.ones(len(taken.rows)) if taken.weights is None else taken.weights
+        given = self.n_clusters, self.init, random, self.n_local_trials
+        centres, nearest = initial_centres(search, weights, *given)
+        if self.metric == "cosine":
+            centres = checked_start(centres, "init", resolve_n_threads(self.n_jobs)).astype(centres_dtype(dtype))
+        return centres, nearest
+
+    def _assigned(self, search: CodebookSearch, taken: "_Taken", guess: np.ndarray | None = None) -> Assigned:
+        if self.metric == "cosine":
+            return AssignedDirections(search, taken.weights, guess, taken.of_zeros)
+        return Assigned(search, taken.weights, guess)
 
     def _best_start(self, begin: Callable[[], tuple[Any, np.ndarray]], tolerance: float, exponent: int) -> Any:
         """Run all starts and keep the attributes of the best; return the rows (from `begin`) assigned to its centres.
@@ -183,7 +238,7 @@ class KMeans(Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Cluster
         best: tuple[Clustering, Any] | None = None
         for start in range(self._n_starts()):
             data, centres = begin()
-            found = lloyd(data, centres, self.max_iter, tolerance, self._report(start), exponent)
+            found = lloyd(data, centres, self.max_iter, tolerance, self._report(start), exponent, self._move)
             if best is None or found.inertia < best[0].inertia:
                 best = found, data
         assert best is not None
@@ -191,6 +246,10 @@ class KMeans(Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Cluster
         self.cluster_centers_, self.inertia_ = found.centres, found.inertia
         self.n_iter_, self.history_ = found.n_iter, found.history
         return data
+
+    @property
+    def _move(self) -> Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]:
+        return directions_of_sums if self.metric == "cosine" else means
 
     def _warn_of_duplicates(self, totals: np.ndarray) -> None:
         distinct = np.count_nonzero(totals)
@@ -219,12 +278,12 @@ class KMeans(Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Cluster
         first = not hasattr(self, "cluster_centers_")
         X = self._rows(X, reset=first)
         weights = _weights(sample_weight, X)
+        taken = self._take(X, weights, at_least=self.n_clusters if first else 1)
         # A single pass over these rows does not repay preparing a pruned search.
-        search = CodebookSearch(X, n_jobs=self.n_jobs, algorithm="auto" if first else "brute")
+        search = CodebookSearch(taken.rows, n_jobs=self.n_jobs, algorithm="auto" if first else "brute")
         if first:
-            ones = np.ones(len(X)) if weights is None else weights
             random = check_random_state(self.random_state)
-            self.cluster_centers_, _ = self._start(search, ones, random)
+            self.cluster_centers_, _ = self._start(search, taken, random, X.dtype)
             self.counts_, self.n_iter_ = np.zeros(self.n_clusters), 0
             self.history_ = {"inertia": []}
         if len(self.cluster_centers_) != self.n_clusters:
@@ -232,15 +291,15 @@ class KMeans(Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Cluster
                 f"n_clusters is {self.n_clusters}, but there are {len(self.cluster_centers_)} centres: "
                 "use fit for others"
             )
-        data = Assigned(search, weights)
+        data = self._assigned(search, taken)
         self.inertia_, _ = data.assign(self.cluster_centers_)
         assert data.labels is not None
         sums, totals = data.sums(self.n_clusters)
         won = sums + self.counts_[:, None] * self.cluster_centers_.astype(np.float64)
         counts = self.counts_ + totals
         relocate_empty(won, counts, data.farthest)
-        self.cluster_centers_, self.counts_ = means(won, counts, self.cluster_centers_), counts
-        self.labels_ = data.labels.astype(np.int32)
+        self.cluster_centers_, self.counts_ = self._move(won, counts, self.cluster_centers_), counts
+        self.labels_ = taken.labels(data.labels)
         self.n_iter_ += 1
         self.history_ = {**self.history_, "inertia": [*self.history_["inertia"], self.inertia_]}
         return self
@@ -250,19 +309,24 @@ class KMeans(Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Cluster
         return self._nearest(self._rows(X, reset=False))[1].astype(np.int32)
 
     def _nearest_unit(self, X: Any) -> tuple[np.ndarray, np.ndarray]:
-        """Squared distances and centres of the rows, for batch prediction."""
-        return self._nearest(self._rows(X, reset=False))
+        """Distances to the nearest centres, and these, of the rows, for batch prediction."""
+        distances, units = self._nearest(self._rows(X, reset=False))
+        return METRICS[self.metric].distances(distances), units
 
     def transform(self, X: Any) -> np.ndarray:
-        """Distances to all centres, (n_samples, n_clusters), in the dtype of the centres; exact, 0 for equal rows."""
+        """Distances to all centres, (n_samples, n_clusters), in the dtype of the centres; exact, 0 for equal rows.
+
+        Under metric="cosine" they are cosine distances, from 0 to 2.
+        """
         X = self._rows(X, reset=False)
-        return distances_to_all(X, self.cluster_centers_, EUCLIDEAN, resolve_n_threads(self.n_jobs))
+        return distances_to_all(X, self.cluster_centers_, METRICS[self.metric], resolve_n_threads(self.n_jobs))
 
     def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
-        """Minus the sum of (weighted) squared distances of the rows to their nearest centres."""
+        """Minus the sum of (weighted) squared distances, or cosine distances, to the nearest centres."""
         X = self._rows(X, reset=False)
         weights = _weights(sample_weight, X)
         squares = self._nearest(X)[0]
+        squares = 0.5 * squares if self.metric == "cosine" else squares
         return -float((squares if weights is None else squares * weights).sum())
 
     def _rows(self, X: Any, *, reset: bool) -> np.ndarray:
@@ -295,7 +359,9 @@ class KMeans(Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Cluster
         return report
 
     def _nearest(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        squares, labels = ExactIndex(n_jobs=self.n_jobs).fit(self.cluster_centers_).search(X, 1)
+        """Squared distances to the nearest centres, between unit rows under "cosine", and these."""
+        index: Any = CosineIndex(n_jobs=self.n_jobs) if self.metric == "cosine" else ExactIndex(n_jobs=self.n_jobs)
+        squares, labels = index.fit(self.cluster_centers_).search(X, 1)
         check_squares(squares[:, 0], X, self.cluster_centers_, "init")
         return squares[:, 0], labels[:, 0]
 
@@ -307,6 +373,22 @@ class KMeans(Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Cluster
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
+
+
+class _Taken(NamedTuple):
+    """What training works with: rows, at unit length and without those of zeros under "cosine"; their weights or None.
+
+    zeros : numbers of the rows that were left out, ascending; of_zeros : what these add to the inertia
+    """
+
+    rows: np.ndarray
+    weights: np.ndarray | None
+    zeros: np.ndarray
+    of_zeros: float
+
+    def labels(self, found: np.ndarray) -> np.ndarray:
+        """Labels of all rows, int32. To a row of zeros all centres are equally near: it gets the first."""
+        return np.insert(found, self.zeros - np.arange(len(self.zeros)), 0).astype(np.int32)
 
 
 def _weights(sample_weight: Any, X: np.ndarray) -> np.ndarray | None:

@@ -10,6 +10,7 @@ from somknn.grouping import group_sums
 from somknn.machine import resolve_n_threads
 from somknn.scaling import check_squares
 from somknn.search.codebook import CodebookSearch
+from somknn.search.directions import unit_codebook, unit_length
 
 
 class Clustering(NamedTuple):
@@ -67,6 +68,24 @@ class Assigned:
         return Far(self.squares[far], self.search.rows[far], self.labels[far], weights)
 
 
+class AssignedDirections(Assigned):
+    """Rows of unit length, assigned to centres by cosine distance.
+
+    of_zeros : what rows of zeros, which are not among the rows, add to the inertia
+    """
+
+    def __init__(
+        self, search: CodebookSearch, weights: np.ndarray | None, guess: np.ndarray | None, of_zeros: float
+    ) -> None:
+        super().__init__(search, weights, guess)
+        self._of_zeros = of_zeros
+
+    def assign(self, centres: np.ndarray) -> tuple[float, int]:
+        """As in `Assigned`; the inertia is the sum of the cosine distances."""
+        squares, changed = super().assign(unit_codebook(centres, resolve_n_threads(self.search.n_jobs)))
+        return 0.5 * squares + self._of_zeros, changed
+
+
 def relocate_empty(sums: np.ndarray, totals: np.ndarray, farthest: Callable[[int], Far]) -> None:
     """Give every empty cluster the row that is farthest from its centre, as in scikit-learn; in place."""
     empty = np.flatnonzero(totals == 0)
@@ -91,6 +110,11 @@ def means(sums: np.ndarray, totals: np.ndarray, centres: np.ndarray) -> np.ndarr
     return moved
 
 
+def directions_of_sums(sums: np.ndarray, totals: np.ndarray, centres: np.ndarray) -> np.ndarray:
+    """Sums scaled to unit length; a cluster without rows, or whose rows cancel, keeps its centre."""
+    return unit_length(sums, centres, 1)
+
+
 def lloyd(
     data: Any,
     centres: np.ndarray,
@@ -98,12 +122,13 @@ def lloyd(
     tolerance: float,
     report: Callable[[dict], bool],
     exponent: int = 0,
+    move: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray] = means,
 ) -> Clustering:
     """Iterate until no label changes, the centres move by less than `tolerance`, or `max_iter` is reached.
 
     The movement is the sum of squares over all centres, in squares of 2^exponent. On return, `data` (an `Assigned`) is
     assigned to the returned centres. `report(entry)` is called after every iteration; the work ends when it returns
-    True.
+    True. move(sums, totals, centres) gives the centres of the next iteration.
     """
     history: dict[str, list[float]] = {"inertia": [], "moved_rows": [], "center_shift": [], "seconds": []}
     settled = False
@@ -112,7 +137,7 @@ def lloyd(
         inertia, changed = data.assign(centres)
         sums, totals = data.sums(len(centres))
         relocate_empty(sums, totals, data.farthest)
-        moved = means(sums, totals, centres)
+        moved = move(sums, totals, centres)
         shift = float((((moved - centres).astype(np.float64) / 2.0**exponent) ** 2).sum())
         settled = changed == 0 and np.array_equal(moved, centres)
         centres = moved

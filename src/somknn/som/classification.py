@@ -87,6 +87,8 @@ class SOMClassifier(Savable, ClassifierMixin, BaseEstimator):
             raise TypeError(f"som must be a SOM or None, got {type(template).__name__}")
         if self.backend != "numba" and template.missing_values == "ignore":
             raise ValueError(f"backend={self.backend!r} cannot search rows with missing values; use backend='numba'")
+        if self.backend != "numba" and template.metric != "euclidean":
+            raise ValueError(f"backend={self.backend!r} searches a map by metric='euclidean' only; use backend='numba'")
         make_index(self.backend, "auto", None, self.backend_params)  # check the names before the training
         y = column_or_1d(y, warn=True)
         check_classification_targets(y)

@@ -30,8 +30,9 @@ from somknn.scaling import check_squares
 from somknn.search.all_distances import distances_to_all
 from somknn.search.allowance import Allowance
 from somknn.search.best_units import BMUSearch, Found, find
+from somknn.search.directions import Directions, checked_start, unit_codebook
 from somknn.search.frames import Axes
-from somknn.search.metrics import EUCLIDEAN
+from somknn.search.metrics import METRICS
 from somknn.som import quality
 from somknn.som.grid import Grid
 from somknn.som.initialization import as_codebook, initial_codebook
@@ -44,6 +45,7 @@ from somknn.som.training import (
     Rows,
     Rule,
     batch_update,
+    find_units,
     rows_without_values,
     sums_by_unit,
     train_batch,
@@ -84,6 +86,9 @@ class SOM(TrainedMap, Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin
     missing_values : {"error", "ignore"}
         "ignore": NaN is a missing value; distances and updates use only the values that a row has. A row without any
         value is as near to every unit: it gets unit 0, moves no unit, and counts in no error. A warning says so.
+    metric : {"euclidean", "cosine"}
+        "cosine": rows count by their direction. Batch training only; weights have unit length, errors are mean cosine
+        distances, and a row of zeros has distance 1 to every unit: it gets unit 0 and moves none.
     tol : float or None
         Stop when the quantization error improves by less than this share of itself in `n_iter_no_change` consecutive
         epochs. None: never.
@@ -161,6 +166,7 @@ class SOM(TrainedMap, Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin
         rate_schedule: str | Callable[[float], float] = "linear",
         initialization: Any = "pca",
         missing_values: str = "error",
+        metric: str = "euclidean",
         tol: float | None = None,
         n_iter_no_change: int = 2,
         decay: float = 0.9,
@@ -184,6 +190,7 @@ class SOM(TrainedMap, Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin
         self.rate_schedule = rate_schedule
         self.initialization = initialization
         self.missing_values = missing_values
+        self.metric = metric
         self.tol = tol
         self.n_iter_no_change = n_iter_no_change
         self.decay = decay
@@ -210,9 +217,9 @@ class SOM(TrainedMap, Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin
         """
         rule = self._rule()
         X = self._validate(X, reset=True)
-        rows = Rows(X, *self._targets(X, y, sample_weight))
+        rows = Rows.taken(X, *self._targets(X, y, sample_weight), rule.metric, rule.n_threads)
         random = check_random_state(self.random_state)
-        codebook = self._first_codebook(rows, rule, random)
+        codebook = self._first_codebook(rows, X.dtype, rule, random)
         report = self._recorder(rule, rows)
         search: Found | BMUSearch
         if self.training == "online":
@@ -221,12 +228,19 @@ class SOM(TrainedMap, Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin
             data = Assigned(rows, rule)
             codebook, search = train_batch(data, codebook, rule, report), data.search
         self.labels_ = search.units[:, 0].copy()
-        qe = quality.quantization_error_of(search.distances, rows.weights)
+        qe = quality.quantization_error_of(search.distances, rows.weights, rule.metric)
         return self._trained(rule, codebook, qe, quality.topographic_error_of(search.units, rule.grid, rows.weights))
 
-    def _first_codebook(self, rows: Rows, rule: Rule, random: np.random.RandomState) -> np.ndarray:
-        start = initial_codebook(rows.X, rule.grid, self.initialization, rows.weights, random)
-        return as_codebook(start, rows.X.dtype)
+    def _first_codebook(self, rows: Rows, dtype: np.dtype, rule: Rule, random: np.random.RandomState) -> np.ndarray:
+        """The initial weights (K, d) for rows that came in `dtype`."""
+        weights = rows.weights
+        if rows.zeros is not None and len(rows.zeros):  # they have no direction to begin from
+            weights = np.ones(len(rows.X)) if weights is None else weights.copy()
+            weights[rows.zeros] = 0.0
+        start = initial_codebook(rows.X, rule.grid, self.initialization, weights, random)
+        if rule.metric.unit_rows:
+            start = checked_start(start, "initialization", rule.n_threads)
+        return as_codebook(start, dtype)
 
     def _recorder(self, rule: Rule, rows: Rows | None) -> Callable[..., bool]:
         """Start a new history; return the function that training calls after every epoch.
@@ -275,10 +289,11 @@ class SOM(TrainedMap, Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin
         rule = self._rule()
         first = not hasattr(self, "codebook_")
         X = self._validate(X, reset=first, least=2 if first else 1)
-        rows = Rows(X, self._targets(X, None, sample_weight)[0], None)
+        weights = self._targets(X, None, sample_weight)[0]
+        rows = Rows.taken(X, weights, None, rule.metric, rule.n_threads)
         if first:
             random = check_random_state(self.random_state)
-            start = self._first_codebook(rows, rule, random)
+            start = self._first_codebook(rows, X.dtype, rule, random)
             self.codebook_ = start.reshape(rule.grid.n_rows, rule.grid.n_columns, -1)
             self.history_ = {name: [] for name in _HISTORY}
             self.n_iter_ = 0
@@ -291,9 +306,8 @@ class SOM(TrainedMap, Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin
         codebook = np.ascontiguousarray(self._flat())
         axes, allowance = getattr(self, "_stream", (None, Allowance()))
         search = BMUSearch(rows.X, axes=axes, missing=rule.missing, n_threads=rule.n_threads, allowance=allowance)
-        units, distances = search.search(codebook)
+        units, distances = find_units(search, rows, codebook, rule)
         self._stream = axes if axes is not None else search.axes_if_made(), allowance
-        check_squares(distances, rows.X, codebook)
         sums, totals = sums_by_unit(rows, units[:, 0], rule.grid.size, rule.missing, rule.n_threads)
         sums, totals = sums.astype(np.float64), totals.astype(np.float64)
         if hasattr(self, "sums_"):
@@ -303,7 +317,7 @@ class SOM(TrainedMap, Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin
         self.totals_: np.ndarray = totals
         self.codebook_ = batch_update(codebook, self.sums_, self.totals_, rule, radius).reshape(self.codebook_.shape)
         self.labels_ = units[:, 0].copy()
-        self.quantization_error_ = quality.quantization_error_of(distances, rows.weights)
+        self.quantization_error_ = quality.quantization_error_of(distances, rows.weights, rule.metric)
         self.topographic_error_ = quality.topographic_error_of(units, rule.grid, rows.weights)
         self.n_iter_ += 1
         entry = {
@@ -324,7 +338,7 @@ class SOM(TrainedMap, Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin
         check_is_fitted(self)
         X = self._validate(X, reset=False, least=1)
         codebook, missing = np.ascontiguousarray(self._flat()), self.missing_values == "ignore"
-        return distances_to_all(X, codebook, EUCLIDEAN, resolve_n_threads(self.n_jobs), missing=missing)
+        return distances_to_all(X, codebook, METRICS[self.metric], resolve_n_threads(self.n_jobs), missing=missing)
 
     @property
     def _n_features_out(self) -> int:
@@ -338,9 +352,15 @@ class SOM(TrainedMap, Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin
     def _search(self, X: Any) -> Found:
         check_is_fitted(self)
         X = self._validate(X, reset=False, least=1)
-        missing = self.missing_values == "ignore"
-        found = find(X, np.ascontiguousarray(self._flat()), missing, resolve_n_threads(self.n_jobs))
-        check_squares(found.distances, X, self._flat())
+        missing, n_threads = self.missing_values == "ignore", resolve_n_threads(self.n_jobs)
+        codebook = np.ascontiguousarray(self._flat())
+        if self.metric == "cosine":
+            directions = Directions.of(X, n_threads)
+            found = find(directions.rows, unit_codebook(codebook, n_threads), missing, n_threads)
+            directions.settle(found.units, found.distances, len(codebook))
+            return found
+        found = find(X, codebook, missing, n_threads)
+        check_squares(found.distances, X, codebook)
         return found
 
     def _validate(self, X: Any, *, reset: bool, least: int = 2) -> np.ndarray:
@@ -392,9 +412,15 @@ class SOM(TrainedMap, Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 
     def _rule(self) -> Rule:
         grid = Grid.checked(self.n_rows, self.n_columns, self.topology, self.boundary)
-        for name, options in (("training", ("batch", "online")), ("missing_values", ("error", "ignore"))):
+        for name, options in (
+            ("training", ("batch", "online")),
+            ("missing_values", ("error", "ignore")),
+            ("metric", ("euclidean", "cosine")),
+        ):
             if getattr(self, name) not in options:
                 raise ValueError(f"{name} must be one of {', '.join(options)}; got {getattr(self, name)!r}")
+        if self.metric == "cosine" and (self.training, self.missing_values) != ("batch", "error"):
+            raise ValueError("metric='cosine' needs training='batch' and missing_values='error'")
         check_neighborhood(self.neighborhood)
         for name in ("epochs", "n_iter_no_change"):
             value = getattr(self, name)
@@ -426,6 +452,7 @@ class SOM(TrainedMap, Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin
             self.n_iter_no_change,
             self.missing_values == "ignore",
             resolve_n_threads(self.n_jobs),
+            METRICS[self.metric],
         )
 
     def __sklearn_tags__(self) -> Any:

@@ -10,15 +10,16 @@ import functools
 import numpy as np
 from sklearn.metrics import pairwise_distances
 
+from somknn.search.metrics import EUCLIDEAN, Metric
 from somknn.som.grid import Grid
 from somknn.som.neighborhoods import evaluate
 
 _TABLE = 2048  # up to this number of neurons, a table of all pairs is used
 
 
-def quantization_error_of(squared: np.ndarray, weights: np.ndarray | None = None) -> float:
-    """Mean distance of rows to their best-matching units, from squared distances (n,)."""
-    return float(np.average(np.sqrt(squared), weights=weights))
+def quantization_error_of(squared: np.ndarray, weights: np.ndarray | None = None, metric: Metric = EUCLIDEAN) -> float:
+    """Mean distance of rows to their best-matching units, from squared distances (n,) as the metric compares rows."""
+    return float(np.average(metric.distances(squared), weights=weights))
 
 
 def topographic_error_of(
@@ -95,7 +96,9 @@ def topographic_product(codebook: np.ndarray, grid: Grid) -> float:
     return float((np.cumsum(np.log(q1 * q2), axis=1) / (2 * counts)).mean())
 
 
-def trustworthiness(X: np.ndarray, units: np.ndarray, grid: Grid, n_neighbors: int = 5) -> float:
+def trustworthiness(
+    X: np.ndarray, units: np.ndarray, grid: Grid, n_neighbors: int = 5, metric: str = "euclidean"
+) -> float:
     """Share of grid neighbours that are neighbours in the data (Venna and Kaski 2001), computed by scikit-learn.
 
     O(n²): pass a sample of some thousand rows and their best-matching units.
@@ -103,15 +106,20 @@ def trustworthiness(X: np.ndarray, units: np.ndarray, grid: Grid, n_neighbors: i
     from sklearn import manifold  # slow to import, and rarely needed
 
     return float(
-        manifold.trustworthiness(np.asarray(X, dtype=np.float64), grid.positions()[units], n_neighbors=n_neighbors)
+        manifold.trustworthiness(
+            np.asarray(X, dtype=np.float64), grid.positions()[units], n_neighbors=n_neighbors, metric=metric
+        )
     )
 
 
-def u_matrix(codebook: np.ndarray, grid: Grid) -> np.ndarray:
-    """Mean distance of each neuron to its adjacent ones, (n_rows, n_columns) float64; codebook : (units, d)."""
+def u_matrix(codebook: np.ndarray, grid: Grid, metric: Metric = EUCLIDEAN) -> np.ndarray:
+    """Mean distance of each neuron to its adjacent ones, (n_rows, n_columns) float64.
+
+    codebook : (units, d), at unit length under the cosine distance
+    """
     codebook = codebook.astype(np.float64)
     values = [
-        np.linalg.norm(codebook[near] - codebook[k], axis=1).mean() if len(near) else 0.0
+        metric.distances(((codebook[near] - codebook[k]) ** 2).sum(axis=1)).mean() if len(near) else 0.0
         for k, near in enumerate(grid.neighbours())
     ]
     return np.array(values).reshape(grid.n_rows, grid.n_columns)

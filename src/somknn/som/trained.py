@@ -5,6 +5,8 @@ from typing import Any
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
+from somknn.search.directions import unit_codebook
+from somknn.search.metrics import METRICS
 from somknn.som import quality
 from somknn.som.grid import Grid
 from somknn.som.training import Rows, sums_by_unit
@@ -21,20 +23,22 @@ class TrainedMap:
     neighborhood: str
     compact_support: bool
     missing_values: str
+    metric: str
     _search: Any
     _targets: Any
     _rule: Any
     predict: Any
 
     def _nearest_unit(self, X: Any) -> tuple[np.ndarray, np.ndarray]:
-        """Squared distances and neurons of the rows, for batch prediction."""
+        """Distances to the nearest neurons, and these, of the rows, for batch prediction."""
         found = self._search(X)
-        return found.distances, found.units[:, 0]
+        return METRICS[self.metric].distances(found.distances), found.units[:, 0]
 
     def quantization_error(self, X: Any, sample_weight: Any = None) -> float:
         """Mean distance of the rows to their best-matching units."""
         search = self._search(X)
-        return quality.quantization_error_of(search.distances, self._targets(search.X, None, sample_weight)[0])
+        weights = self._targets(search.X, None, sample_weight)[0]
+        return quality.quantization_error_of(search.distances, weights, METRICS[self.metric])
 
     def topographic_error(self, X: Any, sample_weight: Any = None, *, diagonals: bool = True) -> float:
         """Share of rows whose best and second-best units are not adjacent; see `somknn.som.quality`."""
@@ -49,13 +53,15 @@ class TrainedMap:
 
     def trustworthiness(self, X: Any, n_neighbors: int = 5) -> float:
         """Trustworthiness of the grid positions of rows; O(n²), so pass a sample."""
-        return quality.trustworthiness(X, self.predict(X), self.grid_, n_neighbors)
+        return quality.trustworthiness(X, self.predict(X), self.grid_, n_neighbors, self.metric)
 
     def distortion(self, X: Any, radius: float | None = None) -> float:
         """Mean over rows of Σ_j h(bmu, j)·‖x - w_j‖² at `radius` (default: the final one)."""
         search = self._search(X)
         if self.missing_values == "ignore":
             raise ValueError("distortion is not defined here for missing values")
+        if self.metric != "euclidean":
+            raise ValueError(f"distortion is not defined here for metric={self.metric!r}; see quantization_error")
         rule, grid = self._rule(), self.grid_  # the fitted grid, even if the parameters have changed
         rows = Rows(search.X, None, None)
         sums, totals = sums_by_unit(rows, search.units[:, 0], grid.size, False, rule.n_threads)
@@ -72,7 +78,8 @@ class TrainedMap:
     def u_matrix(self) -> np.ndarray:
         """Mean distance of each neuron to its adjacent ones, (n_rows, n_columns)."""
         check_is_fitted(self)
-        return quality.u_matrix(self._flat(), self.grid_)
+        flat, metric = self._flat(), METRICS[self.metric]
+        return quality.u_matrix(unit_codebook(flat, 1) if metric.unit_rows else flat, self.grid_, metric)
 
     def hit_map(self, X: Any) -> np.ndarray:
         """The number of rows won by each neuron, (n_rows, n_columns) int64."""

@@ -16,6 +16,8 @@ from somknn.grouping import group_sums
 from somknn.scaling import check_squares
 from somknn.search.allowance import Allowance
 from somknn.search.best_units import BMUSearch
+from somknn.search.directions import Directions, unit_codebook, unit_length
+from somknn.search.metrics import EUCLIDEAN, Metric
 from somknn.som.grid import Grid
 from somknn.som.neighborhoods import smooth
 from somknn.som.quality import quantization_error_of, topographic_error_of
@@ -36,14 +38,29 @@ class Rule(NamedTuple):
     patience: int
     missing: bool
     n_threads: int
+    metric: Metric = EUCLIDEAN
 
 
 class Rows(NamedTuple):
-    """The training data: rows, weights or None, classes as integers or None."""
+    """The training data: rows, weights or None, classes as integers or None.
+
+    zeros : under the cosine distance, where `X` is at unit length, the numbers of the rows of zeros
+    """
 
     X: np.ndarray
     weights: np.ndarray | None
     labels: np.ndarray | None
+    zeros: np.ndarray | None = None
+
+    @classmethod
+    def taken(
+        cls, X: np.ndarray, weights: np.ndarray | None, labels: np.ndarray | None, metric: Metric, n_threads: int
+    ) -> "Rows":
+        """Rows as the metric compares them."""
+        if not metric.unit_rows:
+            return cls(X, weights, labels)
+        units, zeros = Directions.of(X, n_threads)
+        return cls(units, weights, labels, zeros)
 
 
 def weights_of_valued(X: np.ndarray, weights: np.ndarray | None) -> np.ndarray | None:
@@ -119,7 +136,22 @@ def batch_update(codebook: np.ndarray, sums: np.ndarray, totals: np.ndarray, rul
         updated = (smooth(sums, *arguments) / divisors).astype(codebook.dtype)
     if unit is not None:
         updated = (updated * unit).astype(codebook.dtype)
-    return updated if reached.all() else np.where(reached, updated, codebook)
+    updated = updated if reached.all() else np.where(reached, updated, codebook)
+    return unit_length(updated, codebook, rule.n_threads) if rule.metric.unit_rows else updated
+
+
+def find_units(search: BMUSearch, rows: Rows, codebook: np.ndarray, rule: Rule) -> tuple[np.ndarray, np.ndarray]:
+    """The two nearest units (n, 2) of every row, and the squared distances (n,) to the nearest.
+
+    Both belong to `search`. Under the cosine distance they are between unit rows.
+    """
+    if rows.zeros is None:
+        units, distances = search.search(codebook)
+    else:
+        units, distances = search.search(unit_codebook(codebook, rule.n_threads))
+        Directions(rows.X, rows.zeros).settle(units, distances, len(codebook))
+    check_squares(distances, rows.X, codebook)
+    return units, distances
 
 
 class Assigned:
@@ -136,9 +168,8 @@ class Assigned:
 
     def assign(self, codebook: np.ndarray) -> tuple[float, float]:
         """Find the two nearest units of every row; return the quantization and topographic error."""
-        self.units, self.distances = self.search.search(codebook)
-        check_squares(self.distances, self.rows.X, codebook)
-        qe = quantization_error_of(self.distances, self.rows.weights)
+        self.units, self.distances = find_units(self.search, self.rows, codebook, self.rule)
+        qe = quantization_error_of(self.distances, self.rows.weights, self.rule.metric)
         return qe, topographic_error_of(self.units, self.rule.grid, self.rows.weights)
 
     def sums(self) -> tuple[np.ndarray, np.ndarray]:
