@@ -30,7 +30,7 @@ def classes():
 @pytest.mark.parametrize("cls", classes())
 def test_every_public_method_works_on_one_fit(cls):
     """Public methods have the name of one of the two wrappers; so does a method that a new class adds."""
-    of_parameters = {"get_params", "set_params", "get_metadata_routing"}
+    of_parameters = {"get_params", "set_params", "set_callbacks", "get_metadata_routing"}
     for name in dir(cls):
         member = inspect.getattr_static(cls, name)
         function = member.fget if isinstance(member, property) else member

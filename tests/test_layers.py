@@ -29,6 +29,7 @@ SOMKNN = [
         "fitted",
         "grouping",
         "machine",
+        "progress",
         "scaling",
         "threads",
     },

@@ -20,7 +20,7 @@ import weakref
 from collections.abc import Callable, MutableMapping
 from typing import Any, TypeVar
 
-_OF_PARAMETERS = {"get_params", "set_params", "get_metadata_routing"}
+_OF_PARAMETERS = {"get_params", "set_params", "set_callbacks", "get_metadata_routing"}
 _CHANGING = {"fit", "partial_fit", "fit_transform", "fit_predict", "refine"}
 _CALLED_FROM_OUTSIDE = {"_predict_in_one_search"}  # by `somknn.batch`
 

@@ -12,6 +12,7 @@ from sklearn.utils import check_random_state
 
 from somknn.distributed.cluster import combine, given, turn
 from somknn.distributed.parts import Part, Parts, forget_rows, key_of
+from somknn.progress import Task, with_callbacks
 from somknn.prototypes import KMeans
 from somknn.prototypes.kmeans import column_sums, squares_about
 from somknn.prototypes.lloyd import Assigned, Far
@@ -216,6 +217,7 @@ def _initial_centres(
     return parts[chosen].astype(centres_dtype(parts.dtype))
 
 
+@with_callbacks
 def fit_kmeans(kmeans: KMeans, X: dask.array.Array, client: Client) -> KMeans:
     """Train `kmeans` on the rows of `X`; see `somknn.distributed.fit`."""
     kmeans._validate_params()
@@ -237,7 +239,10 @@ def fit_kmeans(kmeans: KMeans, X: dask.array.Array, client: Client) -> KMeans:
         return _AssignedParts(parts), centres
 
     forget_rows(kmeans, parts.shape[1])
-    data = kmeans._best_start(begin, tolerance, exponent)
+    n_starts = kmeans._n_starts()
+    fitting = Task.of_fit(kmeans, n_starts)
+    data = kmeans._best_start(begin, n_starts, tolerance, exponent, fitting)
     kmeans.counts_ = data.sums(kmeans.n_clusters)[1].astype(np.float64)
     kmeans._warn_of_duplicates(kmeans.counts_)
+    fitting.end()
     return kmeans

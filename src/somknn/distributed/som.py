@@ -9,6 +9,7 @@ from sklearn.utils import check_random_state
 
 from somknn.distributed.cluster import combine, given, turn
 from somknn.distributed.parts import Part, Parts, forget_rows
+from somknn.progress import Task, with_callbacks
 from somknn.som import SOM
 from somknn.som.initialization import as_codebook, initial_codebook
 from somknn.som.training import (
@@ -67,6 +68,7 @@ def _wider(extremes: list[np.ndarray]) -> np.ndarray:
     return np.stack([np.fmin.reduce(both, axis=0), np.fmax.reduce(both, axis=0)])
 
 
+@with_callbacks
 def fit_som(som: SOM, X: dask.array.Array, client: Client) -> SOM:
     """Train `som` on the rows of `X`; see `somknn.distributed.fit`."""
     rule = som._rule()
@@ -90,5 +92,8 @@ def fit_som(som: SOM, X: dask.array.Array, client: Client) -> SOM:
         raise ValueError("X has no row with a value: every value is NaN")
     if n_valued < len(parts):
         warn_of_rows_without_values(len(parts) - n_valued)
-    codebook = train_batch(data, as_codebook(codebook, parts.dtype), rule, som._recorder(rule, None))
-    return som._trained(rule, codebook, *data.errors)
+    fitting = Task.of_fit(som, som.epochs)
+    codebook = train_batch(data, as_codebook(codebook, parts.dtype), rule, som._recorder(rule, None, fitting))
+    som._trained(rule, codebook, *data.errors)
+    fitting.end()
+    return som

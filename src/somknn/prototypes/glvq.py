@@ -18,6 +18,7 @@ import numpy as np
 
 from somknn.grouping import group_sums
 from somknn.machine import per_task, resolve_n_threads, run_tasks
+from somknn.progress import Passes
 from somknn.scaling import BEYOND, squares_scale
 from somknn.search.allowance import Allowance
 from somknn.search.codebook import CodebookSearch, worth_encoding
@@ -153,7 +154,7 @@ def descend(
     step: Callable[[float], tuple[float, Winners, np.ndarray]],
     epochs: int,
     weights: np.ndarray,
-    report: Callable[[dict], bool],
+    report: Passes,
 ) -> dict[str, list[float]]:
     """Take `epochs` steps; return their history: "cost" and "error_rate" before each step, and "seconds".
 
@@ -163,6 +164,7 @@ def descend(
     """
     history: dict[str, list[float]] = {"cost": [], "error_rate": [], "seconds": []}
     for epoch in range(1, epochs + 1):
+        report.begin()
         start = time.perf_counter()
         cost, winners, prototypes = step(0.5 * (1 + np.cos(np.pi * (epoch - 1) / epochs)))
         wrong = winners.other_squares <= winners.own_squares
@@ -186,7 +188,7 @@ def train(
     epochs: int,
     learning_rate: float,
     slope: float,
-    report: Callable[[dict], bool],
+    report: Passes,
     exponent: int = 0,
 ) -> tuple[np.ndarray, dict[str, list[float]]]:
     """Prototypes after `epochs` steps, and the history of the steps.

@@ -1,5 +1,6 @@
 """K-Means as a scikit-learn clusterer, with exact assignments."""
 
+import functools
 import warnings
 from collections.abc import Callable
 from numbers import Integral, Real
@@ -18,6 +19,7 @@ from somknn.machine import resolve_n_threads, run_tasks
 from somknn.neighbors.validation import validate_rows
 from somknn.persistence import Savable
 from somknn.persistence.contents import COLUMNS, FLOATS, Array, History, Integer, Kind, Number, Optional
+from somknn.progress import CallbackSupportMixin, Passes, Task, with_callbacks
 from somknn.prototypes.lloyd import (
     Assigned,
     AssignedDirections,
@@ -40,7 +42,9 @@ _BLOCK = 1024
 
 
 @one_state
-class KMeans(Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BaseEstimator):
+class KMeans(
+    CallbackSupportMixin, Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BaseEstimator
+):
     """K-Means clustering (Lloyd 1982) as in scikit-learn, with every assignment found by the exact search engine.
 
     uint8 rows are clustered as they are, without a float copy. The same start leads to scikit-learn's labels, centres
@@ -163,6 +167,7 @@ class KMeans(Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Cluster
         self.random_state = random_state
         self.n_jobs = n_jobs
 
+    @with_callbacks
     def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
         """Compute the centres.
 
@@ -192,10 +197,13 @@ class KMeans(Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Cluster
             centres, nearest = self._start(search, taken, random, X.dtype)
             return self._assigned(search, taken, nearest), centres
 
-        data = self._best_start(begin, tolerance, exponent)
+        n_starts = self._n_starts()
+        fitting = Task.of_fit(self, n_starts, X, y, sample_weight)
+        data = self._best_start(begin, n_starts, tolerance, exponent, fitting)
         self.labels_ = taken.labels(data.labels)
         self.counts_ = np.bincount(data.labels, weights=taken.weights, minlength=self.n_clusters).astype(np.float64)
         self._warn_of_duplicates(np.bincount(data.labels, minlength=self.n_clusters))
+        fitting.end(lambda: {"cluster_centers_": self.cluster_centers_})
         return self
 
     def _take(self, X: np.ndarray, weights: np.ndarray | None, at_least: int) -> "_Taken":
@@ -230,17 +238,29 @@ class KMeans(Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Cluster
             return AssignedDirections(search, taken.weights, guess, taken.of_zeros)
         return Assigned(search, taken.weights, guess)
 
-    def _best_start(self, begin: Callable[[], tuple[Any, np.ndarray]], tolerance: float, exponent: int) -> Any:
+    def _best_start(
+        self,
+        begin: Callable[[], tuple[Any, np.ndarray]],
+        n_starts: int,
+        tolerance: float,
+        exponent: int,
+        fitting: Task,
+    ) -> Any:
         """Run all starts and keep the attributes of the best; return the rows (from `begin`) assigned to its centres.
 
         tolerance : in squares of 2^exponent.
         """
         best: tuple[Clustering, Any] | None = None
-        for start in range(self._n_starts()):
+        for start in range(n_starts):
+            task = fitting.part("start", self.max_iter)
             data, centres = begin()
-            found = lloyd(data, centres, self.max_iter, tolerance, self._report(start), exponent, self._move)
+            passes = Passes(task, self._report(start), lambda entry: {"cluster_centers_": entry["centers"]})
+            found = lloyd(data, centres, self.max_iter, tolerance, passes, exponent, self._move)
+            stop = task.end(functools.partial(dict, cluster_centers_=found.centres))
             if best is None or found.inertia < best[0].inertia:
                 best = found, data
+            if stop:
+                break
         assert best is not None
         found, data = best
         self.cluster_centers_, self.inertia_ = found.centres, found.inertia
@@ -258,7 +278,7 @@ class KMeans(Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Cluster
                 f"Number of distinct clusters ({distinct}) found smaller than n_clusters ({self.n_clusters}). Possibly "
                 "due to duplicate points in X.",
                 ConvergenceWarning,
-                stacklevel=6,
+                stacklevel=7,
             )
 
     def partial_fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:

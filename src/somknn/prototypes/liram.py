@@ -13,6 +13,7 @@ import numpy as np
 
 from somknn.axes import axes_of_rows, evenly_spaced, sample_size
 from somknn.machine import check_stopped, resolve_n_threads, run_tasks
+from somknn.progress import Passes
 from somknn.prototypes import glvq
 from somknn.prototypes.metric import Metric, centre_rows, round_prototypes, rounded
 from somknn.scaling import BEYOND, exponent_of
@@ -117,7 +118,7 @@ def train(
     rank: int,
     settings: tuple[int, float, float],
     n_jobs: int | None,
-    report: Callable[[dict], bool],
+    report: Passes,
 ) -> tuple[np.ndarray, Metric, dict[str, list[float]]]:
     """Prototypes in the metric's coordinates, the metric, and the history of the steps.
 

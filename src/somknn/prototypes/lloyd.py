@@ -8,6 +8,7 @@ import numpy as np
 
 from somknn.grouping import group_sums
 from somknn.machine import resolve_n_threads
+from somknn.progress import Passes
 from somknn.scaling import check_squares
 from somknn.search.codebook import CodebookSearch
 from somknn.search.directions import unit_codebook, unit_length
@@ -120,7 +121,7 @@ def lloyd(
     centres: np.ndarray,
     max_iter: int,
     tolerance: float,
-    report: Callable[[dict], bool],
+    report: Passes,
     exponent: int = 0,
     move: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray] = means,
 ) -> Clustering:
@@ -133,6 +134,7 @@ def lloyd(
     history: dict[str, list[float]] = {"inertia": [], "moved_rows": [], "center_shift": [], "seconds": []}
     settled = False
     for iteration in range(1, max_iter + 1):
+        report.begin()
         start = time.perf_counter()
         inertia, changed = data.assign(centres)
         sums, totals = data.sums(len(centres))

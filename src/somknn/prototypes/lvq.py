@@ -13,6 +13,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 
 from somknn.fitted import one_state
 from somknn.machine import Steps, per_task, resolve_n_threads
+from somknn.progress import CallbackSupportMixin, Passes, Task, with_callbacks
 from somknn.prototypes import glvq, liram
 from somknn.prototypes.budget import split_budget
 from somknn.prototypes.kmeans import KMeans, mean_variance
@@ -40,7 +41,7 @@ def class_centres(
 
 
 @one_state
-class LVQ(PrototypeVoting):
+class LVQ(CallbackSupportMixin, PrototypeVoting):
     """Learning vector quantization: a few prototypes of each class, trained so that the nearest one gives the class.
 
     "glvq" minimises a smooth cost over all training rows with an optimiser and exact winners
@@ -157,6 +158,7 @@ class LVQ(PrototypeVoting):
         self.random_state = random_state
         self.n_jobs = n_jobs
 
+    @with_callbacks
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Train on the rows `X` (n, n_features) with classes `y` (n,).
 
@@ -165,6 +167,7 @@ class LVQ(PrototypeVoting):
         """
         self._validate_params()
         rows, codes, weights = self._start_fit(X, y, sample_weight)
+        self._fitting = Task.of_fit(self, self.max_iter, X, y, sample_weight)
         random = check_random_state(self.random_state)
         counts = np.bincount(codes)
         edges = np.concatenate([[0], np.cumsum(counts)])
@@ -176,7 +179,13 @@ class LVQ(PrototypeVoting):
         labels = np.repeat(np.arange(len(counts)), [len(part) for part in starts])
         prototypes, metric = self.refine(np.concatenate(starts), labels, rows, codes, weights)
         self._set_prototypes(prototypes, labels, rows, metric)
+        self._fitting.end(self._state)
+        del self._fitting
         return self
+
+    def _state(self) -> dict[str, Any]:
+        """The fitted attributes, private ones included."""
+        return {name: value for name, value in vars(self).items() if name.startswith("_") or name.endswith("_")}
 
     def _rank(self, rows: np.ndarray) -> int | None:
         """Number of coordinates of the metric to train; None for no metric."""
@@ -198,7 +207,7 @@ class LVQ(PrototypeVoting):
 
         Returns the prototypes and the metric; with a metric the prototypes are in its coordinates.
         """
-        rank = self._rank(rows)
+        rank, report = self._rank(rows), Passes(getattr(self, "_fitting", Task(self, None, {})), self._report)
         random = check_random_state(self.random_state)
         self.history_: dict[str, list[float]] = {"error_rate": [], "seconds": []}
         if codes[0] == codes[-1]:  # one class: nothing to separate
@@ -209,18 +218,19 @@ class LVQ(PrototypeVoting):
         if rank is not None:
             settings = self.max_iter, rate, self.slope
             given = rows, codes, weights, prototypes, prototype_codes, rank
-            prototypes, metric, self.history_ = liram.train(*given, settings, self.n_jobs, self._report)
+            prototypes, metric, self.history_ = liram.train(*given, settings, self.n_jobs, report)
         elif self.algorithm == "glvq":
             search = glvq.ClassSearch(rows, codes, int(codes[-1]) + 1, self.n_jobs)
             exponent = exponent_of(rows)
             deviation = float(np.sqrt(mean_variance(rows, resolve_n_threads(self.n_jobs), exponent))) * 2.0**exponent
             settings = self.max_iter, rate * deviation, self.slope
             prototypes, self.history_ = glvq.train(
-                search, weights, prototypes, prototype_codes, *settings, self._report, exponent
+                search, weights, prototypes, prototype_codes, *settings, report, exponent
             )
         else:
             steps = rate * weights / weights.max()
-            prototypes = self._show_rows(prototypes.astype(np.float64), prototype_codes, rows, codes, steps, random)
+            prototypes = prototypes.astype(np.float64)
+            prototypes = self._show_rows(prototypes, prototype_codes, rows, codes, steps, random, report)
         self.n_iter_ = len(self.history_["seconds"])
         return prototypes, metric
 
@@ -232,9 +242,11 @@ class LVQ(PrototypeVoting):
         codes: np.ndarray,
         steps: np.ndarray,
         random: np.random.RandomState,
+        report: Passes,
     ) -> np.ndarray:
         n_steps = self.max_iter * len(rows)
         for epoch in range(1, self.max_iter + 1):
+            report.begin()
             start = time.perf_counter()
             order = random.permutation(len(rows))
             left = 1.0 - ((epoch - 1) * len(rows) + np.arange(len(rows))) / n_steps
@@ -255,7 +267,7 @@ class LVQ(PrototypeVoting):
             entry = {"error_rate": wrong / len(rows), "seconds": time.perf_counter() - start}
             for name, value in entry.items():
                 self.history_[name].append(value)
-            if self._report({"epoch": epoch, "prototypes": prototypes, **entry}):
+            if report({"epoch": epoch, "prototypes": prototypes, **entry}):
                 break
         return prototypes
 

@@ -26,6 +26,7 @@ from somknn.persistence.contents import (
     Optional,
     check_positions,
 )
+from somknn.progress import CallbackSupportMixin, Passes, Task, with_callbacks
 from somknn.scaling import check_squares
 from somknn.search.all_distances import distances_to_all
 from somknn.search.allowance import Allowance
@@ -58,7 +59,15 @@ _MOST_EPOCHS = 10_000_000  # limit because a radius is stored for each epoch
 
 
 @one_state
-class SOM(TrainedMap, Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BaseEstimator):
+class SOM(
+    CallbackSupportMixin,
+    TrainedMap,
+    Savable,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+    ClusterMixin,
+    BaseEstimator,
+):
     """Self-organizing map (Kohonen 2001) with exact best-matching units.
 
     Parameters
@@ -93,6 +102,8 @@ class SOM(TrainedMap, Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin
         Stop when the quantization error improves by less than this share of itself in `n_iter_no_change` consecutive
         epochs. None: never.
     n_iter_no_change : int
+    verbose : int
+        1 prints a line per epoch.
     decay : float
         Factor applied to the sums of earlier chunks at each `partial_fit`, in [0, 1].
     callback : callable or None
@@ -170,6 +181,7 @@ class SOM(TrainedMap, Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin
         tol: float | None = None,
         n_iter_no_change: int = 2,
         decay: float = 0.9,
+        verbose: int = 0,
         callback: Callable[[dict[str, Any]], Any] | None = None,
         random_state: int | np.random.RandomState | None = None,
         n_jobs: int | None = None,
@@ -194,10 +206,12 @@ class SOM(TrainedMap, Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin
         self.tol = tol
         self.n_iter_no_change = n_iter_no_change
         self.decay = decay
+        self.verbose = verbose
         self.callback = callback
         self.random_state = random_state
         self.n_jobs = n_jobs
 
+    @with_callbacks
     def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
         """Train the map.
 
@@ -220,7 +234,8 @@ class SOM(TrainedMap, Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin
         rows = Rows.taken(X, *self._targets(X, y, sample_weight), rule.metric, rule.n_threads)
         random = check_random_state(self.random_state)
         codebook = self._first_codebook(rows, X.dtype, rule, random)
-        report = self._recorder(rule, rows)
+        fitting = Task.of_fit(self, self.epochs, X, y, sample_weight)
+        report = self._recorder(rule, rows, fitting)
         search: Found | BMUSearch
         if self.training == "online":
             codebook, search = train_online(rows, codebook, rule, random, report)
@@ -229,7 +244,9 @@ class SOM(TrainedMap, Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin
             codebook, search = train_batch(data, codebook, rule, report), data.search
         self.labels_ = search.units[:, 0].copy()
         qe = quality.quantization_error_of(search.distances, rows.weights, rule.metric)
-        return self._trained(rule, codebook, qe, quality.topographic_error_of(search.units, rule.grid, rows.weights))
+        self._trained(rule, codebook, qe, quality.topographic_error_of(search.units, rule.grid, rows.weights))
+        fitting.end(lambda: {"codebook_": self.codebook_})
+        return self
 
     def _first_codebook(self, rows: Rows, dtype: np.dtype, rule: Rule, random: np.random.RandomState) -> np.ndarray:
         """The initial weights (K, d) for rows that came in `dtype`."""
@@ -242,11 +259,11 @@ class SOM(TrainedMap, Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin
             start = checked_start(start, "initialization", rule.n_threads)
         return as_codebook(start, dtype)
 
-    def _recorder(self, rule: Rule, rows: Rows | None) -> Callable[..., bool]:
-        """Start a new history; return the function that training calls after every epoch.
+    def _recorder(self, rule: Rule, rows: Rows | None, fitting: Task) -> Passes:
+        """Start a new history; return what training calls before and after every epoch.
 
-        `rows` is None if the rows are not in this process. The function receives the codebook (K, d) as a callable,
-        because online training must compute it and it is rarely needed.
+        `rows` is None if the rows are not in this process. The call gets the codebook (K, d) as a callable, because
+        online training must compute it and it is rarely needed.
         """
         self._clear_stream()
         classes, weights = (None, None) if rows is None else (rows.labels, rows.weights)
@@ -259,6 +276,9 @@ class SOM(TrainedMap, Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin
             entry = {name: float(value) for name, value in zip(names, figures, strict=True)}
             for name, value in entry.items():
                 self.history_[name].append(value)
+            if self.verbose:
+                shown = ", ".join(f"{name} {value:.6g}" for name, value in entry.items())
+                print(f"Epoch {len(self.history_['radius'])}: {shown}")
             if self.callback is None:
                 return False
             view = codebook().reshape(rule.grid.n_rows, rule.grid.n_columns, -1).view()
@@ -266,7 +286,8 @@ class SOM(TrainedMap, Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin
             labels = {} if rows is None else {"labels": units[:, 0].copy()}
             return bool(self.callback({"epoch": len(self.history_["radius"]), "codebook": view, **labels, **entry}))
 
-        return report
+        shape = rule.grid.n_rows, rule.grid.n_columns, -1
+        return Passes(fitting, report, lambda codebook, *figures: {"codebook_": codebook().reshape(shape)})
 
     def _trained(self, rule: Rule, codebook: np.ndarray, quantization_error: float, topographic_error: float) -> "SOM":
         self.codebook_ = codebook.reshape(rule.grid.n_rows, rule.grid.n_columns, -1)

@@ -8,10 +8,10 @@ each unit.
 
 import itertools
 import time
-from collections.abc import Callable
 
 import numpy as np
 
+from somknn.progress import Passes
 from somknn.scaling import check_squares
 from somknn.search.best_units import Found, find
 from somknn.som.blocks import BLOCK, ByteBlocks, FloatBlocks, MissingBlocks, blocks_at_once
@@ -46,7 +46,7 @@ def _pieces(n: int) -> list[tuple[int, int, int]]:
 
 
 def train_online(
-    rows: Rows, codebook: np.ndarray, rule: Rule, random: np.random.RandomState, report: Callable[..., bool]
+    rows: Rows, codebook: np.ndarray, rule: Rule, random: np.random.RandomState, report: Passes
 ) -> tuple[np.ndarray, Found]:
     """The classical rule over all rows, in a new random order every epoch.
 
@@ -65,6 +65,7 @@ def train_online(
     errors: list[float] = []
     following = random.permutation(n)
     for epoch in range(epochs):
+        report.begin()
         began = time.perf_counter()
         order, following = following, random.permutation(n) if epoch + 1 < epochs else following[:0]
         rates = np.interp(epoch + np.arange(n) / n, position, rule.rates)

@@ -7,12 +7,12 @@ their number. A neuron that no row reaches (the denominator is 0) keeps its weig
 
 import time
 import warnings
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from somknn.grouping import group_sums
+from somknn.progress import Passes
 from somknn.scaling import check_squares
 from somknn.search.allowance import Allowance
 from somknn.search.best_units import BMUSearch
@@ -177,11 +177,12 @@ class Assigned:
         return sums_by_unit(self.rows, self.units[:, 0], self.rule.grid.size, self.rule.missing, self.rule.n_threads)
 
 
-def train_batch(data: Any, codebook: np.ndarray, rule: Rule, report: Callable[..., bool]) -> np.ndarray:
+def train_batch(data: Any, codebook: np.ndarray, rule: Rule, report: Passes) -> np.ndarray:
     """Return the trained codebook; `data` (an `Assigned`) ends up assigned to it."""
     data.assign(codebook)
     errors: list[float] = []
     for radius in rule.radii:
+        report.begin()
         began = time.perf_counter()
         sums, totals = data.sums()
         codebook = batch_update(codebook, sums, totals, rule, radius)
