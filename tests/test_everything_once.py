@@ -260,7 +260,7 @@ def test_evaluation(digits):
 
 
 def test_commands(digits, tmp_path, monkeypatch):
-    monkeypatch.setattr(beside, "_processors", lambda: 1)  # draw in this process
+    monkeypatch.setattr(beside, "processors", lambda: 1)  # draw in this process
     told = CliRunner().invoke(main, ["info"])
     assert told.exit_code == 0, told.output
     assert np.__version__ in told.output

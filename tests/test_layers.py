@@ -12,7 +12,7 @@ import somknn_kernels
 
 # From the bottom up. A file may import from its own part of its layer and from the layers below.
 KERNELS = [
-    {"cache_files", "isa", "numba_cache", "parallel", "policy"},
+    {"cache_files", "claims", "isa", "levels", "numba_cache", "origins", "parallel", "policy", "prebuild", "prebuilt"},
     {"ir"},
     {"tiles"},
     {"exact"},

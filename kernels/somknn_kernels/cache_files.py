@@ -30,7 +30,7 @@ IN_MEMORY = "kernels are compiled in memory, anew by every process"
 _OTHER_FOLDER = "set SOMKNN_CACHE_DIR to a folder of your own"
 
 
-class _Unusable(Exception):
+class Unusable(Exception):
     """Why a folder or file cannot be used, and what to do about it: one line."""
 
 
@@ -73,13 +73,18 @@ def read(folder: str, name: str, holds: bytes) -> bytes | None:
     holds : the name of what the file should hold, as it was given to `write`.
     """
     try:
-        with _opened(folder) as at:
+        with opened(folder) as at:
             contents = _contents(at, name, _path(folder) / name)
     except FileNotFoundError:
         return None
-    except (OSError, _Unusable) as problem:
+    except (OSError, Unusable) as problem:
         _tell(problem, _path(folder))
         return None
+    return payload(contents, holds)
+
+
+def payload(contents: bytes, holds: bytes) -> bytes | None:
+    """What was given to `write`, from the contents of its file; None if they are damaged or hold something else."""
     start = len(_MAGIC) + _DIGEST
     digest, payload = contents[len(_MAGIC) : start], contents[start:]
     return payload if contents.startswith(_MAGIC) and digest == _digest(holds, payload) else None
@@ -92,7 +97,7 @@ def _contents(at: int, name: str, path: Path) -> bytes:
             return file.read()
     except FileNotFoundError:
         return b""
-    except (OSError, _Unusable) as problem:
+    except (OSError, Unusable) as problem:
         _tell(problem, path, "a kernel is compiled anew, its file is not loaded")
         return b""
 
@@ -121,7 +126,7 @@ def announce(folder: str) -> None:
 def _write(folder: str, name: str, contents: bytes, keep: bool = True) -> bool:
     temporary = f".{name}.{os.getpid()}.{os.urandom(8).hex()}"
     try:
-        with _opened(folder, make=True) as at:
+        with opened(folder, make=True) as at:
             try:
                 with open(temporary, "xb", opener=_beside(at)) as file:
                     file.write(contents)
@@ -130,7 +135,7 @@ def _write(folder: str, name: str, contents: bytes, keep: bool = True) -> bool:
             finally:  # an interrupt leaves nothing behind either
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(temporary, dir_fd=at)
-    except (OSError, _Unusable) as problem:
+    except (OSError, Unusable) as problem:
         _tell(problem, _path(folder))
         return False
     return True
@@ -147,10 +152,10 @@ def _path(folder: str) -> Path:
 
 
 @contextlib.contextmanager
-def _opened(folder: str, make: bool = False) -> Iterator[int]:
-    """Descriptor of a folder of the cache that is safe to use. `make` creates it. Raises OSError and _Unusable."""
+def opened(folder: str, make: bool = False) -> Iterator[int]:
+    """Descriptor of a folder of the cache that is safe to use. `make` creates it. Raises OSError and Unusable."""
     if cache_folder() is None:
-        raise _Unusable(f"user {os.geteuid()} has no home folder; {_OTHER_FOLDER}")
+        raise Unusable(f"user {os.geteuid()} has no home folder; {_OTHER_FOLDER}")
     path = _path(folder)
     if make:
         _make_top(path.parent)
@@ -178,7 +183,7 @@ def _make_top(top: Path) -> None:
         # Nobody asked for this folder: the home folder must be this user's own, and not one like /tmp.
         status = os.stat(home)
         if status.st_uid != os.geteuid() or status.st_mode & stat.S_IWOTH:
-            raise _Unusable(f"the home folder {home} is not this user's own; {_OTHER_FOLDER}")
+            raise Unusable(f"the home folder {home} is not this user's own; {_OTHER_FOLDER}")
     for folder in reversed(missing):
         with contextlib.suppress(FileExistsError):
             folder.mkdir(0o700)
@@ -190,21 +195,21 @@ def _beside(at: int):
 
 
 def _check(descriptor: int, path: Path, right_kind) -> None:
-    """Raise _Unusable unless only this user and root can have written to what was opened."""
+    """Raise Unusable unless only this user and root can have written to what was opened."""
     status = os.fstat(descriptor)
     if not right_kind(status.st_mode):
-        raise _Unusable(f"{path} is of another kind than it should be; delete it or {_OTHER_FOLDER}")
+        raise Unusable(f"{path} is of another kind than it should be; delete it or {_OTHER_FOLDER}")
     if status.st_uid not in (0, os.geteuid()):
-        raise _Unusable(f"{path} belongs to another user ({status.st_uid}); {_OTHER_FOLDER}")
+        raise Unusable(f"{path} belongs to another user ({status.st_uid}); {_OTHER_FOLDER}")
     if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        raise _Unusable(f"others can write to {path}; delete it or {_OTHER_FOLDER}")
+        raise Unusable(f"others can write to {path}; delete it or {_OTHER_FOLDER}")
 
 
 _told = False
 
 
 def _tell(problem: Exception, path: Path | None, so: str = IN_MEMORY) -> None:
-    """Say once what follows from an _Unusable, or from an OSError that happened at `path`."""
+    """Say once what follows from an Unusable, or from an OSError that happened at `path`."""
     why = str(problem)
     if isinstance(problem, OSError):
         room = "make room or " if problem.errno in (errno.ENOSPC, errno.EDQUOT) else ""

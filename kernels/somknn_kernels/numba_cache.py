@@ -26,14 +26,14 @@ import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import llvmlite
 import llvmlite.binding
 import numba
 from numba import types
 
-from somknn_kernels import cache_files
+from somknn_kernels import cache_files, claims, origins, prebuilt
 
 _NullCache: Any = object
 try:
@@ -108,6 +108,21 @@ def cached(dispatcher: Any, digest: str) -> None:
         dispatcher._cache = _KernelCache(dispatcher.py_func, digest)
 
 
+class _Place(NamedTuple):
+    """Where kernels are looked for, what these are compiled for, and how a file is read there."""
+
+    origin: str
+    target: tuple
+    folder: Path
+    read: Callable[[str, str, bytes], bytes | None]
+
+
+def _places(own: tuple) -> list[_Place]:
+    """own : triple, processor and features that this process compiles for"""
+    came = [_Place(origins.PREBUILT, each.target, each.folder, each.read) for each in prebuilt.levels()]
+    return [*came, _Place(origins.CACHE, own, cache_files.cache_folder() or Path(), cache_files.read)]
+
+
 class _KernelCache(_NullCache):
     """What `Dispatcher` needs of a cache. It is called under the lock of Numba's compiler."""
 
@@ -117,7 +132,9 @@ class _KernelCache(_NullCache):
         self._folder = f"{Path(code.co_filename).stem}-{digest}"
         name = re.sub(r"[^\w.]", "", function.__qualname__)
         self._name = f"{name}-{code.co_firstlineno}.py{sys.version_info[0]}{sys.version_info[1]}{sys.abiflags}"
+        self._kernel = f"{function.__module__.removeprefix(f'{__package__}.')}.{function.__name__}"
         self._ours = function.__module__.startswith(__package__)
+        self._missed = 0.0
 
     @property
     def cache_path(self) -> str:
@@ -125,44 +142,67 @@ class _KernelCache(_NullCache):
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         """The compiled form for a signature, or None."""
-        found = None if _given_up else self._load(sig, target_context)
+        found = None if _given_up else self._find(sig, target_context)
+        if not _given_up and found is None:
+            if self._ours:
+                cache_files.announce(self._folder)
+            _, holds = self._key(sig, target_context.codegen().magic_tuple())
+            if claims.take(self._folder, self._file(holds)):
+                found = self._find(sig, target_context)
+                if found is not None:
+                    claims.release()
         if _given_up:
             _say_given_up()
-        elif found is None and self._ours:
-            cache_files.announce(self._folder)
+        self._missed = origins.clock()
         return found
 
-    def _load(self, signature: Any, target: Any) -> Any:
+    def _find(self, signature: Any, target: Any) -> Any:
+        """The kernel as it came with the installation, else as it is in the user's cache."""
+        start = origins.clock()
+        for place in _places(target.codegen().magic_tuple()):
+            key, holds = self._key(signature, place.target)
+            found = self._load(place, key, holds, target)
+            if found is not None:
+                origins.note(place.origin, self._kernel, self._file(holds), origins.clock() - start)
+                return found
+        return None
+
+    def _load(self, place: "_Place", wanted: Any, holds: bytes, target: Any) -> Any:
         try:
-            key, holds = self._key(signature, target.codegen())
-            payload = cache_files.read(self._folder, self._file(holds), holds)
+            payload = place.read(self._folder, self._file(holds), holds)
             if payload is None:
                 return None
-            saved_key, data = pickle.loads(payload)
+            key, data = pickle.loads(payload)
             # As Numba does, but without filling its tables of all it can compile (a quarter of a second). Compiling
             # fills them.
             rtsys.initialize(target)
-            return _unpacked(target, data) if saved_key == key else None
+            return _unpacked(target, data) if key == wanted else None
         except Exception as error:  # the file is as it was written: something else differs
             _try_out()
             what = f"{type(error).__name__}: {error}"
-            cache_files.say_once(f"a kernel is compiled anew, its file in {self.cache_path} cannot be used: {what}")
+            path = place.folder / self._folder
+            cache_files.say_once(f"a kernel is compiled anew, its file in {path} cannot be used: {what}")
             return None
 
     def save_overload(self, sig: Any, cres: Any) -> None:
         """Keep a compiled form. Like Numba, leave out code that holds addresses of this process."""
+        seconds = origins.clock() - self._missed
         _try_out()
-        if _given_up or any(not each.can_cache for each in cres.lifted) or cres.library.has_dynamic_globals:
-            return
-        key, holds = self._key(sig, cres.codegen)
-        cache_files.write(self._folder, self._file(holds), holds, dumps((key, _packed(cres))))
+        key, holds = self._key(sig, cres.codegen.magic_tuple())
+        origins.note(origins.COMPILED, self._kernel, self._file(holds), seconds)
+        if not (_given_up or any(not each.can_cache for each in cres.lifted) or cres.library.has_dynamic_globals):
+            cache_files.write(self._folder, self._file(holds), holds, dumps((key, _packed(cres))))
+        claims.release()
 
-    def _key(self, signature: Any, codegen: Any) -> tuple[Any, bytes]:
-        """What the code depends on besides the source; and the same, with the versions, as bytes."""
+    def _key(self, signature: Any, target: tuple) -> tuple[Any, bytes]:
+        """What the code depends on besides the source; and the same, with the versions, as bytes.
+
+        target : triple, processor and features that it is compiled for
+        """
         closure = self._function.__closure__ or ()
         values = dumps(tuple(cell.cell_contents for cell in closure)) if closure else b""
         code = hashlib.sha256(self._function.__code__.co_code).hexdigest(), hashlib.sha256(values).hexdigest()
-        key = signature, codegen.magic_tuple(), code
+        key = signature, target, code
         return key, f"{self._folder}/{self._name} {numba.__version__} {llvmlite.__version__} {key}".encode()
 
     def _file(self, holds: bytes) -> str:

@@ -6,6 +6,7 @@ they do.
 
 from somknn_kernels.cache_files import cache_folder
 from somknn_kernels.isa import Isa, name_of, select, supported
+from somknn_kernels.origins import counts as kernel_counts
 from somknn_kernels.parallel import Steps, available_threads, check_stopped, per_task, resolve_n_threads, run_tasks
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "available_threads",
     "cache_folder",
     "check_stopped",
+    "kernel_counts",
     "name_of",
     "per_task",
     "resolve_n_threads",

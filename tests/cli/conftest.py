@@ -10,4 +10,4 @@ from somknn.cli import beside
 
 @pytest.fixture(autouse=True)
 def one_process(monkeypatch):
-    monkeypatch.setattr(beside, "_processors", lambda: 1)
+    monkeypatch.setattr(beside, "processors", lambda: 1)

@@ -154,7 +154,7 @@ def test_mnist(tmp_path):
 def test_both_processes_together_answer_like_one(tmp_path, monkeypatch):
     pages = []
     for processors in (1, 2):
-        monkeypatch.setattr(beside, "_processors", lambda processors=processors: processors)
+        monkeypatch.setattr(beside, "processors", lambda processors=processors: processors)
         out = tmp_path / str(processors)
         result = somknn_command("run", "--train-size", 200, "--test-size", 60, "--out", out)
         assert result.exit_code == 0, result.output

@@ -204,7 +204,7 @@ how, method = sys.argv[1:]
 if method == "spawn":
     import numpy
     assert beside._start_method() == "spawn"
-beside._processors = lambda: 2
+beside.processors = lambda: 2
 signals.answer()
 with beside.second_process("somknn.plots.markup") as executor:
     if how.endswith("soon"):

@@ -34,7 +34,7 @@ def drawn_here():
 
 @pytest.fixture
 def two_processors(monkeypatch):
-    monkeypatch.setattr(beside, "_processors", lambda: 2)
+    monkeypatch.setattr(beside, "processors", lambda: 2)
 
 
 def test_every_mark_becomes_its_picture(drawn_here):
@@ -57,7 +57,7 @@ def test_another_process_draws_the_same(drawn_here, two_processors):
 def test_a_fork_draws_the_same(drawn_here):
     """As the commands have it: in a process where nothing else has begun."""
     code = (
-        "import os; from somknn.cli import beside; beside._processors = lambda: 2; "
+        "import os; from somknn.cli import beside; beside.processors = lambda: 2; "
         "assert beside._start_method() == 'fork'\n"
         "with beside.second_process('somknn.plots.markup') as executor:\n"
         "    import test_drawing; print(test_drawing.page(test_drawing.Drawing(executor)), end='')\n"
@@ -91,7 +91,7 @@ def test_the_second_process_ends_with_an_error_of_the_first(two_processors):
 
 
 def test_one_processor_gets_no_second_process(monkeypatch):
-    monkeypatch.setattr(beside, "_processors", lambda: 1)
+    monkeypatch.setattr(beside, "processors", lambda: 1)
     with beside.second_process("somknn.plots.markup") as executor:
         assert executor is None
 

@@ -1,4 +1,4 @@
-"""A second process for work that runs next to a command's own.
+"""Processes for work that runs next to a command's own.
 
 Drawing, imports and compiling hold Python's interpreter lock, so they need their own process to run at the same time.
 Kernels release the lock: a thread (`somknn.threads.in_thread`) is enough to run them during an import.
@@ -21,7 +21,7 @@ Executor = concurrent.futures.Executor
 _PATIENCE = 2.0  # seconds for a thread to end whose process is gone
 
 
-def _processors() -> int:
+def processors() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -75,9 +75,16 @@ def second_process(*modules: str) -> Iterator[Executor | None]:
     None if there is only one processor, or if the system provides no process or semaphore. The process ends with the
     block, whatever it is doing.
     """
-    if _processors() < 2:
+    if processors() < 2:
         yield None
         return
+    with processes(1, *modules) as executor:
+        yield executor
+
+
+@contextlib.contextmanager
+def processes(n: int, *modules: str) -> Iterator[Executor | None]:
+    """An executor with `n` processes, each of which imports `modules` first; as `second_process` otherwise."""
     others, threads = multiprocessing.active_children(), threading.enumerate()
     started: list = []
 
@@ -89,9 +96,10 @@ def second_process(*modules: str) -> Iterator[Executor | None]:
         try:
             with _tracked_quietly():
                 context = multiprocessing.get_context(_start_method())
-                executor = concurrent.futures.ProcessPoolExecutor(1, context, _begin)
+                executor = concurrent.futures.ProcessPoolExecutor(n, context, _begin)
             with signals.blocked():
-                executor.submit(_import, modules)
+                for _ in range(n):
+                    executor.submit(_import, modules)
                 started += [child for child in multiprocessing.active_children() if child not in others]
                 its_threads = [thread for thread in threading.enumerate() if thread not in threads]
                 stack.enter_context(undone_unless_finished(end))

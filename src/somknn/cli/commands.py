@@ -19,6 +19,7 @@ _COMMANDS = {
     "info": "somknn.cli.info",
     "classify": "somknn.cli.classify",
     "predict": "somknn.cli.predict",
+    "warmup": "somknn.cli.warmup",
 }
 
 
