@@ -17,11 +17,10 @@ import _thread
 import itertools
 import os
 import queue
+import sys
 import threading
 import time
 from collections.abc import Callable
-
-import numba
 
 _pool: "_Pool | None" = None
 _pool_lock = threading.Lock()
@@ -46,7 +45,18 @@ if hasattr(os, "register_at_fork"):
 
 def available_threads() -> int:
     """Number of threads that may be used: $NUMBA_NUM_THREADS, by default the processors of this process."""
-    return int(numba.config.NUMBA_NUM_THREADS)
+    if os.path.isfile(".numba_config.yaml"):  # which only Numba reads
+        import numba  # noqa: F401
+    known = getattr(sys.modules.get("numba.core.config"), "NUMBA_NUM_THREADS", None)
+    if known is None:  # as Numba says once it is imported, which takes longer than all that `somknn info` does
+        asked = os.environ.get("NUMBA_NUM_THREADS", "")
+        known = asked if asked.isdecimal() else max(1, processors())
+    return int(known)
+
+
+def processors() -> int:
+    """Number of processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def resolve_n_threads(n_jobs: int | None) -> int:

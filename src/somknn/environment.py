@@ -1,7 +1,6 @@
 """Describe this machine and installation: for `somknn info`, and stored with every measured figure."""
 
 import importlib.metadata
-import os
 import platform
 import sys
 from pathlib import Path
@@ -21,14 +20,8 @@ def _processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def _processors_allowed() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def describe() -> dict[str, Any]:
-    """Versions, processor, instruction set in use, threads and cache folder, ready for JSON.
+    """Versions, processor, instruction set, threads, kernels that came compiled and their cache, ready for JSON.
 
     Raises ValueError if `$SOMKNN_ISA` names an instruction set that this machine does not have.
     """
@@ -41,11 +34,12 @@ def describe() -> dict[str, Any]:
         "packages": {name: importlib.metadata.version(name) for name in _PACKAGES},
         "platform": f"{platform.system()} {platform.release()} {platform.machine()}",
         "processor": _processor(),
-        "processors": _processors_allowed(),
+        "processors": machine.processors(),
         "instruction_set": machine.name_of(machine.select()),
         "instruction_sets": machine.supported(),
         "threads": machine.available_threads(),
         "threading_layer": "Python threads; kernels release the GIL"
         + ("" if getattr(sys, "_is_gil_enabled", lambda: True)() else " (this Python has none)"),
+        "prebuilt_kernels": machine.prebuilt_kernels(),
         "cache_folder": str(machine.cache_folder() or "none: every process compiles anew"),
     }

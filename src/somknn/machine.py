@@ -7,7 +7,16 @@ they do.
 from somknn_kernels.cache_files import cache_folder
 from somknn_kernels.isa import Isa, name_of, select, supported
 from somknn_kernels.origins import counts as kernel_counts
-from somknn_kernels.parallel import Steps, available_threads, check_stopped, per_task, resolve_n_threads, run_tasks
+from somknn_kernels.parallel import (
+    Steps,
+    available_threads,
+    check_stopped,
+    per_task,
+    processors,
+    resolve_n_threads,
+    run_tasks,
+)
+from somknn_kernels.prebuilt import state as prebuilt_kernels
 
 __all__ = [
     "Isa",
@@ -18,6 +27,8 @@ __all__ = [
     "kernel_counts",
     "name_of",
     "per_task",
+    "prebuilt_kernels",
+    "processors",
     "resolve_n_threads",
     "run_tasks",
     "select",

@@ -3,23 +3,47 @@
 import atexit
 import gc
 import importlib
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 
 from somknn.cli.errors import one_line_errors
 
+
+class _Lazy(NamedTuple):
+    """A command that is imported when it is used. `short` is what the list of commands says: its first sentence."""
+
+    module: str
+    short: str
+
+
 _COMMANDS = {
-    "run": "somknn.cli.run",
-    "explore": "somknn.cli.explore",
-    "evaluate": "somknn.cli.evaluate",
-    "tune": "somknn.cli.tune",
-    "som": "somknn.cli.som",
-    "prototypes": "somknn.cli.prototypes",
-    "info": "somknn.cli.info",
-    "classify": "somknn.cli.classify",
-    "predict": "somknn.cli.predict",
-    "warmup": "somknn.cli.warmup",
+    "run": _Lazy("somknn.cli.run", "Classify a data set of digits, or another one, with exact nearest neighbours."),
+    "explore": _Lazy(
+        "somknn.cli.explore", "Show shapes, value ranges, class counts, constant and repeated rows; draw the data."
+    ),
+    "evaluate": _Lazy(
+        "somknn.cli.evaluate", "Train k-NN on the training rows (or load a model) and judge it on the test rows."
+    ),
+    "tune": _Lazy(
+        "somknn.cli.tune",
+        "Choose k, weighting and features by cross-validation on the training rows; then judge on the test rows.",
+    ),
+    "som": _Lazy("somknn.cli.som", "Train a self-organizing map and label its neurons."),
+    "prototypes": _Lazy(
+        "somknn.cli.prototypes", "Classify by a few prototypes of each class, and compare with k-NN on all rows."
+    ),
+    "info": _Lazy(
+        "somknn.cli.info", "Show versions, processor, instruction set, threads, and where compiled kernels come from."
+    ),
+    "classify": _Lazy(
+        "somknn.cli.classify", "Classify the rows of INPUT files with MODEL, a file written by a model's save method."
+    ),
+    "predict": _Lazy("somknn.cli.predict", "Answer the rows of INPUT files with MODEL, whatever kind of model it is."),
+    "warmup": _Lazy(
+        "somknn.cli.warmup",
+        "Compile the kernels that a job needs, so that its first run takes no longer than later ones.",
+    ),
 }
 
 
@@ -31,7 +55,16 @@ class _LazyGroup(click.Group):
         if cmd_name not in _COMMANDS:
             return None
         _collect_rarely()
-        return importlib.import_module(_COMMANDS[cmd_name]).command
+        return importlib.import_module(_COMMANDS[cmd_name].module).command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """As click does, but without importing the commands, which takes ten times as long."""
+        room = formatter.width - 6 - max(map(len, _COMMANDS))
+        rows = [
+            (name, click.Command(name, help=lazy.short).get_short_help_str(room)) for name, lazy in _COMMANDS.items()
+        ]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
 
     def invoke(self, ctx: click.Context) -> Any:
         # From any command; commands handle their other expected errors themselves.

@@ -10,7 +10,7 @@ from somknn.environment import describe
 
 @click.command("info")
 def command() -> None:
-    """Show versions, processor, instruction set, threads and the folder of the compiled kernels."""
+    """Show versions, processor, instruction set, threads, and where compiled kernels come from."""
     with one_line_errors():
         found = describe()
     others = [name for name in found["instruction_sets"] if name != found["instruction_set"]]
@@ -24,6 +24,8 @@ def command() -> None:
         + (f" (also here: {', '.join(others)}; choose with SOMKNN_ISA)" if others else ""),
         "threads": f"{found['threads']} (limit with n_jobs or NUMBA_NUM_THREADS)",
         "threading layer": found["threading_layer"],
+        "prebuilt kernels": "\n".join(f"{level}: {each}" for level, each in found["prebuilt_kernels"].items())
+        or "none came with this installation",
         "cache folder": f"{found['cache_folder']} (choose with SOMKNN_CACHE_DIR)",
     }
     table = Table(box=None, show_header=False, pad_edge=False)
