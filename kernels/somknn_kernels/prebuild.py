@@ -30,9 +30,9 @@ WORKLOAD = ("-c", "from somknn.cli import main; main()", "warmup")
 def build(levels: Sequence[Level], folder: Path) -> list[str]:
     """Build `folder/LEVEL` for each of `levels` that runs here; a line for each about what was done or left out.
 
-    Raises RuntimeError if a workload fails, with what it said.
+    Raises RuntimeError if a workload fails; it has said why on stderr.
     """
-    lines = []
+    lines: list[str] = []
     for level in levels:
         if lacking := level.lacking():
             lines.append(f"{level.name}: left out, this processor lacks {', '.join(lacking)}")
@@ -56,9 +56,9 @@ def _compile(level: Level, cache: str) -> None:
         "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
     }
     others = {name: value for name, value in os.environ.items() if name != "SOMKNN_KERNEL_LOG"}
-    done = subprocess.run([sys.executable, *WORKLOAD], env=others | settings, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, *WORKLOAD], env=others | settings, stdout=subprocess.PIPE, text=True)
     if done.returncode:
-        raise RuntimeError(f"the workload failed for {level.name}:\n{done.stdout}{done.stderr}")
+        raise RuntimeError(f"the workload failed for {level.name}; {done.stdout.strip()}")
 
 
 def _collect(cache: Path, folder: Path) -> tuple[dict[str, str], int]:

@@ -26,7 +26,8 @@ import llvmlite.binding
 from somknn_kernels import cache_files
 from somknn_kernels.levels import LEVELS, Level
 
-FOLDER = Path(__file__).parent / "prebuilt"
+_PACKAGE = Path(__file__).parent
+FOLDER = _PACKAGE / "prebuilt"
 MANIFEST = "manifest.json"
 LAYOUT = 1  # the version of the manifest's form
 _LARGEST = 64 * 2**20  # bytes of a file
@@ -96,8 +97,8 @@ def versions() -> dict[str, str]:
 def sources_digest() -> str:
     """Of all files of this package: changed ones are compiled anew, and so are those that import them."""
     digest = hashlib.sha256()
-    for path in sorted(FOLDER.parent.rglob("*.py")):
-        digest.update(path.relative_to(FOLDER.parent).as_posix().encode() + b"\0" + path.read_bytes())
+    for path in sorted(_PACKAGE.rglob("*.py")):
+        digest.update(path.relative_to(_PACKAGE).as_posix().encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()
 
 

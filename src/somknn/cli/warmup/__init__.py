@@ -48,4 +48,5 @@ def command(what: tuple[str, ...], processes: int | None) -> None:
     if result.lost:
         raise click.ClickException(f"{result.lost} compiled kernels could not be kept in {cache_folder()}")
     if result.failed:
-        raise click.ClickException("; ".join(result.failed))
+        more = f" (and {len(result.failed) - 1} more jobs failed)" if result.failed[1:] else ""
+        raise click.ClickException(f"{result.failed[0]}{more}")
