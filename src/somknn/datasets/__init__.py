@@ -116,9 +116,9 @@ def load(
         - .npz with X_train, y_train, X_test, y_test, or X and y; HDF5 with the same or with groups train and test;
         - .npy with the label in the first column. A file with an X in its name has its labels in the file with a y
           instead, if there is one.
-        - CSV or TSV (also .gz, .bz2, .xz, .zst, .zip), with or without a line of column names, Parquet, Arrow and Feather; `label`,
-          `header` and `drop` say what the columns are. A column of lists, or of images as Hugging Face datasets store
-          them, is a whole row each;
+        - CSV or TSV (also .gz, .bz2, .xz, .zst, .zip), with or without a line of column names, Parquet, Arrow and
+          Feather; `label`, `header` and `drop` say what the columns are. A column of lists, or of images as Hugging
+          Face datasets store them, is a whole row each;
         - a folder of the parts of such a table, as Spark writes it;
         - a folder of folders of images, whose names are the classes; with `train` and `test` above them, or not.
 
