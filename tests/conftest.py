@@ -22,6 +22,7 @@ if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_I
 if int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 1)) > 1:  # before scikit-learn is imported
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -64,12 +65,15 @@ _ROOMS_OF_SEARCHES = {"kernels", "search", "som", "prototypes"}
 
 
 @pytest.fixture(autouse=True)
-def no_small_work(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+def no_small_work(request: pytest.FixtureRequest) -> Iterator[None]:
     """In tests of searches, few rows are searched as many are. Elsewhere they are searched as a user's few rows are.
 
     `tests/search/test_small_work.py` tests how small work begins.
     """
     if _ROOMS_OF_SEARCHES & set(request.path.relative_to(Path(__file__).parent).parts):
-        from somknn.search import allowance
+        from somknn.search.allowance import withheld
 
-        monkeypatch.setattr(allowance, "_ALL", -1.0)
+        with withheld():
+            yield
+    else:
+        yield

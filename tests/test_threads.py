@@ -14,7 +14,8 @@ import pytest
 from reference import search as reference
 from somknn import SOM, KMeans, KNeighborsClassifier, NearestNeighbors
 from somknn.neighbors import ExactIndex, FaissIndex
-from somknn.search import allowance, few_vectors
+from somknn.search import few_vectors
+from somknn.search.allowance import withheld
 from somknn.search.few_vectors import FewVectorsSearch
 from two_fits import CASES, DIGITS, FEW, MANY, QUERIES, Case, outcome, same
 
@@ -142,12 +143,12 @@ def test_a_search_goes_on_by_codes_that_another_gives_up_meanwhile(monkeypatch):
 
     Another thread discovers that after this one has checked for codes and before it uses them.
     """
-    monkeypatch.setattr(allowance, "_ALL", 0.0)  # no brute force before the codes
     random = np.random.default_rng(0)
     rows, prototypes = (random.integers(0, 256, (n, 100)).astype(np.uint8) for n in (7000, 70))
     expected = reference.nearest(rows[:50], prototypes, 1)
     shared = FewVectorsSearch(prototypes)
-    shared.prepare(2)
+    with withheld():  # codes at once, without brute force before them
+        shared.prepare(2)
     between = []
 
     def empty(*arguments):
