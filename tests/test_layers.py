@@ -43,6 +43,7 @@ SOMKNN = [
 # Trainers, votes, images and files call the kernels of their own subject. All other ways to kernels lead through
 # `machine` and `search`.
 CALL_KERNELS = {
+    "datasets/parquet_pages.py",
     "datasets/text.py",
     "grouping.py",
     "images/deformation.py",

@@ -7,7 +7,7 @@ import pytest
 
 from somknn.batch import BatchError
 from somknn.batch.sources import open_source
-from somknn.datasets import tables
+from somknn.datasets import parquet_files
 
 ROWS = np.random.default_rng(0).integers(0, 256, (331, 6), dtype=np.uint8)
 
@@ -52,8 +52,8 @@ def read(path, n, start=None):
 @pytest.mark.parametrize("lists", [False, True])
 @pytest.mark.parametrize("ending", ["parquet", "arrow"])
 def test_rows_are_the_tables(tmp_path, monkeypatch, ending, lists, missing, size):
-    monkeypatch.setattr(tables, "_LIST_ROWS", 17)
-    monkeypatch.setattr(tables, "_COLUMN_BYTES", 17 * 6)
+    monkeypatch.setattr(parquet_files, "_LIST_ROWS", 17)
+    monkeypatch.setattr(parquet_files, "_COLUMN_BYTES", 17 * 6)
     table, expected = table_of(ROWS, lists, missing)
     write(table, tmp_path / f"in.{ending}", size)
     for n in (7, 90, 331, 5000):

@@ -27,8 +27,8 @@ from somknn.datasets.arrow_files import ArrowSource
 from somknn.datasets.chunks import BatchError, Chunk, Reject
 from somknn.datasets.hdf5 import HDF5Source
 from somknn.datasets.image_files import ImageSource
+from somknn.datasets.parquet_files import ParquetSource
 from somknn.datasets.separators import UNSAID, TextOptions, format_of, plain_lines
-from somknn.datasets.tables import ParquetSource
 from somknn.datasets.text import compact, parse_rows
 
 _LINES_AT_ONCE = (2000, 100, 1)

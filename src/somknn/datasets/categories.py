@@ -13,6 +13,7 @@ from somknn.datasets import columns, labels, readers
 from somknn.datasets.text import compact, parse_rows
 
 TEXT = "text"  # said in place of names: all columns of text
+ANY_TEXT = "any text"  # the same, whatever stands in them: for looking only
 MOST = 1000  # categories of a column
 
 
@@ -23,7 +24,7 @@ def category_of(cell: str) -> str:
 
 def named(said: Sequence[str | int], names: Sequence[str] | None, width: int, path: Any) -> list[int]:
     """The positions of the columns that a user names as categories."""
-    return [columns.find(each, names, width, (path, "--categories")) for each in said if each != TEXT]
+    return [columns.find(each, names, width, (path, "--categories")) for each in said if each not in (TEXT, ANY_TEXT)]
 
 
 def rows_of_cells(
@@ -38,13 +39,14 @@ def rows_of_cells(
     categories: list[int] = []
     for column, position in zip(cells, layout.features, strict=True):
         if position in layout.categories or position in (known or ()):
-            found.append(_texts(column, position, layout))
+            found.append(_texts(column, position, layout, ANY_TEXT in asked.categories))
             categories.append(position)
             continue
         values = numbers_of_cells(column, asked.missing)
-        if isinstance(values, int) and known is None and TEXT in asked.categories:
-            _require_text(column, values, places, position, layout, asked)
-            found.append(_texts(column, position, layout))
+        if isinstance(values, int) and known is None and {TEXT, ANY_TEXT} & set(asked.categories):
+            if TEXT in asked.categories:
+                _require_text(column, values, places, position, layout, asked)
+            found.append(_texts(column, position, layout, ANY_TEXT in asked.categories))
             categories.append(position)
         elif isinstance(values, int):
             raise ValueError(bad_cell(column[values], places[values], position, layout, missing=asked.missing))
@@ -95,7 +97,7 @@ def bad_cell(cell: str, place: str, position: int, layout: Any, *, missing: bool
     return f"{where}: {columns.shortened(cell)!r} is not a finite number{advice}"
 
 
-def _texts(column: Sequence[str], position: int, layout: Any) -> np.ndarray:
+def _texts(column: Sequence[str], position: int, layout: Any, any_number: bool) -> np.ndarray:
     texts = np.empty(len(column), object)
     same: dict[str, str] = {}  # one string for each category, not for each cell
     for i, cell in enumerate(column):
@@ -103,7 +105,7 @@ def _texts(column: Sequence[str], position: int, layout: Any) -> np.ndarray:
             same[cell] = category_of(cell)
         texts[i] = same[cell]
     n = len(set(same.values()))
-    if n > MOST:
+    if n > MOST and not any_number:
         raise ValueError(
             f"{layout.path}, {layout.column(position)}: {n:,} different texts, more than {MOST:,} categories: --drop "
             f"{columns.how_to_say(position, layout.names)} leaves the column out"

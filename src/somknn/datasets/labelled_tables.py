@@ -10,7 +10,7 @@ from somknn.datasets import categories, labelled, labels
 from somknn.datasets.arrow_cells import require_exact
 from somknn.datasets.arrow_files import ArrowSource
 from somknn.datasets.kinds import kind_of
-from somknn.datasets.tables import ParquetSource
+from somknn.datasets.parquet_files import ParquetSource
 from somknn.datasets.text import compact
 
 _ROWS = 50_000
@@ -33,7 +33,7 @@ def read_table(path: Path, asked: labelled.Asked, like: labelled.Layout | None =
     else:
         layout = labelled.same(path, names, len(names), like)
     texts = [j for j in layout.features if j in layout.categories]
-    if like is None and categories.TEXT in asked.categories:
+    if like is None and {categories.TEXT, categories.ANY_TEXT} & set(asked.categories):
         texts = sorted({*texts, *source.texts(layout.features)})
     marks = {f"{_TEXT}{j}": j for j in texts} | ({} if layout.label is None else {_LABEL: layout.label})
     source.select([j for j in layout.features if j not in texts], marks)

@@ -23,13 +23,13 @@ _SLACK = 1 << 16  # headers, padding, nearly empty blocks
 
 _UNCOUNTED = 100  # bytes of a header that some old writers did not count in a column's size
 _FIRST_READ, _LONGEST_HEADER = 1 << 9, 1 << 20
-_DATA, _DICTIONARY, _DATA_2 = 0, 2, 3  # kinds of pages
+DATA, DICTIONARY, DATA_2 = 0, 2, 3  # kinds of pages
 _CODECS = 8  # that Parquet has: 0 to 7
 _OPTIONAL, _REPEATED = 1, 2  # kinds of schema elements
 _SIZE_STATISTICS = 16  # the field of a column's metadata that counts values by level
 _INT32 = 5  # Thrift's number for it
 _STRUCT = 12  # Thrift's number for it
-_FIELDS = {_DATA: 5, _DICTIONARY: 7, _DATA_2: 8}  # number of the field that holds each page type's own header
+_FIELDS = {DATA: 5, DICTIONARY: 7, DATA_2: 8}  # number of the field that holds each page type's own header
 
 
 def check_codecs(path: Path) -> None:
@@ -78,13 +78,31 @@ def _most_levels(schema: list[dict[int, Any]]) -> list[tuple[int, int]]:
     return leaves
 
 
-def check_pages(path: Path, row_group: Any, values_per_row: int, names: list[str] | None = None) -> None:
+class Page(NamedTuple):
+    """A page of a Parquet column: where its bytes begin, how many there are, packed and unpacked, and its header."""
+
+    at: int
+    packed: int
+    unpacked: int
+    kind: int
+    header: dict[int, Any]
+
+    @property
+    def inner(self) -> dict[int, Any]:
+        """The header of its own kind: number of values, encodings."""
+        return self.header.get(_FIELDS.get(self.kind, 0), {})
+
+
+def check_pages(
+    path: Path, row_group: Any, values_per_row: int, names: list[str] | None = None
+) -> dict[int, list[Page]]:
     """Raise BatchError if a page of a Parquet row group declares an impossible size.
 
     `names` are the columns that will be read; None for all.
     `row_group` is pyarrow's metadata; `values_per_row` is the length of the lists in a column of lists, otherwise 1.
-    Reads the header of each page, which takes about 40 µs per page.
+    Reads the header of each page, which takes about 40 µs per page, and returns the pages by the number of the column.
     """
+    found = {}
     size = os.path.getsize(path)
     with open(path, "rb", buffering=0) as file:
         for j in range(row_group.num_columns):
@@ -95,12 +113,13 @@ def check_pages(path: Path, row_group: Any, values_per_row: int, names: list[str
             ):
                 continue
             try:
-                _check_column(file.fileno(), column, row_group.num_rows * values_per_row, size)
+                found[j] = _check_column(file.fileno(), column, row_group.num_rows * values_per_row, size)
             except ValueError as error:
                 raise BatchError(f"{path}: damaged, column {column.path_in_schema!r}: {error}") from None
+    return found
 
 
-def _check_column(descriptor: int, column: Any, most_values: int, size: int) -> None:
+def _check_column(descriptor: int, column: Any, most_values: int, size: int) -> list[Page]:
     n_values = column.num_values
     if not 0 <= n_values <= most_values:
         raise ValueError(f"{n_values:,} values where its rows have {most_values:,}")
@@ -113,9 +132,9 @@ def _check_column(descriptor: int, column: Any, most_values: int, size: int) -> 
     end = min(size, end + _UNCOUNTED)
     expansion = _EXPANSION.get(column.compression.split("_")[0])
     if expansion is None:
-        return  # pyarrow does not have this codec either
+        return []  # pyarrow does not have this codec either
     sized = _SIZED.get(column.physical_type, 1 << 62)  # text and bytes may be of any length
-    seen = 0
+    seen, pages = 0, []
     while seen < n_values and at < end:
         length, header = _page_header(descriptor, at, end)
         at += length
@@ -128,10 +147,12 @@ def _check_column(descriptor: int, column: Any, most_values: int, size: int) -> 
         kind = _number(header, 1)
         inner = header.get(_FIELDS.get(kind, 0), {})
         values = _number(inner, 1, 0) if isinstance(inner, dict) else -1
-        if not 0 <= values <= (unpacked if kind == _DICTIONARY else n_values):
+        if not 0 <= values <= (unpacked if kind == DICTIONARY else n_values):
             raise ValueError(f"a page of {unpacked:,} bytes claims to hold {values:,} values")
-        seen += 0 if kind == _DICTIONARY else values
+        seen += 0 if kind == DICTIONARY else values
+        pages.append(Page(at, packed, unpacked, kind, header))
         at += packed
+    return pages
 
 
 def _number(fields: dict[int, Any], field: int, otherwise: int = -1) -> int:

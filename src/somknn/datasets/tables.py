@@ -1,12 +1,9 @@
-"""Parquet files, and what they share with Arrow files: streamed rows.
+"""What Parquet and Arrow files share: streamed rows of columns, or of one column of vectors.
 
 See `somknn.batch.sources` for the interface of a source.
 """
 
-import bisect
-import itertools
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +14,6 @@ import numpy as np
 from somknn.datasets import columns
 from somknn.datasets.arrow_cells import (
     Odd,
-    first_width,
     is_text,
     is_vector,
     marks_of,
@@ -28,15 +24,6 @@ from somknn.datasets.arrow_cells import (
     storage,
 )
 from somknn.datasets.chunks import BatchError, Chunk, Reject
-from somknn.datasets.table_claims import check_codecs, check_pages
-
-# Rows decoded at a time: 1,000 of a list column (its values and levels stay in the cache, which saves 20% of the time
-# compared with 5,000), 4 MB of separate columns (each batch costs some microseconds per column).
-_LIST_ROWS = 1000
-_COLUMN_BYTES = 4 << 20
-_UNEVEN = 4  # lists longer than the first one, by so much, are read and told one by one; beyond that it is damage
-_MOST_VALUES = 1 << 20  # in a list
-_BUFFER_BYTES = 16 << 20  # compressed bytes read ahead, over all columns
 
 
 class TableSource:
@@ -267,97 +254,6 @@ def store(values: np.ndarray, parts: list[tuple[int, np.ndarray]]) -> np.ndarray
     for at, part in parts:
         values[at : at + len(part)] = part
     return values
-
-
-class ParquetSource(TableSource):
-    """A Parquet file. Row groups that fall into the same chunk are decoded in parallel."""
-
-    n_rows: int
-
-    def _open(self) -> Any:
-        file = self._file()
-        self._metadata = file.metadata
-        check_codecs(Path(self.path))
-        sizes = [self._metadata.row_group(group).num_rows for group in range(self._metadata.num_row_groups)]
-        self._starts = [0, *itertools.accumulate(sizes)]
-        self.n_rows = self._starts[-1]
-        return file.schema_arrow
-
-    def _file(self, metadata: Any = None) -> Any:
-        require_pyarrow()
-        import pyarrow.parquet as pq
-
-        # A small read buffer instead of whole column chunks: memory stays bounded.
-        size = 1 << 20 if metadata is None else min(1 << 20, max(1 << 14, _BUFFER_BYTES // metadata.num_columns))
-        return pq.ParquetFile(self.path, metadata=metadata, buffer_size=size, pre_buffer=False)
-
-    def _group(self, group: int, first: int, n: int) -> BatchRows:
-        """The rows of a row group from row `first` of the file."""
-        # Columns that are left out are neither read nor checked.
-        chosen, vector = self._chosen(), self._vector
-        names = None if chosen is None else [self.names_in_file[at] for at in chosen]
-        values_per_row = 1 if vector is None else self.width * (1 if self._is_fixed(vector) else _UNEVEN)
-        check_pages(self.path, self._metadata.row_group(group), values_per_row, names)
-        step = max(1, _COLUMN_BYTES // max(1, self.width * self.dtype.itemsize)) if vector is None else _LIST_ROWS
-        with self._damage():
-            # Arrow decodes separate columns in threads, but a single column (of lists) in one thread only.
-            batches = self._file(self._metadata).iter_batches(
-                batch_size=min(n, step), row_groups=[group], columns=names, use_threads=vector is None
-            )
-        return BatchRows(batches, max(0, first - self._starts[group]))
-
-    def _is_fixed(self, column: int) -> bool:
-        kind = storage(self._types[column])
-        while require_pyarrow().types.is_fixed_size_list(kind):
-            kind = storage(kind.value_type)
-        return not is_vector(kind)
-
-    def _first_width(self, column: int) -> int | None:
-        name = self.names_in_file[column]
-        for group in range(self._metadata.num_row_groups):
-            if self._starts[group + 1] == self._starts[group]:
-                continue
-            check_pages(self.path, self._metadata.row_group(group), _MOST_VALUES, [name])
-            for batch in self._file(self._metadata).iter_batches(
-                batch_size=1, row_groups=[group], columns=[name], use_threads=False
-            ):
-                width = first_width(batch.column(name))
-                if width is not None:
-                    return width
-        return None
-
-    def chunks(self, n: int, start: Any) -> Iterator[Chunk]:
-        row = int(start or 0)
-        opened: dict[int, BatchRows] = {}
-        with ThreadPoolExecutor(1 if self._vector is None else require_pyarrow().cpu_count(), "somknn-parquet") as pool:
-            while row < self.n_rows:
-                stop = min(row + n, self.n_rows)
-                yield self._chunk(*self._read(row, stop, opened, pool))
-                row = stop
-
-    def _read(
-        self, row: int, stop: int, opened: dict[int, BatchRows], pool: ThreadPoolExecutor
-    ) -> tuple[np.ndarray, int, Filled]:
-        """The rows from `row` to `stop`; `opened` holds the partly read row group after the last row read."""
-        starts = self._starts
-        groups = range(bisect.bisect_right(starts, row) - 1, bisect.bisect_left(starts, stop))
-        rows = {g: opened.pop(g) if g in opened else self._group(g, row, stop - row) for g in groups}
-        with self._damage():
-            if not rows[groups[0]].any_left():  # before memory is allocated
-                raise BatchError(f"{self.path}: damaged (no rows in row group {groups[0]})")
-        values = np.empty((stop - row, self.width), self.dtype)
-        places = {group: (max(row, starts[group]) - row, min(stop, starts[group + 1]) - row) for group in groups}
-        jobs = {group: pool.submit(self._fill, values[slice(*places[group])], rows[group]) for group in groups}
-        filled = Filled()
-        for group, (begin, end) in places.items():
-            part = jobs[group].result()
-            if part.n < end - begin:
-                raise BatchError(f"{self.path}: damaged (row group {group} is shorter than the file says)")
-            filled.add(part, begin)
-        if starts[groups[-1] + 1] > stop:
-            opened[groups[-1]] = rows[groups[-1]]
-        require_pyarrow().default_memory_pool().release_unused()
-        return store(values, filled.other), row, filled
 
 
 def require_pyarrow() -> Any:

@@ -17,7 +17,7 @@ from somknn.batch.sources import ArraySource, open_source
 from somknn.datasets import packed
 from somknn.datasets.chunks import BatchError, Chunk
 from somknn.datasets.image_files import ImageSource
-from somknn.datasets.tables import ParquetSource
+from somknn.datasets.parquet_files import ParquetSource
 
 _MODELS = 4  # most models that a process keeps loaded; the least recently used is dropped
 _BLOCK_BYTES = 64_000_000
