@@ -12,7 +12,7 @@ import somknn
 from somknn import datasets
 from somknn.cli import main
 
-QUICK = {
+QUICK: dict[str, list] = {
     "run": [],
     "tune": ["--k", "1-5", "--cv", 3, "--bootstrap", 0],
     "evaluate": ["--bootstrap", 0],
@@ -248,3 +248,55 @@ def test_integers_for_a_scaled_model_of_fractions_are_asked_about(tmp_path):
         )
         result = command(*arguments, "--cast")
         assert result.exit_code == 0, result.output
+
+
+def explored(path, tmp_path, *more):
+    result = command("explore", "--dataset", path, "--out", tmp_path / "x", *more)
+    assert result.exit_code == 0, result.output
+    found = json.loads((tmp_path / "x" / "explore.json").read_text())
+    return result, found, {column["name"]: column for column in found["columns"]}
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_explore_shows_each_column(folder, tmp_path, ending):
+    frame = penguins()
+    result, found, columns = explored(folder / f"p.{ending}", tmp_path)
+    for shown in ("whole numbers", "fractions", "text", "Torgersen (", "rows of each class"):
+        assert shown in result.output
+    assert [*columns] == ["island", "bill", "sex", "mass", "zone", "label"]
+    bill, mass, sex = columns["bill"], columns["mass"], columns["sex"]
+    assert (bill["kind"], mass["kind"], sex["kind"]) == ("fractions", "whole numbers", "text")
+    assert (bill["smallest"], bill["largest"]) == (frame["bill"].min(), frame["bill"].max())
+    assert bill["distinct"] == frame["bill"].nunique()
+    np.testing.assert_allclose(mass["mean"], frame["mass"].mean())
+    assert (mass["missing"], sex["missing"]) == (frame["mass"].isna().sum(), (frame["sex"] == "").sum())
+    assert (sex["distinct"], sex["smallest"]) == (2, None)
+    counts = frame["island"].value_counts()
+    assert (columns["island"]["most_frequent"], columns["island"]["times"]) == (counts.index[0], counts.iloc[0])
+    assert found["train"]["not_finite_values"] + found["test"]["not_finite_values"] == mass["missing"]
+    assert found["train"]["largest"] == max(found["train"]["largest"], bill["largest"])
+
+
+def test_explore_shows_what_training_would_refuse(tmp_path):
+    """Numbers beside texts, names, an empty column, a label that is a number, many classes."""
+    path = tmp_path / "t.csv"
+    rows = [f"{'?' if i == 3 else i},name {i},,{i / 4}" for i in range(60)]
+    path.write_text("age,name,empty,target\n" + "\n".join(rows) + "\n")
+    result, found, columns = explored(path, tmp_path)
+    assert [column["kind"] for column in columns.values()] == ["text and numbers", "text", "nothing", "fractions"]
+    assert columns["label"]["largest"] == 59 / 4
+    assert found["train"]["class_counts"] == {}
+    assert "rows of each class" not in result.output
+    many = tmp_path / "many.csv"
+    many.write_text("a,target\n" + "".join(f"{i % 7},{i}\n" for i in range(300)))
+    _, found, columns = explored(many, tmp_path)
+    assert columns["label"]["distinct"] == 300
+    assert columns["a"]["distinct"] == 7
+    _, _, columns = explored(many, tmp_path, "--label", "none")
+    assert [*columns] == ["a", "target"]
+
+
+def test_explore_shows_pixels_as_pictures(tmp_path):
+    _, found, columns = explored("digits", tmp_path)
+    assert columns == {}
+    assert found["image_shape"] == [8, 8]

@@ -138,6 +138,8 @@ def look_up(data, bit_width, table, n_entries, out):
             at += n_bytes
             if number >= n_entries:
                 return False
-            out[done : done + count] = table[number]
+            entry = table[number]
+            for i in range(done, done + count):
+                out[i] = entry
         done += count
     return highest < n_entries

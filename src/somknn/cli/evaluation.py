@@ -149,13 +149,14 @@ def load(
     *,
     labels_needed: bool = True,
     model: Any = None,
+    encode: bool = True,
     impute: str | None = None,
     **columns: Any,
 ) -> Any:
     """Load the data set; its labels, if it has any, must be classes. `columns` are the values of `COLUMNS`.
 
-    Categories are coded and missing cells filled in as training rows say, or left to a saved `model` that does so. What
-    was taken for granted about the columns is said on stderr.
+    Categories are coded and missing cells filled in as training rows say, unless a saved `model` does so, or without
+    `encode`. What was taken for granted about the columns is said on stderr.
     """
     from somknn import datasets
 
@@ -180,7 +181,7 @@ def load(
         require_labels(data, dataset)
     if data.y_train is not None and columns.get("task") != "regression":
         require_classes(data, dataset)
-    if model is not None or not (data.categories or impute):
+    if model is not None or not encode or not (data.categories or impute):
         return data
     from somknn.evaluation.encoding import encoded
 
@@ -210,7 +211,9 @@ def require_classes(data: Any, dataset: str) -> None:
     rare = int((counts <= few).sum())
     if len(counts) > 20 and 2 * rare > len(counts):
         rows = "one row" if few == 1 else "one or two rows"
-        raise ValueError(
+        from somknn.datasets.labels import NotClasses
+
+        raise NotClasses(
             f"{dataset}: the labels look like quantities, not classes: {len(counts):,} different ones, {rare:,} of "
             f"them with {rows}: --task regression (of run, tune and evaluate) predicts numbers; --label NAME or NUMBER "
             "names another column"

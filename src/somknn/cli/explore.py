@@ -12,6 +12,8 @@ from somknn.cli import evaluation as shared
 from somknn.cli.errors import one_line_errors
 from somknn.cli.parameters import with_options
 
+_SHOWN = 40  # columns in the terminal
+
 
 @click.command("explore")
 @with_options(shared.data_options)
@@ -24,7 +26,10 @@ def command(
     out: Path,
     **columns: Any,
 ) -> None:
-    """Show shapes, value ranges, class counts, constant and repeated rows; draw the data."""
+    """Show shapes, value ranges, class counts, constant and repeated rows, and each column of a table; draw the data.
+
+    Columns of text, missing cells and labels that are numbers are shown as they are, whatever they hold.
+    """
     console = Console(highlight=False)
     with one_line_errors():
         from somknn._files import replacing
@@ -33,8 +38,7 @@ def command(
 
         require_matplotlib()
         shared.check_places(dataset, out, "explore.json", "*.png")
-        unlabelled = (columns["label"] or "").strip().lower() == "none"
-        data = shared.load(dataset, train_size, test_size, image_shape, labels_needed=not unlabelled, **columns)
+        data = _load(dataset, train_size, test_size, image_shape, columns)
         with shared.working("looking at the rows"):
             found = explore(data)
         out.mkdir(parents=True, exist_ok=True)
@@ -50,10 +54,34 @@ def command(
     console.print("Written: " + ", ".join(map(str, paths)), soft_wrap=True)
 
 
+def _load(
+    dataset: str,
+    train_size: int | None,
+    test_size: int | None,
+    image_shape: tuple[int, int] | None,
+    columns: dict[str, Any],
+) -> Any:
+    """The data set as it is: with texts, missing cells, and labels of any kind."""
+    from somknn import datasets
+    from somknn.datasets import kinds
+    from somknn.datasets.labels import NotClasses
+
+    unlabelled = (columns["label"] or "").strip().lower() == "none"
+    files = datasets.files_of(dataset)
+    is_table = any(kinds.bare_suffix(path) in kinds.TABLES for path in files[:1])
+    if is_table:
+        columns |= {"categories": (*columns["categories"], "any text"), "missing": True}
+    given = dataset, train_size, test_size, image_shape
+    try:
+        return shared.load(*given, labels_needed=not unlabelled, encode=False, **columns)
+    except NotClasses:
+        return shared.load(*given, labels_needed=not unlabelled, encode=False, task="regression", **columns)
+
+
 def _figures(data: Any) -> dict[str, Any]:
     from somknn.plots import explore as plots
 
-    if data.y_train is None:  # the pictures are of classes
+    if data.y_train is None or data.y_train.dtype.kind == "f":  # the pictures are of classes
         return {}
     figures = {"class-frequencies": plots.class_frequencies(data)}
     if data.image_shape is not None and len(data.image_shape) == 2:
@@ -61,6 +89,20 @@ def _figures(data: Any) -> dict[str, Any]:
         figures["first-images"] = plots.first_images(data)
         figures["class-means"] = plots.mean_images(data)
     return figures
+
+
+def _print_columns(console: Console, found: Any) -> None:
+    table = Table(title="columns, training and test rows together", title_justify="left")
+    for heading in ("column", "holds", "missing", "distinct", "range", "most frequent"):
+        table.add_column(heading, justify="right" if heading in ("missing", "distinct") else "left")
+    for each in found[:_SHOWN]:
+        span = "" if each.smallest is None else f"{each.smallest:.4g} to {each.largest:.4g}"
+        often = "" if each.most_frequent is None or each.times == 1 else f"{each.most_frequent[:20]} ({each.times:,})"
+        missing = f"{each.missing:,}" if each.missing else ""
+        table.add_row(each.name, each.kind, missing, f"{each.distinct:,}", span, often)
+    console.print(table)
+    if len(found) > _SHOWN:
+        console.print(f"{len(found) - _SHOWN:,} more columns in explore.json")
 
 
 def _print(console: Console, found: Any) -> None:
@@ -83,6 +125,8 @@ def _print(console: Console, found: Any) -> None:
     shown = ", ".join(names) if len(names) <= 4 else f"{names[0]}, {names[1]}, … {names[-1]}"
     table.add_row("feature names", shown, "")
     console.print(table)
+    if found.columns:
+        _print_columns(console, found.columns)
     if not found.train.class_counts:
         return
     counts = Table(title="rows of each class", title_justify="left")

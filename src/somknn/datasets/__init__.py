@@ -152,8 +152,8 @@ def load(
     task : {"classification", "regression"}, default="classification"
         Whether the label is a class or, for "regression", a number to predict: float64, fractions too.
     categories : sequence of str or int
-        Columns of a table whose cells are categories, by name or by number from 1; "text": all columns of text. The
-        rows then are objects: texts and floats.
+        Columns of a table whose cells are categories, by name or by number from 1; "text": all columns of text;
+        "any text": the same without a look at whether they are categories. The rows then are objects: texts and floats.
     missing : bool, default=False
         Whether cells of a table's numbers may be empty, NA, N/A, NaN, NULL or None. They become NaN. An empty cell
         among texts is a category of its own.

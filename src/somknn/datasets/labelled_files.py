@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from somknn.datasets import columns, hdf5, kinds, labelled, readers, sources
+from somknn.datasets.labels import NotClasses
 
 
 @dataclass
@@ -54,7 +55,7 @@ def checked(
         return rows, y.astype(np.float64), shape
     if y.dtype.kind == "f":
         if not np.isfinite(y).all() or (y != np.rint(y)).any():
-            raise ValueError(
+            raise NotClasses(
                 f"{path}: labels must be whole numbers or text{advice}; --task regression predicts numbers"
             )
         if (abs(y) > 2**53).any():

@@ -13,6 +13,10 @@ _WHOLE = re.compile(r"[+-]?[0-9]{1,400}(?:\.0*)?")  # Python reads no more than 
 _INT64 = np.iinfo(np.int64)
 
 
+class NotClasses(ValueError):
+    """Labels that are quantities where classes are expected."""
+
+
 def read(texts: list[str], places: list[str], layout: Any, quantities: bool) -> np.ndarray:
     """The cells of a label as classes (int64 or text) or, with `quantities`, as float64.
 
@@ -57,7 +61,7 @@ def as_classes(texts: list[str], places: list[str], layout: Any) -> np.ndarray:
     if None in whole:
         first = whole.index(None)
         line1 = "; the file has no column names, so its first column was taken" if layout.guessed else ""
-        raise ValueError(
+        raise NotClasses(
             f"{where.format(places[first])}: {columns.shortened(texts[first])!r} is a fraction, and labels are whole "
             f"numbers or text{line1}: --label names another column, --label none says that there is none, --task "
             "regression predicts numbers"
