@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from click.testing import CliRunner
+from sklearn.decomposition import PCA
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -92,8 +93,8 @@ def test_what_does_not_go_together(tmp_path):
     with pytest.raises(BatchError, match="a KNeighborsRegressor is no classifier, which --proba"):
         predict(tmp_path / "m", tmp_path / "rows.npy", tmp_path / "out.npy", proba=True)
     save(make_pipeline(StandardScaler()).fit(X), tmp_path / "m")
-    with pytest.raises(BatchError, match="a Pipeline gives no predictions"):
-        predict(tmp_path / "m", tmp_path / "rows.npy", tmp_path / "out.npy")
+    with pytest.raises(BatchError, match="a Pipeline is no classifier; somknn predict takes it"):
+        classify(tmp_path / "m", tmp_path / "rows.npy", tmp_path / "out.npy")
 
 
 def test_command(tmp_path):
@@ -104,3 +105,35 @@ def test_command(tmp_path):
     assert done.stdout.splitlines()[0] == "row,value"
     done = CliRunner().invoke(main, ["predict", *map(str, [tmp_path / "m", tmp_path / "none.npy", "-o", "-"])])
     assert (done.exit_code, done.stderr.startswith("somknn predict: ")) == (6, True)
+
+
+def test_columns_of_a_transformer(tmp_path):
+    frame = pd.DataFrame(X, columns=list("abcde"))
+    for model, names in (
+        (make_pipeline(StandardScaler()), list("abcde")),
+        (make_pipeline(StandardScaler(), PCA(2)), ["pca0", "pca1"]),
+        (somknn.SOMFeatureSelector(n_features=3, som=somknn.SOM(3, 3, epochs=2, random_state=0)), None),
+    ):
+        model.fit(frame)
+        expected = model.transform(pd.DataFrame(NEW, columns=list("abcde")))
+        found = answered(tmp_path, model)
+        assert list(found.dtype.names)[2:] == (names or list(model.get_feature_names_out()))
+        for j, name in enumerate(found.dtype.names[2:]):
+            np.testing.assert_allclose(found[name], expected[:, j], rtol=1e-12)
+
+
+def test_columns_without_names_and_names_that_are_taken(tmp_path):
+    model = make_pipeline(StandardScaler()).fit(X)
+    save(model, tmp_path / "m")
+    np.save(tmp_path / "rows.npy", NEW)
+    predict(tmp_path / "m", tmp_path / "rows.npy", tmp_path / "o.csv")
+    assert list(pd.read_csv(tmp_path / "o.csv")) == ["row", "x0", "x1", "x2", "x3", "x4"]
+    taken = pd.DataFrame(NEW, columns=["row", *"bcde"])
+    save(make_pipeline(StandardScaler()).fit(taken), tmp_path / "n")
+    taken.to_parquet(tmp_path / "rows.parquet")
+    predict(tmp_path / "n", tmp_path / "rows.parquet", tmp_path / "p.csv")
+    found = pd.read_csv(tmp_path / "p.csv")
+    assert list(found) == ["row", "row transformed", *"bcde"]
+    assert list(found["row"]) == list(range(120))
+    with pytest.raises(BatchError, match="is no classifier"):
+        predict(tmp_path / "m", tmp_path / "rows.npy", tmp_path / "q.csv", proba=True)

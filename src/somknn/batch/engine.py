@@ -26,6 +26,7 @@ from somknn.batch.prediction import (
     check_model,
     forget_names,
     kind_of,
+    names_of_columns,
     predict_columns,
     set_threads,
     takes_missing,
@@ -136,7 +137,8 @@ def predict(model: Any, inputs: Any, output: Any, **more: Any) -> Summary:
     """The same as `classify`, for every kind of model.
 
     A regressor's output has `value` (`value_1`, … for several), a map's `map_row`, `map_column` and the `distance` to
-    that neuron, a K-Means' `cluster` and the `distance` to its centre, an index's `neighbor_1`, `distance_1` and so on.
+    that neuron, a K-Means' `cluster` and the `distance` to its centre, an index's `neighbor_1`, `distance_1` and so on,
+    a transformer's its columns, under their names or as `feature_1` and so on.
     A classifier's is that of `classify`. `proba` and `top` are for classifiers, `neighbors` for what has neighbours.
     """
     return classify(model, inputs, output, any_kind=True, **more)
@@ -337,7 +339,10 @@ class Run:
             mark = columns[f"{_MARK}{i}"]
             width = max(text_width(mark), widths[i]) if widths else 0
             marks[name] = mark.astype(f"U{width}") if width else mark
-        return writers.named_columns(columns, files, self.classes, marks)
+        transformed = columns.get("transformed")
+        given = self.schema.feature_names
+        names = [] if transformed is None else names_of_columns(self.model, given, transformed.shape[1])
+        return writers.named_columns(columns, files, self.classes, marks, names)
 
     def _stream(self) -> None:
         header = True

@@ -4,6 +4,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from sklearn.base import BaseEstimator, is_regressor
+from sklearn.exceptions import NotFittedError
 from sklearn.utils import get_tags
 
 from somknn.batch.coding import coding_of, decoded, fills_missing
@@ -56,7 +57,7 @@ def takes_missing(model: Any) -> bool:
 
 
 def kind_of(model: Any) -> str | None:
-    """What a model answers: classes, values, units of a map, clusters, or neighbours; None for anything else."""
+    """What a model answers: classes, values, units of a map, clusters, neighbours or columns; None for nothing."""
     last = model.steps[-1][1] if hasattr(model, "steps") else model
     if hasattr(model, "predict") and hasattr(model, "classes_"):
         return "classes"
@@ -64,13 +65,26 @@ def kind_of(model: Any) -> str | None:
         return "values"
     if hasattr(last, "_nearest_unit"):
         return "units" if hasattr(last, "codebook_") else "clusters"
-    return "neighbors" if hasattr(last, "kneighbors") else None
+    if hasattr(last, "kneighbors"):
+        return "neighbors"
+    return "columns" if hasattr(last, "transform") else None
+
+
+def names_of_columns(model: Any, given: list[str] | None, n: int) -> list[str]:
+    """The names of `n` columns that a model makes of columns with the names `given`, or feature_1 and so on."""
+    try:
+        names = [str(name) for name in model.get_feature_names_out(given)]
+    except (AttributeError, ValueError, NotFittedError):  # a step that does not name its columns
+        names = []
+    if len(names) != n or len(set(names)) < n:
+        names = [f"feature_{j + 1}" for j in range(n)]
+    return names
 
 
 def check_model(model: Any, wanted: Wanted, *, any_kind: bool = False) -> None:
     """Raise before any row is read if the model cannot produce the requested columns.
 
-    With `any_kind` it may also be a regressor, a map, a K-Means or an index of neighbours.
+    With `any_kind` it may also be a regressor, a map, a K-Means, an index of neighbours or a transformer.
     """
     kind = kind_of(model)
     if kind != "classes" and not any_kind:
@@ -101,9 +115,10 @@ def predict_columns(model: Any, rows: np.ndarray, wanted: Wanted) -> dict[str, n
     The rows of a model that takes categories are coded (`somknn.batch.coding`).
 
     A regressor gives `value` float64 (m,) or (m, outputs), a map `map_row`, `map_column` int64 and `distance` float64
-    (m,), a K-Means `cluster` int64 and `distance`, an index of neighbours `neighbor` and `distance` (m, k). A
-    classifier: `code` int32 (m,), `confidence` float64 (m,) if the model gives probabilities, and on request `proba`
-    (m, classes), `top_code` and `top_confidence` (m, top), `neighbor` int64 and `distance` float64 (m, k).
+    (m,), a K-Means `cluster` int64 and `distance`, an index of neighbours `neighbor` and `distance` (m, k), a
+    transformer `transformed` (m, columns). A classifier: `code` int32 (m,), `confidence` float64 (m,) if the model
+    gives probabilities, and on request `proba` (m, classes), `top_code` and `top_confidence` (m, top), `neighbor` int64
+    and `distance` float64 (m, k).
     """
     predict = _predict if kind_of(model) == "classes" else _answer
     coding = coding_of(model)
@@ -150,6 +165,11 @@ def _answer(model: Any, rows: np.ndarray, wanted: Wanted) -> dict[str, np.ndarra
         else:
             columns["cluster"] = units.astype(np.int64)
         columns["distance"] = distances
+    elif kind == "columns":
+        found = last.transform(given)
+        if not isinstance(found, np.ndarray) or found.dtype.kind not in "biuf":
+            raise BatchError(f"a {type(last).__name__} gives no columns of numbers")
+        columns["transformed"] = found
     if kind == "neighbors" or wanted.neighbors:
         distances, indices = last.kneighbors(given)
         columns["neighbor"], columns["distance"] = np.asarray(indices, dtype=np.int64), distances

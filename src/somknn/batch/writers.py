@@ -3,7 +3,7 @@
 import csv
 import io
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -25,17 +25,25 @@ def is_taken(name: str) -> bool:
 
 
 def named_columns(
-    columns: dict[str, np.ndarray], files: np.ndarray | None, classes: np.ndarray | None, marks: dict[str, np.ndarray]
+    columns: dict[str, np.ndarray],
+    files: np.ndarray | None,
+    classes: np.ndarray | None,
+    marks: dict[str, np.ndarray],
+    transformed: Sequence[str] = (),
 ) -> dict[str, np.ndarray]:
     """The table as the user sees it: one name per one-dimensional column, and labels instead of class numbers.
 
-    `marks` are columns of the input that go with the rows.
+    `marks` are columns of the input that go with the rows, `transformed` the names of a transformer's columns.
     """
     table: dict[str, np.ndarray] = {} if files is None else {"file": files}
     table["row"] = columns["row"]
     table |= marks
     if classes is None:
-        return table | _answers(columns)
+        named = {
+            name if name not in table else f"{name} transformed": columns["transformed"][:, j]
+            for j, name in enumerate(transformed)
+        }
+        return table | named | _answers(columns)
     table["label"] = classes[columns["code"]]
     if "confidence" in columns:
         table["confidence"] = columns["confidence"]

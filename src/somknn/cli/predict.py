@@ -15,6 +15,7 @@ def command(model: str, inputs: tuple[str, ...], output: str, **options: Any) ->
 
     A classifier gives a label and its confidence, as in `somknn classify`; a regressor a value; a map the row and
     column of the nearest neuron and the distance to it; a K-Means the cluster and the distance to its centre;
-    NearestNeighbors the rows found and their distances. INPUT, OUTPUT and exit codes are those of `somknn classify`.
+    NearestNeighbors the rows found and their distances; a transformer its columns. INPUT, OUTPUT and exit codes are
+    those of `somknn classify`.
     """
     work(model, inputs, output, any_kind=True, **options)
