@@ -331,3 +331,27 @@ def test_options_of_columns_are_for_csv_files(tmp_path):
         datasets.load(tmp_path / "d.npy", header=True)
     with pytest.raises(ValueError, match="labels in the second one and takes no --header"):
         datasets.load((tmp_path / "d.npy", tmp_path / "d.npy"), header=True)
+
+
+@pytest.mark.parametrize(
+    ("raw", "message"),
+    [
+        (b"a,target\r1,2\r3,4\r", r"line 1: a carriage return within the line; .*tr '\\r' '\\n'"),
+        (b'a,target\n"1",2\r3,4\n', r"line 2: a carriage return within the line"),
+        ("größe,target\n1,2\n".encode("latin1"), r"line 1: not UTF-8 text; .*CSV UTF-8; iconv -f latin1"),
+        ("a,target\n1,2\n".encode("utf-16"), r"line 1: not UTF-8 text; it looks like UTF-16: save it as UTF-8"),
+        (b'a,b,target\n"1,000",2,x\n', r"'1,000' is not a finite number; .*commas between thousands are not read"),
+        (b"a,target\n$5.50,x\n", r"'\$5.50' is not a finite number; take the sign out of the file, so that '5.50' is"),
+        (b"a,target\n5 %,x\n", r"'5 %' is not a finite number; take the sign out of the file, so that '5' is left"),
+    ],
+)
+def test_messages_say_what_helps(tmp_path, raw, message):
+    path = tmp_path / "t.csv"
+    path.write_bytes(raw)
+    with pytest.raises(ValueError, match=message):
+        datasets.load(path)
+
+
+def test_a_carriage_return_in_a_quoted_cell_is_text(tmp_path):
+    (tmp_path / "t.csv").write_bytes(b'a,target\n1,"x\ry"\n2,z\n3,z\n4,"x\ry"\n')
+    assert datasets.load(tmp_path / "t.csv").target_names == ["x\ry", "z"]

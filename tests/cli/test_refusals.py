@@ -162,3 +162,32 @@ def test_memory_and_packages_are_one_line(tmp_path, monkeypatch, command, error,
     assert result.stderr.startswith("Error: ")
     assert text in result.stderr
     assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "arguments", "message"),
+    [
+        ("a,target\n1,x\n2,y\n3,x\n", [], "2 training rows, and the methods ask for n_neighbors=5: too few rows"),
+        ("a,target\n" + "1,x\n" * 30, [], "all labels are x; --label NAME or NUMBER names another column"),
+    ],
+)
+def test_tables_of_which_nothing_can_be_learnt(tmp_path, text, arguments, message):
+    (tmp_path / "t.csv").write_text(text)
+    result = CliRunner().invoke(main, ["run", "--dataset", str(tmp_path / "t.csv"), "--out", str(tmp_path / "o")])
+    assert result.exit_code == 1
+    assert message in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert not (tmp_path / "o").exists()
+
+
+def test_a_data_set_without_its_option(tmp_path):
+    result = CliRunner().invoke(main, ["run", str(tmp_path / "t.csv")])
+    assert result.exit_code == 2
+    assert "unexpected extra argument" in result.output
+    assert "the data set is named by --dataset" in result.output
+
+
+def test_six_rows_are_enough(tmp_path):
+    (tmp_path / "t.csv").write_text("a,target\n" + "".join(f"{i},{'xy'[i % 2]}\n" for i in range(8)))
+    result = CliRunner().invoke(main, ["run", "--dataset", str(tmp_path / "t.csv"), "--out", str(tmp_path / "o")])
+    assert result.exit_code == 0, result.output

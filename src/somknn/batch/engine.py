@@ -32,7 +32,7 @@ from somknn.batch.prediction import (
     takes_missing,
 )
 from somknn.datasets.chunks import BatchError, Chunk, Reject
-from somknn.datasets.separators import has_decimal_comma
+from somknn.datasets.separators import comma_advice
 
 _MARK = "mark_"  # before the number of a column of --id, in a part
 
@@ -287,8 +287,8 @@ class Run:
             return
         if self.options.on_bad_row == "fail":
             resume = "" if self.ending == "-" else "--resume "
-            if has_decimal_comma(rejects[0].value):
-                raise BatchError(f"{rejects[0]}; if its comma stands before a fraction: --decimal comma")
+            if advice := comma_advice(rejects[0].value):
+                raise BatchError(f"{rejects[0]}; {advice}")
             raise BatchError(f"{rejects[0]}; to go on without such rows: {resume}--on-bad-row skip (or quarantine)")
         self.summary.rejects += len(rejects)
         if self.summary.rejects > self.options.max_rejects:

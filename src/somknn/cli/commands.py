@@ -69,7 +69,14 @@ class _LazyGroup(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         # From any command; commands handle their other expected errors themselves.
         with one_line_errors(ImportError, MemoryError):
-            return super().invoke(ctx)
+            try:
+                return super().invoke(ctx)
+            except click.UsageError as error:
+                given = error.ctx.command.params if error.ctx is not None else []
+                if "unexpected extra argument" in error.message and any(each.name == "dataset" for each in given):
+                    message = f"{error.message}; the data set is named by --dataset"
+                    raise click.UsageError(message, error.ctx) from None
+                raise
 
 
 def _collect_rarely() -> None:

@@ -178,7 +178,7 @@ def load(
     for note in data.notes:
         click.echo(note, err=True)
     if labels_needed:
-        require_labels(data, dataset)
+        require_labels(data, dataset, of_two_classes=encode)
     if data.y_train is not None and columns.get("task") != "regression":
         require_classes(data, dataset)
     if model is not None or not encode or not (data.categories or impute):
@@ -189,13 +189,17 @@ def load(
         return encoded(data, impute)
 
 
-def require_labels(data: Any, dataset: str) -> None:
-    """Raise ValueError if training or test labels are missing."""
+def require_labels(data: Any, dataset: str, *, of_two_classes: bool = False) -> None:
+    """Raise ValueError if training or test labels are missing, or if all are the same where that is of no use."""
     for part, labels in (("training", data.y_train), ("test", data.y_test)):
         if labels is None or len(labels) == 0:
             raise ValueError(
                 f"{dataset}: the {part} rows have no labels, which this command needs (--label NAME or NUMBER)"
             )
+
+    first = data.y_train[0]
+    if of_two_classes and (data.y_train == first).all() and (data.y_test == first).all():
+        raise ValueError(f"{dataset}: all labels are {first}; --label NAME or NUMBER names another column")
 
 
 def require_classes(data: Any, dataset: str) -> None:

@@ -25,8 +25,18 @@ class Method(NamedTuple):
 
 
 def _n_prototypes(data: Any) -> int:
-    """A tenth of the rows, at most 1,000."""
-    return min(1000, len(data.X_train) // 10)
+    """A tenth of the rows, at most 1,000; one of each class at least."""
+    return max(len(np.unique(data.y_train)), min(1000, len(data.X_train) // 10))
+
+
+def require_rows(data: Any, k: int) -> None:
+    """Raise ValueError if there are fewer training rows than neighbours that vote."""
+    n = len(data.X_train)
+    if n < k:
+        raise ValueError(
+            f"{data.name}: {n} training row{'s' if n > 1 else ''}, and the methods ask for n_neighbors={k}: too few "
+            "rows; is it the whole file, and is the separator right?"
+        )
 
 
 METHODS = [

@@ -72,6 +72,7 @@ def command(
 
         shared.check_places(dataset, out, "metrics.json", "predictions.csv", "model.safetensors", "report.html")
         data = shared.load(dataset, train_size, test_size, image_shape, **columns)
+        methods.require_rows(data, 5)
         if columns["task"] == "regression":
             from somknn.cli import regression
 

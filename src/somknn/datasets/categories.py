@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from somknn.datasets import columns, labels, readers
+from somknn.datasets.separators import comma_advice
 from somknn.datasets.text import compact, parse_rows
 
 TEXT = "text"  # said in place of names: all columns of text
@@ -87,7 +88,12 @@ def bad_cell(cell: str, place: str, position: int, layout: Any, *, missing: bool
         shown = f"{columns.shortened(cell)!r} is a missing value" if cell.strip() else "a missing value"
         return f"{where}: {shown}: --impute mean, median or most_frequent fills such cells in"
     advice = ""
-    if not columns.is_number(cell):
+    bare = cell.strip().strip("$€£¥% ")
+    if comma_advice(cell):
+        advice = f"; {comma_advice(cell)}"
+    elif bare != cell.strip() and columns.is_plain_number(bare):
+        advice = f"; take the sign out of the file, so that {bare!r} is left; if the column is no feature: --drop {say}"
+    elif not columns.is_number(cell):
         advice = (
             f"; --categories {say} takes the column's texts as categories ({TEXT}: those of all columns of text); if "
             f"it is no feature: --drop {say}"

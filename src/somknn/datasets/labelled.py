@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from somknn.datasets import categories, columns, labels, packed, readers
-from somknn.datasets.separators import format_of, has_decimal_comma, plain_lines
+from somknn.datasets.separators import format_of, plain_lines
 from somknn.datasets.text import compact, parse_rows
 
 _BLOCK = 1 << 20
@@ -296,10 +296,6 @@ def _numbers(cells: list[str], number: int, layout: Layout) -> list[float]:
         raise ValueError(_wrong_count(layout, number, len(cells) + layout.width - len(layout.features)))
     values = [readers.finite_number(cell) for cell in cells]
     for position, cell, value in zip(layout.features, cells, values, strict=True):
-        if value is None and has_decimal_comma(cell):
-            where = f"{layout.path}, line {number}, {layout.column(position)}: {columns.shortened(cell)!r}"
-            advice = "if its comma stands before a fraction: --decimal comma"
-            raise ValueError(f"{where} is not a finite number; {advice}")
         if value is None:
             raise ValueError(categories.bad_cell(cell, f"line {number}", position, layout))
     return [value for value in values if value is not None]

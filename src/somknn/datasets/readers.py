@@ -159,6 +159,15 @@ def finite_number(cell: str) -> float | None:
     return value
 
 
+def _other_text(raw: bytes) -> str:
+    """What a line that is not UTF-8 may be, and what helps."""
+    if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return "it looks like UTF-16: save it as UTF-8 (Excel: CSV UTF-8; iconv -f utf-16 -t utf-8)"
+    if set(raw) & {0}:
+        return "is this a CSV file?"
+    return "if it is text in another encoding, save it as UTF-8 (Excel: CSV UTF-8; iconv -f latin1 -t utf-8)"
+
+
 def lines(file: IO[bytes], path: Path, number: int = 0, end: int = 0) -> Iterator[tuple[int, int, str]]:
     """Number (from 1), end (in bytes from the start of the stream) and text of each line that is not blank.
 
@@ -181,7 +190,7 @@ def lines(file: IO[bytes], path: Path, number: int = 0, end: int = 0) -> Iterato
             try:
                 text = raw.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r")
             except UnicodeDecodeError:
-                raise ValueError(f"{path}, line {number}: not UTF-8 text; is this a CSV file?") from None
+                raise ValueError(f"{path}, line {number}: not UTF-8 text; {_other_text(raw)}") from None
             if text.strip():
                 yield number, end, text
         at = max(at, stop)

@@ -25,6 +25,18 @@ def separator_of(said: str) -> str:
     return text
 
 
+_THOUSANDS = re.compile(r"[+-]?[0-9]{1,3}(?:,[0-9]{3})+(?:\.[0-9]*)?")
+
+
+def comma_advice(cell: str) -> str:
+    """What helps where a cell would be a number without a comma or with a point in its place; "" for other cells."""
+    thousands = _THOUSANDS.fullmatch(cell.strip()) is not None
+    decimal = "if its comma stands before a fraction: --decimal comma" if has_decimal_comma(cell) else ""
+    if thousands:
+        decimal += f"{'; ' if decimal else ''}commas between thousands are not read: take them out of the file"
+    return decimal
+
+
 def has_decimal_comma(cell: str) -> bool:
     """Whether a cell would be a number if its comma were a point."""
     return _COMMA_NUMBER.fullmatch(cell.strip()) is not None
@@ -53,12 +65,27 @@ class Format:
         """The cells of a line, quoted or not."""
         return next(csv.reader([text], delimiter=self.separator)) if '"' in text else text.split(self.separator)
 
+    def _require_no_returns(self, text: str) -> None:
+        """Raise ValueError for a carriage return in a line, other than in a quoted cell."""
+        try:
+            if '"' in text:
+                self.split(text)
+                return
+        except csv.Error:
+            pass
+        raise ValueError(
+            "a carriage return within the line; if these end the lines, as in files of old Macs, convert them to line "
+            "feeds (tr '\\r' '\\n')"
+        )
+
     def plain(self, text: str) -> str:
         """The line with commas between its cells, in quotes where needed, and points in its numbers.
 
-        Raises ValueError for a number with a point where commas are said to be the sign before fractions, and for a
-        quoted cell of more characters than Python's csv module takes.
+        Raises ValueError for a number with a point where commas are said to be the sign before fractions, for a quoted
+        cell of more characters than Python's csv module takes, and for a carriage return among cells.
         """
+        if "\r" in text and "\r" in text.strip():
+            self._require_no_returns(text)
         if self.separator == "," and self.decimal == "." and len(text) <= csv.field_size_limit():
             return text
         if self.decimal == "." and '"' not in text and "," not in text:
