@@ -177,6 +177,26 @@ def test_columns_with_like_names(tmp_path):
     np.testing.assert_array_equal(np.concatenate([chunk.values for chunk in source.chunks(99, None)]), rows)
 
 
+@pytest.mark.parametrize("odd", [None, 5, 399, 500])
+def test_columns_beside(tmp_path, read, odd):
+    """Marks go with the rows, read by the kernel or, after a row that is none, by Arrow."""
+    rows = values_of("float64").tolist()
+    if odd is not None:
+        rows[odd] = rows[odd][:3]
+    marks = np.array([f"a{i}" for i in range(700)])
+    table = pa.table({"key": marks, "x": pa.array(rows), "more": np.arange(700), "no": marks})
+    pq.write_table(table, tmp_path / "t.parquet", row_group_size=400, data_page_size=900, write_batch_size=60)
+    for n, start in ((100, 0), (1000, 0), (33, 390)):
+        source = ParquetSource(tmp_path / "t.parquet")
+        source.select([1], {"key": 0, "number": 2})
+        for chunk in source.chunks(n, start):
+            assert chunk.marks["key"].tolist() == [f"a{i}" for i in chunk.numbers]
+            assert chunk.marks["number"].tolist() == chunk.numbers.tolist()
+            assert [row.tolist() for row in chunk.values] == [rows[i] for i in chunk.numbers]
+    assert read["kernel"] > 0
+    assert (read["arrow"] > 0) == (odd is not None)
+
+
 def test_damaged_pages_are_told_by_arrow(tmp_path):
     path = write(tmp_path / "t.parquet", lists(values_of("float64")), compression="zstd", use_dictionary=False)
     raw = bytearray(path.read_bytes())

@@ -11,6 +11,7 @@ import io
 import json
 import lzma
 import struct
+import zipfile
 from typing import NamedTuple
 
 import numpy as np
@@ -18,6 +19,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.feather
 import pyarrow.parquet as pq
+import pytest
 from PIL import Image
 
 
@@ -143,6 +145,20 @@ def csv_bz2(rows, folder):
 
 def csv_xz(rows, folder):
     return into(folder / "rows.csv.xz", lzma.compress(rows.text().encode()))
+
+
+def csv_zst(rows, folder):
+    sink = pa.BufferOutputStream()
+    with pa.CompressedOutputStream(sink, "zstd") as stream:
+        stream.write(rows.text().encode())
+    return into(folder / "rows.csv.zst", sink.getvalue().to_pybytes())
+
+
+def csv_zip(rows, folder):
+    with zipfile.ZipFile(folder / "rows.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("export/rows.csv", rows.text())
+        archive.writestr("__MACOSX/export/._rows.csv", b"\0")
+    return folder / "rows.zip"
 
 
 def csv_without_ending(rows, folder):
@@ -280,6 +296,13 @@ def npy(rows, folder):
 def npz(rows, folder):
     np.savez_compressed(folder / "rows.npz", X=rows.values, ids=rows.ids)
     return folder / "rows.npz"
+
+
+def hdf5(rows, folder):
+    with pytest.importorskip("h5py").File(folder / "rows.h5", "w") as file:
+        file.create_dataset("images", data=rows.values.reshape(-1, 8, 8), compression="gzip")
+        file["ids"] = rows.ids
+    return folder / "rows.h5"
 
 
 def npz_kmnist(rows, folder):

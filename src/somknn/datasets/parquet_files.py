@@ -53,10 +53,12 @@ class ParquetSource(TableSource):
         names = None if chosen is None else [self.names_in_file[at] for at in chosen]
         values_per_row = 1 if vector is None else self.width * (1 if self._is_fixed(vector) else _UNEVEN)
         pages = check_pages(self.path, self._metadata.row_group(group), values_per_row, names)
-        leaf = None if vector is None or self.marks else self._leaf(vector, group)
+        leaf = None if vector is None else self._leaf(vector, group)
         if leaf is None:
             return self._by_arrow(group, first, n, names)
         start = self._starts[group]
+        beside = sorted(set(self.marks.values()))
+        marks = self._by_arrow(group, first, n, [self.names_in_file[at] for at in beside]) if beside else None
         return PageRows(
             self.path,
             pages[leaf.number],
@@ -65,6 +67,7 @@ class ParquetSource(TableSource):
             self.dtype,
             max(0, first - start),
             lambda row: self._by_arrow(group, start + row, n, names),
+            marks,
         )
 
     def _leaf(self, vector: int, group: int) -> Leaf | None:
@@ -129,6 +132,14 @@ class ParquetSource(TableSource):
             return self._fill(out, rows)
         n, others = rows.fill(out, self._pages)
         filled = Filled(n)
+        missing = n if rows.marks is not None else 0
+        with self._damage():
+            while missing:
+                if not rows.marks.any_left():
+                    raise BatchError(f"{self.path}: damaged (columns of several lengths)")
+                batch = rows.marks.take(missing)
+                filled.marks.append(self._marks(batch))
+                missing -= len(batch)
         if others is not None:
             filled.add(self._fill(out[n:], others), n)
         return filled

@@ -47,7 +47,10 @@ def leaf_of(metadata: Any, name: str, group: int) -> Leaf | None:
 
 
 class PageRows:
-    """The rows of a row group, from row `first` of it on; `otherwise(row)` gives those that Arrow has to read."""
+    """The rows of a row group, from row `first` of it on; `otherwise(row)` gives those that Arrow has to read.
+
+    `marks` reads the columns beside, as far as rows are read here.
+    """
 
     def __init__(
         self,
@@ -58,7 +61,9 @@ class PageRows:
         dtype: np.dtype,
         first: int,
         otherwise: Callable[[int], Any],
+        marks: Any = None,
     ):
+        self.marks = marks
         self._path, self._leaf, self._dtype, self._otherwise = path, leaf, dtype, otherwise
         self._n_rows, self._width = shape
         self._row, self._other, self._seen = first, None, False
