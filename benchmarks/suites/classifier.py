@@ -120,6 +120,56 @@ class Tuning(WithData):
         return 1 - float(self.search.fit(self.rows, self.labels).best_score_)
 
 
+class RegressorTuning(WithData):
+    """The same of a regressor, 5 folds; the target is the mean grey level of the next row."""
+
+    def setup(self, kept, source):
+        self.read(kept, source)
+        search = feature("somknn.evaluation", "KNeighborsRegressorCV")
+        self.rows = self.X_train[:6_000]
+        self.values = np.roll(self.rows.mean(axis=1), 1)
+        self.search = search(range(1, 31), cv=5).fit(self.rows[:600], self.values[:600])
+
+    def time_fit(self, kept, source):
+        self.search.fit(self.rows, self.values)
+
+
+class Reading(WithData):
+    """The test rows, repeated five times, from a file to chunks of 64 MB, without a model."""
+
+    params = (SOURCES, ("parquet lists", "parquet float lists", "csv"))
+    param_names = ("source", "format")
+
+    def setup(self, kept, source, format):
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        self.read(kept, source)
+        open_source = feature("somknn.batch.sources", "open_source")
+        self.path = f"rows-{os.getpid()}.{format.partition(' ')[0]}"
+        rows = np.tile(self.X_test, (5, 1))
+        if format == "csv":
+            np.savetxt(self.path, rows, fmt="%d", delimiter=",")
+        else:
+            flat = pa.array((rows / np.float32(255) if "float" in format else rows).ravel())
+            table = pa.table({"x": pa.FixedSizeListArray.from_arrays(flat, rows.shape[1])})
+            pq.write_table(table, self.path, compression="zstd", row_group_size=20_000)
+
+        def work():
+            found = open_source(self.path)
+            return sum(len(chunk.values) for chunk in found.chunks(64_000_000 // rows.shape[1], None))
+
+        self.work = work
+        assert work() == len(rows)
+
+    def teardown(self, kept, source, format):
+        if hasattr(self, "path") and os.path.exists(self.path):
+            os.unlink(self.path)
+
+    def time_read(self, kept, source, format):
+        self.work()
+
+
 class Batch(WithData):
     """`somknn.batch.classify`: the test rows, repeated five times, from a file to a file."""
 

@@ -99,4 +99,5 @@ def in_the_order_of(model: Any, data: Any, dataset: str, *, by_name: bool = True
         X_test=data.X_test[:, columns],
         feature_names=[names[i] for i in columns],
         column_names=[names[i] for i in columns],
+        categories=tuple(place for place, i in enumerate(columns) if i in data.categories),
     )
