@@ -191,13 +191,17 @@ def _tables() -> Iterator[dict[str, Path]]:
 
 
 def _command(*arguments: Any) -> None:
-    """Call a command as users do, in a process of its own. RuntimeError with its last line if it fails."""
+    """Call a command as users do, in a process of its own, and pass on what it says about kernels.
+
+    RuntimeError with its last line if it fails.
+    """
     code = "from somknn.cli import main; main()"
     called = [sys.executable, "-c", code, *map(str, arguments)]
     done = subprocess.run(called, env={"MPLBACKEND": "agg", **os.environ}, capture_output=True, text=True)
     if done.returncode:
         last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
         raise RuntimeError(f"somknn {arguments[0]}: {last}")
+    print(*(line for line in done.stderr.splitlines() if line.startswith("somknn: ")), sep="\n", file=sys.stderr)
 
 
 def _commands(name: str, *options: str) -> Callable[[], None]:
@@ -276,4 +280,4 @@ def run(name: str) -> list[str]:
     said = io.StringIO()
     with contextlib.redirect_stderr(said):
         next(job for job in JOBS if job.name == name).run()
-    return [line for line in said.getvalue().splitlines() if "compiling kernels" not in line]
+    return [line for line in said.getvalue().splitlines() if line and "compiling kernels" not in line]

@@ -32,7 +32,7 @@ class Result(NamedTuple):
     """What came of the jobs.
 
     failed : a line for each job that failed
-    said : different lines that jobs said, such as why kernels cannot be kept
+    said : lines that jobs said, each fault once, such as why kernels cannot be kept
     lost : how many compiled kernels were not kept
     """
 
@@ -52,17 +52,18 @@ def run(groups: Sequence[str], n_processes: int | None = None) -> Result:
     wanted = chosen(groups)
     n = min(n_processes or beside.processors(), len(wanted))
     failed: list[str] = []
-    said: list[str] = []
+    said: dict[str, str] = {}
     with _scratch() as log, beside.processes(n) as executor, _progress(len(wanted)) as progress:
         first = log.stat().st_size if log.exists() else 0
         for name, outcome in _outcomes([job.name for job in wanted], executor, lambda: progress(0, _count(log, first))):
             if isinstance(outcome, BaseException):
                 failed.append(f"{name}: {one_line(outcome)}")
             else:
-                said += [line for line in outcome if line not in said]
+                for line in outcome:  # the same fault is told with the folder of each kernel
+                    said.setdefault(line.partition(str(cache_folder()))[0], line)
             progress(1, _count(log, first))
         origins = _origins(log, first)
-    return Result(_kernels(origins), failed, said, len(_lost(origins)))
+    return Result(_kernels(origins), failed, list(said.values()), len(_lost(origins)))
 
 
 def _outcomes(names: list[str], executor: Any, waiting: Any) -> Iterator[tuple[str, Any]]:
