@@ -11,6 +11,11 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 KINDS = ("time_", "timeraw_", "peakmem_", "track_")
+# Instead of estimators, whose kernels take minutes from an empty cache.
+ONE_KERNEL = (
+    "float64",
+    "from somknn_kernels.votes.voting import inverse_distance_weights; inverse_distance_weights(X[:2], X[:2].copy())",
+)
 
 
 @pytest.fixture(autouse=True)
@@ -22,6 +27,8 @@ def few_rows(monkeypatch, tmp_path):
     monkeypatch.setattr(data, "TRAIN_ROWS", 600)
     monkeypatch.setattr(data, "TEST_ROWS", 120)
     monkeypatch.setattr(data, "ZOO_ROWS", 400)
+    compiling = importlib.import_module("benchmarks.suites.compiling")
+    monkeypatch.setattr(compiling, "WORK", dict.fromkeys(compiling.WORK, ONE_KERNEL))
 
 
 def modules():
@@ -107,3 +114,28 @@ def test_real_rows_never_go_under_the_generated_name(monkeypatch):
     assert suite.setup_cache() == "generated"
     with pytest.raises(NotImplementedError):
         suite.setup("generated", "mnist", "brute")
+
+
+def test_what_compiling_costs_is_reported_with_its_budget():
+    compiling = importlib.import_module("benchmarks.suites.compiling")
+    assert set(compiling.BUDGET) == set(compiling.WORK)
+    found = compiling.cost("K-Means")
+    ((seconds, kernel),) = found.kernels
+    assert kernel == "votes.voting.inverse_distance_weights"
+    assert 0 < seconds < found.seconds
+    costs = {
+        "K-Means": found._replace(seconds=1.0),
+        "LVQ": compiling.Cost(5.5, [(4.5, "a.dear"), (0.5, "a.cheap")]),
+        "SOM, batch": None,
+    }
+    assert compiling.report(costs) == [
+        "K-Means: 1.0 s, 1 kernels compiled",
+        "LVQ: 5.5 s, 2 kernels compiled",
+        "    over its budget of 4.0 s by 1.5: a.dear 4.5, a.cheap 0.5",
+        "    a.dear: 4.5 s, over a kernel's budget of 4.0",
+        "SOM, batch: cannot be done",
+    ]
+    suite = compiling.FirstAnswer()
+    assert [suite.track_over_budget(costs, work) for work in ("K-Means", "LVQ")] == [0.0, 1.5]
+    with pytest.raises(NotImplementedError):
+        suite.setup(costs, "SOM, batch")

@@ -59,7 +59,7 @@ def _search(kind: str) -> None:
 
     kinds = {kind, *(_TABLES if kind in _TABLES else ("float64", "float32"))}
     for algorithm, d in (("brute", 64), ("pruned", 64), ("pruned", 320), ("tree", 6)):
-        given = rows(kind, 3000, d)
+        given = rows(kind, 6000 if algorithm == "brute" else 3000, d)  # codes of bytes (AVX2) need so many
         index = ExactIndex(algorithm).fit(given)
         for other in kinds:
             queries = rows(other, 600, d, seed=1)
