@@ -115,12 +115,21 @@ def pack_probes(codes, order, g, packed, sums, squares, stops):
     """Fill `packed`, `sums` and `squares` from codes : int8 (queries, P). Slots without a query stay zero.
 
     stops : int64 (S,), the column at which each section ends
+
+    Four codes of a group are moved as one word. Sums have a loop of their own, which becomes vector instructions.
     """
     tile = packed.shape[2]
+    words, code_words = packed.view(np.int32), codes.view(np.int32)
     for slot in range(order.shape[0]):
         query = order[slot]
         if query < 0:
             continue
+        if g == 4:
+            for group in range(code_words.shape[1]):
+                words[slot // tile, group, slot % tile, 0] = code_words[query, group]
+        else:
+            for c in range(codes.shape[1]):
+                put_code(packed, slot // tile, c, slot % tile, g, codes[query, c])
         start = 0
         for section in range(stops.shape[0]):
             stop = stops[section]
@@ -129,7 +138,6 @@ def pack_probes(codes, order, g, packed, sums, squares, stops):
                 code = codes[query, c]
                 total += np.int64(code)
                 square += np.int64(code) * np.int64(code)
-                put_code(packed, slot // tile, c, slot % tile, g, code)
             sums[slot, section] = total
             squares[slot, section] = square
             start = stop

@@ -4,7 +4,7 @@ The rows' short vectors are computed once. Each call embeds the (small) codebook
 were nearest before give every row a tight upper bound before the scan begins.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -14,25 +14,18 @@ from somknn.scaling import exponent_of, fits_float32
 from somknn.search import byte_screen
 from somknn.search.allowance import Allowance
 from somknn.search.brute import NO_INDEX, BruteSearch, sorted_lists
+from somknn.search.cells import nearest_cell
 from somknn.search.costs import brute_search
-from somknn.search.embedding import Embedding
+from somknn.search.embedding import Embedding, ShortVectors
 from somknn.search.index import as_rows
-from somknn.search.pruned import (
-    Improved,
-    Nearest,
-    Probes,
-    build_probes,
-    build_screen,
-    measured,
-    nearest_cell,
-    run_search,
-    split_rare,
-)
+from somknn.search.probed_rows import ProbedRows, codebook_embedding
+from somknn.search.pruned import Improved, Nearest, measured
 from somknn.threads import single_threaded_blas
 
 _COLUMNS = 128
 _SAMPLE = 1024  # rows from which the axes are made
 _FIRST_LOOK = 512  # units among which a first call seeks its upper bounds
+_MOSTLY_MOVED = 0.6  # if more than this share of the units has moved, all are compared
 _TOO_MANY = 0.25  # if more than this share of the codebook survives the scan, brute force is better
 
 
@@ -50,6 +43,19 @@ def _check_units(units: np.ndarray, shape: tuple[int, int], n_units: int) -> Non
         raise ValueError(f"previous names the unit {units[row, column]} for row {row}, but there are {n_units}")
 
 
+class _Answer(NamedTuple):
+    """What a search for the nearest unit found: the codebook, and squared distances and units of the rows (n, 1)."""
+
+    units: np.ndarray
+    squares: np.ndarray
+    nearest: np.ndarray
+
+    def fits(self, units: np.ndarray, previous: np.ndarray) -> bool:
+        """Whether it is about `previous`, and a codebook of this dtype and shape."""
+        alike = self.units.dtype == units.dtype and self.units.shape == units.shape
+        return alike and np.array_equal(self.nearest, previous)
+
+
 class CodebookSearch:
     """Exact nearest codebook vectors of the rows `X` (n, d).
 
@@ -59,7 +65,8 @@ class CodebookSearch:
         It must not change while the search is in use.
     n_jobs : int or None
     algorithm : {"auto", "brute", "pruned"}
-        "auto" prunes from 64 units and 48 features on, until a call shows that too little is ruled out.
+        "auto" prunes from 64 units and 48 features on, until a call shows that too little is ruled out. A few rows and
+        the first codebook tell how many columns the codes have.
     allowance : Allowance or None
         How long brute force goes on before that; None: as long as small work takes with "auto", not at all otherwise.
 
@@ -85,21 +92,20 @@ class CodebookSearch:
         self.isa = machine.select(isa)
         self.survivors_ = np.zeros(2)
         self._embedding: Embedding | None = None
-        self._prepared: tuple[Embedding, Probes, np.ndarray] | None = None
+        self._probed: ProbedRows | None = None
+        self._last: _Answer | None = None
         self._byte_screen: tuple[byte_screen.ByteScreen, tuple[np.ndarray, np.ndarray]] | None = None
         self._hopeless = False
         self._allowance = Allowance(algorithm == "auto") if allowance is None else allowance
         # Short vectors are float32. For numbers outside its range they would rule nothing out.
         self._short = fits_float32(exponent_of(self.rows))
 
-    def _prepare(self, n_threads: int) -> tuple[Embedding, Probes, np.ndarray]:
-        """The embedding, the rows' codes as probes, and their short vectors before rounding."""
-        if self._prepared is None:
-            embedding = self._fit_embedding()
-            vectors = embedding.embed(self.rows, n_threads, probes=True)
-            probes = build_probes(embedding, vectors, np.arange(len(self.rows)), n_threads)
-            self._prepared = embedding, probes, vectors.coarse
-        return self._prepared
+    def _prepare(self, units: np.ndarray, n_threads: int) -> ProbedRows:
+        """The rows' codes, as wide as the first codebook says."""
+        if self._probed is None:
+            embedding = codebook_embedding(self.rows, units, self._fit_embedding(), n_threads)
+            self._probed = ProbedRows(self.rows, embedding, n_threads)
+        return self._probed
 
     def embedding(self) -> Embedding | None:
         """The embedding that makes short vectors; None if rows are searched by brute force."""
@@ -154,34 +160,54 @@ class CodebookSearch:
                 return found
             if self.algorithm == "auto":
                 return BruteSearch(units, self.isa).search(self.rows, k, n_threads=n_threads)
-        embedding, probes, coarse = self._prepare(n_threads)
-        n = len(self.rows)
-        integers = self.rows.dtype == np.uint8 and units.dtype == np.uint8
-        dtype, worst = (np.int64, np.iinfo(np.int64).max) if integers else (np.float64, np.inf)
-        upper_bounds = np.full(n, worst, dtype)
-        vectors = embedding.embed(units, n_threads, probes=False)
+        probed = self._prepare(units, n_threads)
+        codes = probed.encode(units, n_threads)
         likely = previous
         if previous is None and k == 1:
             # The nearest by the leading axes, before rounding.
-            likely = nearest_cell(coarse, vectors.coarse, n_threads)
-        rare = split_rare(vectors)
-        screen = build_screen(embedding, vectors, np.argsort(rare, kind="stable"), int(rare.sum()))
-        near = None
+            likely = nearest_cell(probed.coarse, codes.coarse, n_threads)
+        integers = self.rows.dtype == np.uint8 and units.dtype == np.uint8
+        dtype, worst = (np.int64, np.iinfo(np.int64).max) if integers else (np.float64, np.inf)
         collector: Improved | Nearest
         if likely is not None:
             collector = measured(self.isa, self.rows, units, likely, dtype, n_threads)
+            self.survivors_ = self._improve(probed, units, codes, collector, previous, n_threads)
         else:
-            collector = Nearest(np.full((n, k), worst, dtype), np.full((n, k), NO_INDEX, np.int64))
-            places = min(len(screen.order), max(_FIRST_LOOK, 2 * k))
-            panels = np.arange(min(screen.n_usual, -(-places // screen.panels.shape[3])), dtype=np.int32)
-            near = np.tile(panels, (len(probes.packed), 1))
-
-        self.survivors_ = run_search(
-            self.isa, self.rows, units, screen, probes, upper_bounds, [collector], n_threads, near
-        )
+            shape = len(self.rows), k
+            collector = Nearest(np.full(shape, worst, dtype), np.full(shape, NO_INDEX, np.int64))
+            self.survivors_ = probed.improve(units, codes, collector, n_threads, first_look=max(_FIRST_LOOK, 2 * k))
         if previous is not None and self.survivors_[0] > _TOO_MANY * len(units):
             self._hopeless = True
-        return sorted_lists(collector.distances, collector.indices, n_threads)
+        found = sorted_lists(collector.distances, collector.indices, n_threads)
+        self._last = _Answer(units.copy(), found[0].copy(), found[1].copy()) if k == 1 else None
+        return found
+
+    def _improve(
+        self,
+        probed: ProbedRows,
+        units: np.ndarray,
+        codes: ShortVectors,
+        collector: Improved,
+        previous: np.ndarray | None,
+        n_threads: int,
+    ) -> np.ndarray:
+        """Find the nearest units, given likely ones. After the answer for another codebook, only where it may change.
+
+        A unit whose weights are what they were is at the distance at which it was. So a row whose distance to its unit
+        has not risen is nearer to that unit than to every other one that has not moved, ties included.
+        """
+        last = self._last
+        if last is None or previous is None or not last.fits(units, previous):
+            return probed.improve(units, codes, collector, n_threads)
+        moved = (units != last.units).any(axis=1)
+        if moved.mean() > _MOSTLY_MOVED:
+            return probed.improve(units, codes, collector, n_threads)
+        rose = np.flatnonzero(collector.distances[:, 0] > last.squares[:, 0])
+        survivors = np.zeros(2)
+        for among, rows in ((np.flatnonzero(moved), None), (np.flatnonzero(~moved), rose)):
+            if len(among) and (rows is None or len(rows)):
+                survivors += probed.improve(units, codes, collector, n_threads, among=among, rows=rows)
+        return survivors
 
     def _among_few(
         self, units: np.ndarray, previous: np.ndarray | None, n_threads: int

@@ -6,8 +6,9 @@ import numpy as np
 
 from somknn.machine import Isa, name_of
 
-PAIR = 0.25  # of every pair of a query and a row: comparing, preparing the queries
+_PAIR = 0.25  # of every pair of a query and a row: comparing, preparing the queries
 FEW_QUERIES = 4  # up to so many queries packing costs more than it saves: rows are compared exactly, one by one
+_READ = 0.6  # the share of the columns that a scan reads where it is left early
 _CACHED = 2**24  # bytes
 
 
@@ -34,10 +35,15 @@ def exact_pair(rows: np.ndarray) -> float:
     return 60 + 0.1 * d * rows.itemsize if rows.nbytes > _CACHED else 30 + d / 8
 
 
+def scan_pair(isa: Isa, n_columns: int) -> float:
+    """A scan of so many columns, which it mostly leaves before the end."""
+    return _PAIR + _READ * n_columns * costs(isa).scan
+
+
 def brute_pair(isa: Isa, rows: np.ndarray) -> float:
     """Brute force, for each pair of a query and one of `rows`."""
     per_column = costs(isa)
-    return PAIR + rows.shape[1] * (per_column.bytes_ if rows.dtype == np.uint8 else per_column.floats)
+    return _PAIR + rows.shape[1] * (per_column.bytes_ if rows.dtype == np.uint8 else per_column.floats)
 
 
 def brute_search(isa: Isa, n_queries: int, rows: np.ndarray) -> float:

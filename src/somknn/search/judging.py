@@ -4,7 +4,7 @@ import numpy as np
 
 from somknn.axes import evenly_spaced
 from somknn.machine import Isa
-from somknn.search.costs import PAIR, brute_pair, brute_search, costs, exact_pair
+from somknn.search.costs import brute_pair, brute_search, exact_pair, scan_pair
 from somknn.search.embedding import COLUMNS, WIDEST, Embedding, full_width
 from somknn.search.pruned import PrunedSearch
 from somknn.search.tree import TreeSearch, always_pays, leaves_within
@@ -14,7 +14,6 @@ _NEIGHBOURS = 6
 _WORTH_A_TREE, _WIDEST_TREE, _TREE_SAMPLE = 2000, 31, 65_536  # rows, columns, rows
 _QUERY, _LEAF, _LEAF_COLUMN = 150, 20, 2.0  # nanoseconds of a tree's query, of a leaf, and of each of its columns
 _OTHERS = 0.15  # of every pair, in other searches of so few columns
-_READ = 0.6  # the share of the columns that a scan reads where it is left early
 _WIDER = 0.7  # wider vectors must promise so much less: where few axes hold much, scans are left before
 _SMALL = 250_000  # nanoseconds of one query by brute force
 _FEW = 0.25  # if exact comparisons take less than this share of the scan's time, wider vectors are not tried
@@ -60,7 +59,7 @@ def best_embedding(rows: np.ndarray, isa: Isa, n_threads: int, *, always: bool) 
         widths.append(full_width(d))
     best, least = None, np.inf if always else brute_pair(isa, rows)
     for n_columns in widths:
-        scan = PAIR + _READ * n_columns * costs(isa).scan
+        scan = scan_pair(isa, n_columns)
         if best is not None and scan >= _WIDER * least:
             break
         embedding = Embedding(rows, isa, n_columns)
