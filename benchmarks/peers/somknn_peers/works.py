@@ -11,6 +11,7 @@ ALL = (
     clusters.KMEANS,
     clusters.KMEANS_STARTED,
     clusters.KMEANS_DRAWN,
+    *clusters.MANY,
 )
 
 

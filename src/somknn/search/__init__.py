@@ -14,6 +14,7 @@ index's values stand for. Below them:
     brute, brute_screen         every pair
     tree                        boxes around near rows, for few columns
     pruned, cells, embedding    short vectors first, which rule most rows out
+    probed_rows                 rows whose short vectors serve one codebook after the other
     judging                     which of these promises the least time, by searches among a sample
     self_search, column_order   rows searched for themselves
     byte_screen, frames         codes of few vectors, and of a codebook
