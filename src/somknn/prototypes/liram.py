@@ -58,7 +58,8 @@ class RowMap:
 
         def run(part: int) -> None:
             squares = np.empty(len(self.rows[: edges[part + 1]]))
-            centred = np.empty((_BLOCK, self.rows.shape[1]), self.dtype)
+            room = min(_BLOCK, int(edges[part + 1] - edges[part]))
+            centred = np.empty((room, self.rows.shape[1]), self.dtype)
             for first in range(int(edges[part]), int(edges[part + 1]), _BLOCK):
                 check_stopped()
                 at = slice(first, min(first + _BLOCK, int(edges[part + 1])))
