@@ -168,6 +168,14 @@ def test_lists_whose_lengths_compensate_each_other(tmp_path):
                 assert row.tolist() == whole[number] == rows[number]
 
 
+def test_pages_too_large_to_keep(tmp_path, read, monkeypatch):
+    """Memory stays bounded by the chunks whatever the size of a page."""
+    monkeypatch.setattr(parquet_pages, "_MOST_BYTES", 1000)
+    rows = values_of("float64")
+    check(write(tmp_path / "t.parquet", lists(rows)), rows)
+    assert read["arrow"] > 0
+
+
 def test_columns_with_like_names(tmp_path):
     rows = values_of("uint8")
     table = pa.table({"x": lists(rows), "x.y": np.arange(700), "x.list": np.arange(700)})

@@ -18,6 +18,9 @@ _PLAIN, _RLE, _DICTIONARY_CODES = 0, 3, (2, 8)  # encodings
 _STORED = {"INT32": "<i4", "INT64": "<i8", "FLOAT": "<f4", "DOUBLE": "<f8"}
 _CODECS = ("UNCOMPRESSED", "SNAPPY", "GZIP", "ZSTD", "BROTLI")  # LZ4 has two framings
 _ALL_BYTES = 256
+_MOST_BYTES = (
+    64_000_000  # of a page whose rows go to several chunks, and that is kept between them; Arrow reads larger ones
+)
 
 
 class Irregular(ValueError):
@@ -129,6 +132,8 @@ class PageRows:
             return
         values = self._spanned.get(number)
         if values is None:
+            if (last - first) * self._dtype.itemsize > _MOST_BYTES:
+                raise Irregular("a page too large to keep")
             values = np.empty(last - first, self._dtype)
             self._decode(descriptor, number, values)
             self._spanned[number] = values
