@@ -10,6 +10,7 @@ from somknn.search.pruned import Improved, Nearest, build_probes, build_screen, 
 from somknn.threads import single_threaded_blas
 
 _WORTH_A_PILOT, _PILOT = 8192, 256  # rows from which two widths are compared, and rows that compare them
+_WIDER = 0.7  # wider codes must promise so much less: finding more axes, and codes of all rows on them, takes time too
 _COMPARED, _COMPARED_COLUMN = 30.0, 0.125  # nanoseconds of an exact comparison with a unit, which is in a cache
 
 
@@ -82,7 +83,7 @@ def codebook_embedding(rows: np.ndarray, units: np.ndarray, narrow: Embedding, n
         return float(compared) * (_COMPARED + _COMPARED_COLUMN * rows.shape[1])
 
     least, least_wide = (len(units) * scan_pair(isa, columns) for columns in (narrow.n_columns, width))
-    least += comparing(narrow)
+    least = _WIDER * (least + comparing(narrow))
     if least_wide >= least:
         return narrow
     with single_threaded_blas():
