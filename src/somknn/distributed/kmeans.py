@@ -14,9 +14,9 @@ from somknn.distributed.cluster import combine, given, turn
 from somknn.distributed.parts import Part, Parts, forget_rows, key_of
 from somknn.progress import Task, with_callbacks
 from somknn.prototypes import KMeans
-from somknn.prototypes.kmeans import column_sums, squares_about
 from somknn.prototypes.lloyd import Assigned, Far
 from somknn.prototypes.seeding import centres_dtype, given_centres, parallel, plus_plus
+from somknn.prototypes.spread import column_sums, squares_about
 from somknn.scaling import exponent_of
 from somknn.search.codebook import CodebookSearch
 

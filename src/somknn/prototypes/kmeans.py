@@ -14,8 +14,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 
 from somknn.fitted import one_state
-from somknn.grouping import group_sums
-from somknn.machine import resolve_n_threads, run_tasks
+from somknn.machine import resolve_n_threads
 from somknn.neighbors.validation import validate_rows
 from somknn.persistence import Savable
 from somknn.persistence.contents import COLUMNS, FLOATS, Array, History, Integer, Kind, Number, Optional
@@ -30,6 +29,7 @@ from somknn.prototypes.lloyd import (
     relocate_empty,
 )
 from somknn.prototypes.seeding import INITS, centres_dtype, initial_centres
+from somknn.prototypes.spread import mean_variance
 from somknn.scaling import check_squares, exponent_of
 from somknn.search.all_distances import distances_to_all
 from somknn.search.codebook import CodebookSearch
@@ -37,8 +37,6 @@ from somknn.search.cosine import CosineIndex
 from somknn.search.directions import Directions, checked_start
 from somknn.search.index import ExactIndex
 from somknn.search.metrics import METRICS
-
-_BLOCK = 1024
 
 
 @one_state
@@ -419,27 +417,3 @@ def _weights(sample_weight: Any, X: np.ndarray) -> np.ndarray | None:
     if not weights.sum() > 0:
         raise ValueError("sample_weight must not be zero for every row")
     return None if (weights == 1).all() else np.ascontiguousarray(weights)
-
-
-def mean_variance(X: np.ndarray, n_threads: int, exponent: int = 0) -> float:
-    """Mean variance of a feature in squares of 2^exponent; `tol` is relative to it."""
-    return squares_about(X, column_sums(X, n_threads) / len(X), n_threads, exponent) / X.size
-
-
-def column_sums(X: np.ndarray, n_threads: int) -> np.ndarray:
-    """Sums of the columns (d,); int64 for uint8, else float64."""
-    return group_sums(X, np.zeros(len(X), np.int64), 1, None, n_threads)[0][0]
-
-
-def squares_about(X: np.ndarray, centre: np.ndarray, n_threads: int, exponent: int = 0) -> float:
-    """Sum of the squared distances of the rows to `centre`, in squares of 2^exponent."""
-    squares = np.empty(-(-len(X) // _BLOCK))
-
-    def work(task: int) -> None:
-        centred = X[task * _BLOCK : (task + 1) * _BLOCK] - centre
-        if exponent:
-            centred *= 2.0**-exponent
-        squares[task] = np.einsum("ij,ij->", centred, centred)
-
-    run_tasks(work, len(squares), n_threads)
-    return float(squares.sum())

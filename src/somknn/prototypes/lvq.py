@@ -16,8 +16,9 @@ from somknn.machine import Steps, per_task, resolve_n_threads
 from somknn.progress import CallbackSupportMixin, Passes, Task, with_callbacks
 from somknn.prototypes import glvq, liram
 from somknn.prototypes.budget import split_budget
-from somknn.prototypes.kmeans import KMeans, mean_variance
+from somknn.prototypes.kmeans import KMeans
 from somknn.prototypes.metric import Metric
+from somknn.prototypes.spread import mean_variance
 from somknn.prototypes.voting import PrototypeVoting
 from somknn.scaling import BEYOND, exponent_of
 from somknn_kernels.learn import lvq as kernels
