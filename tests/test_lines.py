@@ -42,7 +42,7 @@ def test_the_same_lines(stream, some, block, pieces, where):
     content = "".join(pieces).encode()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(readers, "_SOME", some)
-        patch.setattr(readers, "_BLOCK", block)
+        patch.setattr(readers, "BLOCK", block)
         found = list(readers.lines(stream(content), "name"))
         expected = one_by_one(content)
         assert [(number, text) for number, _, text in found] == [(number, text) for number, _, text in expected]
@@ -61,7 +61,7 @@ def test_what_is_no_text_and_what_is_too_long(monkeypatch):
     with pytest.raises(ValueError, match=r"^name, line 5: not UTF-8 text"):
         next(stream)
     monkeypatch.setattr(readers, "_LONGEST_LINE", 1000)
-    monkeypatch.setattr(readers, "_BLOCK", 64)
+    monkeypatch.setattr(readers, "BLOCK", 64)
     for filling in (b"7", b" "):
         stream = readers.lines(io.BytesIO(b"1\n\n" + filling * 5000), "name")
         next(stream)

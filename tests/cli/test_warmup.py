@@ -48,9 +48,10 @@ def somknn(*arguments, folder, cache="cache", **settings):
     )
 
 
+@pytest.mark.slow
 def test_what_is_there_is_not_compiled_again(tmp_path):
     for compiled in (True, False):
-        process = somknn("warmup", "explore", folder=tmp_path)
+        process = somknn("warmup", "images", folder=tmp_path)
         out, errors = process.communicate(timeout=500)
         assert process.returncode == 0, errors
         assert errors == ""
@@ -60,9 +61,10 @@ def test_what_is_there_is_not_compiled_again(tmp_path):
     assert list((tmp_path / "scratch").iterdir()) == []
 
 
+@pytest.mark.slow
 def test_kernels_that_cannot_be_kept_are_an_error(tmp_path):
     (tmp_path / "file").write_text("")
-    process = somknn("warmup", "explore", folder=tmp_path, cache="file/below")
+    process = somknn("warmup", "images", folder=tmp_path, cache="file/below")
     out, errors = process.communicate(timeout=500)
     assert process.returncode == 1
     assert " kernels compiled, " in out

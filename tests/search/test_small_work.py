@@ -2,6 +2,7 @@
 
 import copy
 import itertools
+import math
 import os
 import pickle
 import subprocess
@@ -50,7 +51,7 @@ def test_an_allowance_ends_once_for_all():
     assert not given.covers(0.0)
     given = Allowance()
     calls = list(itertools.takewhile(bool, (given.covers(allowance._CALL) for _ in range(1000))))
-    assert len(calls) == int(allowance._ALL // allowance._CALL) - 1
+    assert len(calls) == math.ceil(allowance._ALL / allowance._CALL) - 1
     assert not Allowance(False).covers(0.0)
 
 

@@ -18,9 +18,15 @@ class _Lazy(NamedTuple):
 
 
 _COMMANDS = {
-    "run": _Lazy("somknn.cli.run", "Classify a data set of digits, or another one, with exact nearest neighbours."),
+    "run": _Lazy(
+        "somknn.cli.run",
+        "Classify a data set of digits, or another one, with exact nearest neighbours; "
+        "or predict numbers for its rows.",
+    ),
     "explore": _Lazy(
-        "somknn.cli.explore", "Show shapes, value ranges, class counts, constant and repeated rows; draw the data."
+        "somknn.cli.explore",
+        "Show shapes, value ranges, class counts, constant and repeated rows, and each column of a table; "
+        "draw the data.",
     ),
     "evaluate": _Lazy(
         "somknn.cli.evaluate", "Train k-NN on the training rows (or load a model) and judge it on the test rows."
