@@ -226,8 +226,9 @@ def merge_parts(part_distances, part_indices, distances, indices):
     part_distances, part_indices : (parts, m, k); distances, indices : (m, k), filled by this function.
     """
     for query in range(distances.shape[0]):
-        distances[query] = part_distances[0, query]
-        indices[query] = part_indices[0, query]
+        for place in range(distances.shape[1]):
+            distances[query, place] = part_distances[0, query, place]
+            indices[query, place] = part_indices[0, query, place]
         for part in range(1, part_distances.shape[0]):
             for position in range(distances.shape[1]):
                 pair = part_distances[part, query, position], part_indices[part, query, position]

@@ -221,6 +221,8 @@ def _used(packed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def sorted_lists(distances: np.ndarray, indices: np.ndarray, n_threads: int) -> tuple[np.ndarray, np.ndarray]:
     """Turn heaps (m, k) into ascending lists, in place."""
+    if distances.shape[1] == 1:  # K-Means and LVQ ask for no more: one kernel less to compile
+        return distances, indices
     rows = per_task(_LISTS, distances.shape[1] * _SORTING)
     if len(distances) <= rows:
         return selection.sorted_heaps(distances, indices)
