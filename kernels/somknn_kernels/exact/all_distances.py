@@ -10,7 +10,7 @@ it, over the columns that they have, in column order.
 import numpy as np
 
 from somknn_kernels.exact.distances import four_squared_distances, squared_distance_float64
-from somknn_kernels.policy import kernel
+from somknn_kernels.policy import inlined, kernel
 
 _ROWS = 16  # that meet four vectors while these lie in the level-1 cache
 
@@ -35,6 +35,18 @@ def all_distances(X, first, last, W, out):
                 out[i - first, k] = squared_distance_float64(X, i, W, k, single)
 
 
+@inlined
+def list_present(X, i, values, columns):
+    """values[:m], columns[:m] = the values of X[i] that are not NaN, as float64, and their columns; returns m."""
+    present = 0
+    for c in range(X.shape[1]):
+        if not np.isnan(X[i, c]):
+            values[present] = X[i, c]
+            columns[present] = c
+            present += 1
+    return present
+
+
 @kernel
 def all_distances_missing(X, first, last, W, out):
     """As `all_distances`, where NaN in X is a missing value: such columns take no part. Terms in column order.
@@ -44,12 +56,7 @@ def all_distances_missing(X, first, last, W, out):
     d, K = X.shape[1], W.shape[0]
     values, columns = np.empty(d), np.empty(d, np.int64)
     for i in range(first, last):
-        present = 0
-        for c in range(d):
-            if not np.isnan(X[i, c]):
-                values[present] = X[i, c]
-                columns[present] = c
-                present += 1
+        present = list_present(X, i, values, columns)
         for k in range(K):
             total = 0.0
             for at in range(present):

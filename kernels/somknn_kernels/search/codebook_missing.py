@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from somknn_kernels.exact.all_distances import list_present
 from somknn_kernels.policy import inlined, kernel
 
 
@@ -44,12 +45,7 @@ def two_nearest_missing(X, W, first_row, last_row, units, distances):
     best = np.empty(2, np.float64)
     best_index = np.empty(2, np.int64)
     for i in range(first_row, last_row):
-        present = 0
-        for c in range(d):
-            if not np.isnan(X[i, c]):
-                values[present] = X[i, c]
-                columns[present] = c
-                present += 1
+        present = list_present(X, i, values, columns)
         best[0] = np.inf
         best[1] = np.inf
         best_index[0] = -1

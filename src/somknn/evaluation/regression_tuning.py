@@ -10,7 +10,7 @@ from sklearn.model_selection import KFold, ParameterGrid, check_cv
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 
 from somknn.evaluation.folds import FoldNeighbors
-from somknn.evaluation.tuning import checked_candidates, table_of_scores
+from somknn.evaluation.tuning import checked_candidates, take_best
 from somknn.fitted import one_state
 from somknn.neighbors import KNeighborsRegressor
 from somknn.neighbors.base import rows_and_index
@@ -114,11 +114,7 @@ class KNeighborsRegressorCV(RegressorMixin, BaseEstimator):
                 near = np.ascontiguousarray(rows[:, :k], dtype=np.int64)
                 found = mean_targets(y[:, None], near, weights, self.n_jobs)[:, 0]
                 scores[i, s] = _SCORES[self.scoring](truth, found)
-        self.n_splits_ = len(splits)
-        self.cv_results_ = table_of_scores(candidates, scores)
-        self.best_index_ = int(self.cv_results_["rank_test_score"].argmin())
-        self.best_score_ = float(self.cv_results_["mean_test_score"][self.best_index_])
-        self.best_params_ = candidates[self.best_index_]
+        take_best(self, candidates, scores)
         self.best_estimator_ = estimator.set_params(**self.best_params_)
         return self
 

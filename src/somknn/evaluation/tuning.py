@@ -128,11 +128,7 @@ class KNeighborsClassifierCV(ClassifierMixin, BaseEstimator):
                         view = neighbor_codes[:, :k], squared[:, :k]
                         scores[i, s] = self._score(truth, predicted[k], *view, weighting, metric)
         self.shared_search_ = neighbors.shared
-        self.n_splits_ = len(splits)
-        self.cv_results_ = table_of_scores(candidates, scores)
-        self.best_index_ = int(self.cv_results_["rank_test_score"].argmin())
-        self.best_score_ = float(self.cv_results_["mean_test_score"][self.best_index_])
-        self.best_params_ = candidates[self.best_index_]
+        take_best(self, candidates, scores)
         if self.refit:
             self.best_estimator_ = estimator.set_params(**self.best_params_)
         return self
@@ -224,6 +220,15 @@ def checked_candidates(n_neighbors: Any, weights: Any) -> tuple[list[int], list[
     if not ks or not weightings:
         raise ValueError("n_neighbors and weights must each hold at least one candidate")
     return [int(k) for k in ks], weightings
+
+
+def take_best(search: Any, candidates: list[dict[str, Any]], scores: np.ndarray) -> None:
+    """Set on `search` what `GridSearchCV` has: the table of `scores` (candidates, splits), and the best candidate."""
+    search.n_splits_ = scores.shape[1]
+    search.cv_results_ = table_of_scores(candidates, scores)
+    search.best_index_ = int(search.cv_results_["rank_test_score"].argmin())
+    search.best_score_ = float(search.cv_results_["mean_test_score"][search.best_index_])
+    search.best_params_ = candidates[search.best_index_]
 
 
 def table_of_scores(candidates: list[dict[str, Any]], scores: np.ndarray) -> dict[str, Any]:
